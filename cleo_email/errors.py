@@ -1,0 +1,110 @@
+"""Every error that crosses a room of this package, in one tree.
+
+``retry_helps`` is the one question that the services ask of an error: a temporary fault is tried again
+later with the same input, a permanent one ends in a state that a person can see. Edges (IMAP, SMTP, Redis,
+agents) turn foreign exceptions into these and never let their own escape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+
+class CleoError(Exception):
+    """Base of all; its text is one line that a person can act on and never holds a secret or a body."""
+
+    retry_helps: ClassVar[bool] = False
+
+
+class SettingsError(CleoError):
+    """The environment holds missing or nonsensical values; ``faults`` has one line for each."""
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        super().__init__("; ".join(faults))
+        self.faults = tuple(faults)
+
+
+class UnreadableMessage(CleoError):
+    """Bytes that no reader can make a message of (beyond a cap on headers, parts or depth)."""
+
+
+class InvalidField(CleoError):
+    """A value from outside that cannot be used; ``field`` names it."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class StoreUnavailable(CleoError):
+    """Redis did not answer in time or not at all; nothing was half written."""
+
+    retry_helps = True
+
+
+class LockLost(CleoError):
+    """Another process has taken the conversation over; what was being done must not be recorded."""
+
+    retry_helps = True
+
+
+class WrongState(CleoError):
+    """The record is not in a state from which the asked-for change is allowed."""
+
+
+class NotFound(CleoError):
+    """No record, thread or file of that name."""
+
+
+# --- agents ---------------------------------------------------------------------------------------------
+
+
+class AgentError(CleoError):
+    """The agent gave no usable answer and asking again will not help (4xx, malformed answer)."""
+
+
+class AgentUnavailable(AgentError):
+    """The agent could not be reached, was overloaded or ran out of time."""
+
+    retry_helps = True
+
+
+# --- submission (SMTP) ----------------------------------------------------------------------------------
+
+
+class SubmissionError(CleoError):
+    """The server refused this mail for good (5xx, no STARTTLS, untrusted certificate)."""
+
+
+class SubmissionUnavailable(SubmissionError):
+    """A temporary fault before the end of DATA: the server has certainly not accepted the mail."""
+
+    retry_helps = True
+
+
+class SubmissionLoginRefused(SubmissionError):
+    """The server refuses the login (535): nothing can be sent until a person acts."""
+
+    retry_helps = True
+
+
+class SubmissionUncertain(SubmissionError):
+    """The connection broke after the end of DATA and before its answer: nobody knows."""
+
+
+# --- mailbox (IMAP) -------------------------------------------------------------------------------------
+
+
+class MailboxError(CleoError):
+    """The mailbox cannot be used until a person acts (untrusted certificate, no such mailbox)."""
+
+
+class MailboxUnavailable(MailboxError):
+    """A temporary fault of the IMAP server or of the way to it."""
+
+    retry_helps = True
+
+
+class MailboxLoginRefused(MailboxError):
+    """The server says ``[AUTHENTICATIONFAILED]``: user or password is wrong."""

@@ -1,0 +1,1 @@
+"""The ground floor: bytes and frozen values. No I/O, no Redis, no clock."""

@@ -1,0 +1,134 @@
+"""The frozen values that travel between the rooms."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Address:
+    """One mailbox of RFC 5322 section 3.4. ``addr`` keeps its spelling; ``key`` is for comparing."""
+
+    addr: str
+    name: str = ""
+
+    @property
+    def key(self) -> str:
+        return self.addr.strip().casefold()
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """A file in a mail. ``filename`` is safe: no path, no control characters, never empty."""
+
+    filename: str
+    content_type: str
+    content: bytes = field(repr=False)
+    content_id: str = ""  # without angle brackets; inline images are referred to by it
+    inline: bool = False
+
+    @property
+    def size(self) -> int:
+        return len(self.content)
+
+
+@dataclass(frozen=True)
+class InboundEmail:
+    """A mail as it was read. Nothing in here is to be believed: it is what the sender wrote.
+
+    ``message_id``, ``in_reply_to`` and ``references`` keep their angle brackets. ``headers`` holds every
+    top-level header in order as (lower-case name, unfolded and decoded value). ``text`` is the new part,
+    ``full_text`` all of it, ``quoted`` what was left out of ``text``. ``notes`` are short remarks for the
+    record ("hidden text dropped", "unknown charset x: read as utf-8").
+    """
+
+    message_id: str = ""
+    in_reply_to: tuple[str, ...] = ()
+    references: tuple[str, ...] = ()
+    from_: tuple[Address, ...] = ()  # every mailbox of every From header, usually exactly one
+    sender: Address | None = None
+    reply_to: tuple[Address, ...] = ()
+    to: tuple[Address, ...] = ()
+    cc: tuple[Address, ...] = ()
+    subject: str = ""
+    date: datetime | None = None  # aware
+    text: str = ""
+    full_text: str = ""
+    quoted: str = ""
+    content_type: str = "text/plain"  # of the whole message, lower case, without parameters
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    attachments: tuple[Attachment, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def from_address(self) -> str:
+        """The first From mailbox as spelled, or an empty string."""
+        return self.from_[0].addr if self.from_ else ""
+
+    @property
+    def from_name(self) -> str:
+        return self.from_[0].name if self.from_ else ""
+
+    def header(self, name: str) -> str:
+        """The first header of that name, or an empty string."""
+        wanted = name.lower()
+        return next((value for key, value in self.headers if key == wanted), "")
+
+    def header_all(self, name: str) -> tuple[str, ...]:
+        wanted = name.lower()
+        return tuple(value for key, value in self.headers if key == wanted)
+
+
+class Action(StrEnum):
+    ANSWER = "answer"
+    IGNORE = "ignore"
+    HOLD = "hold"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is to become of a mail, and why, in words for the record."""
+
+    action: Action
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One step of a thread as the agent sees it: ``role`` is ``user`` or ``assistant``."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the agent decided: ``text`` to be mailed (Markdown), or ``ignore`` with the reason why not."""
+
+    text: str = ""
+    attachments: tuple[Attachment, ...] = ()
+    ignore: str = ""  # non-empty: nothing is mailed, and this is why
+
+
+@dataclass(frozen=True)
+class OutboundEmail:
+    """A finished mail, fixed before submission: a retry sends these bytes."""
+
+    message_id: str
+    envelope_from: str
+    recipients: tuple[str, ...]
+    source: bytes = field(repr=False)  # RFC 5322, CRLF line ends
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """The server accepted the mail. ``refused`` maps each refused recipient to the server's words."""
+
+    response: str = ""
+    refused: dict[str, str] = field(default_factory=dict)
+
+
+JsonObject = dict[str, Any]
