@@ -1,0 +1,106 @@
+"""Whether a mail is to be answered, left alone, or shown to a person first.
+
+A pure function of the mail, its envelope sender and the operator's policy. Whatever it refuses is recorded
+with one sentence that names the header or the setting, so that a person can understand and release it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .authentication import authenticated as judged_by_server
+from .autoreply import report_mark, robot_mark
+from .model import Action, InboundEmail, Verdict
+from .senders import distinct, is_allowed, is_own
+
+__all__ = ["Policy", "is_allowed", "screen"]
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Whom the operator wants to hear.
+
+    ``own_addresses``: every address that this installation sends from or reads.
+    ``allowed_senders``: addresses and ``@domain``s (EMAIL_ALLOWED_SENDERS); empty means everybody.
+    ``allowed_robots``: addresses and ``@domain``s (EMAIL_ALLOWED_ROBOTS) whose automatic mail is answered
+    like a person's; the address of a list (its ``List-Post``) admits the people who write through it.
+    ``authserv_id``: the server whose Authentication-Results count (EMAIL_TRUSTED_AUTHSERV_ID); where it is
+    set, unauthenticated senders are held.
+    """
+
+    own_addresses: frozenset[str]
+    allowed_senders: tuple[str, ...] = ()
+    allowed_robots: tuple[str, ...] = ()
+    authserv_id: str | None = None
+
+
+def screen(
+    mail: InboundEmail,
+    *,
+    envelope_from: str | None,
+    policy: Policy,
+    authenticated: bool | None = None,
+) -> Verdict:
+    """The verdict on ``mail``; raises nothing.
+
+    ``envelope_from`` is the SMTP envelope sender: None where it is unknown, an empty string or ``<>`` for
+    the null sender. ``authenticated`` is what the caller found out about the sender; where it is None and
+    the policy names a server, that server's Authentication-Results are read here.
+
+    Machine mail is ignored before anything else is asked, so that no loop fills the list of held mail.
+    A robot that the operator allows passes, but for our own addresses, bounces and receipts.
+    """
+    if reason := _machine(mail, envelope_from, policy):
+        return Verdict(Action.IGNORE, reason)
+    if reason := _not_to_be_trusted(mail, policy, authenticated):
+        return Verdict(Action.HOLD, reason)
+    return Verdict(Action.ANSWER)
+
+
+def _machine(mail: InboundEmail, envelope_from: str | None, policy: Policy) -> str:
+    for address in mail.from_[:50]:  # more than one is held anyway
+        if is_own(address.addr, policy.own_addresses):
+            return f"`From: {address.addr[:80]}` is our own address: answering would be a loop."
+    if reason := report_mark(mail, envelope_from):
+        return reason
+    writers = distinct([address.addr for address in mail.from_])
+    if len(writers) == 1 and is_allowed(writers[0], policy.allowed_robots):
+        return ""
+    return robot_mark(mail, list_is_wanted=_list_is_wanted(mail, policy))
+
+
+def _list_is_wanted(mail: InboundEmail, policy: Policy) -> bool:
+    """Whether the mail came through a list that is ours or that the operator allows.
+
+    A group such as support@… that hands its mail on to this mailbox marks what people write as list mail.
+    """
+    posts = [address for value in mail.header_all("list-post")[:5] for address in _mailto(value[:1000])]
+    return any(is_own(one, policy.own_addresses) or is_allowed(one, policy.allowed_robots) for one in posts)
+
+
+def _mailto(value: str) -> list[str]:
+    """The addresses of ``<mailto:…>`` in a List-Post value (RFC 2369 section 3.4)."""
+    return [
+        part[len("mailto:") :].partition("?")[0].partition(">")[0].strip()
+        for part in (piece.strip() for piece in value.split("<"))
+        if part.lower().startswith("mailto:")
+    ]
+
+
+def _not_to_be_trusted(mail: InboundEmail, policy: Policy, authenticated: bool | None) -> str:
+    writers = distinct([address.addr for address in mail.from_])
+    if not writers:
+        return "No From address: nobody to answer."
+    if policy.allowed_senders and not all(is_allowed(one, policy.allowed_senders) for one in writers):
+        return f"{writers[0][:80]} is not in EMAIL_ALLOWED_SENDERS."
+    if policy.authserv_id is not None:
+        if authenticated is None:
+            authenticated = judged_by_server(mail, policy.authserv_id)
+        if authenticated is not True:
+            return (
+                f"The sender is not authenticated: no `dmarc=pass` for the From address from "
+                f"{policy.authserv_id[:80]} (EMAIL_TRUSTED_AUTHSERV_ID)."
+            )
+    if len(writers) > 1:
+        return f"`From` names {len(writers)} different addresses: it is not clear who wrote."
+    return ""
