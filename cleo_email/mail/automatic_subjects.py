@@ -87,6 +87,61 @@ WEAK = tuple(
     """.replace("\n", "|").split("|")
 )
 
+# How bounces begin.
+_BOUNCES = (
+    "undelivered mail",
+    "undeliverable",
+    "undeliverable mail",
+    "mail delivery fail",
+    "mail delivery system",
+    "mail delivery status",
+    "mail delivery problem",
+    "delivery status notification",
+    "delivery failure",
+    "delivery has failed",
+    "delivery notification",
+    "delivery report",
+    "failure notice",
+    "failure delivery",
+    "failed mail",
+    "mail failure",
+    "mail failed",
+    "mail could not be delivered",
+    "mail system error",
+    "message delivery fail",
+    "message not delivered",
+    "message undeliverable",
+    "message delayed",
+    "delayed mail",
+    "returned mail",
+    "returned to sender",
+    "returned message",
+    "non-delivery",
+    "nondeliverable",
+    "non delivery",
+    "permanent delivery failure",
+    "warning: could not send message",
+    "warning: message",
+    "unable to deliver",
+    "your message could not be delivered",
+    "unzustellbar",
+    "nicht zugestellt",
+    "nicht zustellbar",
+    "zustellung fehlgeschlagen",
+    "benachrichtigung zum übermittlungsstatus",
+    "benachrichtigung über zustellstatus",
+    "übermittlungsfehler",
+    "fehler bei der zustellung",
+    "mailzustellung fehlgeschlagen",
+    "non remis",
+    "échec de la remise",
+    "no se puede entregar",
+    "no se ha podido entregar",
+    "impossibile recapitare",
+    "niet bezorgd",
+    "onbestelbaar",
+)
+
 # Words of programs after a phrase; a person goes on differently ("… einrichten", "… process").
 _NEXT_WORDS = frozenset(
     ("re", "aw", "until", "till", "bis", "from", "von", "vom", "ab", "jusqu'au", "hasta", "fino", "tot")
@@ -134,3 +189,14 @@ def _ends_like_a_program(rest: str) -> bool:
     if "?" in stripped:  # "Out of office - how do I set it up?"
         return False
     return stripped[0] in _DELIMITERS or (rest != stripped and stripped.split(" ", 1)[0] in _NEXT_WORDS)
+
+
+def is_bounce_subject(subject: str) -> bool:
+    """Whether ``subject`` begins as those of bounces do; a person's answer or forward begins with ``Re:``."""
+    return fold(subject).lstrip(_OPENING).startswith(_BOUNCES)
+
+
+def mentions_bounce(subject: str) -> bool:
+    """Whether ``subject`` has such words anywhere: "mx1.example.net Mail delivery failed : …"."""
+    text = fold(subject)
+    return any(phrase in text for phrase in _BOUNCES)

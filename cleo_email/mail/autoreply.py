@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from .automatic_subjects import automatic_phrase, fold
+from .automatic_subjects import automatic_phrase, fold, is_bounce_subject
 from .model import InboundEmail
 from .senders import local_part
 
@@ -154,8 +154,7 @@ def _null_sender(mail: InboundEmail, envelope_from: str | None) -> str:
 
 def _from_daemon(mail: InboundEmail, envelope_from: str | None) -> str:
     for address in mail.from_[:_MAX_MAILBOXES]:
-        name = local_part(address.addr)
-        if name in _DAEMONS or _EXCHANGE_DAEMON.match(name):
+        if is_daemon(address.addr):
             return f"{_quoted('From', address.addr)}: a mail system, not a person."
     paths = [("envelope sender", envelope_from or "")]
     paths += [("Return-Path", path) for path in mail.header_all("return-path")[:1]]
@@ -165,12 +164,22 @@ def _from_daemon(mail: InboundEmail, envelope_from: str | None) -> str:
     return ""
 
 
+def is_daemon(address: str) -> bool:
+    """Whether ``address`` is a mail system's own, by its local part."""
+    name = local_part(address)
+    return name in _DAEMONS or bool(_EXCHANGE_DAEMON.match(name))
+
+
 def _report_type(mail: InboundEmail) -> str:
     for value in (mail.content_type, *mail.header_all("content-type")[:2]):
         value = value[:_MAX_VALUE]
         kind = keyword(value).replace(" ", "")
         if kind in _REPORT_TYPES or re.search(r"report-type\s*=", value, re.IGNORECASE):
             return f"{_quoted('Content-Type', value)}: a delivery report or receipt."
+    # A person who forwards a bounce may attach its parts, but writes a subject of their own.
+    for attachment in mail.attachments:
+        if attachment.content_type.lower() in _REPORT_TYPES and is_bounce_subject(mail.subject):
+            return f"{_quoted('Subject', mail.subject)} with {attachment.content_type}: a delivery report."
     return ""
 
 
