@@ -1,0 +1,143 @@
+"""JSON asked and answered over HTTP, with every foreign fault turned into one of ours.
+
+Temporary: 408, 429, 5xx, time-outs, refused or broken connections, names that do not resolve. Everything
+else that is no 2xx with a JSON body is permanent: asking again would bring the same.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import ssl
+from collections.abc import Iterable, Mapping
+from urllib.parse import urlsplit
+
+from cleo_email.agents.deadline import Deadline
+from cleo_email.agents.transport import MAX_ANSWER_BYTES, AnswerTooLarge, HttpAnswer, HttpClient
+from cleo_email.agents.words import one_line
+from cleo_email.errors import AgentError, AgentUnavailable
+
+_CERTIFICATE = "its certificate is not trusted ({}); SSL_CERT_FILE names a CA of one's own"
+
+
+class JsonService:
+    """One URL that takes and gives JSON.
+
+    :param secrets: strings that no reason may show, should the other side repeat them.
+    :param key_variable: the setting to look at when the server says 401 or 403.
+    """
+
+    def __init__(self, client: HttpClient, *, secrets: Iterable[str], key_variable: str) -> None:
+        self._client = client
+        # The longest first: "Bearer x" before "x".
+        self._secrets = sorted({secret for secret in secrets if secret}, key=len, reverse=True)
+        self._key_variable = key_variable
+
+    def __str__(self) -> str:
+        return str(self._client.address)
+
+    def ask(self, body: bytes, request_id: str, deadline: Deadline) -> object:
+        """The JSON value that ``body`` is answered with.
+
+        :raises AgentUnavailable: asking again can help.
+        :raises AgentError: it cannot.
+        """
+        answer = self._post(body, request_id, deadline)
+        if not 200 <= answer.status < 300:
+            raise self.refusal(answer.status, _error_text(answer), answer.headers)
+        return self._json(answer)
+
+    def refusal(self, status: int, text: str, headers: Mapping[str, str] | None = None) -> AgentError:
+        """The error for an HTTP status that is no success; ``text`` is what the server says about it."""
+        reason = f"{self} answered {status}"
+        if 300 <= status < 400:
+            return AgentError(f"{reason}, a redirect{_whereto(headers or {})}, which is not followed")
+        if status in (401, 403):
+            reason += f" (look at {self._key_variable})"
+        if said := self.shown(text):
+            reason += f": {said}"
+        temporary = status in (408, 429) or status >= 500
+        return AgentUnavailable(reason) if temporary else AgentError(reason)
+
+    def shown(self, text: str) -> str:
+        """Foreign text as a reason may show it."""
+        return one_line(text, without=self._secrets)
+
+    def _post(self, body: bytes, request_id: str, deadline: Deadline) -> HttpAnswer:
+        headers = {"Content-Type": "application/json", "Idempotency-Key": request_id}
+        try:
+            return self._client.post(body, headers, deadline)
+        except AnswerTooLarge:
+            raise AgentError(f"{self} sent more than {MAX_ANSWER_BYTES // 2**20} MiB") from None
+        except ssl.SSLCertVerificationError as error:
+            fault = one_line(error.verify_message or "unknown", 80)
+            raise AgentError(f"{self}: {_CERTIFICATE.format(fault)}") from None
+        except TimeoutError as error:
+            # A socket's own text is "timed out", which says less than ours.
+            ours = str(error) if str(error).startswith("no ") else deadline.said
+            raise AgentUnavailable(f"{self}: {error.strerror or ours}") from None
+        except (http.client.IncompleteRead, OSError) as error:
+            # RemoteDisconnected is an OSError too: the server hung up before it said anything.
+            raise AgentUnavailable(f"{self}: {self._fault(error)}") from None
+        except http.client.HTTPException:
+            raise AgentError(f"{self}: what came back is not HTTP") from None
+
+    def _fault(self, error: Exception) -> str:
+        if isinstance(error, ssl.SSLError):
+            return f"TLS failed ({self.shown(error.reason or 'no reason')})"
+        if isinstance(error, http.client.IncompleteRead):
+            return "the connection broke in the middle of the answer"
+        return self.shown((isinstance(error, OSError) and error.strerror) or str(error)) or "no connection"
+
+    def _json(self, answer: HttpAnswer) -> object:
+        kind = one_line(answer.headers.get("content-type", "").split(";")[0], 40) or "no type"
+        size = f"{len(answer.body)} bytes of {kind}"
+        encoding = one_line(answer.headers.get("content-encoding", ""), 20)
+        if encoding.lower() not in ("", "identity"):
+            raise AgentError(f"{self} answered in the encoding {encoding}, which was not asked for")
+        if not answer.body.strip():
+            raise AgentError(f"{self} answered {answer.status} with an empty body, expected JSON")
+        if answer.body.lstrip()[:1] == b"<":
+            raise AgentError(f"{self} answered {answer.status} with a web page ({size}), expected JSON")
+        try:
+            return parsed(answer.body)
+        except ValueError as error:
+            raise AgentError(f"{self} answered {answer.status} with {size}: {error}") from None
+
+
+def parsed(body: bytes) -> object:
+    """A JSON value.
+
+    :raises ValueError: it is none, or nested too deep; the text says which and shows nothing of it.
+    """
+    try:
+        value: object = json.loads(body)
+    except RecursionError:
+        raise ValueError("JSON nested too deep") from None
+    except ValueError:  # UnicodeDecodeError is one
+        raise ValueError("no valid JSON") from None
+    return value
+
+
+def _whereto(headers: Mapping[str, str]) -> str:
+    """The origin that a redirect leads to; its path and query may hold keys."""
+    try:
+        parts = urlsplit(headers.get("location", ""))
+        return f" to {one_line(f'{parts.scheme}://{parts.hostname}', 80)}" if parts.hostname else ""
+    except ValueError:
+        return ""
+
+
+def _error_text(answer: HttpAnswer) -> str:
+    """``{"error": "text"}`` or ``{"error": {"message": "text"}}``; anything else is not shown."""
+    try:
+        value = parsed(answer.body)
+    except ValueError:
+        return ""
+    return error_text(value.get("error")) if isinstance(value, Mapping) else ""
+
+
+def error_text(error: object) -> str:
+    if isinstance(error, Mapping):
+        error = error.get("message")
+    return error if isinstance(error, str) else ""

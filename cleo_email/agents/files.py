@@ -1,0 +1,86 @@
+"""Files that an agent hands over: base64 in, attachments that a mail can carry out."""
+
+from __future__ import annotations
+
+import base64
+import mimetypes
+import re
+from collections.abc import Mapping
+
+from cleo_email.agents.words import one_line, well_formed
+from cleo_email.errors import AgentError
+from cleo_email.mail.model import Attachment
+
+NAME_LENGTH = 150  # characters; file systems end at 255 bytes
+ANY_TYPE = "application/octet-stream"
+_SHAPE = "objects with filename, content_type and content"
+
+_TOKEN = r"[A-Za-z0-9!#$&^_.+-]{1,64}"  # noqa: S105  (RFC 6838 section 4.2)
+_TYPE = re.compile(f"{_TOKEN}/{_TOKEN}")
+_SPACE = re.compile(r"\s+")
+
+
+def attachments_of(value: object) -> tuple[Attachment, ...]:
+    """The files of ``[{"filename", "content_type", "content"}]``; null is none.
+
+    :raises AgentError: no list of such objects, or content that is no base64; the text names the file.
+    """
+    if value is None:
+        return ()
+    if not isinstance(value, (list, tuple)):
+        raise AgentError(f"the agent's attachments are no list of {_SHAPE}")
+    return tuple(_attachment(item, number) for number, item in enumerate(value, 1))
+
+
+def _attachment(item: object, number: int) -> Attachment:
+    if not isinstance(item, Mapping):
+        raise AgentError(f"attachment {number} of the agent is not one of {_SHAPE}")
+    name = _string(item, "filename", number)
+    filename = safe_filename(name) or f"attachment-{number}"
+    content = _string(item, "content", number, required=True)
+    return Attachment(
+        filename=filename,
+        content_type=content_type(_string(item, "content_type", number), filename),
+        content=_decoded(content, filename),
+    )
+
+
+def _string(item: Mapping[str, object], key: str, number: int, *, required: bool = False) -> str:
+    value = item.get(key)
+    if value is None and not required:
+        return ""
+    if not isinstance(value, str):
+        raise AgentError(f"attachment {number} of the agent has no {key} that is a string")
+    return value
+
+
+def _decoded(content: str, filename: str) -> bytes:
+    try:
+        # Line breaks are allowed: many encoders wrap at 76 columns (RFC 2045 section 6.8).
+        return base64.b64decode(_SPACE.sub("", content), validate=True)
+    except ValueError:
+        raise AgentError(f"the content of the agent's attachment {filename!r} is no base64") from None
+
+
+def safe_filename(name: str) -> str:
+    """The last part of a path, without control characters or leading and trailing dots; may be empty."""
+    base = one_line(well_formed(name).replace("\\", "/"), limit=4 * NAME_LENGTH).rsplit("/", 1)[-1]
+    base = re.sub(r'[<>:"|?*]', "_", base).strip(". ")
+    if len(base) <= NAME_LENGTH:
+        return base
+    stem, dot, extension = base.rpartition(".")
+    if not dot or len(extension) > 16:
+        return base[:NAME_LENGTH]
+    return stem[: NAME_LENGTH - len(extension) - 1] + "." + extension
+
+
+def content_type(given: str, filename: str) -> str:
+    """A type that a file in a mail may have; without a usable one, that of the filename.
+
+    ``multipart/*`` and ``message/*`` become octets: neither may be sent as base64 (RFC 2045 section 6.4).
+    """
+    kind = given.split(";", 1)[0].strip().lower()
+    if not _TYPE.fullmatch(kind):
+        guessed, encoding = mimetypes.guess_type(filename)
+        kind = guessed if guessed and not encoding else ANY_TYPE
+    return ANY_TYPE if kind.startswith(("multipart/", "message/")) else kind

@@ -1,0 +1,151 @@
+"""An agent that is a Python callable of the user's, called in this process.
+
+It gets the request as a plain ``dict``, the same as an HTTP agent gets as JSON, and returns or yields what an
+HTTP agent would answer. An exception is to it what a 500 is over HTTP: the call is tried again, since the
+libraries that talk to models have temporary errors of their own kinds. ``AgentError`` from
+``cleo_email.errors`` says that trying again will not help.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import inspect
+import logging
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from cleo_email.agents.collecting import TooManyMessages, collected, gathered
+from cleo_email.agents.deadline import Deadline
+from cleo_email.agents.protocol import AgentRequest
+from cleo_email.agents.spec import CallableSpec
+from cleo_email.agents.words import one_line
+from cleo_email.errors import AgentError, AgentUnavailable, SettingsError
+from cleo_email.mail.model import Answer, JsonObject
+
+logger = logging.getLogger(__name__)
+
+_running: dict[object, float] = {}  # each call whose thread is alive -> end of its deadline (monotonic)
+_running_lock = threading.Lock()
+
+
+def stuck_calls() -> list[float]:
+    """Seconds beyond its deadline of each callable that is still running, the oldest first.
+
+    A thread cannot be ended from outside: a watchdog that sees these grow ends the process.
+    """
+    now = time.monotonic()
+    with _running_lock:
+        return sorted((now - end for end in _running.values() if now > end), reverse=True)
+
+
+def with_working_directory() -> None:
+    """Let modules in the working directory be found, after all others, as ``python file.py`` there would."""
+    here = str(Path.cwd())
+    if here not in sys.path and "" not in sys.path:
+        sys.path.append(here)
+
+
+def load_callable(spec: CallableSpec) -> Callable[[JsonObject], object]:
+    """Import what ``spec`` names.
+
+    :raises SettingsError: no such module, no such name in it, or nothing that can be called with a dict.
+    """
+    written = f"{spec.module}:{spec.name}"
+    try:
+        target: object = importlib.import_module(spec.module)
+        for name in spec.name.split("."):
+            target = getattr(target, name)
+    except (Exception, SystemExit) as error:  # noqa: BLE001  (a stranger's module can raise anything)
+        raise _fault(
+            written, f"a module and a name in it that can be imported ({_described(error)})"
+        ) from None
+    if inspect.isclass(target) or not callable(target):
+        kind = "a class" if inspect.isclass(target) else f"a {type(target).__name__}"
+        raise _fault(f"{written} is {kind}", "a function or another callable that takes the request")
+    return target
+
+
+class PythonAgent:
+    """Calls in a daemon thread, so that the deadline holds whatever the callable does."""
+
+    def __init__(self, call: Callable[[JsonObject], object], name: str) -> None:
+        self._call, self._name = call, name
+
+    def __repr__(self) -> str:
+        return self._name
+
+    def answer(self, request: AgentRequest, *, deadline: float) -> Answer:
+        """See :class:`~cleo_email.agents.protocol.Agent`."""
+        limit = Deadline(deadline)
+        run = _Run(self._call, request.model_dump(mode="json"), limit)
+        run.start()
+        answer = run.wait()
+        if isinstance(answer, Answer):
+            return answer
+        if isinstance(answer, AgentError):
+            raise answer
+        logger.debug("%s gave no answer", self._name, exc_info=answer)
+        # Past the deadline it does not matter how it ended (a cancelled coroutine raises TimeoutError).
+        late = answer is None or time.monotonic() >= limit.end
+        said = limit.said if answer is None or late else _described(answer)
+        raise AgentUnavailable(f"{self._name}: {said}")
+
+
+class _Run:
+    """One call in its own thread."""
+
+    def __init__(self, call: Callable[[JsonObject], object], payload: JsonObject, limit: Deadline) -> None:
+        self._call, self._payload, self._limit = call, payload, limit
+        self._done = threading.Event()
+        self._abandoned = threading.Event()
+        self._outcome: Answer | BaseException | None = None
+
+    def start(self) -> None:
+        with _running_lock:
+            _running[self] = self._limit.end
+        threading.Thread(target=self._work, name="agent-call", daemon=True).start()
+
+    def wait(self) -> Answer | BaseException | None:
+        """What the call gave or raised; None if it has not ended in time."""
+        with suppress(TimeoutError):
+            self._done.wait(self._limit.left())
+        self._abandoned.set()
+        return self._outcome if self._done.is_set() else None
+
+    def _work(self) -> None:
+        try:
+            self._outcome = self._called()
+        except BaseException as error:  # noqa: BLE001  (a stranger's code: even SystemExit must reach wait())
+            self._outcome = error
+        finally:
+            self._done.set()
+            with _running_lock:
+                _running.pop(self, None)
+
+    def _called(self) -> Answer:
+        given = self._call(self._payload)
+        try:
+            if inspect.isawaitable(given) or inspect.isasyncgen(given):
+                given = asyncio.run(gathered(given, self._limit.left()))
+            return collected(given, self._abandoned.is_set)
+        except TooManyMessages as error:
+            raise AgentError(str(error)) from None
+
+
+def _described(error: BaseException) -> str:
+    """Class, text and place of an exception in one line."""
+    said = one_line(str(error))
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" ({os.path.basename(frames[-1].filename)}:{frames[-1].lineno})" if frames else ""  # noqa: PTH119
+    return type(error).__name__ + (f": {said}" if said else "") + place
+
+
+def _fault(found: str, expected: str) -> SettingsError:
+    return SettingsError([f"CLEO_AGENT: found {found}, expected {expected}"])

@@ -1,0 +1,94 @@
+"""How ``CLEO_AGENT`` is read.
+
+1. ``echo``.
+2. Whatever starts with ``http://`` or ``https://`` is a URL.
+3. Whatever starts with ``openai:`` is a model of a chat completions server, and so is every value with two
+   or more colons: ``provider:model:reasoning``. The last part is the reasoning effort only if it is one of
+   :data:`EFFORTS`; else it belongs to the model's name (``openai:llama3:8b``).
+4. With one colon, ``left:right`` is a Python callable if ``left`` has a dot (``package.module:callable``) or
+   is the name of a module that can be found, and ``right`` is a Python name. Everything else with one colon
+   is ``provider:model``.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from dataclasses import dataclass
+
+from cleo_email.errors import SettingsError
+
+EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
+EXPECTED = "echo, http(s)://..., openai:MODEL, provider:model:reasoning or package.module:callable"
+
+_PROVIDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+
+
+@dataclass(frozen=True)
+class UrlSpec:
+    """A URL as written; it may hold secrets."""
+
+    url: str
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A model of a chat completions server; ``effort`` is empty where the server is to choose."""
+
+    provider: str
+    model: str
+    effort: str = ""
+
+
+@dataclass(frozen=True)
+class CallableSpec:
+    """A Python callable; ``name`` may be dotted (``Class.method``)."""
+
+    module: str
+    name: str
+
+
+def parse_spec(spec: str) -> UrlSpec | ModelSpec | CallableSpec | None:
+    """What a value of ``CLEO_AGENT`` asks for; None is ``echo``.
+
+    :raises SettingsError: it is none of the forms.
+    """
+    spec = spec.strip()
+    if spec.lower() == "echo":
+        return None
+    if spec.lower().startswith(("http://", "https://")):
+        return UrlSpec(spec)
+    left, colon, right = spec.partition(":")
+    # A value of another scheme may carry a password: it is not shown.
+    if not colon or not left or not right.strip() or "://" in spec:
+        raise _fault("a URL of another scheme" if "://" in spec else repr(spec[:80]))
+    if ":" not in right and left.lower() != "openai" and is_callable_spec(left, right):
+        return CallableSpec(left, right)
+    if not _PROVIDER.fullmatch(left) or any(c.isspace() or not c.isprintable() for c in right):
+        raise _fault(repr(spec[:80]))
+    model, effort = split_effort(right)
+    return ModelSpec(left.lower(), model, effort)
+
+
+def is_callable_spec(left: str, right: str) -> bool:
+    """Rule 4 of this module."""
+    if not all(part.isidentifier() for part in (*left.split("."), *right.split("."))):
+        return False
+    return "." in left or _importable(left)
+
+
+def split_effort(model: str) -> tuple[str, str]:
+    """``gpt-x:high`` is a model and an effort, ``llama3:8b`` a model alone."""
+    name, colon, effort = model.rpartition(":")
+    return (name, effort.lower()) if colon and name and effort.lower() in EFFORTS else (model, "")
+
+
+def _importable(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ValueError:  # a module that was loaded without a spec, such as __main__
+        return True
+
+
+def _fault(found: str) -> SettingsError:
+    return SettingsError([f"CLEO_AGENT: found {found}, expected {EXPECTED}"])
