@@ -1,0 +1,31 @@
+"""The edge to IMAP: read a mailbox, mark mail in it, file and find sent mail."""
+
+from .mailbox import Mailbox
+from .values import (
+    ACCEPTED,
+    ANSWERED,
+    FAILED,
+    HELD,
+    REPLIED,
+    SEEN,
+    BatchFailed,
+    Fetched,
+    MailboxStatus,
+    MessageInfo,
+    Timeouts,
+)
+
+__all__ = [
+    "ACCEPTED",
+    "ANSWERED",
+    "FAILED",
+    "HELD",
+    "REPLIED",
+    "SEEN",
+    "BatchFailed",
+    "Fetched",
+    "Mailbox",
+    "MailboxStatus",
+    "MessageInfo",
+    "Timeouts",
+]

@@ -1,0 +1,152 @@
+"""From an account to a logged-in IMAP connection: TCP, TLS, login, ID.
+
+No credential leaves before the connection is encrypted and the certificate verified. imaplib's own tracing is
+switched off: at its finest level it copies every message body into strings for the log.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import imaplib
+import re
+import ssl
+from typing import Any
+
+from imapclient import IMAPClient, SocketTimeout  # type: ignore[import-untyped]
+from imapclient.exceptions import LoginError  # type: ignore[import-untyped]
+
+from cleo_email import __version__
+from cleo_email.accounts import ImapAccount, Login
+from cleo_email.errors import MailboxError
+
+from .faults import CONVERSATION_FAULTS, login_refusal, unreachable
+from .values import Timeouts
+from .words import Words, xoauth2
+
+_STARTTLS_PORT = 143
+_ATOM = re.compile(r"[A-Za-z0-9!#$&'+,\-./:;<=>?@^_`|~]+")  # narrower than RFC 3501's, and safe unquoted
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+def connect(
+    account: ImapAccount, context: ssl.SSLContext | None, timeouts: Timeouts, words: Words
+) -> IMAPClient:
+    """An encrypted connection, not yet logged in.
+
+    Raises MailboxError (certificate, no STARTTLS on port 143) or MailboxUnavailable.
+    """
+    prefix = f"{account.host}:{account.port}"
+    implicit = account.port != _STARTTLS_PORT
+    client: IMAPClient | None = None
+    try:
+        # OpenSSL's default paths apply, which SSL_CERT_FILE and SSL_CERT_DIR override.
+        context = context or ssl.create_default_context()
+        client = IMAPClient(
+            account.host,
+            port=account.port,
+            ssl=implicit,
+            ssl_context=context if implicit else None,
+            timeout=SocketTimeout(connect=timeouts.connect, read=timeouts.read),
+        )
+        client._imap.debug = 0
+        client.normalise_times = False
+        if not implicit:
+            _start_tls(client, context, prefix)
+    except MailboxError:
+        discard(client)
+        raise
+    except CONVERSATION_FAULTS as exc:
+        discard(client)
+        raise unreachable(prefix, exc, words) from exc
+    return client
+
+
+def _start_tls(client: IMAPClient, context: ssl.SSLContext, prefix: str) -> None:
+    """RFC 3501 section 6.2.1. A PREAUTH greeting forbids STARTTLS: somebody may be in between."""
+    if client._imap.state != "NONAUTH" or not client.has_capability("STARTTLS"):
+        raise MailboxError(
+            f"{prefix}: the server offers no STARTTLS, and credentials never travel in clear; set"
+            " EMAIL_IMAP_PORT to the server's TLS port (usually 993)"
+        )
+    client.starttls(context)
+
+
+def log_in(client: IMAPClient, login: Login, prefix: str, words: Words) -> frozenset[str]:
+    """Log in once and return the server's capabilities afterwards.
+
+    Raises MailboxLoginRefused only where the server says so, MailboxError for credentials that cannot be sent
+    and MailboxUnavailable for all else.
+    """
+    try:
+        if client._imap.state == "NONAUTH":
+            _authenticate(client, login, prefix, words)
+        offered = frozenset(name.decode("ascii", "replace").upper() for name in client.capabilities())
+        if "ID" in offered:
+            _identify(client)
+    except MailboxError:
+        raise
+    except LoginError as exc:
+        # IMAPClient wraps every fault of the login, a lost connection too. ``from None``: the originals may
+        # repeat what was sent, and a traceback would print them.
+        cause = exc.__context__
+        if cause is None or isinstance(cause, imaplib.IMAP4.abort):
+            raise unreachable(prefix, cause or exc, words) from None
+        raise login_refusal(prefix, cause, words) from None
+    except CONVERSATION_FAULTS as exc:
+        raise unreachable(prefix, exc, words) from None
+    return offered
+
+
+def _authenticate(client: IMAPClient, login: Login, prefix: str, words: Words) -> None:
+    if login.access_token is not None:
+        token = login.access_token()
+        words.hide(login.user, token)
+        _must_be_sendable(prefix, "the OAuth2 access token", token)
+        client.sasl_login("XOAUTH2", _xoauth2_answers(login.user, token))
+        return
+    words.hide(login.user, login.password)
+    _must_be_sendable(prefix, "EMAIL_USER", login.user)
+    _must_be_sendable(prefix, "EMAIL_PASSWORD", login.password)
+    offered = client.capabilities()
+    if b"AUTH=PLAIN" in offered:
+        client.plain_login(login.user, login.password)
+    elif b"LOGINDISABLED" in offered:
+        raise MailboxError(f"{prefix}: the server takes neither AUTH=PLAIN nor LOGIN; it may demand OAuth2")
+    elif not (login.user + login.password).isascii():
+        raise MailboxError(
+            f"{prefix}: EMAIL_USER or EMAIL_PASSWORD holds a character outside ASCII, and the server offers"
+            " no AUTH=PLAIN, the only login that can carry it"
+        )
+    else:
+        user = login.user
+        if not _ATOM.fullmatch(user):  # imaplib quotes the password only
+            user = '"' + user.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        client.login(user, login.password)
+
+
+def _must_be_sendable(prefix: str, name: str, value: str) -> None:
+    if _CONTROL.search(value):
+        raise MailboxError(f"{prefix}: {name} holds a control character (a line break?) and cannot be sent")
+
+
+def _xoauth2_answers(user: str, token: str) -> Any:
+    """First the token; then nothing, which makes the server say NO after it has sent its error document."""
+    answers = [xoauth2(user, token)]
+    return lambda _challenge: answers.pop() if answers else b""
+
+
+def _identify(client: IMAPClient) -> None:
+    """RFC 2971. NetEase refuses SELECT to clients that have not said who they are; nobody else minds."""
+    try:
+        client.id_({"name": "cleo-email", "version": __version__})
+    except imaplib.IMAP4.abort:
+        raise
+    except imaplib.IMAP4.error:
+        return  # a NO or BAD to a courtesy
+
+
+def discard(client: IMAPClient | None) -> None:
+    """Close the socket of a connection that is of no more use."""
+    if client is not None:
+        with contextlib.suppress(OSError, imaplib.IMAP4.error, ValueError):
+            client._imap.shutdown()
