@@ -29,6 +29,7 @@ class Attachment:
     content: bytes = field(repr=False)
     content_id: str = ""  # without angle brackets; inline images are referred to by it
     inline: bool = False
+    charset: str = ""  # as declared, of a text; see text_of.attachment_text
 
     @property
     def size(self) -> int:

@@ -1,0 +1,265 @@
+"""One message of a conversation, from its record to its kept answer, and on to delivery."""
+
+from __future__ import annotations
+
+import json
+import logging
+import secrets
+import traceback
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from cleo_email.agents import Agent, AgentAttachment, AgentMessage, AgentRequest, HistoryTurn
+from cleo_email.backoff import HOUR, backoff_ms
+from cleo_email.clock import Clock, now_ms
+from cleo_email.crashpoints import reach
+from cleo_email.delivery import Delivery
+from cleo_email.errors import AgentError, AgentUnavailable, CleoError, LockLost, NotFound, StoreUnavailable
+from cleo_email.intake import Intake
+from cleo_email.mail.compose import compose_reply, new_message_id
+from cleo_email.mail.message import attachment_text, parse
+from cleo_email.mail.model import Address, Answer, Attachment, InboundEmail, OutboundEmail, Turn
+from cleo_email.mail.quotes import split_quoted
+from cleo_email.mail.screening import Policy
+from cleo_email.recipients import recipients_of
+from cleo_email.store import AT_WORK, Effects, Lock, Record, State, Store, iso
+
+log = logging.getLogger(__name__)
+
+MAX_TRIES = 6
+MAX_STUMBLES = 12
+WINDOW_MS = 2 * HOUR
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What the operator set for answers. ``agent_timeout`` in seconds."""
+
+    from_: Address
+    policy: Policy
+    agent_timeout: float = 300.0
+    max_attachment_bytes: int = 10_485_760
+    per_thread: int = 20
+    per_sender: int = 60
+    reply_all: bool = False
+
+
+class Answering:
+    def __init__(
+        self,
+        store: Store,
+        agent: Agent,
+        delivery: Delivery,
+        intake: Intake,
+        rules: Rules,
+        *,
+        clock: Clock = now_ms,
+    ) -> None:
+        self._store = store
+        self._agent = agent
+        self._delivery = delivery
+        self._intake = intake
+        self._rules = rules
+        self._clock = clock
+
+    def handle(self, thread_id: str) -> None:
+        """Handle the message at the head of the thread's conversation, if it is due and nobody else does.
+
+        Raises StoreUnavailable; the sweeper wakes the conversation again.
+        """
+        with self._store.locks.hold(f"conversation:{thread_id}") as lock:
+            if lock is None:
+                return
+            reach("answer-after-lock")
+            id_ = self._store.conversations.head(thread_id, self._clock())
+            if id_ is None:
+                return
+            try:
+                self._one(thread_id, id_, lock)
+            except LockLost:
+                log.warning("message %s was taken over by another worker", id_)
+        reach("answer-before-next")
+        # Whoever added a message while we held the lock woke a worker that found it held: look once more.
+        if self._store.conversations.head(thread_id, self._clock()) is not None:
+            self._intake.wake(thread_id)
+
+    def _one(self, thread_id: str, id_: str, lock: Lock) -> None:
+        try:
+            record = self._store.messages.get(id_)
+        except NotFound:
+            self._store.conversations.drop_head(thread_id, id_)
+            return
+        if record.state not in AT_WORK:
+            self._store.conversations.drop_head(thread_id, id_)
+            return
+        try:
+            if record.state is not State.SUBMITTING:
+                self._think(record, lock)
+                record = self._store.messages.get(id_)
+            if record.state is State.SUBMITTING:
+                self._delivery.submit(record, lock)
+        except (LockLost, StoreUnavailable):
+            raise
+        except Exception as error:  # noqa: BLE001 - the job's outermost edge: one bad message stops nothing
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            what = f"{type(error).__name__} at {where.filename.rpartition('/')[2]}:{where.lineno}"
+            log.error("message %s: unexpected %s", id_, what)
+            self._stumble(self._store.messages.get(id_), lock, f"unexpected {what}")
+
+    def _think(self, record: Record, lock: Lock) -> None:
+        if record.tries >= MAX_TRIES:
+            self._finish(record, State.FAILED, f"given up after {MAX_TRIES} tries: {record.reason}", lock)
+            return
+        source = self._store.messages.source(record.id)
+        if source is None:
+            self._finish(record, State.FAILED, "the stored mail is gone", lock)
+            return
+        if used := self._over_budget(record):
+            self._finish(record, State.HELD, used, lock)
+            return
+        fields = {"tries": record.tries + 1, "attempts": record.attempts + 1}
+        self._move(record, State.ANSWERING, "", lock, Effects(fields=fields))
+        mail = parse(source)
+        history = self._store.threads.history(record.thread_id, but=record.id)
+        text = new_part(mail, history)
+        reach("answer-before-agent")
+        try:
+            answer = self._agent.answer(
+                self._request(record, mail, text, history), deadline=self._rules.agent_timeout
+            )
+        except AgentUnavailable as error:
+            self._again(self._store.messages.get(record.id), lock, str(error), text)
+            return
+        except AgentError as error:
+            self._finish(record, State.FAILED, str(error), lock, text)
+            return
+        reach("answer-after-agent")
+        if answer.ignore or not (answer.text or answer.attachments):
+            self._finish(record, State.IGNORED, answer.ignore or "the agent gave no final answer", lock, text)
+            return
+        self._keep(record, mail, answer, text, lock)
+
+    def _keep(self, record: Record, mail: InboundEmail, answer: Answer, text: str, lock: Lock) -> None:
+        """From here on the agent is not asked again: what is sent are these bytes."""
+        try:
+            outbound, note = self._compose(mail, answer)
+        except CleoError as error:
+            self._finish(record, State.FAILED, f"the answer cannot be mailed: {error}", lock, text)
+            return
+        reach("answer-after-compose")
+        fields: dict[str, str | int] = {"text": text, "answer_text": answer.text}
+        self._move(record, State.SUBMITTING, note, lock, Effects(fields=fields, answer=outbound))
+        reach("answer-after-keep")
+
+    def _compose(self, mail: InboundEmail, answer: Answer) -> tuple[OutboundEmail, str]:
+        who = recipients_of(mail, self._rules.policy, reply_all=self._rules.reply_all)
+        domain = self._rules.from_.addr.rpartition("@")[2]
+        outbound = compose_reply(
+            mail,
+            answer,
+            from_=self._rules.from_,
+            to=who.to,
+            cc=who.cc,
+            message_id=new_message_id(domain, token=f"cleo-{secrets.token_hex(16)}"),
+            date=datetime.fromtimestamp(self._clock() / 1000, UTC),
+        )
+        return outbound, who.note
+
+    def _request(
+        self, record: Record, mail: InboundEmail, text: str, history: tuple[Turn, ...]
+    ) -> AgentRequest:
+        limit = self._rules.max_attachment_bytes
+        message = AgentMessage(
+            message_id=mail.message_id,
+            from_address=mail.from_address,
+            from_name=mail.from_name,
+            to_address=record.to_address,
+            cc=tuple(address.addr for address in mail.cc),
+            subject=mail.subject,
+            text=text,
+            full_text=_with_texts(mail),
+            date=mail.date.isoformat() if mail.date else None,
+            authenticated={"1": True, "0": False}.get(record.authenticated),
+            attachments=tuple(_shown(attachment, limit) for attachment in mail.attachments),
+        )
+        workflow = json.loads(record.workflow) if record.workflow else None
+        return AgentRequest(
+            id=record.id,
+            thread_id=record.thread_id,
+            message=message,
+            history=tuple(HistoryTurn(role=turn.role, content=turn.content) for turn in history),
+            workflow=workflow,
+            language=(workflow or {}).get("language"),
+            model=(workflow or {}).get("model"),
+        )
+
+    def _over_budget(self, record: Record) -> str:
+        sender = record.from_address.casefold()
+        thread, person = f"thread:{record.thread_id}", f"sender:{sender}"
+        rules = self._rules
+        budgets = [(thread, WINDOW_MS, rules.per_thread), (person, WINDOW_MS, rules.per_sender)]
+        used = self._store.threads.reserve(record.id, self._clock(), budgets)
+        if used == thread:
+            return (
+                f"{rules.per_thread} answers in this thread within two hours (EMAIL_MAX_REPLIES_PER_THREAD)"
+            )
+        if used:
+            return (
+                f"{rules.per_sender} answers to this sender within two hours (EMAIL_MAX_REPLIES_PER_SENDER)"
+            )
+        return ""
+
+    def _again(self, record: Record, lock: Lock, why: str, text: str = "") -> None:
+        if record.tries >= MAX_TRIES:
+            self._finish(record, State.FAILED, f"given up after {MAX_TRIES} tries: {why}", lock, text)
+            return
+        due = self._clock() + backoff_ms(max(record.tries, 1))
+        reason = f"try {record.tries} of {MAX_TRIES} failed, the next is due {iso(due)}: {why}"
+        self._move(record, record.state, reason, lock, Effects(due=due))
+        log.warning("message %s: %s", record.id, reason)
+
+    def _stumble(self, record: Record, lock: Lock, why: str) -> None:
+        """A fault of ours, wherever it was: tried again a bounded number of times, then a person's."""
+        if record.attempts >= MAX_STUMBLES:
+            self._finish(record, State.FAILED, f"given up after {record.attempts} attempts: {why}", lock)
+            return
+        due = self._clock() + backoff_ms(record.attempts + 1)
+        effects = Effects(fields={"attempts": record.attempts + 1}, due=due)
+        self._move(record, record.state, f"{why}; the next attempt is due {iso(due)}", lock, effects)
+
+    def _finish(self, record: Record, to: State, reason: str, lock: Lock, text: str = "") -> None:
+        fields = {"text": text} if text else {}
+        filing = self._clock() if record.mailbox and to is not State.IGNORED else None
+        self._move(record, to, reason, lock, Effects(fields=fields, pop=True, filing=filing))
+        log.log(
+            logging.ERROR if to is State.FAILED else logging.INFO, "message %s %s: %s", record.id, to, reason
+        )
+
+    def _move(self, record: Record, to: State, reason: str, lock: Lock, effects: Effects) -> None:
+        self._store.messages.move(record.id, to, now=self._clock(), reason=reason, lock=lock, effects=effects)
+
+
+def new_part(mail: InboundEmail, history: tuple[Turn, ...]) -> str:
+    """What the sender wrote now: text that the thread already holds counts as quoted, marked or not."""
+    if not history:
+        return mail.text
+    return split_quoted(mail.full_text, known=[turn.content for turn in history]).text
+
+
+def _shown(attachment: Attachment, limit: int) -> AgentAttachment:
+    """A file within the limit with its content, a larger one by name, type and size only."""
+    if attachment.size <= limit:
+        return AgentAttachment.of(attachment)
+    return AgentAttachment(
+        filename=attachment.filename, content_type=attachment.content_type, size=attachment.size, content=""
+    )
+
+
+def _with_texts(mail: InboundEmail) -> str:
+    """The full text, and after it the text of those attachments that are text."""
+    parts = [mail.full_text]
+    for attachment in mail.attachments:
+        text = attachment_text(attachment)
+        if text and text.strip():
+            parts.append(f"[{attachment.filename}]\n{text}")
+    return "\n\n".join(parts)

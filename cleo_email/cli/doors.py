@@ -1,0 +1,46 @@
+"""The two process doors: read the settings, say what is wrong with them, start."""
+
+from __future__ import annotations
+
+import sys
+
+from flask import Flask
+
+from cleo_email.errors import SettingsError
+from cleo_email.logs import set_up_logging
+from cleo_email.settings import Settings, read_settings
+from cleo_email.web import create_app
+from cleo_email.worker import run_worker
+
+# gunicorn ends on this status of a worker that fails at import; on any other it restarts it for ever.
+BAD_SETTINGS = 3
+
+
+def settings_or_exit() -> Settings:
+    """The settings, or an end with one line per fault on standard error."""
+    try:
+        return read_settings()
+    except SettingsError as error:
+        _say(error)
+        raise SystemExit(BAD_SETTINGS) from None
+
+
+def web() -> Flask:
+    """The WSGI application from the environment."""
+    set_up_logging()
+    return create_app(settings_or_exit())
+
+
+def worker() -> int:
+    """Run the worker until SIGTERM; its exit status."""
+    set_up_logging()
+    try:
+        return run_worker(settings_or_exit())
+    except SettingsError as error:  # CLEO_AGENT names nobody
+        _say(error)
+        return BAD_SETTINGS
+
+
+def _say(error: SettingsError) -> None:
+    for fault in error.faults:
+        print(f"cleo-email: {fault}", file=sys.stderr)

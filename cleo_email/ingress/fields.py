@@ -1,0 +1,97 @@
+"""``POST /email/incoming``: a mail as JSON fields, turned into the one form that everything else knows."""
+
+from __future__ import annotations
+
+import base64
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from cleo_email.errors import InvalidField
+from cleo_email.intake import Arrival
+from cleo_email.mail.charsets import clean
+from cleo_email.mail.validate import validate_address
+
+HOUR_S = 3600
+MAX_IDS = 1000
+
+
+def _address(value: str) -> str:
+    try:
+        address = validate_address("address", value)
+    except InvalidField as error:
+        raise ValueError(str(error)) from None
+    return _mailbox(address.name, address.addr)
+
+
+def _one_line(value: str) -> str:
+    return " ".join(clean(value).split())
+
+
+def _ids(value: str) -> tuple[str, ...]:
+    """Message-IDs separated by white space, each with its angle brackets."""
+    found = []
+    for word in value.replace("><", "> <").split():
+        inner = word.strip("<>")
+        if not inner or any(not 33 <= ord(c) <= 126 or c in "<>" for c in inner) or len(inner) > 990:
+            raise ValueError("expected Message-IDs such as <id@example.com>, separated by spaces")
+        found.append(f"<{inner}>")
+    if len(found) > MAX_IDS:
+        raise ValueError(f"expected at most {MAX_IDS} Message-IDs")
+    return tuple(found)
+
+
+def _one_id(value: str) -> str:
+    found = _ids(value)
+    if len(found) > 1:
+        raise ValueError("expected one Message-ID such as <id@example.com>")
+    return found[0] if found else ""
+
+
+def _absent(value: object) -> object:
+    return "" if value is None else value
+
+
+Text = Annotated[str, Field(strict=True)]
+Mailbox = Annotated[Text, AfterValidator(_address)]
+OneId = Annotated[Text, BeforeValidator(_absent), AfterValidator(_one_id)]
+
+
+class IncomingFields(BaseModel):
+    """The body of ``POST /email/incoming``."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    from_address: Mailbox = Field(description="who wrote: a@b or Name <a@b>")
+    to_address: Mailbox = Field(description="the mailbox it was sent to")
+    subject: Annotated[Text, AfterValidator(_one_line)] = Field(max_length=10_000)
+    body: Annotated[Text, AfterValidator(clean)] = Field(repr=False, description="plain text")
+    message_id: OneId = Field("", description="with angle brackets, such as <id@example.com>")
+    in_reply_to: OneId = ""
+    references: Annotated[Text, BeforeValidator(_absent)] = Field("", description="separated by spaces")
+
+    def arrival(self) -> Arrival:
+        """As ``message/rfc822``. No Date: a copy that comes by IMAP with one is still the same mail."""
+        lines = [
+            f"From: {self.from_address}",
+            f"To: {self.to_address}",
+            f"Subject: {self.subject}",
+            *([f"Message-ID: {self.message_id}"] if self.message_id else []),
+            *([f"In-Reply-To: {self.in_reply_to}"] if self.in_reply_to else []),
+            *([f"References: {' '.join(_ids(self.references))}"] if self.references.strip() else []),
+            "MIME-Version: 1.0",
+            "Content-Type: text/plain; charset=utf-8",
+            "Content-Transfer-Encoding: base64",
+        ]
+        head = "\r\n".join(lines).encode("utf-8", "replace")
+        body = base64.encodebytes(self.body.encode("utf-8", "replace")).replace(b"\n", b"\r\n")
+        to = self.to_address.rpartition("<")[2].rstrip(">")
+        return Arrival(head + b"\r\n\r\n" + body, "webhook", envelope_to=to, same_for_s=HOUR_S)
+
+
+def _mailbox(name: str, addr: str) -> str:
+    """A mailbox as RFC 5322 section 3.4 writes it, the name as a quoted-string."""
+    if not name:
+        return addr
+    quoted = name.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{quoted}" <{addr}>'

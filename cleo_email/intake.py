@@ -1,0 +1,165 @@
+"""Every mail comes in here, whichever way it took: stored first, accepted once, judged, and threaded."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from dataclasses import dataclass, replace
+
+from cleo_email.clock import Clock, now_ms
+from cleo_email.crashpoints import reach
+from cleo_email.errors import StoreUnavailable, UnreadableMessage
+from cleo_email.mail.authentication import authenticated
+from cleo_email.mail.message import parse
+from cleo_email.mail.model import Action, InboundEmail, Verdict
+from cleo_email.mail.screening import Policy, screen
+from cleo_email.mail.thread import choose_thread, fingerprint, people_of, quoted_ids, threads_in_question
+from cleo_email.queue import Wake
+from cleo_email.store import Accepted, Identity, Record, State, Store, new_id
+
+log = logging.getLogger(__name__)
+
+DAY_S = 86_400
+# A wake-up that has not been taken for so long counts as lost, and the sweeper repeats it.
+WOKEN_S = 20
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A mail at the door: its bytes and what the way it took says about it.
+
+    ``envelope_from`` is None where the way does not tell it, '' for the null sender (RFC 5321 section 4.5.5).
+    ``hold`` is a reason to keep it for a person whatever it says. ``partial`` bytes are a header only.
+    ``same_for_s`` bounds how long an equal mail without a Message-ID counts as the same.
+    ``authenticated`` is what that way knows of the sender, None for nothing.
+    """
+
+    source: bytes
+    ingress: str
+    envelope_from: str | None = None
+    envelope_to: str = ""
+    hold: str = ""
+    partial: bool = False
+    mailbox: str = ""
+    fingerprint: str = ""
+    same_for_s: int | None = None
+    authenticated: bool | None = None
+
+
+class Intake:
+    def __init__(
+        self,
+        store: Store,
+        wake: Wake,
+        policy: Policy,
+        *,
+        max_age_days: int,
+        retention_days: int,
+        clock: Clock = now_ms,
+    ) -> None:
+        self._store = store
+        self._wake = wake
+        self._policy = policy
+        self._clock = clock
+        # As long as a mail can still lie in the inbox, it must be known again.
+        self._remember_s = (max(max_age_days, retention_days) + 14) * DAY_S
+
+    def accept(self, arrival: Arrival) -> Accepted:
+        """Store a mail durably, once. Raises StoreUnavailable: then nothing was stored."""
+        try:
+            mail = parse(arrival.source)
+        except UnreadableMessage as error:
+            return self.quarantine(arrival, f"the mail cannot be read: {error}")
+        verdict, trusted = self._judge(mail, arrival)
+        record = self._record(mail, arrival, verdict, trusted)
+        key, date = fingerprint(mail, arrival.source)
+        identity = Identity(
+            arrival.fingerprint or key,
+            date,
+            remember_s=(not mail.message_id and arrival.same_for_s) or self._remember_s,
+        )
+        people = people_of(mail, self._policy.own_addresses) if verdict.action is Action.ANSWER else ()
+        reach("accept-before-store")
+        accepted = self._store.messages.accept(record, arrival.source, identity, people)
+        reach("accept-after-store")
+        if not accepted.duplicate:
+            log.info(
+                "message %s accepted by %s: %s%s", accepted.id, arrival.ingress, record.state, _why(record)
+            )
+        if accepted.state is State.RECEIVED and not accepted.duplicate:
+            self.wake(accepted.thread_id)
+            reach("accept-after-wake")
+        return accepted
+
+    def wake(self, thread_id: str) -> None:
+        """Ask a worker to look at the thread. The mail is safe already, so a fault here is no fault."""
+        try:
+            if self._store.conversations.claim_wake(thread_id, WOKEN_S):
+                self._wake.conversation(thread_id)
+        except StoreUnavailable as error:
+            log.warning("a wake-up was lost and will be repeated: %s", error)
+
+    def _judge(self, mail: InboundEmail, arrival: Arrival) -> tuple[Verdict, bool | None]:
+        trusted = arrival.authenticated
+        if trusted is None and self._policy.authserv_id:
+            trusted = authenticated(mail, self._policy.authserv_id)
+        verdict = screen(
+            mail, envelope_from=arrival.envelope_from, policy=self._policy, authenticated=trusted
+        )
+        if arrival.hold and verdict.action is not Action.IGNORE:
+            verdict = Verdict(Action.HOLD, arrival.hold)
+        return verdict, trusted
+
+    def _record(self, mail: InboundEmail, arrival: Arrival, verdict: Verdict, trusted: bool | None) -> Record:
+        now = self._clock()
+        states = {Action.ANSWER: State.RECEIVED, Action.IGNORE: State.IGNORED, Action.HOLD: State.HELD}
+        notes = "; ".join(mail.notes)
+        return Record(
+            id=new_id(now),
+            state=states[verdict.action],
+            reason=verdict.reason or notes[:500],
+            thread_id=self._thread(mail),
+            received_at=now,
+            updated_at=now,
+            message_id=mail.message_id,
+            in_reply_to=mail.in_reply_to[0] if mail.in_reply_to else "",
+            from_address=mail.from_address,
+            to_address=arrival.envelope_to or (mail.to[0].addr if mail.to else ""),
+            subject=mail.subject[:1000],
+            ingress=arrival.ingress,
+            envelope_from=arrival.envelope_from or "",
+            envelope_known=int(arrival.envelope_from is not None),
+            authenticated="" if trusted is None else str(int(trusted)),
+            mailbox=arrival.mailbox,
+            partial=int(arrival.partial),
+        )
+
+    def _thread(self, mail: InboundEmail) -> str:
+        known = self._store.threads.by_our_ids(quoted_ids(mail)[:200])
+        ours = {message_id: thread for message_id, (thread, _) in known.items()}
+        people = self._store.threads.people(threads_in_question(mail, ours))
+        return choose_thread(mail, ours, people)
+
+    def quarantine(self, arrival: Arrival, why: str) -> Accepted:
+        """A mail that cannot be fetched or read is recorded as failed, where a person finds it."""
+        now = self._clock()
+        digest = hashlib.sha256(arrival.source).hexdigest()
+        record = Record(
+            id=new_id(now),
+            state=State.FAILED,
+            reason=why,
+            thread_id=f"unreadable:{digest[:32]}",
+            received_at=now,
+            updated_at=now,
+            ingress=arrival.ingress,
+            mailbox=arrival.mailbox,
+            partial=int(arrival.partial),
+            to_address=arrival.envelope_to,
+        )
+        identity = Identity(arrival.fingerprint or f"bytes:{digest}", remember_s=self._remember_s)
+        accepted = self._store.messages.accept(record, arrival.source, identity, ())
+        return replace(accepted, state=State.FAILED)
+
+
+def _why(record: Record) -> str:
+    return f" ({record.reason})" if record.reason and record.state is not State.RECEIVED else ""

@@ -1,0 +1,71 @@
+"""The functions that RQ calls, by name. Each is an outermost edge: what it raises would reach nobody.
+
+A worker of this package hands its services over with ``use``; under any other RQ worker (``rq worker``) the
+first job builds them from the environment.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+from cleo_email.crashpoints import arm
+from cleo_email.errors import MailboxError, StoreUnavailable
+from cleo_email.polling import LOCK
+from cleo_email.services import Services, build_services
+
+log = logging.getLogger(__name__)
+
+_guard = threading.Lock()
+_services: list[Services] = []
+
+
+def use(services: Services) -> None:
+    """Serve the jobs of this process with these collaborators."""
+    with _guard:
+        _services[:] = [services]
+
+
+def _current() -> Services:
+    import os
+
+    from cleo_email.settings import read_settings
+
+    with _guard:
+        if not _services:
+            arm(os.environ)
+            _services.append(build_services(read_settings()))
+        return _services[0]
+
+
+def answer(thread_id: str) -> None:
+    """Handle what is due in one conversation."""
+    try:
+        _current().answering.handle(thread_id)
+    except StoreUnavailable as error:
+        log.warning("a conversation waits for Redis: %s", error)
+
+
+def poll() -> str:
+    """Read the mailbox once; harmless however often and by whomever it is asked for."""
+    polling = _current().polling
+    if polling is None:
+        return "EMAIL_IMAP_HOST is not set: there is no mailbox to poll"
+    try:
+        return str(polling.run())
+    except (MailboxError, StoreUnavailable) as error:
+        return f"failed: {error}"
+
+
+def chores() -> str:
+    """Set flags, file into Sent, settle uncertain sends."""
+    services = _current()
+    if services.filing is None or services.mailbox is None:
+        return "EMAIL_IMAP_HOST is not set: there is no mailbox"
+    try:
+        with services.front.store.locks.hold(LOCK) as lock:
+            return "busy" if lock is None else f"{services.filing.run()} done"
+    except (MailboxError, StoreUnavailable) as error:
+        services.mailbox.close()
+        log.warning("the mailbox could not be told: %s", error)
+        return f"failed: {error}"

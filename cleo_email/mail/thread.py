@@ -1,0 +1,70 @@
+"""Which thread a mail belongs to, and what makes two copies one mail."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+
+from cleo_email.mail.model import InboundEmail
+from cleo_email.mail.subject import normalise_subject
+
+
+def named_thread(mail: InboundEmail) -> str:
+    """The thread that a mail names by itself: its first reference, else its Message-ID, else its sender."""
+    if mail.references:
+        return mail.references[0]
+    return mail.message_id or by_sender(mail)
+
+
+def by_sender(mail: InboundEmail) -> str:
+    return f"email:{mail.from_address}"
+
+
+def quoted_ids(mail: InboundEmail) -> list[str]:
+    """Message-IDs that may lead to a thread, nearest first: In-Reply-To, then References from the newest."""
+    return list(dict.fromkeys([*mail.in_reply_to, *reversed(mail.references)]))
+
+
+def choose_thread(mail: InboundEmail, ours: Mapping[str, str], people: Mapping[str, frozenset[str]]) -> str:
+    """The thread of ``mail``.
+
+    ``ours`` maps those of its quoted Message-IDs that we sent to their threads; ``people`` holds who takes
+    part in each thread in question. A thread that has people is open only to them: whoever merely quotes its
+    ids gets a thread of their own and sees none of its history.
+    """
+    sender = mail.from_[0].key if mail.from_ else ""
+    for message_id in quoted_ids(mail):
+        thread = ours.get(message_id)
+        if thread is not None and sender in people.get(thread, frozenset()):
+            return thread
+    for thread in threads_in_question(mail, ours)[len(ours) :]:
+        members = people.get(thread, frozenset())
+        if not members or sender in members:
+            return thread
+    return by_sender(mail)
+
+
+def threads_in_question(mail: InboundEmail, ours: Mapping[str, str]) -> list[str]:
+    """Every thread whose people ``choose_thread`` has to know, first those that ``ours`` leads to."""
+    return [*ours.values(), named_thread(mail), *([mail.message_id] if mail.message_id else [])]
+
+
+def fingerprint(mail: InboundEmail, source: bytes) -> tuple[str, str]:
+    """What copies of one mail share, and their Date in seconds since 1970 or '' where there is none.
+
+    With a Message-ID: that, the From address and the subject without reply prefixes; the same Message-ID can
+    carry two real mails. Without one only the same bytes are the same mail.
+    """
+    if not mail.message_id:
+        return "bytes:" + hashlib.sha256(source).hexdigest(), ""
+    sender = mail.from_[0].key if mail.from_ else ""
+    parts = [mail.message_id, sender, normalise_subject(mail.subject).casefold()]
+    date = str(int(mail.date.timestamp())) if mail.date else ""
+    return "mail:" + hashlib.sha256(json.dumps(parts).encode()).hexdigest(), date
+
+
+def people_of(mail: InboundEmail, own: frozenset[str], *, limit: int = 200) -> Sequence[str]:
+    """Casefolded addresses that take part in a thread once this mail is accepted into it."""
+    everybody = dict.fromkeys(address.key for address in (*mail.from_, *mail.to, *mail.cc))
+    return [address for address in everybody if address and address not in own][:limit]

@@ -1,0 +1,115 @@
+"""Composition: from settings to collaborators, in one place for every door."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from redis import Redis
+
+from cleo_email.agents import build_agent
+from cleo_email.answering import Answering, Rules
+from cleo_email.delivery import Delivery
+from cleo_email.filing import Filing
+from cleo_email.intake import Intake
+from cleo_email.mail.screening import Policy
+from cleo_email.mailbox import Mailbox
+from cleo_email.polling import Polling
+from cleo_email.queue import Wake
+from cleo_email.settings import Settings
+from cleo_email.store import Store
+from cleo_email.store.connection import connect_web, connect_worker
+from cleo_email.submission import Submitter
+from cleo_email.sweeping import Sweeping
+
+# Longest stay of one message in a job beside the agent's time: submission, its retry, and Redis.
+OVERHEAD_S = 300
+
+
+@dataclass(frozen=True)
+class Front:
+    """What the web process needs: it stores and asks, it never answers."""
+
+    settings: Settings
+    redis: Redis
+    store: Store
+    wake: Wake
+    intake: Intake
+
+
+@dataclass(frozen=True)
+class Services:
+    """What a worker needs."""
+
+    front: Front
+    submitter: Submitter
+    answering: Answering
+    sweeping: Sweeping
+    polling: Polling | None
+    filing: Filing | None
+    mailbox: Mailbox | None
+
+
+def policy(settings: Settings) -> Policy:
+    return Policy(
+        settings.own_addresses, settings.allowed_senders, settings.allowed_robots, settings.authserv_id
+    )
+
+
+def build_front(settings: Settings, redis: Redis | None = None) -> Front:
+    redis = redis if redis is not None else connect_web(settings.redis_url.get_secret_value())
+    store = Store.on(redis, account=_account(settings), retention_days=settings.retention_days)
+    wake = Wake(redis, answer_timeout_s=int(settings.agent_timeout) + OVERHEAD_S)
+    intake = Intake(
+        store,
+        wake,
+        policy(settings),
+        max_age_days=settings.max_age_days,
+        retention_days=settings.retention_days,
+    )
+    return Front(settings, redis, store, wake, intake)
+
+
+def build_services(settings: Settings, environ: Mapping[str, str] = os.environ) -> Services:
+    """Raises SettingsError where CLEO_AGENT names no agent."""
+    agent = build_agent(
+        settings.agent,
+        token=settings.agent_token.get_secret_value() if settings.agent_token else None,
+        environ=environ,
+    )
+    url = settings.redis_url.get_secret_value()
+    front = build_front(settings, connect_worker(url, connections=settings.concurrency + 16))
+    store = front.store
+    submitter = Submitter(settings.smtp)
+    delivery = Delivery(store, submitter, has_mailbox=settings.imap is not None)
+    rules = Rules(
+        from_=settings.from_address,
+        policy=policy(settings),
+        agent_timeout=settings.agent_timeout,
+        max_attachment_bytes=settings.max_attachment_bytes,
+        per_thread=settings.max_replies_per_thread,
+        per_sender=settings.max_replies_per_sender,
+        reply_all=settings.reply_all,
+    )
+    answering = Answering(store, agent, delivery, front.intake, rules)
+    sweeping = Sweeping(store, front.wake, front.intake, retention_days=settings.retention_days)
+    mailbox = Mailbox(settings.imap) if settings.imap else None
+    filing = Filing(store, mailbox, save_sent=settings.save_sent) if mailbox else None
+    polling = None
+    if mailbox and filing:
+        polling = Polling(
+            store,
+            mailbox,
+            front.intake,
+            filing,
+            max_bytes=settings.max_message_bytes,
+            max_age_days=settings.max_age_days,
+        )
+    return Services(front, submitter, answering, sweeping, polling, filing, mailbox)
+
+
+def _account(settings: Settings) -> str:
+    return (
+        f"{settings.user.casefold()}@{settings.imap_host}:{settings.imap_port}" if settings.imap_host else ""
+    )

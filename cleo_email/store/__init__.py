@@ -1,0 +1,60 @@
+"""Every Redis key and script of the project. The truth about each message is here, not in the queue."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from redis import Redis
+
+from cleo_email.store.conversations import Conversations
+from cleo_email.store.locks import Lock, Locks
+from cleo_email.store.messages import Accepted, Effects, Identity, Messages
+from cleo_email.store.pulse import Chores, MailboxState, Pulse
+from cleo_email.store.record import AT_WORK, FINAL, Record, State, iso, new_id
+from cleo_email.store.threads import Threads
+
+__all__ = [
+    "AT_WORK",
+    "FINAL",
+    "Accepted",
+    "Chores",
+    "Conversations",
+    "Effects",
+    "Identity",
+    "Lock",
+    "Locks",
+    "MailboxState",
+    "Messages",
+    "Pulse",
+    "Record",
+    "State",
+    "Store",
+    "Threads",
+    "iso",
+    "new_id",
+]
+
+
+@dataclass(frozen=True)
+class Store:
+    messages: Messages
+    conversations: Conversations
+    threads: Threads
+    pulse: Pulse
+    locks: Locks
+    mailbox: MailboxState
+    filing: Chores
+    settling: Chores
+
+    @classmethod
+    def on(cls, redis: Redis, *, account: str = "", retention_days: int = 90) -> Store:
+        return cls(
+            Messages(redis, retention_days=retention_days),
+            Conversations(redis),
+            Threads(redis),
+            Pulse(redis),
+            Locks(redis),
+            MailboxState(redis, account),
+            Chores(redis, "filing"),
+            Chores(redis, "settling"),
+        )

@@ -1,0 +1,40 @@
+-- Accepts a message once: deduplication, record, source, conversation and indexes in one step.
+-- ARGV: 1 prefix, 2 id, 3 fingerprint, 4 date key ('' unknown), 5 seconds to remember the fingerprint,
+--       6 now (ms), 7 state, 8 thread id, 9 Message-ID, 10 source, 11 seconds to keep the source ('' for good),
+--       12 record (flat JSON list), 13 history entries (JSON list), 14 participants (JSON list)
+-- Returns {'accepted' | 'duplicate', id, thread id}.
+local P, id, date, thread = ARGV[1], ARGV[2], ARGV[4], ARGV[8]
+local seen = P .. 'seen:' .. ARGV[3]
+
+-- The same fingerprint with another Date is another mail; a copy without a Date (webhook) matches any.
+local known = redis.call('HGETALL', seen)
+for i = 1, #known, 2 do
+  if date == '' or known[i] == '' or known[i] == date then
+    local first = known[i + 1]
+    if known[i] == '' and date ~= '' then
+      redis.call('HDEL', seen, '')
+      redis.call('HSET', seen, date, first)
+    end
+    return {'duplicate', first, redis.call('HGET', P .. 'm:' .. first, 'thread_id') or ''}
+  end
+end
+redis.call('HSET', seen, date, id)
+redis.call('EXPIRE', seen, ARGV[5])
+
+local key = P .. 'm:' .. id
+redis.call('HSET', key, unpack(cjson.decode(ARGV[12])))
+redis.call('SET', key .. ':source', ARGV[10])
+if ARGV[11] ~= '' then redis.call('EXPIRE', key .. ':source', ARGV[11]) end
+for _, entry in ipairs(cjson.decode(ARGV[13])) do redis.call('RPUSH', key .. ':history', entry) end
+
+redis.call('ZADD', P .. 'index:all', 0, id)
+redis.call('ZADD', P .. 'index:state:' .. ARGV[7], 0, id)
+redis.call('ZADD', P .. 'index:thread:' .. thread, 0, id)
+if ARGV[9] ~= '' then redis.call('ZADD', P .. 'index:message-id:' .. ARGV[9], 0, id) end
+
+for _, address in ipairs(cjson.decode(ARGV[14])) do redis.call('SADD', P .. 'people:' .. thread, address) end
+if ARGV[7] == 'received' then
+  redis.call('RPUSH', P .. 'conversation:' .. thread, id)
+  redis.call('ZADD', P .. 'active', 'NX', ARGV[6], thread)
+end
+return {'accepted', id, thread}

@@ -1,0 +1,62 @@
+"""Which conversations have work, when it is due, and whose wake-up is on its way."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from redis import Redis
+
+from cleo_email.store.connection import ours
+from cleo_email.store.keys import PREFIX
+
+
+class Conversations:
+    """A conversation is the list of the messages of one thread that still have to be handled, in order."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    def head(self, thread_id: str, now: int) -> str | None:
+        """The message to handle now, or None where there is none or it is not due yet."""
+        with ours(), self._redis.pipeline(transaction=False) as pipe:
+            pipe.lindex(f"{PREFIX}conversation:{thread_id}", 0)
+            pipe.zscore(f"{PREFIX}active", thread_id)
+            pipe.delete(f"{PREFIX}woken:{thread_id}")
+            head, due, _ = pipe.execute()
+        if head is None or (due is not None and due > now):
+            return None
+        return cast("bytes", head).decode()
+
+    def drop_head(self, thread_id: str, id_: str) -> None:
+        """Take an id without a record (its time was over) off the list."""
+        with ours(), self._redis.pipeline() as pipe:
+            pipe.lrem(f"{PREFIX}conversation:{thread_id}", 1, id_)
+            pipe.execute()
+            if not self._redis.exists(f"{PREFIX}conversation:{thread_id}"):
+                self._redis.zrem(f"{PREFIX}active", thread_id)
+
+    def due(self, now: int, limit: int) -> list[str]:
+        """Threads with work that is due, longest waiting first."""
+        with ours():
+            raw = self._redis.zrange(f"{PREFIX}active", "-inf", now, byscore=True, offset=0, num=limit)
+        return [item.decode() for item in cast("list[bytes]", raw)]
+
+    def unlocked(self, threads: list[str]) -> list[str]:
+        with ours(), self._redis.pipeline(transaction=False) as pipe:
+            for thread in threads:
+                pipe.exists(f"{PREFIX}lock:conversation:{thread}")
+            held = pipe.execute()
+        return [thread for thread, taken in zip(threads, held, strict=True) if not taken]
+
+    def claim_wake(self, thread_id: str, seconds: int) -> bool:
+        """True for one caller in ``seconds``: a wake-up that was lost is repeated, not multiplied."""
+        with ours():
+            return bool(self._redis.set(f"{PREFIX}woken:{thread_id}", 1, nx=True, ex=seconds))
+
+    def postpone(self, thread_id: str, due: int) -> None:
+        with ours():
+            self._redis.zadd(f"{PREFIX}active", {thread_id: due}, xx=True)
+
+    def waiting(self) -> int:
+        with ours():
+            return self._redis.zcard(f"{PREFIX}active")

@@ -1,0 +1,88 @@
+"""Locks that expire when their holder dies, renewed by one thread for all that this process holds."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from cleo_email.errors import StoreUnavailable
+from cleo_email.store.connection import ours
+from cleo_email.store.keys import PREFIX, script
+
+
+@dataclass(frozen=True)
+class Lock:
+    name: str
+    token: str
+
+    @property
+    def key(self) -> str:
+        return f"{PREFIX}lock:{self.name}"
+
+
+class Locks:
+    """``ttl_ms`` bounds how long a killed process blocks a conversation."""
+
+    def __init__(self, redis: Redis, *, ttl_ms: int = 15_000) -> None:
+        self._redis = redis
+        self._ttl = ttl_ms
+        self._unlock = script(redis, "unlock")
+        self._held: dict[str, Lock] = {}
+        self._guard = threading.Lock()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    @contextmanager
+    def hold(self, name: str) -> Iterator[Lock | None]:
+        """The lock of that name, or None where another one holds it."""
+        lock = Lock(name, secrets.token_hex(8))
+        with ours():
+            taken = self._redis.set(lock.key, lock.token, nx=True, px=self._ttl)
+            # A lost answer makes the client repeat the SET: then it is refused by our own token.
+            taken = taken or self._redis.get(lock.key) == lock.token.encode()
+        if not taken:
+            yield None
+            return
+        with self._guard:
+            self._held[lock.token] = lock
+            self._start()
+        try:
+            yield lock
+        finally:
+            self._release(lock)
+
+    def release_all(self) -> None:
+        """At the end of a process: what it could not finish may be taken over at once."""
+        self._stop.set()
+        for lock in list(self._held.values()):
+            self._release(lock)
+
+    def _release(self, lock: Lock) -> None:
+        with self._guard:
+            self._held.pop(lock.token, None)
+        try:
+            with ours():
+                self._unlock(keys=[lock.key], args=[lock.token, 0])
+        except StoreUnavailable:
+            return  # it expires by itself
+
+    def _start(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._renew, name="cleo-locks", daemon=True)
+            self._thread.start()
+
+    def _renew(self) -> None:
+        while not self._stop.wait(self._ttl / 3000):
+            with self._guard:
+                held = list(self._held.values())
+            for lock in held:
+                try:
+                    self._unlock(keys=[lock.key], args=[lock.token, self._ttl])
+                except (RedisError, OSError):
+                    break  # the scripts check the token again before anything is recorded

@@ -1,0 +1,277 @@
+"""Records: accepted once, moved by one function, listed newest first."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from redis import Redis
+
+from cleo_email.errors import LockLost, NotFound, WrongState
+from cleo_email.mail.model import OutboundEmail
+from cleo_email.store.connection import ours
+from cleo_email.store.keys import PREFIX, script
+from cleo_email.store.locks import Lock
+from cleo_email.store.record import FINAL, MAY_BECOME, Record, State, iso
+
+DAY_S = 86_400
+SOURCE_AFTER_FINAL_S = 7 * DAY_S
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What makes two copies one mail. ``date`` is '' where the copy has none."""
+
+    fingerprint: str
+    date: str = ""
+    remember_s: int = 100 * DAY_S
+
+
+@dataclass(frozen=True)
+class Accepted:
+    id: str
+    thread_id: str
+    duplicate: bool
+    state: State
+
+
+@dataclass(frozen=True)
+class Effects:
+    """What becomes true together with a move. Times in milliseconds since 1970."""
+
+    fields: Mapping[str, str | int] = field(default_factory=dict)
+    pop: bool = False  # take it off its conversation, which goes on
+    push: bool = False  # put it at the end of its conversation
+    due: int | None = None  # the conversation rests until then
+    filing: int | None = None  # flags and our copy in Sent are to be made from then on
+    settling: int | None = None  # the Sent mailbox is to be searched from then on
+    answer: OutboundEmail | None = None  # kept as bytes
+    people: Sequence[str] = ()
+
+
+class Messages:
+    def __init__(self, redis: Redis, *, retention_days: int = 90) -> None:
+        self._redis = redis
+        self._accept = script(redis, "accept")
+        self._move = script(redis, "move")
+        self._forget = script(redis, "forget")
+        self._keep_s = (retention_days + 7) * DAY_S
+
+    def accept(self, record: Record, source: bytes, identity: Identity, people: Sequence[str]) -> Accepted:
+        """Store a mail, its record and its place in the conversation in one step, once.
+
+        Calling it again with the same record (a lost answer of Redis) is told as accepted.
+        """
+        steps = [_entry(State.RECEIVED, record.received_at, "")]
+        if record.state is not State.RECEIVED:
+            steps.append(_entry(record.state, record.received_at, record.reason))
+        flat = [item for pair in record.dump().items() for item in pair]
+        with ours():
+            answer = self._accept(
+                args=[
+                    PREFIX,
+                    record.id,
+                    identity.fingerprint,
+                    identity.date,
+                    identity.remember_s,
+                    record.received_at,
+                    record.state,
+                    record.thread_id,
+                    record.message_id,
+                    source,
+                    SOURCE_AFTER_FINAL_S if record.state in FINAL else "",
+                    json.dumps([str(item) for item in flat]),
+                    json.dumps(steps),
+                    json.dumps(list(people)),
+                ]
+            )
+        word, first, thread = (part.decode() for part in answer)
+        again = word == "duplicate" and first != record.id
+        return Accepted(first, thread or record.thread_id, again, record.state)
+
+    def move(
+        self,
+        id_: str,
+        to: State,
+        *,
+        now: int,
+        reason: str = "",
+        lock: Lock | None = None,
+        effects: Effects = Effects(),
+        only_from: Sequence[State] = (),
+        quiet: bool = False,
+    ) -> None:
+        """The one way from state to state: atomic, fenced by the conversation's lock, with its history.
+
+        ``quiet`` leaves no line in the history (a note for the machine, not for a person).
+        Raises NotFound, LockLost (another worker has taken over) or WrongState (with the state it is in).
+        """
+        allowed = [state for state in MAY_BECOME[to] if not only_from or state in only_from]
+        values = {"reason": reason, **effects.fields} if not quiet else dict(effects.fields)
+        options: dict[str, Any] = {"keep_s": self._keep_s, "fields": None}
+        if effects.answer is not None:
+            values["reply_message_id"] = effects.answer.message_id
+            options["our_id"] = effects.answer.message_id
+            options["answer"] = [
+                *("message_id", effects.answer.message_id),
+                *("envelope_from", effects.answer.envelope_from),
+                *("recipients", json.dumps(effects.answer.recipients)),
+            ]
+        options["fields"] = [str(item) for pair in (values or {"id": id_}).items() for item in pair]
+        if not quiet:
+            options["history"] = _entry(to, now, reason)
+        if to in FINAL:
+            options["keep_source_s"] = SOURCE_AFTER_FINAL_S
+        for name in ("pop", "push", "due", "filing", "settling"):
+            if value := getattr(effects, name):
+                options[name] = value
+        if effects.people:
+            options["people"] = list(effects.people)
+        with ours():
+            word, state = self._move(
+                args=[
+                    PREFIX,
+                    id_,
+                    ",".join(allowed),
+                    to,
+                    now,
+                    lock.token if lock else "",
+                    secrets.token_hex(6),
+                    json.dumps(options),
+                    effects.answer.source if effects.answer else b"",
+                ]
+            )
+        _raise_unless_moved(id_, to, word.decode(), state.decode())
+
+    def get(self, id_: str) -> Record:
+        """Raises NotFound."""
+        with ours():
+            raw = cast("dict[bytes, bytes]", self._redis.hgetall(f"{PREFIX}m:{id_}"))
+        if not raw:
+            raise NotFound(f"there is no message {id_[:60]!r}; see: cleo-email messages list")
+        return Record.load(raw)
+
+    def source(self, id_: str) -> bytes | None:
+        """The stored mail, or None where it was dropped some days after the final state."""
+        with ours():
+            return cast("bytes | None", self._redis.get(f"{PREFIX}m:{id_}:source"))
+
+    def replace_source(self, id_: str, source: bytes) -> None:
+        """The whole mail in place of its header, once it was fetched after all."""
+        with ours(), self._redis.pipeline() as pipe:
+            pipe.set(f"{PREFIX}m:{id_}:source", source)
+            pipe.hset(f"{PREFIX}m:{id_}", "partial", 0)
+            pipe.execute()
+
+    def answer(self, id_: str) -> OutboundEmail | None:
+        """The kept answer, exactly as it is or was submitted."""
+        with ours():
+            raw = cast("dict[bytes, bytes]", self._redis.hgetall(f"{PREFIX}m:{id_}:answer"))
+        if not raw:
+            return None
+        return OutboundEmail(
+            raw[b"message_id"].decode(),
+            raw[b"envelope_from"].decode(),
+            tuple(json.loads(raw[b"recipients"])),
+            raw[b"source"],
+        )
+
+    def mark_data_end(self, id_: str, lock: Lock, now: int) -> None:
+        """From here on the server may have the mail: durable before the end of DATA is sent."""
+        self.move(
+            id_,
+            State.SUBMITTING,
+            now=now,
+            lock=lock,
+            quiet=True,
+            only_from=[State.SUBMITTING],
+            effects=Effects(fields={"data_ended_at": now}),
+        )
+
+    def note(self, id_: str, field: str, value: int) -> None:
+        """A remark for the machine that changes no state."""
+        with ours():
+            if self._redis.exists(f"{PREFIX}m:{id_}"):
+                self._redis.hset(f"{PREFIX}m:{id_}", field, value)
+
+    def history(self, id_: str) -> list[dict[str, str]]:
+        with ours():
+            raw = cast("list[bytes]", self._redis.lrange(f"{PREFIX}m:{id_}:history", 0, -1))
+        return [json.loads(entry) for entry in raw]
+
+    def page(
+        self,
+        *,
+        state: str = "",
+        thread_id: str = "",
+        message_id: str = "",
+        limit: int = 100,
+        cursor: str = "",
+    ) -> tuple[list[Record], str | None]:
+        """Records newest first, and the cursor of the next page or None."""
+        index = "all"
+        if message_id:
+            index = f"message-id:{message_id}"
+        elif thread_id:
+            index = f"thread:{thread_id}"
+        elif state:
+            index = f"state:{state}"
+        found: list[Record] = []
+        for record in self._newest_first(f"{PREFIX}index:{index}", cursor, limit):
+            if (state and record.state != state) or (thread_id and record.thread_id != thread_id):
+                continue
+            if len(found) == limit:
+                return found, found[-1].id
+            found.append(record)
+        return found, None
+
+    def count(self, state: State) -> int:
+        with ours():
+            return self._redis.zcard(f"{PREFIX}index:state:{state}")
+
+    def older_than(self, cutoff_ms: int, limit: int) -> list[str]:
+        """Ids of records that arrived before ``cutoff_ms``, oldest first."""
+        with ours():
+            raw = self._redis.zrange(
+                f"{PREFIX}index:all", "-", f"({cutoff_ms:012x}", bylex=True, offset=0, num=limit
+            )
+        return [item.decode() for item in cast("list[bytes]", raw)]
+
+    def forget(self, id_: str) -> None:
+        with ours():
+            self._forget(args=[PREFIX, id_])
+
+    def load(self, ids: Sequence[str]) -> list[Record]:
+        with ours(), self._redis.pipeline(transaction=False) as pipe:
+            for id_ in ids:
+                pipe.hgetall(f"{PREFIX}m:{id_}")
+            return [Record.load(raw) for raw in pipe.execute() if raw]
+
+    def _newest_first(self, key: str, cursor: str, chunk: int) -> Iterator[Record]:
+        start = f"({cursor}" if cursor else "+"
+        while True:
+            with ours():
+                raw = self._redis.zrange(
+                    key, start, "-", desc=True, bylex=True, offset=0, num=min(chunk + 1, 1001)
+                )
+            ids = [item.decode() for item in cast("list[bytes]", raw)]
+            if not ids:
+                return
+            yield from self.load(ids)
+            start = f"({ids[-1]}"
+
+
+def _entry(state: State, at: int, reason: str) -> str:
+    return json.dumps({"state": state, "at": iso(at), "reason": reason})
+
+
+def _raise_unless_moved(id_: str, to: State, word: str, state: str) -> None:
+    if word == "missing":
+        raise NotFound(f"there is no message {id_[:60]!r}; see: cleo-email messages list")
+    if word == "lost":
+        raise LockLost(f"message {id_} was taken over by another worker")
+    if word == "wrong":
+        raise WrongState(f"message {id_} is {state}; it cannot become {to} from there")

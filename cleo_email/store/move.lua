@@ -1,0 +1,65 @@
+-- Moves a record from one state to another, with everything that must be true at the same instant.
+-- ARGV: 1 prefix, 2 id, 3 allowed states (comma-separated), 4 new state, 5 now (ms), 6 lock token ('' none needed),
+--       7 operation token (a repeated call with it changes nothing), 8 options (JSON object), 9 kept answer's bytes
+-- options: fields (flat list), history (string), pop, push, due (ms), filing (ms), settling (ms),
+--          keep_source_s, keep_s, answer (flat list), our_id, people (list)
+-- Returns {'moved' | 'missing' | 'lost' | 'wrong', state}.
+local P, id, now = ARGV[1], ARGV[2], ARGV[5]
+local key = P .. 'm:' .. id
+local state = redis.call('HGET', key, 'state')
+if not state then return {'missing', ''} end
+if redis.call('HGET', key, 'operation') == ARGV[7] then return {'moved', state} end
+local thread = redis.call('HGET', key, 'thread_id')
+if ARGV[6] ~= '' and redis.call('GET', P .. 'lock:conversation:' .. thread) ~= ARGV[6] then
+  return {'lost', state}
+end
+if not string.find(',' .. ARGV[3] .. ',', ',' .. state .. ',', 1, true) then return {'wrong', state} end
+
+local options = cjson.decode(ARGV[8])
+redis.call('HSET', key, 'state', ARGV[4], 'updated_at', now, 'operation', ARGV[7], unpack(options.fields))
+if options.history then redis.call('RPUSH', key .. ':history', options.history) end
+if state ~= ARGV[4] then
+  redis.call('ZREM', P .. 'index:state:' .. state, id)
+  redis.call('ZADD', P .. 'index:state:' .. ARGV[4], 0, id)
+end
+
+if options.keep_source_s then
+  redis.call('EXPIRE', key .. ':source', options.keep_source_s)
+  redis.call('EXPIRE', key .. ':answer', options.keep_source_s)
+else
+  redis.call('PERSIST', key .. ':source')
+end
+if options.answer then
+  redis.call('DEL', key .. ':answer')
+  redis.call('HSET', key .. ':answer', 'source', ARGV[9], unpack(options.answer))
+end
+if options.our_id then
+  redis.call('SET', P .. 'ours:' .. options.our_id, cjson.encode({thread, id}), 'EX', options.keep_s)
+end
+if options.people then
+  for _, address in ipairs(options.people) do redis.call('SADD', P .. 'people:' .. thread, address) end
+end
+
+local list = P .. 'conversation:' .. thread
+if options.push then
+  redis.call('LREM', list, 0, id)
+  redis.call('RPUSH', list, id)
+  redis.call('ZADD', P .. 'active', 'NX', now, thread)
+end
+if options.pop then
+  redis.call('LREM', list, 1, id)
+  if redis.call('LLEN', list) == 0 then
+    redis.call('ZREM', P .. 'active', thread)
+  else
+    redis.call('ZADD', P .. 'active', now, thread)
+  end
+elseif options.due then
+  redis.call('ZADD', P .. 'active', options.due, thread)
+end
+if options.filing then redis.call('ZADD', P .. 'filing', options.filing, id) end
+if options.settling then
+  redis.call('ZADD', P .. 'settling', options.settling, id)
+else
+  redis.call('ZREM', P .. 'settling', id)
+end
+return {'moved', ARGV[4]}

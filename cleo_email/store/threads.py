@@ -1,0 +1,87 @@
+"""Who takes part in a thread, which of our Message-IDs leads to it, and what was said in it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import cast
+
+from redis import Redis
+
+from cleo_email.mail.model import Turn
+from cleo_email.store.connection import ours
+from cleo_email.store.keys import PREFIX, script
+from cleo_email.store.record import State
+
+# A longer past does not help a model and costs memory in every request.
+HISTORY_MESSAGES = 50
+HISTORY_CHARACTERS = 400_000
+_SAID = {State.REPLIED, State.UNCERTAIN, State.SUBMITTING}
+_ASKED = _SAID | {State.FAILED, State.IGNORED}
+
+
+class Threads:
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._reserve = script(redis, "reserve")
+
+    def by_our_ids(self, message_ids: Sequence[str]) -> dict[str, tuple[str, str]]:
+        """Of these Message-IDs those that we sent: each with the thread and the record it was sent for."""
+        if not message_ids:
+            return {}
+        with ours():
+            found = cast("list[bytes | None]", self._redis.mget([f"{PREFIX}ours:{i}" for i in message_ids]))
+        pairs = zip(message_ids, found, strict=True)
+        return {key: cast("tuple[str, str]", tuple(json.loads(raw))) for key, raw in pairs if raw}
+
+    def people(self, thread_ids: Sequence[str]) -> dict[str, frozenset[str]]:
+        """Casefolded addresses of those who take part, per thread."""
+        with ours(), self._redis.pipeline(transaction=False) as pipe:
+            for thread in thread_ids:
+                pipe.smembers(f"{PREFIX}people:{thread}")
+            found = pipe.execute()
+        return {
+            thread: frozenset(item.decode() for item in members)
+            for thread, members in zip(thread_ids, found, strict=True)
+        }
+
+    def add_people(self, thread_id: str, people: Sequence[str]) -> None:
+        if people:
+            with ours():
+                self._redis.sadd(f"{PREFIX}people:{thread_id}", *people)
+
+    def history(self, thread_id: str, *, but: str) -> tuple[Turn, ...]:
+        """What was asked and answered in the thread so far, oldest first, without the message ``but``."""
+        with ours():
+            ids = self._redis.zrange(
+                f"{PREFIX}index:thread:{thread_id}",
+                "+",
+                "-",
+                desc=True,
+                bylex=True,
+                offset=0,
+                num=HISTORY_MESSAGES + 1,
+            )
+            with self._redis.pipeline(transaction=False) as pipe:
+                for item in cast("list[bytes]", ids):
+                    pipe.hmget(f"{PREFIX}m:{item.decode()}", "id", "state", "text", "answer_text")
+                rows = pipe.execute()
+        turns: list[Turn] = []
+        room = HISTORY_CHARACTERS
+        for id_, state, text, answer in rows:
+            if not id_ or id_.decode() == but:
+                continue
+            if answer and state.decode() in _SAID:
+                turns.append(Turn("assistant", answer.decode()))
+            if text and state.decode() in _ASKED:
+                turns.append(Turn("user", text.decode()))
+            room -= len(text or b"") + len(answer or b"")
+            if room < 0:
+                break
+        return tuple(reversed(turns))
+
+    def reserve(self, id_: str, now: int, budgets: Sequence[tuple[str, int, int]]) -> str:
+        """Take one unit of every budget (name, window in ms, limit); '' or the name of one used up."""
+        flat = [str(item) for budget in budgets for item in budget]
+        with ours():
+            return cast("bytes", self._reserve(args=[PREFIX, id_, now, *flat])).decode()

@@ -1,0 +1,58 @@
+"""Re-wakes whatever is due, whoever lost its wake-up, and forgets what is older than the retention."""
+
+from __future__ import annotations
+
+import logging
+
+from cleo_email.backoff import DAY
+from cleo_email.clock import Clock, now_ms
+from cleo_email.intake import Intake
+from cleo_email.queue import Wake
+from cleo_email.store import AT_WORK, Store
+
+log = logging.getLogger(__name__)
+
+# No more wake-ups than this wait in the queue: those of a backlog are made as the queue drains.
+MOST_WAITING = 500
+FORGET_AT_ONCE = 1000
+MEMORY_WARNING = 0.7
+
+
+class Sweeping:
+    def __init__(
+        self, store: Store, wake: Wake, intake: Intake, *, retention_days: int, clock: Clock = now_ms
+    ) -> None:
+        self._store = store
+        self._wake = wake
+        self._intake = intake
+        self._retention = retention_days * DAY
+        self._clock = clock
+
+    def run(self) -> int:
+        """Wake every conversation that is due and that nobody handles; how many. Raises StoreUnavailable."""
+        room = MOST_WAITING - self._wake.waiting()
+        if room <= 0:
+            return 0
+        threads = self._store.conversations.due(self._clock(), room)
+        free = self._store.conversations.unlocked(threads) if threads else []
+        for thread in free:
+            self._intake.wake(thread)
+        return len(free)
+
+    def forget(self) -> int:
+        """Remove records older than EMAIL_RETENTION_DAYS; what is at work stays. Raises StoreUnavailable."""
+        ids = self._store.messages.older_than(self._clock() - self._retention, FORGET_AT_ONCE)
+        old = [record.id for record in self._store.messages.load(ids) if record.state not in AT_WORK]
+        for id_ in old:
+            self._store.messages.forget(id_)
+        return len(old)
+
+    def warn_of_memory(self) -> None:
+        """With ``noeviction`` a full Redis refuses new mail: say so before it comes to that."""
+        share = self._store.pulse.memory_share()
+        if share is not None and share > MEMORY_WARNING:
+            log.warning(
+                "Redis uses %d %% of its maxmemory; when it is full no mail can be accepted: raise maxmemory "
+                "or lower EMAIL_RETENTION_DAYS",
+                share * 100,
+            )

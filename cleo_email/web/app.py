@@ -1,0 +1,83 @@
+"""The Flask application factory."""
+
+from __future__ import annotations
+
+import logging
+
+from flask import Flask, Response, request
+from werkzeug.exceptions import HTTPException
+
+from cleo_email.errors import NotFound, StoreUnavailable, WrongState
+from cleo_email.services import Front, build_front
+from cleo_email.settings import Settings
+from cleo_email.web import health, incoming, messages
+from cleo_email.web.answers import Refused, error
+from cleo_email.web.guards import drain, front
+
+log = logging.getLogger(__name__)
+
+RETRY_AFTER_S = "30"
+
+
+def create_app(settings: Settings, services: Front | None = None) -> Flask:
+    """The application. ``services`` replaces what would be built from the settings (tests)."""
+    app = Flask("cleo_email")
+    app.extensions["cleo_email"] = services or build_front(settings)
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.register_blueprint(health.bp)
+    app.register_blueprint(incoming.bp)
+    app.register_blueprint(messages.bp)
+    _handle_errors(app)
+
+    @app.before_request
+    def only_where_enabled() -> None:
+        """404 before anything else is looked at, with the reason."""
+        on = front().settings.enabled
+        if not on and (request.path.startswith("/email/") or request.path.startswith("/workflows")):
+            raise Refused(404, "the email channel is not enabled: ENABLED_CLIENTS does not list email")
+
+    @app.after_request
+    def finish(response: Response) -> Response:
+        if response.status_code >= 400:
+            drain()
+        response.headers.setdefault("X-Content-Type-Options", "nosniff")
+        response.headers.setdefault("Cache-Control", "no-store")
+        return response
+
+    return app
+
+
+def _handle_errors(app: Flask) -> None:
+    @app.errorhandler(Refused)
+    def refused(fault: Refused) -> Response:
+        return error(fault.status, fault.message, fault.fields, fault.headers)
+
+    @app.errorhandler(StoreUnavailable)
+    def unavailable(fault: StoreUnavailable) -> Response:
+        log.error("%s", fault)
+        return error(
+            503, "the message could not be stored; try again", headers={"Retry-After": RETRY_AFTER_S}
+        )
+
+    @app.errorhandler(NotFound)
+    def missing(fault: NotFound) -> Response:
+        return error(404, str(fault))
+
+    @app.errorhandler(WrongState)
+    def conflict(fault: WrongState) -> Response:
+        return error(409, str(fault))
+
+    @app.errorhandler(HTTPException)
+    def http(fault: HTTPException) -> Response:
+        headers = {"Allow": ", ".join(fault.valid_methods)} if getattr(fault, "valid_methods", None) else {}
+        return error(fault.code or 500, fault.description or fault.name, headers=headers)
+
+    @app.errorhandler(Exception)
+    def unexpected(fault: Exception) -> Response:
+        # The request's outermost edge. The text of the exception may hold what a stranger sent.
+        trace = fault.__traceback__
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        where = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "?"
+        log.error("unexpected %s at %s", type(fault).__name__, where)
+        return error(500, "an internal fault; it is in the log")

@@ -1,0 +1,47 @@
+"""Is it alive, and does mail flow?"""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response
+
+from cleo_email.clock import now_ms
+from cleo_email.errors import StoreUnavailable
+from cleo_email.services import Front
+from cleo_email.web.answers import answer, error
+from cleo_email.web.guards import front
+
+bp = Blueprint("health", __name__)
+
+WORKER_MS = 90_000
+
+
+@bp.get("/healthz")
+def healthz() -> Response:
+    return answer(200, {"status": "ok"})
+
+
+@bp.get("/readyz")
+def readyz() -> Response:
+    """200 only while mail can come in, be answered and go out; else 503 with the reason."""
+    reason = why_not_ready(front(), now_ms())
+    return error(503, reason) if reason else answer(200, {"status": "ready"})
+
+
+def why_not_ready(services: Front, now: int) -> str:
+    """'' or the first thing that is wrong, with what to do about it."""
+    settings = services.settings
+    if not settings.enabled:
+        return "the email channel is not enabled: ENABLED_CLIENTS does not list email"
+    try:
+        health = services.store.pulse.health()
+    except StoreUnavailable as fault:
+        return str(fault)
+    if now - health.worker_seen > WORKER_MS:
+        return "no worker has been seen in the last 90 s: start python worker.py"
+    if health.submission_fault:
+        return health.submission_fault
+    if settings.imap_host and now - health.polled > 3 * settings.poll_interval * 1000:
+        return (
+            health.poll_fault or "no poll has succeeded in the last 3 intervals (EMAIL_POLL_INTERVAL_SECONDS)"
+        )
+    return ""

@@ -1,0 +1,132 @@
+"""``python worker.py``: everything a small installation needs beside the web process."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+
+from redis.exceptions import RedisError
+
+from cleo_email import jobs
+from cleo_email.agents import stuck_calls
+from cleo_email.crashpoints import arm
+from cleo_email.errors import StoreUnavailable
+from cleo_email.queue import ANSWERS, MAILBOX
+from cleo_email.services import Services, build_services
+from cleo_email.settings import Settings
+from cleo_email.store.connection import connect_worker
+from cleo_email.worker.threads import OVERTIME_S, ThreadWorker, work_until_stopped
+from cleo_email.worker.ticking import Ticker
+
+log = logging.getLogger(__name__)
+
+DRAIN_S = 25.0  # Heroku and Docker kill 30 s and 10 s after SIGTERM; what is left is taken over
+WATCH_S = 5.0
+
+
+def run_worker(settings: Settings) -> int:
+    """Run until SIGTERM or SIGINT; the exit status."""
+    stop = threading.Event()
+    _on_signals(stop)
+    if not settings.enabled:
+        log.warning("the email channel is not enabled (ENABLED_CLIENTS does not list email): nothing to do")
+        _wait(stop)
+        return 0
+    arm(os.environ)
+    services = build_services(settings)
+    jobs.use(services)
+    _announce(services)
+    workers = [_Supervised(services, ANSWERS, settings.concurrency, stop)]
+    if services.polling is not None:
+        workers.append(_Supervised(services, MAILBOX, 1, stop))
+    Ticker(services, stop).start()
+    threading.Thread(target=_watch, args=(workers, stop), name="cleo-watchdog", daemon=True).start()
+    _wait(stop)
+    log.info("stopping: taking no more work, finishing for at most %d s", DRAIN_S)
+    _drain(workers)
+    services.front.store.locks.release_all()
+    services.submitter.close()
+    return 0
+
+
+class _Supervised:
+    """One RQ worker in a thread, rebuilt whenever its loop ends."""
+
+    def __init__(self, services: Services, name: str, slots: int, stop: threading.Event) -> None:
+        url = services.front.settings.redis_url.get_secret_value()
+        self._current: list[ThreadWorker] = []
+
+        def build() -> ThreadWorker:
+            # Connections of its own: RQ stretches their time-outs for its blocking reads.
+            return ThreadWorker(connect_worker(url, connections=slots + 8), name, slots=slots)
+
+        threading.Thread(
+            target=work_until_stopped, args=(build, self._current, stop), name=name, daemon=True
+        ).start()
+
+    def stop(self) -> None:
+        for worker in self._current:
+            worker.stop()
+
+    def drain(self, seconds: float) -> int:
+        return sum(worker.drain(seconds) for worker in self._current)
+
+    def overdue(self) -> list[float]:
+        return [age for worker in self._current for age in worker.overdue()]
+
+
+def _announce(services: Services) -> None:
+    settings = services.front.settings
+    if settings.agent == "echo":
+        log.warning("CLEO_AGENT is echo: every mail is answered with its own text (for trying out only)")
+    try:
+        services.front.store.pulse.fresh_start()
+    except StoreUnavailable as error:
+        log.warning("%s; trying again", error)
+    inbox = f"polls every {settings.poll_interval} s" if services.polling else "takes mail by webhook only"
+    log.info("worker started: up to %d conversations at once, %s", settings.concurrency, inbox)
+
+
+def _watch(workers: list[_Supervised], stop: threading.Event) -> None:
+    """End the process when a job or an agent's function hangs: nothing can interrupt it from inside."""
+    while not stop.wait(WATCH_S):
+        late = [age for worker in workers for age in worker.overdue()]
+        late += [age for age in stuck_calls() if age > OVERTIME_S]
+        if late:
+            log.error("a job has outlived its deadline by %d s: this worker ends itself", max(late))
+            logging.shutdown()
+            os._exit(1)
+
+
+def _drain(workers: list[_Supervised]) -> None:
+    until = time.monotonic() + DRAIN_S
+    for worker in workers:
+        worker.stop()
+    left = sum(worker.drain(max(0.0, until - time.monotonic())) for worker in workers)
+    if left:
+        log.warning("%d jobs did not finish in time; other workers take their messages over", left)
+
+
+def _on_signals(stop: threading.Event) -> None:
+    def request(signum: int, _frame: object) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGTERM, request)
+    signal.signal(signal.SIGINT, request)
+
+
+def _wait(stop: threading.Event) -> None:
+    while not stop.wait(3600):
+        pass
+
+
+def retried(action: Callable[[], object], what: str) -> None:
+    """Run a piece of periodic work; Redis's absence postpones it."""
+    try:
+        action()
+    except (StoreUnavailable, RedisError) as error:
+        log.warning("%s waits: %s", what, error)

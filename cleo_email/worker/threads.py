@@ -1,0 +1,182 @@
+"""An RQ worker that performs many jobs at once, each in a thread of its own.
+
+An answer is mostly waiting for an agent: a process for each would cost 20 to 30 MB, a thread 0.25 MB. RQ's
+``perform_job`` is re-entrant for threads since RQ 3.0; the rest of the worker runs in the dequeuing thread.
+A blocked socket cannot be interrupted by a timer, so RQ's death penalty is none here: every call has a
+deadline of its own, and a watchdog ends the process when a job outlives its timeout by a minute.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+from redis import Redis
+from redis.exceptions import RedisError
+from rq.executions import Execution
+from rq.job import Job
+from rq.queue import Queue
+from rq.timeouts import BaseDeathPenalty
+from rq.worker import SimpleWorker
+
+from cleo_email.queue import PlainJob, PlainSerializer, queue
+
+log = logging.getLogger(__name__)
+
+HEARTBEAT_S = 10
+DEQUEUE_S = 2  # how long a stop request may go unnoticed
+OVERTIME_S = 60
+
+
+class NoDeathPenalty(BaseDeathPenalty):
+    """Leaves the job alone; see the module's text."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+
+class ThreadWorker(SimpleWorker):
+    """Listens on one queue with ``slots`` threads. ``stop`` makes ``work`` return; jobs run on meanwhile."""
+
+    death_penalty_class = NoDeathPenalty
+    job_class = PlainJob
+    max_connection_wait_time = 5.0
+    log_result_lifespan = False
+
+    def __init__(self, redis: Redis, name: str, *, slots: int) -> None:
+        super().__init__(
+            [queue(redis, name)],
+            connection=redis,
+            serializer=PlainSerializer,
+            job_class=PlainJob,
+            maintenance_interval=30,
+            worker_ttl=60,
+            job_monitoring_interval=HEARTBEAT_S,
+            log_job_description=False,
+        )
+        self._slots = threading.Semaphore(slots)
+        self._running: dict[str, tuple[Job, Execution, float]] = {}
+        self._guard = threading.Lock()
+        self._idle = threading.Condition(self._guard)
+        self._over = False
+        threading.Thread(target=self._beat, name=f"{name}-heartbeat", daemon=True).start()
+
+    @property
+    def dequeue_timeout(self) -> int:
+        return DEQUEUE_S
+
+    @property
+    def connection_timeout(self) -> int:
+        return DEQUEUE_S + 10
+
+    def _install_signal_handlers(self) -> None:
+        """The process's signals belong to its door, not to one of its workers."""
+
+    def procline(self, message: str) -> None:
+        """The process's title is not ours to change."""
+
+    def subscribe(self) -> None:
+        """No commands by pub/sub: one connection and one thread less, and one way less to be told things."""
+
+    def unsubscribe(self) -> None:
+        return None
+
+    def stop(self) -> None:
+        self._stop_requested = True
+
+    def dequeue_job_and_maintain_ttl(
+        self, timeout: int | None, max_idle_time: int | None = None
+    ) -> tuple[Job, Queue] | None:
+        """Wait for a free slot, then for a job; None ends ``work``."""
+        while not self._stop_requested:
+            if not self._slots.acquire(timeout=DEQUEUE_S):
+                self.heartbeat()
+                continue
+            found: tuple[Job, Queue] | None = None
+            try:
+                found = super().dequeue_job_and_maintain_ttl(timeout, max_idle_time=1)
+            finally:
+                if found is None:
+                    self._slots.release()
+            if found is not None:
+                return found
+        return None
+
+    def execute_job(self, job: Job, queue: Queue) -> None:
+        try:
+            execution = self.prepare_execution(job)
+        except BaseException:
+            self._slots.release()
+            raise
+        with self._guard:
+            self._running[execution.id] = (job, execution, time.monotonic())
+        threading.Thread(
+            target=self._perform, args=(job, queue, execution), name=f"job-{job.id[:8]}", daemon=True
+        ).start()
+
+    def _perform(self, job: Job, queue: Queue, execution: Execution) -> None:
+        try:
+            self.perform_job(job, queue, execution)
+        except (RedisError, OSError) as error:
+            # The job's own work is done and recorded; only RQ's book-keeping of the wake-up is not.
+            log.warning("the queue could not note the end of a job: %s", type(error).__name__)
+        finally:
+            with self._idle:
+                self._running.pop(execution.id, None)
+                self.executions.pop(execution.id, None)
+                self._idle.notify_all()
+            self._slots.release()
+
+    def drain(self, seconds: float) -> int:
+        """Wait until no job runs, at most ``seconds``; the number of those that still do."""
+        until = time.monotonic() + seconds
+        with self._idle:
+            while self._running and (left := until - time.monotonic()) > 0:
+                self._idle.wait(left)
+            return len(self._running)
+
+    def overdue(self) -> list[float]:
+        """Seconds by which running jobs have outlived their timeout and a minute of grace."""
+        now = time.monotonic()
+        with self._guard:
+            ages = [(now - since) - float(job.timeout or 0) for job, _, since in self._running.values()]
+        return [age for age in ages if age > OVERTIME_S]
+
+    def teardown(self) -> None:
+        self._over = True
+        super().teardown()
+
+    def _beat(self) -> None:
+        while True:
+            time.sleep(HEARTBEAT_S)
+            with self._guard:
+                running = list(self._running.values())
+            if self._over and not running:
+                return
+            for job, execution, _ in running:
+                try:
+                    self.maintain_heartbeats(job, execution)
+                except (RedisError, OSError):
+                    break
+
+
+def work_until_stopped(build: Callable[[], ThreadWorker], holder: list[Any], stop: threading.Event) -> None:
+    """Keep a worker at work: RQ's loop ends on some Redis faults, the channel must not."""
+    while not stop.is_set():
+        try:
+            worker = build()
+            holder[:] = [worker]
+            worker.work(logging_level=None)
+        except (RedisError, OSError) as error:
+            log.warning("Redis is away (%s); trying again", type(error).__name__)
+        if not stop.is_set():
+            stop.wait(2)
