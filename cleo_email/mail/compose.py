@@ -1,0 +1,213 @@
+"""Composing the mail that leaves: finished bytes, so that a retry sends exactly what was kept."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from email.utils import format_datetime
+
+from cleo_email.errors import InvalidField
+from cleo_email.mail import wire
+from cleo_email.mail.envelope import ascii_address, ascii_domain
+from cleo_email.mail.files import attachment_part
+from cleo_email.mail.markdown import to_html
+from cleo_email.mail.model import Address, Answer, Attachment, InboundEmail, OutboundEmail
+from cleo_email.mail.outlook import child_index
+from cleo_email.mail.subject import strip_reply_prefixes
+
+MAX_SUBJECT = 2000  # characters
+_KEPT_REFERENCES = 21  # the first, which names the thread, and the last 20
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+\Z")
+_MESSAGE_ID = re.compile(r"<[\x21-\x3b\x3d\x3f-\x7e]{1,990}>\Z")  # fits on a line, has no blank
+_FIELD_NAME = re.compile(r"[\x21-\x39\x3b-\x7e]{1,70}\Z")  # RFC 5322 section 3.6.8
+_OURS = {"date", "from", "to", "cc", "bcc", "sender", "subject", "message-id", "in-reply-to", "references"}
+_OURS |= {"auto-submitted", "mime-version", "content-type", "content-transfer-encoding"}
+
+
+def new_message_id(domain: str, *, token: str) -> str:
+    """``<token@domain>``. ``token``: characters of a dot-atom (RFC 5322 section 3.6.4); else InvalidField."""
+    if not _TOKEN.match(token):
+        raise InvalidField(
+            "message_id", "message_id: the token may hold letters, digits and !#$%&'*+/=?^_`{|}~.-"
+        )
+    message_id = f"<{token}@{ascii_domain('message_id', domain)}>"
+    if len(message_id) > wire.LONGEST_LINE - 20:
+        raise InvalidField("message_id", "message_id: too long")
+    return message_id
+
+
+def compose_reply(
+    inbound: InboundEmail,
+    answer: Answer,
+    *,
+    from_: Address,
+    to: Sequence[Address],
+    cc: Sequence[Address] = (),
+    message_id: str,
+    date: datetime,
+) -> OutboundEmail:
+    """The one answer to ``inbound``, threaded by RFC 5322 section 3.6.4 and marked by RFC 3834 section 5.
+
+    ``date`` is aware. Raises InvalidField for an address that cannot be used: ``from``, ``to`` or ``cc``.
+    """
+    return compose_message(
+        from_=from_,
+        to=to,
+        cc=cc,
+        subject=_reply_subject(inbound.subject),
+        markdown=answer.text,
+        attachments=answer.attachments,
+        message_id=message_id,
+        date=date,
+        in_reply_to=_usable_id(inbound.message_id),
+        references=_reply_references(inbound),
+        auto_submitted="auto-replied",
+        extra_headers=_outlook_headers(inbound, date, message_id),
+    )
+
+
+def compose_message(
+    *,
+    from_: Address,
+    to: Sequence[Address],
+    cc: Sequence[Address] = (),
+    subject: str,
+    markdown: str,
+    attachments: Sequence[Attachment] = (),
+    message_id: str,
+    date: datetime,
+    in_reply_to: str = "",
+    references: Sequence[str] = (),
+    auto_submitted: str = "auto-generated",
+    extra_headers: Sequence[tuple[str, str]] = (),
+) -> OutboundEmail:
+    """A mail with ``markdown`` as text/plain and text/html.
+
+    ``message_id``, ``in_reply_to`` and ``references`` have angle brackets; ids that no header can carry are
+    left out, and more than 21 references become the first and the last 20. An empty ``auto_submitted`` leaves
+    that header out. The recipients of the envelope are ``to`` and ``cc``, each once.
+
+    Raises InvalidField: an address that cannot be used, no recipient, a subject longer than 2,000 characters,
+    a Message-ID without ``<…@…>``, a header name that is none or is set here. ValueError: naive ``date``.
+    """
+    sender = ascii_address("from", from_)
+    to_ascii = [ascii_address("to", address) for address in to]
+    cc_ascii = [ascii_address("cc", address) for address in cc]
+    recipients = _recipients(to_ascii + cc_ascii)
+    subject = wire.clean_header(subject)
+    if len(subject) > MAX_SUBJECT:
+        raise InvalidField("subject", f"subject: longer than {MAX_SUBJECT} characters")
+    if _usable_id(message_id) != message_id or "@" not in message_id:
+        raise InvalidField("message_id", "message_id: expected <token@domain>")
+
+    head = [
+        wire.field("Date", [_date(date)]),
+        wire.address_field("From", [(sender.name, sender.addr)]),
+        _address_field("To", to_ascii),
+        _address_field("Cc", cc_ascii),
+        wire.text_field("Subject", subject),
+        wire.field("Message-ID", [message_id]),
+        _ids_field("In-Reply-To", [in_reply_to]),
+        _ids_field("References", trimmed_references(references)),
+        *_automatic_fields(auto_submitted),
+        *_extra_fields(extra_headers),
+        wire.field("MIME-Version", ["1.0"]),
+    ]
+    source = "".join(head).encode("ascii") + _content(markdown, attachments, message_id)
+    return OutboundEmail(message_id, sender.addr, recipients, source)
+
+
+def trimmed_references(references: Iterable[str]) -> list[str]:
+    """The usable ids, each once; the first and the last 20 of them if there are more than 21."""
+    ids = list(dict.fromkeys(filter(None, map(_usable_id, references))))
+    return ids if len(ids) <= _KEPT_REFERENCES else [ids[0], *ids[1 - _KEPT_REFERENCES :]]
+
+
+def _reply_references(inbound: InboundEmail) -> list[str]:
+    """Its references, or where there are none its only In-Reply-To, and then its own id, which comes last."""
+    parent = _usable_id(inbound.message_id)
+    before: Sequence[str] = inbound.references
+    if not before and len(inbound.in_reply_to) == 1:
+        before = inbound.in_reply_to
+    # Some programs list a message among its own references. The first id names the thread: it stays.
+    ids = [id_ for number, id_ in enumerate(before) if number == 0 or id_ != parent]
+    return [*ids, parent] if parent else ids
+
+
+def _reply_subject(subject: str) -> str:
+    return f"Re: {strip_reply_prefixes(wire.clean_header(subject))}"[:MAX_SUBJECT].strip()
+
+
+def _outlook_headers(inbound: InboundEmail, date: datetime, message_id: str) -> list[tuple[str, str]]:
+    headers = []
+    if topic := wire.clean_header(inbound.header("thread-topic")):
+        headers.append(("Thread-Topic", topic[:MAX_SUBJECT]))
+    nibble = hashlib.sha256(message_id.encode("utf-8", "replace")).digest()[0] >> 4
+    if index := child_index(inbound.header("thread-index"), date, nibble):
+        headers.append(("Thread-Index", index))
+    return headers
+
+
+def _usable_id(message_id: str) -> str:
+    """``message_id`` if a header can carry it unchanged, else an empty string."""
+    message_id = message_id.strip(" \t\r\n")
+    return message_id if _MESSAGE_ID.match(message_id) else ""
+
+
+def _recipients(addresses: Sequence[Address]) -> tuple[str, ...]:
+    once = {address.key: address.addr for address in reversed(addresses)}
+    if not once:
+        raise InvalidField("to", "to: at least one recipient is needed")
+    return tuple(reversed(once.values()))
+
+
+def _address_field(name: str, addresses: Sequence[Address]) -> str:
+    return wire.address_field(name, [(a.name, a.addr) for a in addresses]) if addresses else ""
+
+
+def _ids_field(name: str, ids: Sequence[str]) -> str:
+    usable = [id_ for id_ in map(_usable_id, ids) if id_]
+    return wire.field(name, usable) if usable else ""
+
+
+def _automatic_fields(auto_submitted: str) -> list[str]:
+    if not auto_submitted:
+        return []
+    # Exchange's own way to be told that an absence note in answer to this would be a loop (MS-OXCMAIL).
+    suppress = wire.text_field("X-Auto-Response-Suppress", "OOF, AutoReply")
+    return [wire.text_field("Auto-Submitted", auto_submitted), suppress]
+
+
+def _extra_fields(headers: Sequence[tuple[str, str]]) -> list[str]:
+    for name, _ in headers:
+        if not _FIELD_NAME.match(name) or name.lower() in _OURS:
+            raise InvalidField("extra_headers", f"extra_headers: {name[:80]!a} cannot be set")
+    # Base64 has no blank to fold at and must stay in one piece.
+    return [
+        wire.field(name, [value]) if name == "Thread-Index" else wire.text_field(name, value)
+        for name, value in headers
+    ]
+
+
+def _date(date: datetime) -> str:
+    offset = date.utcoffset()
+    if offset is None:
+        raise ValueError("date must have a time zone")
+    # RFC 5322 section 3.3 has no seconds in a zone.
+    return format_datetime(date if not offset.total_seconds() % 60 else date.astimezone(UTC))
+
+
+def _content(markdown: str, attachments: Sequence[Attachment], message_id: str) -> bytes:
+    text = wire.clean_text(markdown).rstrip("\n") + "\n"
+    halves = [wire.text_part("plain", text), wire.text_part("html", to_html(text))]
+    content = wire.multipart("alternative", _boundary("a", message_id), halves)
+    if attachments:
+        parts = [content, *map(attachment_part, attachments)]
+        content = wire.multipart("mixed", _boundary("m", message_id), parts)
+    return content
+
+
+def _boundary(kind: str, message_id: str) -> str:
+    return f"=_{kind}_{hashlib.sha256(message_id.encode('ascii')).hexdigest()[:32]}"

@@ -1,0 +1,62 @@
+"""Files that leave with a mail: safe names, plausible types, bytes unchanged."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from cleo_email.mail import wire
+from cleo_email.mail.model import Attachment
+
+MAX_FILENAME = 255  # bytes in UTF-8: what most file systems take
+_UNNAMED = "attachment"
+_PATH = re.compile(r"[/\\]")
+# Direction marks can dress "exe.fdp" up as a PDF.
+_DIRECTION = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_RESERVED = re.compile('[<>:"|?*]')  # Windows refuses them in names
+_TYPE = re.compile(r"([a-z0-9!#$&^_.+-]{1,64})/([a-z0-9!#$&^_.+-]{1,64})\Z")
+_CHARSET = re.compile(r"""charset\s*=\s*"?([A-Za-z0-9_.:+-]{1,40})"?\s*\Z""", re.IGNORECASE)
+
+
+def safe_filename(filename: str) -> str:
+    """The last part of ``filename`` without control characters, at most 255 bytes, never empty."""
+    name = _PATH.split(wire.no_surrogates(filename))[-1]
+    name = _RESERVED.sub("_", _DIRECTION.sub("", wire.clean_header(name)))
+    name = "".join(c for c in name if unicodedata.category(c) != "Cc").lstrip(" ").rstrip(" .")
+    stem, dot, extension = name.rpartition(".")
+    if not dot or len(extension.encode()) > 20:
+        stem, dot, extension = name, "", ""
+    room = MAX_FILENAME - len((dot + extension).encode())
+    stem = stem.encode()[:room].decode(errors="ignore")
+    return f"{stem}{dot}{extension}" or _UNNAMED
+
+
+def attachment_part(attachment: Attachment) -> bytes:
+    """A whole MIME part in base64. Its name is given by RFC 2231, and in Content-Type for older readers."""
+    filename = safe_filename(attachment.filename)
+    content_type, parameters = _content_type(attachment.content_type)
+    head = (
+        wire.field("Content-Type", _with(content_type, [*parameters, ("name", filename)]))
+        + wire.field("Content-Transfer-Encoding", ["base64"])
+        + wire.field("Content-Disposition", _with("attachment", [("filename", filename)]))
+        + wire.CRLF
+    )
+    return head.encode("ascii") + wire.base64_lines(attachment.content)
+
+
+def _with(value: str, parameters: list[tuple[str, str]]) -> list[str]:
+    return [f"{value};", *wire.parameters(parameters)]
+
+
+def _content_type(written: str) -> tuple[str, list[tuple[str, str]]]:
+    """Type and charset of ``written``; what is malformed, or must not be base64, is just bytes.
+
+    RFC 2046 section 5 allows no base64 for ``multipart`` and ``message``.
+    """
+    main, *parameters = written.split(";")
+    content_type = main.strip().lower()
+    match = _TYPE.match(content_type)
+    if not match or match[1] in {"multipart", "message"}:
+        return "application/octet-stream", []
+    charsets = [found[1] for found in map(_CHARSET.match, map(str.strip, parameters)) if found]
+    return content_type, [("charset", charsets[0])] if charsets and match[1] == "text" else []

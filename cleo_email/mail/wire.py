@@ -1,0 +1,191 @@
+"""Writing mail as 7-bit bytes: header fields, parameters and MIME parts.
+
+The standard library's generator is not used: on Python 3.11 it writes a long Message-ID as an encoded-word,
+fails on lone surrogates and turns non-ASCII addresses into invalid ones. Everything here takes text that
+may come from a model or a stranger and gives ASCII lines of at most 998 bytes (RFC 5322 section 2.1.1),
+ended by CRLF.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Iterable, Sequence
+from urllib.parse import quote
+
+CRLF = "\r\n"
+LINE = 76  # RFC 2047 section 2: the longest line that holds an encoded-word
+LONGEST_LINE = 998  # RFC 5322 section 2.1.1, without CRLF
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_LINE_END = re.compile("\r\n|[\r\v\f\x85\u2028\u2029]")
+_CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f]")
+_HEADER_BLANKS = re.compile("[\x00-\x20\x7f-\x9f\u2028\u2029]+")
+_ATOMS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~ -]+\Z")  # RFC 5322 section 3.2.3, and blanks
+_Q_PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789!*+-/")
+_Q_START, _B_START, _WORD_END = "=?utf-8?q?", "=?utf-8?b?", "?="
+
+
+# --- making text safe -----------------------------------------------------------------------------------
+
+
+def no_surrogates(text: str) -> str:
+    """``text`` with surrogate pairs joined and each lone surrogate replaced by U+FFFD."""
+    if not _SURROGATE.search(text):
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def clean_text(text: str) -> str:
+    """Body text with ``\\n`` line ends and without what mail must not carry (control characters)."""
+    return _CONTROL.sub("", _LINE_END.sub("\n", no_surrogates(text)))
+
+
+def clean_header(text: str) -> str:
+    """One line: line ends, control characters and runs of blanks become one blank each."""
+    return _HEADER_BLANKS.sub(" ", no_surrogates(text)).strip(" ")
+
+
+# --- header fields --------------------------------------------------------------------------------------
+
+
+def field(name: str, tokens: Iterable[str]) -> str:
+    """``name: tokens``, folded only between tokens, and never before the first unless it must be.
+
+    A token holds no line end and at most 997 ASCII characters.
+    """
+    lines = [f"{name}:"]
+    for token in tokens:
+        longest = LONGEST_LINE if lines == [f"{name}:"] else LINE
+        if len(lines[-1]) + 1 + len(token) > longest:
+            lines.append(f" {token}")
+        else:
+            lines[-1] += f" {token}"
+    return CRLF.join(lines) + CRLF
+
+
+def text_field(name: str, text: str) -> str:
+    """An unstructured field: as written where it is plain ASCII, else as encoded-words (RFC 2047)."""
+    text = clean_header(text)
+    if not text:
+        return f"{name}:{CRLF}"
+    return field(name, _words(text, first_line=LINE - len(name) - 2))
+
+
+def address_field(name: str, mailboxes: Sequence[tuple[str, str]]) -> str:
+    """A list of mailboxes, each a display name (any text, may be empty) and an ASCII addr-spec."""
+    tokens: list[str] = []
+    for number, (display, addr) in enumerate(mailboxes, 1):
+        room = LINE - len(name) - 2 if number == 1 else LINE - 1
+        comma = "," if number < len(mailboxes) else ""
+        phrase = _phrase(clean_header(display), room)
+        tokens += [*phrase, f"<{addr}>{comma}"] if phrase else [f"{addr}{comma}"]
+    return field(name, tokens)
+
+
+def parameters(values: Sequence[tuple[str, str]]) -> list[str]:
+    """``;``-separated tokens of MIME parameters; non-ASCII or long values by RFC 2231 sections 3 and 4."""
+    tokens = [token for name, value in values for token in _parameter(name, value)]
+    return [f"{token};" for token in tokens[:-1]] + tokens[-1:]
+
+
+def _is_plain(text: str, longest_word: int) -> bool:
+    return text.isascii() and "=?" not in text and all(len(word) <= longest_word for word in text.split(" "))
+
+
+def _words(text: str, first_line: int) -> list[str]:
+    return text.split(" ") if _is_plain(text, LINE - 1) else encoded_words(text, first_line)
+
+
+def _phrase(text: str, first_line: int) -> list[str]:
+    if not text or not _is_plain(text, LINE - 1) or len(text) > LINE:
+        return encoded_words(text, first_line) if text else []
+    if _ATOMS.match(text):
+        return text.split(" ")
+    return ['"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"']
+
+
+def encoded_words(text: str, first_line: int = LINE - 1) -> list[str]:
+    """``text`` as UTF-8 encoded-words of at most 75 characters that each hold whole characters (RFC 2047).
+
+    ``first_line``: how many characters the first word may have.
+    """
+    quoted = [(_q(character), character) for character in text]
+    as_base64 = sum(len(q) for q, _ in quoted) > len(text.encode()) * 4 // 3
+    words: list[str] = []
+    room, chunk, used = max(first_line, 24), "", 0
+    for q, character in quoted:
+        cost = len(character.encode()) if as_base64 else len(q)
+        space = room - len(_Q_START) - len(_WORD_END)
+        if chunk and used + cost > (space // 4 * 3 if as_base64 else space):
+            words.append(_word(chunk, as_base64))
+            room, chunk, used = LINE - 1, "", 0
+        chunk += character
+        used += cost
+    return [*words, _word(chunk, as_base64)]
+
+
+def _word(chunk: str, as_base64: bool) -> str:
+    if as_base64:
+        return f"{_B_START}{base64.b64encode(chunk.encode()).decode()}{_WORD_END}"
+    return f"{_Q_START}{''.join(map(_q, chunk))}{_WORD_END}"
+
+
+def _q(character: str) -> str:
+    if character == " ":
+        return "_"
+    return "".join(chr(byte) if byte in _Q_PLAIN else f"={byte:02X}" for byte in character.encode())
+
+
+def _parameter(name: str, value: str) -> list[str]:
+    value = clean_header(value)
+    if value.isascii() and len(value) <= 60 and "=?" not in value and not set('"\\') & set(value):
+        return [f'{name}="{value}"']
+    units = [
+        quote(character, safe="!#$&+^`|") for character in value
+    ]  # whole characters, as some readers want
+    if sum(map(len, units)) <= 60:
+        return [f"{name}*=utf-8''{''.join(units)}"]
+    sections = ["utf-8''"]
+    for unit in units:
+        if len(sections[-1]) + len(unit) > 60:
+            sections.append("")
+        sections[-1] += unit
+    return [f"{name}*{number}*={section}" for number, section in enumerate(sections)]
+
+
+# --- MIME parts -----------------------------------------------------------------------------------------
+
+
+def text_part(subtype: str, text: str) -> bytes:
+    """A whole ``text/…`` part in UTF-8, as quoted-printable or base64, whichever is shorter.
+
+    ``text`` is clean and has ``\\n`` line ends. Always encoded, so that no line of it can be a boundary.
+    """
+    data = text.replace("\n", CRLF).encode()
+    encoding, body = "quoted-printable", _quoted_printable(data)
+    if len(body) > len(data) * 4 // 3 + 80:
+        encoding, body = "base64", base64_lines(data)
+    head = field("Content-Type", [f"text/{subtype};", 'charset="utf-8"'])
+    return (head + field("Content-Transfer-Encoding", [encoding]) + CRLF).encode("ascii") + body
+
+
+def base64_lines(data: bytes) -> bytes:
+    """Base64 in lines of 76 (RFC 2045 section 6.8), each ended by CRLF."""
+    return base64.encodebytes(data).replace(b"\n", b"\r\n")
+
+
+def multipart(subtype: str, boundary: str, parts: Sequence[bytes]) -> bytes:
+    """A whole multipart, header included. ``boundary`` holds ``=_``, which no encoded part can (RFC 2045)."""
+    head = field("Content-Type", [f"multipart/{subtype};", f'boundary="{boundary}"']) + CRLF
+    opening, closing = f"--{boundary}{CRLF}".encode("ascii"), f"--{boundary}--{CRLF}".encode("ascii")
+    # The line end before a boundary belongs to the boundary (RFC 2046 section 5.1.1).
+    body = b"".join(opening + part + b"\r\n" for part in parts)
+    return head.encode("ascii") + body + closing
+
+
+def _quoted_printable(data: bytes) -> bytes:
+    body = binascii.b2a_qp(data, quotetabs=False, istext=True, header=False)
+    # "From " at the start of a line is changed by mbox software; RFC 2045 section 6.8 foresees the escape.
+    return re.sub(rb"(?m)^From ", b"=46rom=\r\n ", body)
