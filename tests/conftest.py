@@ -1,0 +1,119 @@
+"""Fixtures that several rooms share, and what becomes of tests whose servers or corpora are missing.
+
+``@pytest.mark.servers("dovecot", "postfix")`` names the programs that a test needs: without one of them it is
+skipped, and the run says so at its end. With ``CLEO_REQUIRE_SERVERS=1`` such a skip is a failure, and so is
+one for want of the corpora.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from cleo_email.embedded.certificates import Certificates, write_certificates
+from cleo_email.embedded.mailserver import MailServer
+from tests.redis_server import RedisServer
+
+ROOT = Path(__file__).resolve().parent.parent
+_SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
+Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
+_PACKAGES = {
+    "redis-server": "redis-server",
+    "dovecot": "dovecot-imapd dovecot-lmtpd",
+    "postfix": "postfix",
+    "nginx": "nginx-light",
+}
+
+
+# --- fixtures -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def corpora() -> Path:
+    """Folder of real messages: ``CLEO_CORPORA``, else ``../shared/corpora`` beside the project."""
+    path = Path(os.environ.get("CLEO_CORPORA") or ROOT.parent / "shared" / "corpora")
+    if not path.is_dir():
+        pytest.skip(f"no corpora at {path}: set CLEO_CORPORA")
+    return path
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """One Redis for the whole run; a test that kills or stops it starts a ``RedisServer`` of its own."""
+    with RedisServer(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture
+def redis_url(redis_server: RedisServer) -> str:
+    """The URL of an empty Redis."""
+    with redis_server.client() as client:
+        client.flushall()
+    return redis_server.url
+
+
+@pytest.fixture(scope="session")
+def ca(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    """A certificate authority with a server certificate for localhost, 127.0.0.1 and ::1."""
+    return write_certificates(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture
+def mail_server(tmp_path: Path, ca: Certificates) -> Iterator[MailServer]:
+    """Empty mailboxes of an agent and a customer, by IMAP and SMTP with TLS."""
+    with MailServer(tmp_path, certificates=ca) as server:
+        yield server
+
+
+# --- missing servers ----------------------------------------------------------------------------------------
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for marker in item.iter_markers("servers"):
+        missing = [name for name in marker.args if not shutil.which(name, path=_SEARCH_PATH)]
+        if missing:
+            packages = " ".join(_PACKAGES.get(name, name) for name in missing)
+            pytest.skip(f"{', '.join(missing)} not installed: apt-get install {packages}")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    wanted = item.get_closest_marker("servers") is not None or "corpora" in getattr(item, "fixturenames", ())
+    return _forbidden_skip(report, wanted)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    return _forbidden_skip(report, wanted=False)
+
+
+def _forbidden_skip(report: Report, wanted: bool) -> Report:
+    """Turn a skip into a failure where the servers must be there."""
+    if not report.skipped or hasattr(report, "wasxfail") or not os.environ.get("CLEO_REQUIRE_SERVERS"):
+        return report
+    reason = str(report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr)
+    if wanted or "corpora" in reason.lower() or "apt-get install" in reason:
+        report.outcome = "failed"
+        report.longrepr = f"CLEO_REQUIRE_SERVERS is set, and this was skipped: {reason}"
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reports = terminalreporter.stats.get("skipped", [])
+    skipped = sum("servers" in getattr(report, "keywords", ()) for report in reports)
+    if skipped:
+        terminalreporter.section("SERVERS MISSING", sep="!", red=True, bold=True)
+        terminalreporter.line(
+            f"{skipped} tests against real servers did not run; the lines above name the packages."
+        )
