@@ -1,6 +1,6 @@
 """The worker's door: ``python worker.py``."""
 
-from cleo_email.cli.doors import worker
+from cleo_email.doors import worker
 
 if __name__ == "__main__":
     raise SystemExit(worker())

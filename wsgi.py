@@ -1,5 +1,5 @@
 """The web process's door: ``gunicorn wsgi:app``."""
 
-from cleo_email.cli.doors import web
+from cleo_email.doors import web
 
 app = web()

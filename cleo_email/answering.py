@@ -194,6 +194,8 @@ class Answering:
         )
 
     def _over_budget(self, record: Record) -> str:
+        if record.released:
+            return ""
         sender = record.from_address.casefold()
         thread, person = f"thread:{record.thread_id}", f"sender:{sender}"
         rules = self._rules

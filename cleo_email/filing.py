@@ -30,10 +30,13 @@ FIRST_LOOK_MS = 5 * SECOND
 class Filing:
     """Uses the mailbox's connection; the caller holds the mailbox's lock."""
 
-    def __init__(self, store: Store, mailbox: Mailbox, *, save_sent: bool, clock: Clock = now_ms) -> None:
+    def __init__(
+        self, store: Store, mailbox: Mailbox, *, save_sent: bool, max_bytes: int, clock: Clock = now_ms
+    ) -> None:
         self._store = store
         self._mailbox = mailbox
         self._save_sent = save_sent
+        self._max_bytes = max_bytes
         self._clock = clock
 
     def run(self) -> int:
@@ -46,6 +49,8 @@ class Filing:
         done = sum(self._file(record) for record in records)
         for id_ in self._store.settling.due(self._clock()):
             self._settle(id_)
+        for id_ in self._store.fetching.due(self._clock()):
+            self._fetch(id_)
         return done
 
     def _flag(self, records: Sequence[Record]) -> None:
@@ -93,6 +98,34 @@ class Filing:
             return ""
         self._store.pulse.set_sent_mode(mode)
         return mode
+
+    def _fetch(self, id_: str) -> None:
+        """The whole of a mail of which only the header was kept, now that a person wants it answered."""
+        try:
+            record = self._store.messages.get(id_)
+            why = self._refetch(record)
+            if why:
+                self._store.messages.move(id_, State.HELD, now=self._clock(), reason=why)
+            else:
+                effects = Effects(push=True)
+                self._store.messages.move(id_, State.RECEIVED, now=self._clock(), quiet=True, effects=effects)
+        except (NotFound, WrongState):
+            log.info("message %s is not to be fetched any more", id_)
+        self._store.fetching.done(id_)
+
+    def _refetch(self, record: Record) -> str:
+        status = self._mailbox.open()
+        validity, _, uid = record.mailbox.partition("/")
+        if not uid or int(validity) != status.uidvalidity:
+            return "the mail cannot be found any more: the mailbox has a new UIDVALIDITY"
+        info = self._mailbox.describe([int(uid)]).get(int(uid))
+        if info is not None and info.size > self._max_bytes:
+            return f"{info.size} bytes, more than EMAIL_MAX_MESSAGE_BYTES ({self._max_bytes}): raise it first"
+        fetched = self._mailbox.fetch_one(int(uid))
+        if fetched is None:
+            return "the mail is no more in the mailbox"
+        self._store.messages.replace_source(record.id, fetched.source)
+        return ""
 
     def _settle(self, id_: str) -> None:
         """A copy in Sent proves that the mail was sent. Its absence proves nothing: a person decides."""

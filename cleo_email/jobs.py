@@ -7,12 +7,14 @@ first job builds them from the environment.
 from __future__ import annotations
 
 import logging
+import os
 import threading
 
 from cleo_email.crashpoints import arm
 from cleo_email.errors import MailboxError, StoreUnavailable
 from cleo_email.polling import LOCK
 from cleo_email.services import Services, build_services
+from cleo_email.settings import read_settings
 
 log = logging.getLogger(__name__)
 
@@ -27,10 +29,6 @@ def use(services: Services) -> None:
 
 
 def _current() -> Services:
-    import os
-
-    from cleo_email.settings import read_settings
-
     with _guard:
         if not _services:
             arm(os.environ)

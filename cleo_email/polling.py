@@ -147,7 +147,7 @@ class Polling:
         waiting = {info.uid: info for info in infos}
         while waiting:
             try:
-                for fetched in self._mailbox.fetch({uid: info.size for uid, info in waiting.items()}):
+                for fetched in self._mailbox.fetch([(uid, info.size) for uid, info in waiting.items()]):
                     reach("poll-after-fetch")
                     waiting.pop(fetched.uid, None)
                     self._take(pass_, fetched.uid, fetched.source)

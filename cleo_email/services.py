@@ -95,7 +95,7 @@ def build_services(settings: Settings, environ: Mapping[str, str] = os.environ) 
     answering = Answering(store, agent, delivery, front.intake, rules)
     sweeping = Sweeping(store, front.wake, front.intake, retention_days=settings.retention_days)
     mailbox = Mailbox(settings.imap) if settings.imap else None
-    filing = Filing(store, mailbox, save_sent=settings.save_sent) if mailbox else None
+    filing = _filing(settings, store, mailbox) if mailbox else None
     polling = None
     if mailbox and filing:
         polling = Polling(
@@ -107,6 +107,10 @@ def build_services(settings: Settings, environ: Mapping[str, str] = os.environ) 
             max_age_days=settings.max_age_days,
         )
     return Services(front, submitter, answering, sweeping, polling, filing, mailbox)
+
+
+def _filing(settings: Settings, store: Store, mailbox: Mailbox) -> Filing:
+    return Filing(store, mailbox, save_sent=settings.save_sent, max_bytes=settings.max_message_bytes)
 
 
 def _account(settings: Settings) -> str:

@@ -55,7 +55,9 @@ def web_address(variable: str, url: str, path: str = "") -> WebAddress:
     except ValueError:
         raise SettingsError([f"{variable}: found a malformed URL, expected {EXPECTED}"]) from None
     scheme = parts.scheme.lower()
-    if scheme not in ("http", "https") or not host or port == 0 or any(ord(c) < 33 for c in url.strip()):
+    if any(ord(char) < 33 for char in url.strip()):
+        raise SettingsError([f"{variable}: found a URL with white space in it, expected {EXPECTED}"])
+    if scheme not in ("http", "https") or not host or port == 0:
         raise SettingsError([f"{variable}: found {_shown(parts)}, expected {EXPECTED}"])
     return WebAddress(
         scheme=scheme,

@@ -9,9 +9,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 
 from pydantic import BaseModel
 
-from cleo_email.agents.files import content_type, safe_filename
+from cleo_email.agents.files import content_type
 from cleo_email.agents.final import NO_FINAL_ANSWER, final_answer
 from cleo_email.errors import AgentError
+from cleo_email.mail.files import safe_filename
 from cleo_email.mail.model import Answer, Attachment
 
 MAX_MESSAGES = 10_000
@@ -104,5 +105,5 @@ def _checked(answer: Answer) -> Answer:
 def _safe(file: object) -> Attachment:
     if not isinstance(file, Attachment):
         raise AgentError(f"the callable gave a {type(file).__name__}, expected an Attachment")
-    name = safe_filename(file.filename) or "attachment"
+    name = safe_filename(file.filename)
     return dataclasses.replace(file, filename=name, content_type=content_type(file.content_type, name))

@@ -7,11 +7,11 @@ import mimetypes
 import re
 from collections.abc import Mapping
 
-from cleo_email.agents.words import one_line, well_formed
+from cleo_email.agents.words import one_line
 from cleo_email.errors import AgentError
+from cleo_email.mail.files import safe_filename
 from cleo_email.mail.model import Attachment
 
-NAME_LENGTH = 150  # characters; file systems end at 255 bytes
 ANY_TYPE = "application/octet-stream"
 _SHAPE = "objects with filename, content_type and content"
 
@@ -36,7 +36,7 @@ def _attachment(item: object, number: int) -> Attachment:
     if not isinstance(item, Mapping):
         raise AgentError(f"attachment {number} of the agent is not one of {_SHAPE}")
     name = _string(item, "filename", number)
-    filename = safe_filename(name) or f"attachment-{number}"
+    filename = safe_filename(name)
     content = _string(item, "content", number, required=True)
     return Attachment(
         filename=filename,
@@ -62,25 +62,12 @@ def _decoded(content: str, filename: str) -> bytes:
         raise AgentError(f"the content of the agent's attachment {filename!r} is no base64") from None
 
 
-def safe_filename(name: str) -> str:
-    """The last part of a path, without control characters or leading and trailing dots; may be empty."""
-    base = one_line(well_formed(name).replace("\\", "/"), limit=4 * NAME_LENGTH).rsplit("/", 1)[-1]
-    base = re.sub(r'[<>:"|?*]', "_", base).strip(". ")
-    if len(base) <= NAME_LENGTH:
-        return base
-    stem, dot, extension = base.rpartition(".")
-    if not dot or len(extension) > 16:
-        return base[:NAME_LENGTH]
-    return stem[: NAME_LENGTH - len(extension) - 1] + "." + extension
-
-
 def content_type(given: str, filename: str) -> str:
-    """A type that a file in a mail may have; without a usable one, that of the filename.
+    """The type as given, parameters such as a charset included; without a usable one, that of the filename.
 
-    ``multipart/*`` and ``message/*`` become octets: neither may be sent as base64 (RFC 2045 section 6.4).
+    What may not be sent as base64 is settled where the mail is composed.
     """
-    kind = given.split(";", 1)[0].strip().lower()
-    if not _TYPE.fullmatch(kind):
-        guessed, encoding = mimetypes.guess_type(filename)
-        kind = guessed if guessed and not encoding else ANY_TYPE
-    return ANY_TYPE if kind.startswith(("multipart/", "message/")) else kind
+    if _TYPE.fullmatch(given.split(";", 1)[0].strip()):
+        return one_line(given)
+    guessed, encoding = mimetypes.guess_type(filename)
+    return guessed if guessed and not encoding else ANY_TYPE

@@ -221,11 +221,11 @@ class EmbeddedRedis:
 
     def _await_answer(self, process: subprocess.Popen[bytes]) -> None:
         """Poll until PONG. A server that loads a big file says so, and is given five minutes for it."""
+        begun = time.monotonic()
+        patience = 15.0
         client = redis.Redis.from_url(
             self.url, socket_timeout=2.0, socket_connect_timeout=1.0, retry=Retry(NoBackoff(), 0)
         )
-        begun = time.monotonic()
-        patience = 15.0
         with client:
             while True:
                 try:

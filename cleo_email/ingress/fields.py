@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from cleo_email.errors import InvalidField
 from cleo_email.intake import Arrival
 from cleo_email.mail.charsets import clean
-from cleo_email.mail.validate import validate_address
+from cleo_email.mail.envelope import validate_address
 
 HOUR_S = 3600
 MAX_IDS = 1000

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .authentication import authenticated as judged_by_server
-from .autoreply import report_mark, robot_mark
+from .autoreply import report_mark, robot_mark, shown
 from .model import Action, InboundEmail, Verdict
 from .senders import distinct, is_allowed, is_own
 
@@ -60,7 +60,7 @@ def screen(
 def _machine(mail: InboundEmail, envelope_from: str | None, policy: Policy) -> str:
     for address in mail.from_[:50]:  # more than one is held anyway
         if is_own(address.addr, policy.own_addresses):
-            return f"`From: {address.addr[:80]}` is our own address: answering would be a loop."
+            return f"`From: {shown(address.addr)}` is our own address: answering would be a loop."
     if reason := report_mark(mail, envelope_from):
         return reason
     writers = distinct([address.addr for address in mail.from_])
@@ -92,14 +92,14 @@ def _not_to_be_trusted(mail: InboundEmail, policy: Policy, authenticated: bool |
     if not writers:
         return "No From address: nobody to answer."
     if policy.allowed_senders and not all(is_allowed(one, policy.allowed_senders) for one in writers):
-        return f"{writers[0][:80]} is not in EMAIL_ALLOWED_SENDERS."
+        return f"{shown(writers[0])} is not in EMAIL_ALLOWED_SENDERS."
     if policy.authserv_id is not None:
         if authenticated is None:
             authenticated = judged_by_server(mail, policy.authserv_id)
         if authenticated is not True:
             return (
                 f"The sender is not authenticated: no `dmarc=pass` for the From address from "
-                f"{policy.authserv_id[:80]} (EMAIL_TRUSTED_AUTHSERV_ID)."
+                f"{shown(policy.authserv_id)} (EMAIL_TRUSTED_AUTHSERV_ID)."
             )
     if len(writers) > 1:
         return f"`From` names {len(writers)} different addresses: it is not clear who wrote."

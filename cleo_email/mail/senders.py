@@ -36,15 +36,20 @@ def split_address(address: str) -> tuple[str, str] | None:
     """``(local part, domain)`` of a plain ``local@domain`` with the domain as A-labels, else None.
 
     Refused is whatever readers disagree on: a quoted local part, blanks, control characters, comments,
-    angle brackets and routes (RFC 5322 section 4.4).
+    angle brackets, routes (RFC 5322 section 4.4) and characters that stand in for ASCII ones.
     """
     local, at, domain = address.strip().partition("@")
     if not at or not local or len(address) > _MAX_ADDRESS:
         return None
-    if any(char in '@<>()[]:;,\\"' or not char.isprintable() or char.isspace() for char in local + domain):
+    if any(char in '@<>()[]:;,\\"' or char.isspace() or _is_disguised(char) for char in local + domain):
         return None
     domain = a_label(domain)
     return (local, domain) if domain else None
+
+
+def _is_disguised(char: str) -> bool:
+    """Unprintable, or another character that normalises to an ASCII one (the Kelvin sign to K)."""
+    return not char.isprintable() or (not char.isascii() and unicodedata.normalize("NFC", char).isascii())
 
 
 def is_allowed(address: str, patterns: Iterable[str]) -> bool:

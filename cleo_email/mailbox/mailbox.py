@@ -124,11 +124,8 @@ class Mailbox:
         may be a message that the server cannot read, so go on with :meth:`fetch_one`.
         """
         for batch in batches(sizes, BATCH_MESSAGES, BATCH_OCTETS):
-            told = self._fetch(batch, ",".join(map(str, batch)), "(UID BODY.PEEK[])")
-            for uid in batch:
-                items = told.pop(uid, {})
-                if b"BODY[]" in items:
-                    yield Fetched(uid, self._content(items[b"BODY[]"], uid))
+            for uid, content in self._contents(batch, "BODY.PEEK[]", b"BODY[]"):
+                yield Fetched(uid, content)
 
     def fetch_one(self, uid: int) -> Fetched | None:
         """One message alone, or None if it is no more. Raises BatchFailed for the one UID."""
@@ -136,11 +133,27 @@ class Mailbox:
 
     def fetch_headers(self, uid: int) -> bytes:
         """At most ``HEADER_OCTETS`` of the header; empty if the message is no more. Raises BatchFailed."""
-        told = self._fetch([uid], str(uid), f"(UID BODY.PEEK[HEADER]<0.{HEADER_OCTETS}>)")
-        for name, value in told.get(uid, {}).items():
-            if name.startswith(b"BODY[HEADER]"):
-                return self._content(value, uid)
-        return b""
+        parts = self._contents([uid], f"BODY.PEEK[HEADER]<0.{HEADER_OCTETS}>", b"BODY[HEADER]")
+        return next((content for _, content in parts), b"")
+
+    def _contents(self, batch: list[int], item: str, name: bytes) -> Iterator[tuple[int, bytes]]:
+        told = self._fetch(batch, ",".join(map(str, batch)), f"(UID {item})")
+        empty: list[int] = []
+        for uid in batch:
+            for key, value in told.pop(uid, {}).items():
+                if key.startswith(name):
+                    content = content_of(value)
+                    if content is None:
+                        empty.append(uid)
+                    else:
+                        yield uid, content
+        # Dovecot gives NIL for a message that has been expunged meanwhile; of one that is still there it is a
+        # fault, and to keep silent about it would be to fetch the message in vain for ever.
+        still_there = sorted(self._fetch(empty, ",".join(map(str, empty)), "(UID FLAGS)")) if empty else []
+        if still_there:
+            raise BatchFailed(
+                f"{self._place}: the server gives no content for UIDs {still_there}", still_there
+            )
 
     def _fetch(self, uids: list[int], uid_set: str, items: str) -> dict[int, dict[bytes, Any]]:
         wire, _ = self._inbox()  # a fault in here is not the fault of these messages
@@ -148,12 +161,6 @@ class Mailbox:
             return wire.fetch(uid_set, items)
         except (MailboxUnavailable, RefusedForGood) as exc:
             raise BatchFailed(str(exc), uids) from exc
-
-    def _content(self, value: Any, uid: int) -> bytes:
-        content = content_of(value)
-        if content is None:
-            raise BatchFailed(f"{self._place}: the server gives no content for UID {uid}", [uid])
-        return content
 
     # --- marking ----------------------------------------------------------------------------------------
 
@@ -174,8 +181,9 @@ class Mailbox:
                 raise MailboxError(f"{self._place} is read-only: nothing can be marked as read there")
             extra = keywords if status.keywords_allowed else []
             if system or extra:
-                told = self._store(wire, uid_set, system, extra)
-                confirmed |= having(told, system or extra) & set(batch)
+                done = having(self._store(wire, uid_set, system, extra), system or extra)
+                confirmed |= done & set(batch)
+                confirmed |= self._already_having(wire, set(batch) - done, system or extra)
         return confirmed
 
     def _store(
@@ -187,6 +195,13 @@ class Mailbox:
             if not system or not keywords:
                 raise
         return wire.store(uid_set, f"({' '.join(system)})")
+
+    def _already_having(self, wire: Wire, uids: set[int], flags: list[str]) -> set[int]:
+        """Dovecot, for one, says nothing about a message whose flags a STORE did not change: ask."""
+        found: set[int] = set()
+        for _, uid_set in uid_sets(uids, _STORE):
+            found |= having(wire.fetch(uid_set, "(UID FLAGS)"), flags) & uids
+        return found
 
     # --- sent mail --------------------------------------------------------------------------------------
 

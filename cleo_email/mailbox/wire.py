@@ -26,7 +26,7 @@ from cleo_email.errors import MailboxError, MailboxUnavailable
 from .connection import connect, discard, log_in
 from .faults import CONVERSATION_FAULTS, RefusedForNow, refusal, unreachable
 from .values import Timeouts
-from .words import Words
+from .words import Words, response_code
 
 Answer = tuple[str, list[Any]]
 _BAD = re.compile(r"command error: BAD (.*)", re.DOTALL)
@@ -145,7 +145,11 @@ class Wire:
     def _messages(self, command: str, *arguments: str) -> dict[int, dict[bytes, Any]]:
         with self.conversation(command):
             self._imap.response("FETCH")  # forget what came unasked
-            said = self._answered(command, self._imap.uid(command, *arguments))
+            kind, said = self._imap.uid(command, *arguments)
+            if kind == "NO" and response_code(said) == "EXPUNGEISSUED":
+                # Messages have gone meanwhile; what was told of the others stands (RFC 2180 section 4.1).
+                kind, said = "OK", self._imap.response("FETCH")[1]
+            said = self._answered(command, (kind, said))
             found: dict[int, dict[bytes, Any]] = {}
             parsed = list(parse_response(said))
             for items in parsed[1::2]:  # sequence number, items, sequence number, items …

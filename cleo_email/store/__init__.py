@@ -45,6 +45,7 @@ class Store:
     mailbox: MailboxState
     filing: Chores
     settling: Chores
+    fetching: Chores
 
     @classmethod
     def on(cls, redis: Redis, *, account: str = "", retention_days: int = 90) -> Store:
@@ -57,4 +58,5 @@ class Store:
             MailboxState(redis, account),
             Chores(redis, "filing"),
             Chores(redis, "settling"),
+            Chores(redis, "fetching"),
         )

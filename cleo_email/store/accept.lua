@@ -1,7 +1,8 @@
 -- Accepts a message once: deduplication, record, source, conversation and indexes in one step.
 -- ARGV: 1 prefix, 2 id, 3 fingerprint, 4 date key ('' unknown), 5 seconds to remember the fingerprint,
 --       6 now (ms), 7 state, 8 thread id, 9 Message-ID, 10 source, 11 seconds to keep the source ('' for good),
---       12 record (flat JSON list), 13 history entries (JSON list), 14 participants (JSON list)
+--       12 record (flat JSON list), 13 history entries (JSON list), 14 participants (JSON list),
+--       15 kept answer (flat JSON list without its bytes, '' for none; the source then is its bytes)
 -- Returns {'accepted' | 'duplicate', id, thread id}.
 local P, id, date, thread = ARGV[1], ARGV[2], ARGV[4], ARGV[8]
 local seen = P .. 'seen:' .. ARGV[3]
@@ -23,7 +24,13 @@ redis.call('EXPIRE', seen, ARGV[5])
 
 local key = P .. 'm:' .. id
 redis.call('HSET', key, unpack(cjson.decode(ARGV[12])))
-redis.call('SET', key .. ':source', ARGV[10])
+if ARGV[15] ~= '' then
+  local answer = cjson.decode(ARGV[15])
+  redis.call('HSET', key .. ':answer', 'source', ARGV[10], unpack(answer.fields))
+  redis.call('SET', P .. 'ours:' .. answer.our_id, cjson.encode({thread, id}), 'EX', answer.keep_s)
+else
+  redis.call('SET', key .. ':source', ARGV[10])
+end
 if ARGV[11] ~= '' then redis.call('EXPIRE', key .. ':source', ARGV[11]) end
 for _, entry in ipairs(cjson.decode(ARGV[13])) do redis.call('RPUSH', key .. ':history', entry) end
 
@@ -33,7 +40,7 @@ redis.call('ZADD', P .. 'index:thread:' .. thread, 0, id)
 if ARGV[9] ~= '' then redis.call('ZADD', P .. 'index:message-id:' .. ARGV[9], 0, id) end
 
 for _, address in ipairs(cjson.decode(ARGV[14])) do redis.call('SADD', P .. 'people:' .. thread, address) end
-if ARGV[7] == 'received' then
+if ARGV[7] == 'received' or ARGV[7] == 'submitting' then
   redis.call('RPUSH', P .. 'conversation:' .. thread, id)
   redis.call('ZADD', P .. 'active', 'NX', ARGV[6], thread)
 end

@@ -6,6 +6,7 @@ local state = redis.call('HGET', key, 'state')
 redis.call('ZREM', P .. 'index:all', id)
 redis.call('ZREM', P .. 'filing', id)
 redis.call('ZREM', P .. 'settling', id)
+redis.call('ZREM', P .. 'fetching', id)
 if not state then return 0 end
 local thread, mid = redis.call('HGET', key, 'thread_id'), redis.call('HGET', key, 'message_id')
 redis.call('ZREM', P .. 'index:state:' .. state, id)

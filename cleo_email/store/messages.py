@@ -60,14 +60,27 @@ class Messages:
         self._forget = script(redis, "forget")
         self._keep_s = (retention_days + 7) * DAY_S
 
-    def accept(self, record: Record, source: bytes, identity: Identity, people: Sequence[str]) -> Accepted:
+    def accept(
+        self,
+        record: Record,
+        source: bytes,
+        identity: Identity,
+        people: Sequence[str],
+        *,
+        answer: OutboundEmail | None = None,
+    ) -> Accepted:
         """Store a mail, its record and its place in the conversation in one step, once.
 
-        Calling it again with the same record (a lost answer of Redis) is told as accepted.
+        Calling it again with the same record (a lost answer of Redis) is told as accepted. With ``answer``
+        the record is of a mail that we send first; ``source`` is not used then.
         """
         steps = [_entry(State.RECEIVED, record.received_at, "")]
         if record.state is not State.RECEIVED:
             steps.append(_entry(record.state, record.received_at, record.reason))
+        kept = ""
+        if answer is not None:
+            source = answer.source
+            kept = json.dumps({"fields": _kept(answer), "our_id": answer.message_id, "keep_s": self._keep_s})
         flat = [item for pair in record.dump().items() for item in pair]
         with ours():
             answer = self._accept(
@@ -86,6 +99,7 @@ class Messages:
                     json.dumps([str(item) for item in flat]),
                     json.dumps(steps),
                     json.dumps(list(people)),
+                    kept,
                 ]
             )
         word, first, thread = (part.decode() for part in answer)
@@ -115,11 +129,7 @@ class Messages:
         if effects.answer is not None:
             values["reply_message_id"] = effects.answer.message_id
             options["our_id"] = effects.answer.message_id
-            options["answer"] = [
-                *("message_id", effects.answer.message_id),
-                *("envelope_from", effects.answer.envelope_from),
-                *("recipients", json.dumps(effects.answer.recipients)),
-            ]
+            options["answer"] = _kept(effects.answer)
         options["fields"] = [str(item) for pair in (values or {"id": id_}).items() for item in pair]
         if not quiet:
             options["history"] = _entry(to, now, reason)
@@ -262,6 +272,15 @@ class Messages:
                 return
             yield from self.load(ids)
             start = f"({ids[-1]}"
+
+
+def _kept(mail: OutboundEmail) -> list[str]:
+    """The fields of a kept answer but its bytes."""
+    return [
+        *("message_id", mail.message_id),
+        *("envelope_from", mail.envelope_from),
+        *("recipients", json.dumps(mail.recipients)),
+    ]
 
 
 def _entry(state: State, at: int, reason: str) -> str:

@@ -25,7 +25,7 @@ S = State
 MAY_BECOME: dict[State, tuple[State, ...]] = {
     S.RECEIVED: (S.HELD, S.FAILED, S.RECEIVED),  # released, retried
     S.ANSWERING: (S.RECEIVED, S.ANSWERING),
-    S.SUBMITTING: (S.ANSWERING, S.SUBMITTING, S.FAILED, S.UNCERTAIN),
+    S.SUBMITTING: (S.ANSWERING, S.SUBMITTING, S.HELD, S.FAILED, S.UNCERTAIN),
     S.REPLIED: (S.SUBMITTING, S.UNCERTAIN, S.REPLIED),
     S.IGNORED: (S.RECEIVED, S.ANSWERING),
     S.HELD: (S.RECEIVED, S.ANSWERING, S.SUBMITTING),
@@ -79,6 +79,7 @@ class Record:
     text: str = ""  # new part of the mail, kept for the thread's history
     answer_text: str = ""
     filing_begun: int = 0  # when our copy was first about to be put into Sent
+    released: int = 0  # a person let it through: limits do not hold it again
     looks: int = 0  # searches of Sent for an uncertain mail
 
     @classmethod

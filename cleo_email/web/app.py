@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from flask import Flask, Response, request
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from cleo_email.errors import NotFound, StoreUnavailable, WrongState
 from cleo_email.services import Front, build_front
@@ -69,7 +69,8 @@ def _handle_errors(app: Flask) -> None:
 
     @app.errorhandler(HTTPException)
     def http(fault: HTTPException) -> Response:
-        headers = {"Allow": ", ".join(fault.valid_methods)} if getattr(fault, "valid_methods", None) else {}
+        allowed = (fault.valid_methods or ()) if isinstance(fault, MethodNotAllowed) else ()
+        headers = {"Allow": ", ".join(allowed)} if allowed else {}
         return error(fault.code or 500, fault.description or fault.name, headers=headers)
 
     @app.errorhandler(Exception)

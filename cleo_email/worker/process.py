@@ -7,9 +7,6 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
-
-from redis.exceptions import RedisError
 
 from cleo_email import jobs
 from cleo_email.agents import stuck_calls
@@ -122,11 +119,3 @@ def _on_signals(stop: threading.Event) -> None:
 def _wait(stop: threading.Event) -> None:
     while not stop.wait(3600):
         pass
-
-
-def retried(action: Callable[[], object], what: str) -> None:
-    """Run a piece of periodic work; Redis's absence postpones it."""
-    try:
-        action()
-    except (StoreUnavailable, RedisError) as error:
-        log.warning("%s waits: %s", what, error)

@@ -153,7 +153,7 @@ class ThreadWorker(SimpleWorker):
 
     def teardown(self) -> None:
         self._over = True
-        super().teardown()
+        super().teardown()  # type: ignore[no-untyped-call]
 
     def _beat(self) -> None:
         while True:

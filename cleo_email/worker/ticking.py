@@ -56,6 +56,7 @@ class Ticker(threading.Thread):
         if pulse.tick("poll", interval * 1000):
             front.wake.poll(interval)
         now = time.time_ns() // 1_000_000
-        waiting = front.store.filing.due(now, 1) or front.store.settling.due(now, 1)
+        store = front.store
+        waiting = any(chores.due(now, 1) for chores in (store.filing, store.settling, store.fetching))
         if waiting and pulse.tick("chores", CHORES_MS):
             front.wake.chores()

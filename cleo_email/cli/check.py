@@ -1,0 +1,164 @@
+"""``cleo-email check``: what is right, what is wrong, and what to do about it, a line each."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from cleo_email.agents import build_agent
+from cleo_email.errors import CleoError, SettingsError
+from cleo_email.mailbox import Mailbox
+from cleo_email.settings import Settings, read_settings
+from cleo_email.store import Store
+from cleo_email.store.connection import connect_web
+from cleo_email.submission import Submitter
+
+OLDEST_REDIS = (6, 2)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """``level`` is ``ok``, ``warning`` or ``wrong``; ``text`` says what to do unless it is ok."""
+
+    what: str
+    level: str
+    text: str
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("check", help="test settings, Redis, IMAP, SMTP and the agent, a line each")
+    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.set_defaults(call=_check)
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    findings = examine()
+    if arguments.json:
+        print(json.dumps([asdict(finding) for finding in findings], indent=1))
+    else:
+        marks = {"ok": "ok     ", "warning": "warning", "wrong": "WRONG  "}
+        for finding in findings:
+            print(f"{marks[finding.level]}  {finding.what:9} {finding.text}", file=sys.stdout)
+    return 1 if any(finding.level == "wrong" for finding in findings) else 0
+
+
+def examine() -> list[Finding]:
+    """Everything that can be known without sending a mail."""
+    try:
+        settings = read_settings()
+    except SettingsError as error:
+        return [Finding("settings", "wrong", fault) for fault in error.faults]
+    if not settings.enabled:
+        return [
+            Finding("settings", "wrong", "ENABLED_CLIENTS does not list email: set ENABLED_CLIENTS=email")
+        ]
+    findings = [Finding("settings", "ok", f"mail goes out as {settings.from_address.addr}")]
+    for examine_one in (_redis, _imap, _smtp, _agent, _doors):
+        findings += examine_one(settings)
+    return findings
+
+
+def _tried(what: str, action: Callable[[], str]) -> Finding:
+    try:
+        return Finding(what, "ok", action())
+    except CleoError as error:
+        return Finding(what, "wrong", str(error))
+
+
+def _redis(settings: Settings) -> list[Finding]:
+    redis = connect_web(settings.redis_url.get_secret_value())
+    try:
+        info = {**redis.info("server"), **redis.info("persistence"), **redis.info("memory")}  # type: ignore[dict-item]
+    except (RedisError, OSError) as error:
+        return [
+            Finding("redis", "wrong", f"REDIS_URL: no answer ({type(error).__name__}); is Redis running?")
+        ]
+    findings = [*_redis_server(info), *_redis_persistence(redis, info)]
+    health = Store.on(redis).pulse.health()
+    if health.submission_fault:
+        findings.append(Finding("sending", "wrong", f"stopped: {health.submission_fault}"))
+    return findings
+
+
+def _redis_server(info: dict[str, object]) -> list[Finding]:
+    name = str(info.get("server_name", "redis"))
+    version = str(info.get("valkey_version") or info.get("redis_version", "0"))
+    number = tuple(int(part) for part in str(info.get("redis_version", "0")).split(".")[:2])
+    if number < OLDEST_REDIS:
+        return [Finding("redis", "wrong", f"version {version}: 6.2 or newer is needed")]
+    return [Finding("redis", "ok", f"{name} {version}")]
+
+
+def _redis_persistence(redis: Redis, info: dict[str, object]) -> list[Finding]:
+    """Without persistence a restart of Redis loses mail that was accepted."""
+    findings = []
+    if info.get("aof_enabled"):
+        findings.append(
+            Finding("redis", "ok", f"appendonly is on, appendfsync {_config(redis, 'appendfsync')}")
+        )
+    elif _config(redis, "save") not in ("", "?"):
+        text = "only snapshots are kept: what came since the last one is lost in a crash; set appendonly yes"
+        findings.append(Finding("redis", "warning", text))
+    else:
+        text = "nothing is kept over a restart: set appendonly yes, or choose a plan with persistence"
+        findings.append(Finding("redis", "warning", text))
+    policy = str(info.get("maxmemory_policy", "noeviction"))
+    if policy != "noeviction" and info.get("maxmemory"):
+        text = f"maxmemory-policy is {policy}: records may vanish; set it to noeviction"
+        findings.append(Finding("redis", "wrong", text))
+    return findings
+
+
+def _config(redis: Redis, name: str) -> str:
+    """A setting of the server, or ``?`` where a hosted one does not tell."""
+    try:
+        return str(redis.config_get(name).get(name, "?"))
+    except RedisError:
+        return "?"
+
+
+def _imap(settings: Settings) -> list[Finding]:
+    if settings.imap is None:
+        return [Finding("imap", "ok", "EMAIL_IMAP_HOST is not set: mail comes by webhook only")]
+    with Mailbox(settings.imap) as mailbox:
+        return [_tried("imap", mailbox.check)]
+
+
+def _smtp(settings: Settings) -> list[Finding]:
+    submitter = Submitter(settings.smtp)
+    try:
+        return [_tried("smtp", submitter.check)]
+    finally:
+        submitter.close()
+
+
+def _agent(settings: Settings) -> list[Finding]:
+    token = settings.agent_token.get_secret_value() if settings.agent_token else None
+    try:
+        agent = build_agent(settings.agent, token=token, environ=os.environ)
+    except SettingsError as error:
+        return [Finding("agent", "wrong", fault) for fault in error.faults]
+    if settings.agent == "echo":
+        return [Finding("agent", "warning", "CLEO_AGENT is echo: mail is answered with its own text")]
+    probe = getattr(agent, "check", None)
+    if probe is None:
+        return [Finding("agent", "ok", f"{settings.agent.split('?')[0]} is there")]
+    return [_tried("agent", probe)]
+
+
+def _doors(settings: Settings) -> list[Finding]:
+    findings = []
+    if not settings.webhook_secrets:
+        text = "EMAIL_WEBHOOK_SECRET is not set: webhooks are taken only from this machine itself"
+        findings.append(Finding("webhook", "ok", text))
+    if settings.api_token is None:
+        text = "CLEO_API_TOKEN is not set: /email/send and /email/messages answer only this machine itself"
+        findings.append(Finding("api", "ok", text))
+    return findings

@@ -1,0 +1,197 @@
+"""``cleo-email demo``: everything embedded; a customer writes, and the threaded answer is shown."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import smtplib
+import socket
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from contextlib import ExitStack
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from email.utils import make_msgid
+from pathlib import Path
+from typing import Any
+
+from imapclient import IMAPClient
+
+from cleo_email.cli.run import commands
+from cleo_email.embedded.mailserver import AGENT, CUSTOMER, HOST, MailServer
+from cleo_email.embedded.redis import EmbeddedRedis
+from cleo_email.embedded.supervisor import Supervisor
+from cleo_email.errors import CleoError
+
+PATIENCE_S = 25.0
+SHOWN = ("From", "To", "Subject", "Message-ID", "In-Reply-To", "References", "Auto-Submitted")
+RULE = "─" * 78
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("demo", help="see it work: everything embedded, one mail each way")
+    parser.add_argument("--keep", action="store_true", help="leave all running and say how to connect")
+    parser.set_defaults(call=_demo)
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    begun = time.monotonic()
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cleo-demo-")))
+        print("Starting Redis, a mail server, web and worker, all on this machine only …", flush=True)
+        redis = stack.enter_context(EmbeddedRedis(folder / "redis"))
+        mail = stack.enter_context(MailServer(folder / "mail"))
+        log = stack.enter_context((folder / "demo.log").open("wb"))
+        web = f"{HOST}:{_free_port()}"
+        supervisor = Supervisor(commands(_environ(mail, redis.url), web), output=log, keepers=[redis.ensure])
+        thread = threading.Thread(target=supervisor.run, name="supervisor", daemon=True)
+        thread.start()
+        stack.callback(thread.join)
+        stack.callback(supervisor.stop)
+        customer = Customer(mail)
+        try:
+            _by_mail(customer)
+            _by_webhook(customer, web)
+        except CleoError:
+            log.flush()
+            sys.stderr.write((folder / "demo.log").read_text("utf-8", "replace"))
+            raise
+        print(f"Both answers came back in their threads after {time.monotonic() - begun:.1f} s in all.")
+        if arguments.keep:
+            _keep(mail, web, folder)
+    return 0
+
+
+def _environ(mail: MailServer, redis_url: str) -> dict[str, str]:
+    agent = mail.smtp_account(AGENT)
+    drop = ("EMAIL_", "CLEO_")
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(drop)}
+    return {
+        **clean,
+        "ENABLED_CLIENTS": "email",
+        "EMAIL_SMTP_HOST": HOST,
+        "EMAIL_SMTP_PORT": str(mail.smtp_port),
+        "EMAIL_IMAP_HOST": HOST,
+        "EMAIL_IMAP_PORT": str(mail.imap_port),
+        "EMAIL_USER": AGENT,
+        "EMAIL_FROM_ADDRESS": f"Cleo <{AGENT}>",
+        "EMAIL_PASSWORD": agent.login.password,
+        "EMAIL_POLL_INTERVAL_SECONDS": "1",
+        "REDIS_URL": redis_url,
+        "CLEO_AGENT": "echo",
+        "SSL_CERT_FILE": str(mail.certificates.ca_file),
+    }
+
+
+class Customer:
+    """Somebody with a mailbox of their own who writes to the agent."""
+
+    def __init__(self, mail: MailServer) -> None:
+        self._mail = mail
+
+    def write(self, subject: str, text: str) -> EmailMessage:
+        message = EmailMessage(policy.SMTP)
+        message["From"] = f"Anna Customer <{CUSTOMER}>"
+        message["To"] = AGENT
+        message["Subject"] = subject
+        message["Message-ID"] = make_msgid(domain="example.test")
+        message.set_content(text)
+        account = self._mail.smtp_account(CUSTOMER)
+        with smtplib.SMTP(account.host, account.port, timeout=10) as smtp:
+            smtp.starttls(context=self._mail.certificates.client_context())
+            smtp.login(account.login.user, account.login.password)
+            smtp.send_message(message)
+        return message
+
+    def answer_to(self, message_id: str) -> EmailMessage:
+        """Wait for the mail that answers ``message_id``; CleoError when none comes."""
+        account = self._mail.imap_account(CUSTOMER)
+        until = time.monotonic() + PATIENCE_S
+        context = self._mail.certificates.client_context()
+        with IMAPClient(account.host, account.port, ssl_context=context, timeout=10) as imap:
+            imap.login(account.login.user, account.login.password)
+            while time.monotonic() < until:
+                imap.select_folder("INBOX", readonly=True)
+                for data in imap.fetch(imap.search("ALL"), ["BODY.PEEK[]"]).values():
+                    message = message_from_bytes(data[b"BODY[]"], policy=policy.default)
+                    if message["In-Reply-To"] == message_id:
+                        return message
+                time.sleep(0.2)
+        raise CleoError(f"no answer came within {PATIENCE_S:.0f} s; the log of web and worker is above")
+
+
+def _by_mail(customer: Customer) -> None:
+    question = customer.write(
+        "Opening hours?", "Hello Cleo,\n\nare you open on **Saturdays**?\n\nKind regards\nAnna\n"
+    )
+    _show("A customer writes a mail …", question)
+    _show("… the poll finds it, the agent (echo) answers:", customer.answer_to(question["Message-ID"]))
+
+
+def _by_webhook(customer: Customer, web: str) -> None:
+    body = {
+        "from_address": f"Anna Customer <{CUSTOMER}>",
+        "to_address": AGENT,
+        "subject": "AW: Re: Invoice 4711",
+        "body": "Could you send me the invoice again?",
+        "message_id": make_msgid(domain="example.test"),
+        "references": "<first@example.test>",
+    }
+    print(f"The same by webhook: POST http://{web}/email/incoming\n{json.dumps(body, indent=1)}")
+    print("answers", json.dumps(_post(f"http://{web}/email/incoming", body)), "\n")
+    _show("… and the answer goes out by SMTP as well:", customer.answer_to(str(body["message_id"])))
+
+
+def _post(url: str, body: dict[str, Any]) -> Any:
+    data = json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})  # noqa: S310 - loopback
+    until = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            with urllib.request.urlopen(request, timeout=10) as response:  # noqa: S310 - loopback
+                return json.load(response)
+        except urllib.error.HTTPError as error:
+            raise CleoError(f"the webhook answered {error.code}: {error.read(500)!r}") from None
+        except OSError as error:
+            if time.monotonic() > until:
+                raise CleoError(f"the web process does not answer: {error}") from None
+            time.sleep(0.2)
+
+
+def _show(title: str, message: EmailMessage) -> None:
+    part = message.get_body(("plain",))
+    print(f"{title}\n{RULE}")
+    for name in SHOWN:
+        if message[name]:
+            print(f"{name}: {message[name]}")
+    print(f"\n{part.get_content().strip() if part else ''}\n{RULE}\n", flush=True)
+
+
+def _keep(mail: MailServer, web: str, folder: Path) -> None:
+    account = mail.smtp_account(CUSTOMER)
+    print(
+        f"\nEverything keeps running. Connect a mail client as the customer:\n"
+        f"  IMAP  {HOST}:{mail.imap_port}  (SSL/TLS)\n"
+        f"  SMTP  {HOST}:{mail.smtp_port}  (STARTTLS)\n"
+        f"  user  {account.login.user}\n"
+        f"  password  {account.login.password}\n"
+        f"  trust the certificate authority in {mail.certificates.ca_file}\n"
+        f"and write to {AGENT}. What became of each message: curl http://{web}/email/messages\n"
+        f"Log: {folder / 'demo.log'}   Ctrl-C ends it all.",
+        flush=True,
+    )
+    try:
+        threading.Event().wait()
+    except KeyboardInterrupt:
+        print("stopping …")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,100 @@
+"""``cleo-email messages``: list, show, release, retry."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+from cleo_email.deciding import Deciding
+from cleo_email.services import Front, build_front, policy
+from cleo_email.settings import read_settings
+from cleo_email.store import Record, State, iso
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "messages", help="what became of every message, and decide about those that wait"
+    )
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    listing = actions.add_parser("list", help="messages, newest first")
+    listing.add_argument("--state", choices=list(State), help="only those in this state")
+    listing.add_argument("--thread", default="", help="only those of this thread")
+    listing.add_argument("--limit", type=int, default=50)
+    listing.set_defaults(call=_list)
+    show = actions.add_parser("show", help="one message with its history")
+    show.add_argument("id")
+    show.set_defaults(call=_show)
+    for name, text, call in (
+        ("release", "let a held message through", _release),
+        ("retry", "try a failed or uncertain message again", _retry),
+    ):
+        action = actions.add_parser(name, help=text)
+        action.add_argument("id", nargs="+")
+        action.set_defaults(call=call)
+    for action in actions.choices.values():
+        action.add_argument("--json", action="store_true", help="for programs")
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    records, following = _front().store.messages.page(
+        state=arguments.state or "", thread_id=arguments.thread, limit=max(1, arguments.limit)
+    )
+    if arguments.json:
+        print(json.dumps({"messages": [record.public() for record in records], "next": following}, indent=1))
+        return 0
+    if not records:
+        print("no messages")
+    for record in records:
+        print(_line(record))
+    if following:
+        print(f"… more: --limit {arguments.limit * 2}")
+    return 0
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    messages = _front().store.messages
+    record = messages.get(arguments.id)
+    history = messages.history(arguments.id)
+    if arguments.json:
+        print(json.dumps({**record.public(), "history": history}, indent=1))
+        return 0
+    for name, value in record.public().items():
+        if value != "":
+            print(f"{name:17} {value}")
+    print("history")
+    for step in history:
+        print(f"  {step['at']}  {step['state']:10} {step['reason']}")
+    return 0
+
+
+def _release(arguments: argparse.Namespace) -> int:
+    return _decide(arguments, "release")
+
+
+def _retry(arguments: argparse.Namespace) -> int:
+    return _decide(arguments, "retry")
+
+
+def _decide(arguments: argparse.Namespace, what: str) -> int:
+    front = _front()
+    deciding = Deciding(front.store, front.intake, policy(front.settings))
+    done: list[dict[str, Any]] = []
+    for id_ in arguments.id:
+        record = getattr(deciding, what)(id_)
+        done.append(record.public())
+        if not arguments.json:
+            print(f"{record.id} is {record.state} again")
+    if arguments.json:
+        print(json.dumps(done, indent=1))
+    return 0
+
+
+def _front() -> Front:
+    return build_front(read_settings())
+
+
+def _line(record: Record) -> str:
+    when = iso(record.received_at)[:19].replace("T", " ")
+    reason = f" — {record.reason}" if record.reason else ""
+    return f"{record.id}  {when}  {record.state:10} {record.from_address}: {record.subject[:60]}{reason}"

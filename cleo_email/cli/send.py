@@ -1,0 +1,63 @@
+"""``cleo-email send``: the agent's mailbox writes first."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import mimetypes
+import sys
+from pathlib import Path
+
+from cleo_email.errors import CleoError
+from cleo_email.mail.envelope import validate_address
+from cleo_email.mail.model import Attachment
+from cleo_email.outbound import Draft, Outbound
+from cleo_email.services import build_front
+from cleo_email.settings import read_settings
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("send", help="send a mail from the agent's address; a worker submits it")
+    parser.add_argument("--to", action="append", required=True, help="recipient; may be repeated")
+    parser.add_argument("--cc", action="append", default=[], help="may be repeated")
+    parser.add_argument("--subject", required=True)
+    parser.add_argument("--body", help="Markdown; read from standard input where absent")
+    parser.add_argument("--thread", default="", help="thread id to continue")
+    parser.add_argument("--attach", action="append", default=[], type=Path, metavar="FILE")
+    parser.add_argument("--idempotency-key", default="")
+    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.set_defaults(call=_send)
+
+
+def _send(arguments: argparse.Namespace) -> int:
+    settings = read_settings()
+    if not settings.enabled:
+        raise CleoError("the email channel is not enabled: ENABLED_CLIENTS does not list email")
+    front = build_front(settings)
+    outbound = Outbound(
+        front.store, front.intake, settings.from_address, max_bytes=settings.max_message_bytes
+    )
+    draft = Draft(
+        to=[validate_address("to", text) for text in arguments.to],
+        cc=[validate_address("cc", text) for text in arguments.cc],
+        subject=arguments.subject,
+        body=arguments.body if arguments.body is not None else sys.stdin.read(),
+        attachments=[_read(path) for path in arguments.attach],
+        thread_id=arguments.thread,
+    )
+    sent = outbound.send(draft, idempotency_key=arguments.idempotency_key)
+    if arguments.json:
+        print(json.dumps(dataclasses.asdict(sent)))
+    else:
+        print(f"{sent.id} will be submitted as {sent.message_id}; see: cleo-email messages show {sent.id}")
+    return 0
+
+
+def _read(path: Path) -> Attachment:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise CleoError(f"--attach {path}: {error.strerror}") from None
+    kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+    return Attachment(path.name, kind, content)

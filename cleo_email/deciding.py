@@ -1,0 +1,70 @@
+"""What a person decides about messages that wait: release, retry."""
+
+from __future__ import annotations
+
+from cleo_email.clock import Clock, now_ms
+from cleo_email.errors import UnreadableMessage, WrongState
+from cleo_email.intake import Intake
+from cleo_email.mail.message import parse
+from cleo_email.mail.screening import Policy
+from cleo_email.mail.thread import people_of
+from cleo_email.store import Effects, Record, State, Store
+
+
+class Deciding:
+    def __init__(self, store: Store, intake: Intake, policy: Policy, *, clock: Clock = now_ms) -> None:
+        self._store = store
+        self._intake = intake
+        self._policy = policy
+        self._clock = clock
+
+    def release(self, id_: str) -> Record:
+        """Let a held message through, whatever held it. Raises NotFound, WrongState, StoreUnavailable."""
+        record = self._store.messages.get(id_)
+        if record.state is not State.HELD:
+            raise WrongState(f"message {id_} is {record.state}, not held; there is nothing to release")
+        self._again(record, "released by a person", released=True)
+        return self._store.messages.get(id_)
+
+    def retry(self, id_: str) -> Record:
+        """Try a failed or uncertain message again: a kept answer is sent as it is, else the agent is asked.
+
+        An uncertain message that was sent after all would then arrive twice, with the same Message-ID.
+        Raises NotFound, WrongState, StoreUnavailable.
+        """
+        record = self._store.messages.get(id_)
+        if record.state not in (State.FAILED, State.UNCERTAIN):
+            raise WrongState(
+                f"message {id_} is {record.state}; only failed and uncertain messages can be retried"
+            )
+        self._again(record, "retried by a person")
+        return self._store.messages.get(id_)
+
+    def _again(self, record: Record, reason: str, *, released: bool = False) -> None:
+        kept = self._store.messages.answer(record.id) is not None
+        fields: dict[str, str | int] = {"tries": 0, "sends": 0, "sends_since": 0, "data_ended_at": 0}
+        if released:
+            fields["released"] = 1
+            self._admit(record)
+        to = State.SUBMITTING if kept else State.RECEIVED
+        fetch = bool(record.partial) and not kept
+        effects = Effects(fields=fields, push=not fetch)
+        now = self._clock()
+        self._store.messages.move(
+            record.id, to, now=now, reason=reason, effects=effects, only_from=[record.state]
+        )
+        if fetch:
+            self._store.fetching.add(record.id, now)
+        else:
+            self._intake.wake(record.thread_id)
+
+    def _admit(self, record: Record) -> None:
+        """Who is named in a released mail takes part in its thread, as with any accepted mail."""
+        source = self._store.messages.source(record.id)
+        if source is None:
+            raise WrongState(f"message {record.id} can no longer be answered: its source was dropped")
+        try:
+            people = people_of(parse(source), self._policy.own_addresses)
+        except UnreadableMessage:
+            return
+        self._store.threads.add_people(record.thread_id, people)
