@@ -59,7 +59,10 @@ def _resolve(host: str, port: int, limit: Deadline) -> Sequence[_Address]:
 
     # The resolver takes no time-out: it is left behind when it hangs, and ends by its own rules.
     thread = threading.Thread(target=look_up, name="agent-name", daemon=True)
-    thread.start()
+    try:
+        thread.start()
+    except RuntimeError as error:  # the system gives no further thread
+        raise OSError(str(error)) from None
     thread.join(limit.left())
     if not found:
         raise TimeoutError(f"no answer from DNS within {limit.seconds:g} s")

@@ -108,9 +108,12 @@ class _Run:
         self._outcome: Answer | BaseException | None = None
 
     def start(self) -> None:
-        with _running_lock:
-            _running[self] = self._limit.end
-        threading.Thread(target=self._work, name="agent-call", daemon=True).start()
+        """:raises AgentUnavailable: time is up already, or the system gives no further thread."""
+        try:
+            self._limit.left()
+            threading.Thread(target=self._work, name="agent-call", daemon=True).start()
+        except (TimeoutError, RuntimeError) as error:
+            raise AgentUnavailable(str(error)) from None
 
     def wait(self) -> Answer | BaseException | None:
         """What the call gave or raised; None if it has not ended in time."""
@@ -120,6 +123,8 @@ class _Run:
         return self._outcome if self._done.is_set() else None
 
     def _work(self) -> None:
+        with _running_lock:
+            _running[self] = self._limit.end
         try:
             self._outcome = self._called()
         except BaseException as error:  # noqa: BLE001  (a stranger's code: even SystemExit must reach wait())
