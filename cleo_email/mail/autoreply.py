@@ -130,7 +130,7 @@ def _first(*checks: Callable[[], str]) -> str:
 
 
 def shown(value: str, length: int = 80) -> str:
-    """``value`` on one line of at most ``length`` characters, for a record: no blanks or signs that mislead."""
+    """``value`` on one printable line of at most ``length`` characters, for a record."""
     line = " ".join(value[:_MAX_VALUE].split())
     line = "".join(char if char.isprintable() else "�" for char in line)
     return line if len(line) <= length else line[: length - 1] + "…"
@@ -185,7 +185,8 @@ def _report_type(mail: InboundEmail) -> str:
     # A person who forwards a bounce may attach its parts, but writes a subject of their own.
     for attachment in mail.attachments:
         if attachment.content_type.lower() in _REPORT_TYPES and is_bounce_subject(mail.subject):
-            return f"{_quoted('Subject', mail.subject)} with {shown(attachment.content_type)}: a delivery report."
+            kind = shown(attachment.content_type)
+            return f"{_quoted('Subject', mail.subject)} with a part {kind}: a delivery report."
     return ""
 
 
