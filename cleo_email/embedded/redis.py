@@ -220,22 +220,23 @@ class EmbeddedRedis:
         ]
 
     def _await_answer(self, process: subprocess.Popen[bytes]) -> None:
-        """Poll until PONG. A server that loads a big file says so, and is given five minutes for it."""
+        """Poll until it answers. A server that loads a big file says so, and is given five minutes for it."""
         begun = time.monotonic()
         patience = 15.0
         client = redis.Redis.from_url(
-            self.url, socket_timeout=2.0, socket_connect_timeout=1.0, retry=Retry(NoBackoff(), 0)
+            self.url, socket_timeout=1.0, socket_connect_timeout=1.0, retry=Retry(NoBackoff(), 0)
         )
         with client:
             while True:
                 try:
-                    client.ping()
+                    answering = client.info("server")["process_id"]
                 except redis.BusyLoadingError:
                     patience = 300.0
                 except redis.RedisError:
                     pass  # not there yet
                 else:
-                    return
+                    if answering == process.pid:  # another may hold the port
+                        return
                 if time.monotonic() - begun > patience:
                     raise CleoError(f"the embedded Redis did not answer within {patience:.0f} s{self._why()}")
                 try:

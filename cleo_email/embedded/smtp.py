@@ -113,11 +113,12 @@ class _Handler:
         self, server: SMTP, session: Session, envelope: Envelope
     ) -> str:
         assert isinstance(envelope.content, bytes)
+        sender = (envelope.mail_from or "").strip("<>")  # aiosmtpd spells the null sender with its brackets
         queue_id = secrets.token_hex(5).upper()
         for recipient in dict.fromkeys(envelope.rcpt_tos):
             user = self._directory.user_for(recipient)
             assert user is not None  # RCPT saw to it
-            trace = _trace(session, envelope.mail_from or "", recipient, queue_id)
+            trace = _trace(session, sender, recipient, queue_id)
             await self._deliver(user, trace + envelope.content)
         return f"250 2.0.0 OK: queued as {queue_id}"
 
