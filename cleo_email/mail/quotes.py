@@ -1,0 +1,194 @@
+"""The new part of a reply, and what it quotes.
+
+Cutting loses nothing: whatever is not in ``text`` is in ``quoted``, and where no new part can be told from
+the rest, everything is the new part. Forwards and answers written between the lines of a quote stay whole,
+because without the rest they say nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from cleo_email.mail import quote_marks as marks
+from cleo_email.mail.quote_known import known_suffix
+
+_MAX_SIGNATURE: Final = 60  # lines after "-- "
+_MAX_LOOSE_SIGNATURE: Final = 12  # lines after "--", which may also be a rule between two paragraphs
+_MAX_FOOTER: Final = 8  # lines that a mailing list adds below a long rule
+_FOOTER_RULE: Final = 20  # characters
+
+
+class Split(NamedTuple):
+    """``text`` is what the sender wrote now, ``quoted`` everything else: quotes, signatures, their marks."""
+
+    text: str
+    quoted: str
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """Where a quote begins: its introduction at ``start``, what it quotes at ``body``."""
+
+    start: int
+    body: int
+    introduced: bool  # by a line that names the author, a separator or a header block
+    to_the_end: bool  # everything below belongs to it
+
+
+def split_quoted(text: str, known: Sequence[str] = (), *, forwarded: bool = False) -> Split:
+    """Cut the quoted part off ``text`` (``\\n`` line ends).
+
+    ``known`` are earlier texts of the thread: what repeats them at the end counts as quoted even without a
+    mark. ``forwarded`` says that the mail is a forward (by its subject); it stays whole. Never raises; takes
+    time linear in the length of all texts.
+    """
+    if forwarded:
+        return Split(text.strip("\n"), "")
+    lines = text.split("\n")
+    start, end = _new_part(lines)
+    if known:
+        end = known_suffix(lines, start, end, known)
+    start, end = _trimmed(lines, start, end)
+    if start >= end:
+        return Split(text.strip("\n"), "")
+    rest = "\n".join([*lines[:start], *lines[end:]])
+    return Split("\n".join(lines[start:end]), rest.strip("\n"))
+
+
+def _new_part(lines: list[str]) -> tuple[int, int]:
+    """Give the first line of the new part and the one after its last, signature and rules included."""
+    cut = _find_cut(lines)
+    if cut is None:
+        return 0, len(lines)
+    before = _last_text(lines, cut.start)
+    if cut.to_the_end:
+        return (0, cut.start) if before is not None else (0, len(lines))
+    below = _below_quote(lines, cut.body)
+    if before is None:
+        # Answered below the quote. Without the author's line it may just as well be a citation: kept.
+        return (below, len(lines)) if cut.introduced and below is not None else (0, len(lines))
+    if below is not None or _text_follows(lines, cut.body):
+        return 0, len(lines)  # answered between the lines
+    if not cut.introduced and lines[before].rstrip().endswith(":"):
+        return 0, len(lines)  # "This is what I mean:" and a citation
+    return 0, cut.start
+
+
+def _find_cut(lines: list[str]) -> _Cut | None:
+    """Give the first place where a quote begins, or None; a forward before any quote means None."""
+    after_rule = False
+    for number, line in enumerate(lines):
+        if marks.is_blank(line):
+            continue
+        if marks.is_forward_mark(line):
+            return None
+        if marks.is_original_separator(line):
+            return _separated(lines, number)
+        quoted = marks.is_quoted(line)
+        end = marks.header_block_end(lines, number, after_rule=after_rule)
+        if end is not None and not quoted:
+            return _Cut(number, end, introduced=True, to_the_end=True)
+        if marks.may_end_attribution(line) and (cut := _attributed(lines, number)) is not None:
+            return cut
+        if quoted:
+            return _Cut(number, number, introduced=False, to_the_end=False)
+        after_rule = marks.is_rule(line)
+    return None
+
+
+def _attributed(lines: list[str], number: int) -> _Cut | None:
+    """Give the cut that an attribution ending in line ``number`` makes, if it is one."""
+    marked = _is_marked(lines, number + 1)
+    start = marks.attribution_start(lines, number, marked=marked)
+    if start is None:
+        return None
+    inside = marks.is_quoted(lines[start])
+    return _Cut(start, number + 1, introduced=True, to_the_end=not (marked or inside))
+
+
+def _separated(lines: list[str], number: int) -> _Cut:
+    """A separator is followed by a header block, by an author's line, or by the quote at once."""
+    return _Cut(number, number + 1, introduced=True, to_the_end=not _is_marked(lines, number + 1))
+
+
+def _is_marked(lines: list[str], position: int) -> bool:
+    """Tell whether the next line with text carries a quote mark."""
+    follows = _next_text(lines, position)
+    return follows is not None and marks.is_quoted(lines[follows])
+
+
+def _below_quote(lines: list[str], body: int) -> int | None:
+    """Give the first line of the text below the only marked block from ``body`` on, or None.
+
+    None also where there are more blocks: then the answer stands between the lines.
+    """
+    position = _next_text(lines, body)
+    while position is not None and marks.is_quoted(lines[position]):
+        position = _next_text(lines, position + 1)
+    if position is None or any(marks.is_quoted(line) for line in lines[position:]):
+        return None
+    return None if _is_closing(lines, position) else position
+
+
+def _text_follows(lines: list[str], body: int) -> bool:
+    """Tell whether an unquoted text other than a signature stands anywhere below ``body``."""
+    last_quote = max((n for n in range(body, len(lines)) if marks.is_quoted(lines[n])), default=body)
+    for number in range(body, last_quote):
+        if not marks.is_quoted(lines[number]) and not marks.is_blank(lines[number]):
+            return True
+    position = _next_text(lines, last_quote + 1)
+    return position is not None and not _is_closing(lines, position)
+
+
+def _is_closing(lines: list[str], position: int) -> bool:
+    """Tell whether what begins at ``position`` is a signature, a list's footer, or rules only."""
+    first = lines[position].strip()
+    count = sum(not marks.is_blank(line) for line in lines[position + 1 :])
+    if first == "--" and count <= _MAX_SIGNATURE:
+        return True
+    if marks.is_rule(first) and len(first) >= _FOOTER_RULE and count <= _MAX_FOOTER:
+        return True
+    rest = (line for line in lines[position:] if not marks.is_blank(line))
+    return all(marks.is_rule(line) or marks.is_mobile_signature(line) for line in rest)
+
+
+def _trimmed(lines: list[str], start: int, end: int) -> tuple[int, int]:
+    """Take empty lines, the signature, rules and "Sent from my phone" off the new part."""
+    start, end = _bare(lines, start, end)
+    signature = _signature(lines, start, end)
+    return _bare(lines, start, signature) if signature is not None else (start, end)
+
+
+def _bare(lines: list[str], start: int, end: int) -> tuple[int, int]:
+    while start < end and marks.is_blank(lines[start]):
+        start += 1
+    while end > start:
+        line = lines[end - 1]
+        if not (marks.is_blank(line) or marks.is_rule(line) or marks.is_mobile_signature(line)):
+            break
+        end -= 1
+    return start, end
+
+
+def _signature(lines: list[str], start: int, end: int) -> int | None:
+    """Give the line of the signature separator (RFC 3676 section 4.3), or None."""
+    first = max(start + 1, end - _MAX_SIGNATURE)
+    loose = None
+    for number in range(first, end):
+        if lines[number] == "-- ":
+            return number
+        if lines[number].strip() == "--":
+            loose = number
+    if loose is None or sum(not marks.is_blank(line) for line in lines[loose:end]) > _MAX_LOOSE_SIGNATURE + 1:
+        return None
+    return loose
+
+
+def _next_text(lines: list[str], position: int) -> int | None:
+    return next((n for n in range(position, len(lines)) if not marks.is_blank(lines[n])), None)
+
+
+def _last_text(lines: list[str], end: int) -> int | None:
+    return next((n for n in range(end - 1, -1, -1) if not marks.is_blank(lines[n])), None)

@@ -1,0 +1,50 @@
+"""The subject of a mail without the marks that replying and forwarding put before it.
+
+There is no standard for these marks beyond ``Re:`` (RFC 5322 section 3.6.5); every language of every mail
+client has its own. The lists hold what the clients of the larger languages write.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+_REPLY: Final = (
+    "re|aw|antw|antwort|sv|svar|vs|vast|r|rif|res|resp|rép|rep|réf|odp|ynt|yan|cevap|atb|vá|bls|ref|ha"
+    "|απ|σχετ|отв|ответ|відп|נושא|השב|תגובה|رد|回复|回覆|答复|答覆|返信|답장|回信"
+)
+_FORWARD: Final = (
+    "fw|fwd|fwrd|wg|tr|tv|vb|vl|vid|vidarebefordra|videresendt|rv|enc|pd|podaj|i|inol|inoltra|doorst|fs|trs"
+    "|továbbítás|ilt|iletme|yml|πρθ|пересл|перес|пер|הועבר|إعادة توجيه|转发|轉寄|轉發|転送|전달"
+)
+# An optional count, as in Re[2]:, Re(3):, Re^4: and Re5:. White space has been collapsed before, so that
+# no two quantifiers compete for the same blanks.
+_COUNT: Final = r"(?: ?(?:\[\d{1,4}\]|\(\d{1,4}\)|\^\d{1,4})|\d{1,3})?"
+_REPLY_PREFIX: Final = re.compile(rf" ?(?:{_REPLY}){_COUNT} ?[:：] ?", re.IGNORECASE)
+_ANY_PREFIX: Final = re.compile(rf" ?(?:{_REPLY}|{_FORWARD}){_COUNT} ?[:：] ?", re.IGNORECASE)
+_FORWARD_PREFIX: Final = re.compile(rf" ?(?:{_FORWARD}){_COUNT} ?[:：]", re.IGNORECASE)
+
+
+def normalise_subject(subject: str, *, forwards: bool = False) -> str:
+    """Give ``subject`` without its leading reply marks and with every run of white space as one blank.
+
+    ``forwards`` takes ``Fwd:``, ``WG:`` and their like off as well. Any run of marks goes, in any order and
+    language: ``AW: Re[2]: SV: Angebot`` is ``Angebot``. Letter case is kept. Takes time linear in the
+    length of the subject.
+    """
+    collapsed = " ".join(subject.split())
+    prefix = _ANY_PREFIX if forwards else _REPLY_PREFIX
+    position = 0
+    while match := prefix.match(collapsed, position):
+        position = match.end()
+    return collapsed[position:].strip()
+
+
+def strip_reply_prefixes(subject: str) -> str:
+    """Give ``subject`` without its leading reply marks; marks of forwarding stay."""
+    return normalise_subject(subject)
+
+
+def is_forward(subject: str) -> bool:
+    """Tell whether the first mark of the subject says that the mail was forwarded, as in ``WG: AW: x``."""
+    return _FORWARD_PREFIX.match(" ".join(subject.split())) is not None
