@@ -68,7 +68,7 @@ class Dovecot:
         inbox: str = SENT_MARKED,
         mechanisms: str = "plain login",
     ) -> None:
-        self._extra = extra
+        self.extra = extra
         self._inbox = inbox
         self._mechanisms = mechanisms
         self._users = dict(users or {})
@@ -104,7 +104,7 @@ class Dovecot:
         """Start, or start again on the same ports with the same mail; returns when it serves."""
         self._write_users()
         config = self.home / "dovecot.conf"
-        config.write_text(self._config() + self._extra)
+        config.write_text(self._config() + self.extra)
         binary = shutil.which("dovecot", path=_SEARCH_PATH)
         assert binary is not None, missing()
         self._process = subprocess.Popen(
@@ -114,7 +114,8 @@ class Dovecot:
             stderr=(self.home / "stderr").open("wb"),
             start_new_session=True,  # a process group of its own, for stop
         )
-        for port in (self.imap_port, self.imaps_port, self.lmtp_port):
+        tls = () if "ssl = no" in self.extra else (self.imaps_port,)
+        for port in (self.imap_port, self.lmtp_port, *tls):
             self._await(port)
 
     def stop(self) -> None:
@@ -289,6 +290,11 @@ service imap-login {{
   inet_listener imaps {{
     port = {imaps}
     ssl = yes
+  }}
+}}
+service anvil {{
+  unix_listener anvil-auth-penalty {{
+    mode = 0
   }}
 }}
 service lmtp {{

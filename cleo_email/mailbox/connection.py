@@ -10,7 +10,7 @@ import contextlib
 import imaplib
 import re
 import ssl
-from typing import Any
+from collections.abc import Callable
 
 from imapclient import IMAPClient, SocketTimeout  # type: ignore[import-untyped]
 from imapclient.exceptions import LoginError  # type: ignore[import-untyped]
@@ -23,7 +23,7 @@ from .faults import CONVERSATION_FAULTS, login_refusal, unreachable
 from .values import Timeouts
 from .words import Words, xoauth2
 
-_STARTTLS_PORT = 143
+STARTTLS_PORT = 143
 _ATOM = re.compile(r"[A-Za-z0-9!#$&'+,\-./:;<=>?@^_`|~]+")  # narrower than RFC 3501's, and safe unquoted
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -36,7 +36,7 @@ def connect(
     Raises MailboxError (certificate, no STARTTLS on port 143) or MailboxUnavailable.
     """
     prefix = f"{account.host}:{account.port}"
-    implicit = account.port != _STARTTLS_PORT
+    implicit = account.port != STARTTLS_PORT
     client: IMAPClient | None = None
     try:
         # OpenSSL's default paths apply, which SSL_CERT_FILE and SSL_CERT_DIR override.
@@ -102,26 +102,29 @@ def _authenticate(client: IMAPClient, login: Login, prefix: str, words: Words) -
         token = login.access_token()
         words.hide(login.user, token)
         _must_be_sendable(prefix, "the OAuth2 access token", token)
-        client.sasl_login("XOAUTH2", _xoauth2_answers(login.user, token))
+        client.sasl_login("XOAUTH2", _answers(xoauth2(login.user, token)))
         return
     words.hide(login.user, login.password)
     _must_be_sendable(prefix, "EMAIL_USER", login.user)
     _must_be_sendable(prefix, "EMAIL_PASSWORD", login.password)
     offered = client.capabilities()
+    ascii_only = (login.user + login.password).isascii()
     if b"AUTH=PLAIN" in offered:
         client.plain_login(login.user, login.password)
-    elif b"LOGINDISABLED" in offered:
-        raise MailboxError(f"{prefix}: the server takes neither AUTH=PLAIN nor LOGIN; it may demand OAuth2")
-    elif not (login.user + login.password).isascii():
-        raise MailboxError(
-            f"{prefix}: EMAIL_USER or EMAIL_PASSWORD holds a character outside ASCII, and the server offers"
-            " no AUTH=PLAIN, the only login that can carry it"
-        )
-    else:
+    elif b"LOGINDISABLED" not in offered and ascii_only:
         user = login.user
         if not _ATOM.fullmatch(user):  # imaplib quotes the password only
             user = '"' + user.replace("\\", "\\\\").replace('"', '\\"') + '"'
         client.login(user, login.password)
+    elif b"AUTH=LOGIN" in offered:
+        client.sasl_login("LOGIN", _answers(login.user.encode(), login.password.encode()))
+    elif ascii_only:
+        raise MailboxError(f"{prefix}: the server takes no login by password; it may demand OAuth2")
+    else:
+        raise MailboxError(
+            f"{prefix}: EMAIL_USER or EMAIL_PASSWORD holds a character outside ASCII, and the server offers"
+            " neither AUTH=PLAIN nor AUTH=LOGIN, which could carry it"
+        )
 
 
 def _must_be_sendable(prefix: str, name: str, value: str) -> None:
@@ -129,10 +132,13 @@ def _must_be_sendable(prefix: str, name: str, value: str) -> None:
         raise MailboxError(f"{prefix}: {name} holds a control character (a line break?) and cannot be sent")
 
 
-def _xoauth2_answers(user: str, token: str) -> Any:
-    """First the token; then nothing, which makes the server say NO after it has sent its error document."""
-    answers = [xoauth2(user, token)]
-    return lambda _challenge: answers.pop() if answers else b""
+def _answers(*answers: bytes) -> Callable[[bytes], bytes]:
+    """The client's side of a SASL exchange in fixed words; after the last of them nothing.
+
+    To XOAUTH2's second challenge, an error document, an empty answer is due; the server then says NO.
+    """
+    left = list(answers)
+    return lambda _challenge: left.pop(0) if left else b""
 
 
 def _identify(client: IMAPClient) -> None:
