@@ -171,7 +171,8 @@ def read_settings(
 ) -> Settings:
     """Read the environment and ``.env`` in the working directory; the environment wins.
 
-    Raises SettingsError with a line per fault.
+    Without ``environ`` the file's values also enter this process's environment: OpenSSL reads SSL_CERT_FILE
+    there, and an agent its own variables. Raises SettingsError with a line per fault.
     """
     given: dict[str, str] = {}
     faults: list[str] = []
@@ -182,7 +183,11 @@ def read_settings(
             faults.append(
                 f".env: found a file that cannot be read ({type(error).__name__}), expected UTF-8 text"
             )
-    given.update(os.environ if environ is None else environ)
+    if environ is None:
+        for name, value in given.items():
+            os.environ.setdefault(name, value)
+        environ = os.environ
+    given.update(environ)
     values = {name: value.strip() for name, value in given.items() if value.strip()}
     settings = None
     try:

@@ -75,7 +75,7 @@ def _tried(what: str, action: Callable[[], str]) -> Finding:
 def _redis(settings: Settings) -> list[Finding]:
     redis = connect_web(settings.redis_url.get_secret_value())
     try:
-        info = {**redis.info("server"), **redis.info("persistence"), **redis.info("memory")}  # type: ignore[dict-item]
+        info = {**redis.info("server"), **redis.info("persistence"), **redis.info("memory")}
     except (RedisError, OSError) as error:
         return [
             Finding("redis", "wrong", f"REDIS_URL: no answer ({type(error).__name__}); is Redis running?")

@@ -20,7 +20,7 @@ from email.utils import make_msgid
 from pathlib import Path
 from typing import Any
 
-from imapclient import IMAPClient
+from imapclient import IMAPClient  # type: ignore[import-untyped]
 
 from cleo_email.cli.run import commands
 from cleo_email.embedded.mailserver import AGENT, CUSTOMER, HOST, MailServer

@@ -83,7 +83,7 @@ class Messages:
             kept = json.dumps({"fields": _kept(answer), "our_id": answer.message_id, "keep_s": self._keep_s})
         flat = [item for pair in record.dump().items() for item in pair]
         with ours():
-            answer = self._accept(
+            told = self._accept(
                 args=[
                     PREFIX,
                     record.id,
@@ -102,7 +102,7 @@ class Messages:
                     kept,
                 ]
             )
-        word, first, thread = (part.decode() for part in answer)
+        word, first, thread = (part.decode() for part in told)
         again = word == "duplicate" and first != record.id
         return Accepted(first, thread or record.thread_id, again, record.state)
 

@@ -1,0 +1,121 @@
+"""The environment, read once, with every fault told in one line and no secret shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cleo_email.errors import SettingsError
+from cleo_email.settings import Settings, read_settings
+
+WHOLE = {
+    "ENABLED_CLIENTS": "whatsapp, email",
+    "EMAIL_SMTP_HOST": "smtp.example.com",
+    "EMAIL_USER": "agent@example.com",
+    "EMAIL_PASSWORD": "hunter2",
+}
+
+
+def read(**env: str) -> Settings:
+    return read_settings({**WHOLE, **env}, dotenv=None)
+
+
+def faults(env: dict[str, str]) -> tuple[str, ...]:
+    with pytest.raises(SettingsError) as caught:
+        read_settings(env, dotenv=None)
+    return caught.value.faults
+
+
+def test_defaults_are_those_of_the_contract() -> None:
+    settings = read()
+    assert settings.enabled
+    assert (settings.smtp_port, settings.imap_port, settings.poll_interval) == (587, 993, 60)
+    assert (settings.concurrency, settings.max_message_bytes) == (50, 26_214_400)
+    assert (settings.max_replies_per_thread, settings.max_replies_per_sender) == (20, 60)
+    assert (settings.max_age_days, settings.retention_days, settings.agent_timeout) == (7, 90, 300)
+    assert settings.agent == "echo"
+    assert settings.imap is None
+    assert settings.save_sent
+    assert not settings.reply_all
+    assert settings.redis_url.get_secret_value() == "redis://localhost:6379/0"
+    assert settings.from_address.addr == "agent@example.com"
+
+
+def test_nothing_is_required_while_the_channel_is_off() -> None:
+    assert not read_settings({}, dotenv=None).enabled
+    assert not read_settings({"ENABLED_CLIENTS": "teams"}, dotenv=None).enabled
+
+
+def test_every_missing_value_has_its_line() -> None:
+    found = faults({"ENABLED_CLIENTS": "email"})
+    assert [line.split(":")[0] for line in found] == ["EMAIL_SMTP_HOST", "EMAIL_USER", "EMAIL_PASSWORD"]
+
+
+def test_an_empty_value_counts_as_missing() -> None:
+    assert any(
+        line.startswith("EMAIL_PASSWORD: found nothing") for line in faults({**WHOLE, "EMAIL_PASSWORD": " "})
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("EMAIL_SMTP_PORT", "abc"),
+        ("EMAIL_SMTP_PORT", "0"),
+        ("EMAIL_IMAP_PORT", "70000"),
+        ("EMAIL_POLL_INTERVAL_SECONDS", "0"),
+        ("EMAIL_POLL_INTERVAL_SECONDS", "1.5"),
+        ("EMAIL_CONCURRENCY", "-1"),
+        ("EMAIL_MAX_MESSAGE_BYTES", "25MB"),
+        ("EMAIL_ALLOWED_SENDERS", "anna@example.com, bob"),
+        ("EMAIL_SAVE_SENT", "maybe"),
+        ("REDIS_URL", "http://localhost"),
+        ("EMAIL_FROM_ADDRESS", "nobody"),
+        ("CLEO_AGENT_TIMEOUT_SECONDS", "soon"),
+        ("SSL_CERT_FILE", "/does/not/exist.pem"),
+    ],
+)
+def test_nonsense_names_the_variable_what_was_found_and_what_is_expected(name: str, value: str) -> None:
+    (line,) = faults({**WHOLE, name: value})
+    assert line.startswith(f"{name}: found ")
+    assert ", expected " in line
+
+
+def test_all_faults_are_told_at_once() -> None:
+    found = faults({"ENABLED_CLIENTS": "email", "EMAIL_SMTP_PORT": "x", "EMAIL_IMAP_PORT": "y"})
+    assert {line.split(":")[0] for line in found} >= {
+        "EMAIL_SMTP_PORT", "EMAIL_IMAP_PORT", "EMAIL_SMTP_HOST", "EMAIL_USER", "EMAIL_PASSWORD",
+    }  # fmt: skip
+
+
+def test_no_secret_is_shown_in_a_fault_or_in_a_repr() -> None:
+    settings = read(
+        REDIS_URL="redis://:s3cret@localhost/0", CLEO_API_TOKEN="t0ken", EMAIL_WEBHOOK_SECRET="a,b1b2"
+    )
+    shown = repr(settings) + repr(settings.smtp) + repr(settings.imap) + repr(settings.login)
+    shown += " ".join(faults({**WHOLE, "REDIS_URL": "postgres://u:s3cret@h", "EMAIL_SMTP_PORT": "hunter"}))
+    for secret in ("hunter2", "s3cret", "t0ken", "b1b2"):
+        assert secret not in shown
+
+
+def test_a_login_that_is_no_address_needs_a_from_address() -> None:
+    assert any(line.startswith("EMAIL_FROM_ADDRESS") for line in faults({**WHOLE, "EMAIL_USER": "agent"}))
+    settings = read(EMAIL_USER="agent", EMAIL_FROM_ADDRESS="Cleo Öst <cleo@example.com>")
+    assert (settings.from_address.name, settings.from_address.addr) == ("Cleo Öst", "cleo@example.com")
+    assert settings.own_addresses == {"cleo@example.com"}
+
+
+def test_the_environment_wins_over_the_dotenv_file(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text('EMAIL_SMTP_HOST=from-file\nEMAIL_PASSWORD="with space # and hash"\n')
+    env = {k: v for k, v in WHOLE.items() if k != "EMAIL_PASSWORD"}
+    settings = read_settings(env, dotenv=file)
+    assert settings.smtp_host == "smtp.example.com"
+    assert settings.password.get_secret_value() == "with space # and hash"
+
+
+def test_secrets_and_lists_may_be_several() -> None:
+    settings = read(EMAIL_WEBHOOK_SECRET="old, new", EMAIL_ALLOWED_SENDERS="Anna@Example.com,@example.org")
+    assert [secret.get_secret_value() for secret in settings.webhook_secrets] == ["old", "new"]
+    assert settings.allowed_senders == ("anna@example.com", "@example.org")
