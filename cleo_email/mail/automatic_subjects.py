@@ -52,38 +52,39 @@ STRONG = tuple(
     """.replace("\n", "|").split("|")
 )
 
-# Ambiguous words: a person may begin a subject with them, but hardly while answering us.
+# Ambiguous words: a person may begin a subject with them, but hardly end there while answering us.
 WEAK = tuple(
     """
-    on vacation|away message|absence notice|nicht im hause|außer haus|ausser haus|urlaubsnotiz
-    urlaubsmeldung|ich bin im urlaub|ich bin derzeit im urlaub|abwesenheitsmeldung|abwesenheitsinfo
-    abwesenheitshinweis|abwesenheitsmail|avis d'absence|message d'absence|notification d'absence
-    je suis absent|je suis absente|mensaje de ausencia|mensagem de ausência|messaggio di assenza
-    ausência temporária|fuori sede|afwezig|frånvaro|fravær|外出|undeliverable mail|odsoten
-    ikke til stede|nicht im büro
-    auto:|auto -|automatisch:|abwesend|abwesenheit|urlaub|in urlaub|im urlaub|vacation|on leave|away
-    out of town|away from my mail|absence|absent|absente|absent(e)|en congé|en vacances|assenza|assente
-    in ferie|ausente|ausencia|de vacaciones|vacaciones|ausência|férias|vakantie|met verlof|semester|ferie
-    på semester|loma|lomalla|urlop|nieobecny|dovolená|szabadság|concediu|отпуск|в отпуске|нет в офисе
-    maternity leave|parental leave|elternzeit|mutterschutz|krankgemeldet|holiday|on holiday|annual leave
+    auto|autom.|automatisch|auto-antwort|abwesend|abwesenheit|abwesenheitsmeldung|abwesenheitsinfo
+    abwesenheitshinweis|abwesenheitsmail|nicht im büro|nicht im hause|außer haus|ausser haus|urlaub|in urlaub
+    im urlaub|ich bin im urlaub|ich bin derzeit im urlaub|urlaubsnotiz|urlaubsmeldung|elternzeit|mutterschutz
+    krankgemeldet|vacation|on vacation|holiday|on holiday|annual leave|on leave|maternity leave
+    parental leave|away|away message|absence notice|out of town|away from my mail|absence|ooo
+    absent|absente|absent(e)|je suis absent|je suis absente|en congé|en vacances|avis d'absence
+    message d'absence|notification d'absence|assenza|assente|in ferie|fuori sede|messaggio di assenza
+    ausente|ausencia|de vacaciones|vacaciones|mensaje de ausencia|ausência|ausência temporária|férias
+    mensagem de ausência|vakantie|met verlof|afwezig|frånvaro|på semester|fravær|ikke til stede|ferie|loma
+    lomalla|urlop|nieobecny|dovolená|szabadság|concediu|odsoten|отпуск|в отпуске|нет в офисе|外出
+    read|not read|read receipt|gelesen|ungelesen|gelöscht|lesebestätigung|lesebestaetigung|lu|non lu|leído
+    letto|lettura|gelezen|läst|læst|lest|przeczytane|přečteno|прочтено|прочитано|lida|return receipt
+    receipt confirmation|disposition notification|eingangsbestätigung|empfangsbestätigung
+    message confirmation required|sender verification|verification required
+    """.replace("\n", "|").split("|")
+)
+
+# Whole sentences of programs; what follows them is their topic.
+SENTENCES = tuple(
+    """
     thank you for contacting|thank you for your message|thank you for your email|thanks for contacting
     thanks for your message|thanks for your email|we have received your|we received your
     vielen dank für ihre nachricht|vielen dank für ihre anfrage|vielen dank für ihre e-mail
     vielen dank für ihre mail|danke für ihre nachricht|ihre nachricht ist eingegangen
-    ihre anfrage ist eingegangen|eingangsbestätigung|empfangsbestätigung|wir haben ihre nachricht
-    merci pour votre message|merci de votre message|nous avons bien reçu
-    ticket received|ticket created|case created|request received|your request has been received
-    read:|not read:|read receipt|gelesen:|ungelesen:|gelöscht:|lesebestätigung|lesebestaetigung|lu :|lu:
-    non lu :|leído:|leído :|letto:|lettura:|gelezen:|läst:|læst:|lest:|przeczytane:|přečteno:
-    прочтено:|прочитано:|lida:|return receipt|receipt confirmation|disposition notification
-    please confirm your message|please confirm your email|please confirm your e-mail|confirm your email
-    confirm your message|please confirm (conf#|your message to|your email to|your email requires verification
-    verify your email|verification required|bitte bestätigen sie ihre nachricht
-    bitte bestätigen sie ihre e-mail|message confirmation required|sender verification|[tmda]
-    undeliverable|undelivered mail|mail delivery failed|mail delivery failure|delivery failure|failure notice
-    returned mail|mail returned|delivery status notification|delivery has failed|message delivery failure
-    unzustellbar|nicht zugestellt|unzustellbare nachricht|übermittlungsfehler|non remis|message non remis
-    no se puede entregar|non recapitabile|impossibile recapitare|onbestelbaar|niet bezorgd|не доставлено
+    ihre anfrage ist eingegangen|wir haben ihre nachricht|merci pour votre message
+    merci de votre message|nous avons bien reçu|ticket received|ticket created|case created
+    request received|your request has been received|please confirm your message|please confirm your email
+    please confirm your e-mail|confirm your email|confirm your message|please confirm (conf#
+    your email requires verification|verify your email|bitte bestätigen sie ihre nachricht
+    bitte bestätigen sie ihre e-mail|[tmda]
     """.replace("\n", "|").split("|")
 )
 
@@ -164,22 +165,26 @@ def _prepared(phrases: tuple[str, ...]) -> tuple[str, ...]:
 
 _STRONG = _prepared(STRONG)
 _WEAK = _prepared(WEAK)
+_SENTENCES = _prepared(SENTENCES)
 _OPENING = "[(*<\"'„“«【（~ "
 
 
 def automatic_phrase(subject: str, *, is_reply: bool) -> str:
     """The phrase by which ``subject`` is a machine's, or an empty string.
 
-    ``is_reply``: the mail has In-Reply-To. Then ambiguous phrases count too, and what follows does not
-    matter, for a person's answer would begin with ``Re:``.
+    ``is_reply``: the mail has In-Reply-To. Then ambiguous phrases count too, and what follows the clear ones
+    does not matter, for a person's answer would begin with ``Re:``.
     """
     text = fold(subject).lstrip(_OPENING)
     for phrase in _STRONG:
         if text.startswith(phrase) and (is_reply or _ends_like_a_program(text[len(phrase) :])):
             return phrase
-    if is_reply:
-        return next((phrase for phrase in _WEAK if text.startswith(phrase)), "")
-    return ""
+    if not is_reply:
+        return ""
+    for phrase in _WEAK:
+        if text.startswith(phrase) and _ends_like_a_program(text[len(phrase) :]):
+            return phrase
+    return next((phrase for phrase in (*_SENTENCES, *_BOUNCES) if text.startswith(phrase)), "")
 
 
 def _ends_like_a_program(rest: str) -> bool:

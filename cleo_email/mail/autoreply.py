@@ -243,8 +243,6 @@ def _challenge(mail: InboundEmail) -> str:
     for name, value in mail.headers:
         if name in _CHALLENGE_HEADERS:
             return f"{_quoted(name, value)}: a challenge of a spam filter."
-        if name == "x-delivery-agent" and value[:_MAX_VALUE].lower().startswith("tmda") and mail.in_reply_to:
-            return f"{_quoted(name, value)}: a challenge of a spam filter."
     for address in mail.from_[:_MAX_MAILBOXES]:
         lower = address.addr.strip()[-_MAX_VALUE:].lower()
         if lower.endswith(_CHALLENGE_DOMAINS) or _TMDA.match(local_part(lower)):

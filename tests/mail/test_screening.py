@@ -126,6 +126,18 @@ def test_a_contact_form_that_names_the_customer_in_reply_to_is_answered() -> Non
     )
 
 
+@pytest.mark.parametrize(
+    "subject",
+    [
+        "Urlaubsantrag Meier", "Semesterbeitrag", "Away team jerseys", "Absence request form",
+        "Holiday opening hours", "Read me first", "Autokauf", "Automatisierung der Buchhaltung",
+        "Gelesene Zeitschriften", "Urlaub im August?", "Ausencias del mes", "Lulu's order", "Lettori ottici",
+    ],
+)  # fmt: skip
+def test_a_person_who_answers_under_a_subject_of_their_own_is_answered(subject: str) -> None:
+    assert action(mail(subject=subject, in_reply_to=("<ours@firma.de>",))) is Action.ANSWER
+
+
 # --- machines -------------------------------------------------------------------------------------------
 
 MACHINE_HEADERS = [
@@ -223,6 +235,74 @@ def test_a_hotmail_complaint_is_a_feedback_report() -> None:
     subject = " complaint about message from 192.0.2.222"
     assert action(mail("staff@hotmail.com", subject)) is Action.IGNORE
     assert action(mail(PERSON, subject)) is Action.ANSWER
+
+
+# Alone, without any other mark: (language, subject).
+AUTOMATIC_SUBJECTS = [
+    ("English", "Automatic reply: Your invoice"), ("English", "Out of Office: Re: Offer"),
+    ("English", "Out of Office AutoReply: x"), ("English", "Out of office until Monday"),
+    ("English", "OUT OF OFFICE"),
+    ("English", "[Out of Office] x"), ("English", "Auto-Reply: x"), ("English", "Autoreply - x"),
+    ("German", "Abwesenheitsnotiz"), ("German", "Abwesenheitsnotiz: AW: Angebot"),
+    ("German", "Automatische Antwort: x"),
+    ("German", "Automatische Antwort – Angebot"), ("German", "ABWESENHEITSNOTIZ bis 12.8."),
+    ("German", "Abwesenheitsnachricht: Können Sie helfen?"), ("German", "Ich bin nicht im Büro"),
+    ("French", "Réponse automatique : devis"), ("French", "Réponse automatique: x"),
+    ("French", "Absence du bureau: x"),
+    ("Spanish", "Respuesta automática: factura"), ("Spanish", "Fuera de la oficina: x"),
+    ("Italian", "Risposta automatica: fattura"), ("Italian", "Fuori ufficio: x"),
+    ("Portuguese", "Resposta automática: x"), ("Portuguese", "Fora do escritório: x"),
+    ("Dutch", "Automatisch antwoord: x"), ("Dutch", "Afwezigheidsmelding: x"), ("Swedish", "Autosvar: x"),
+    ("Danish", "Automatisk svar: x"), ("Norwegian", "Fraværsmelding: x"),
+    ("Finnish", "Automaattinen vastaus: x"),
+    ("Polish", "Odpowiedź automatyczna: x"), ("Czech", "Automatická odpověď: x"),
+    ("Hungarian", "Automatikus válasz: x"),
+    ("Romanian", "Răspuns automat: x"), ("Russian", "Автоответ: x"), ("Russian", "Автоматический ответ: x"),
+    ("Ukrainian", "Автоматична відповідь: x"), ("Greek", "Αυτόματη απάντηση: x"),
+    ("Turkish", "Otomatik yanıt: x"),
+    ("Chinese", "自动回复：x"), ("Chinese", "自動回覆: x"),
+    ("Japanese", "自動応答: x"), ("Japanese", "不在通知"),
+    ("Korean", "자동 회신: x"), ("Korean", "부재중"),
+    ("Hebrew", "מענה אוטומטי: x"), ("Arabic", "رد تلقائي: x"),
+    ("Vietnamese", "Trả lời tự động: x"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("language", "subject"), AUTOMATIC_SUBJECTS)
+def test_absence_notes_are_known_by_their_subject_alone(language: str, subject: str) -> None:
+    assert action(mail(subject=subject)) is Action.IGNORE, language
+    assert action(mail(subject=f"Re: {subject}")) is Action.ANSWER
+
+
+def test_ten_languages_and_more() -> None:
+    assert len({language for language, _ in AUTOMATIC_SUBJECTS}) >= 10
+
+
+@pytest.mark.parametrize(
+    "subject",
+    [
+        "Auto: Angebot", "Urlaub", "Urlaub bis 12.8.", "Abwesend: Angebot", "On vacation", "Vacation",
+        "Je suis absent",
+        "Gelesen: Angebot", "Read: Offer", "Not read: Offer", "Lu : devis", "Thank you for contacting us!",
+        "Vielen Dank für Ihre Nachricht", "Your email requires verification verify#abc",
+        "Please confirm your message",
+        "Eingangsbestätigung", "Undeliverable: Offer", "Unzustellbar: Angebot", "Mail delivery failed",
+    ],
+)  # fmt: skip
+def test_ambiguous_subjects_count_only_in_answer_to_us(subject: str) -> None:
+    assert action(mail(subject=subject)) is Action.ANSWER
+    verdict = screen(
+        mail(subject=subject, in_reply_to=("<ours@firma.de>",)), envelope_from=None, policy=POLICY
+    )
+    assert verdict.action is Action.IGNORE
+    assert "In-Reply-To" in verdict.reason
+
+
+def test_a_tmda_challenge_is_ignored_but_not_what_its_users_write() -> None:
+    header = [("X-Delivery-Agent", "TMDA/1.1.12 (Macallan)")]
+    assert action(mail(headers=header)) is Action.ANSWER
+    assert action(mail(headers=header, in_reply_to=("<ours@firma.de>",))) is Action.ANSWER
+    assert action(mail("joe-confirm-1183.abc@x.example", headers=header)) is Action.IGNORE
 
 
 # --- ourselves ------------------------------------------------------------------------------------------
