@@ -34,8 +34,8 @@ Actions: a reply (``450 4.2.0 try later``; 421 also hangs up; at ``body`` nothin
 up), ``silence`` (say nothing until the client hangs up), ``drip`` (a byte of a reply now and then, for ever),
 ``flood`` (reply lines for ever), ``garbage`` (bytes that are no reply), ``wait`` (until ``server.gate`` is
 set, then go on as usual). At ``dot``, ``accept+`` before an action keeps the mail as accepted and then acts:
-``accept+drop``, ``accept+silence``, ``accept+451 …``. A reply that ends in `` then-drop`` is sent without these
-words, and then the server hangs up.
+``accept+drop``, ``accept+silence``, ``accept+451 …``. A reply that ends in `` then-drop`` is sent without
+these words, and then the server hangs up.
 """
 
 from __future__ import annotations
@@ -136,12 +136,14 @@ class SmtpServer:
         self.clear_commands: list[str] = []  # what came before TLS
         self.changed = threading.Condition()
         self._faults: list[Fault] = []
-        self._ca = ca or authority()
+        self.ca = ca or authority()
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._ca.issue_cert(certified_name).configure_cert(self._tls)
+        self.ca.issue_cert(certified_name).configure_cert(self._tls)
         self._directory = directory
         self._sockets: set[socket.socket] = set()
         self._listener = socket.create_server(("127.0.0.1", port), backlog=128)
+        # Little is in flight, so that a fault in the middle of a mail meets a client that is still sending.
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
         self.port: int = self._listener.getsockname()[1]
         self.inject(*faults)
 
@@ -162,7 +164,7 @@ class SmtpServer:
 
     def client_context(self) -> ssl.SSLContext:
         context = ssl.create_default_context()
-        self._ca.configure_trust(context)
+        self.ca.configure_trust(context)
         return context
 
     def wait_for(self, condition: Callable[[SmtpServer], bool], timeout: float = 10.0) -> None:

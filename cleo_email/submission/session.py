@@ -12,7 +12,7 @@ from cleo_email.errors import SubmissionError, SubmissionLoginRefused, Submissio
 from cleo_email.submission.connection import Connection, Deadline, Timeouts
 from cleo_email.submission.words import LinkLost, Reply, Scrubber, refusal
 
-_IMPLICIT_TLS = 465
+IMPLICIT_TLS = 465
 
 
 @dataclass(eq=False)
@@ -61,7 +61,7 @@ def _hint(error: OSError, account: SmtpAccount) -> str:
         sign in str(error).lower()
         for sign in ("wrong version", "unreadable reply", "timed out", "out of time")
     ):
-        spoken = "TLS at once" if account.port == _IMPLICIT_TLS else "STARTTLS"
+        spoken = "TLS at once" if account.port == IMPLICIT_TLS else "STARTTLS"
         return (
             f" (EMAIL_SMTP_PORT {account.port} means {spoken}; 465 means TLS at once, every other STARTTLS)"
         )
@@ -72,11 +72,11 @@ def _connect(
     connection: Connection, account: SmtpAccount, context: ssl.SSLContext, ehlo_name: str, scrub: Scrubber
 ) -> None:
     connection.dial(account.host, account.port, ehlo_name)
-    if account.port == _IMPLICIT_TLS:
+    if account.port == IMPLICIT_TLS:
         connection.secure(context, account.host)
     _expect(220, "the connection", connection.reply(), scrub)
     _ehlo(connection, scrub)
-    if account.port == _IMPLICIT_TLS:
+    if account.port == IMPLICIT_TLS:
         return
     if not connection.has_extn("starttls"):
         raise SubmissionError(
