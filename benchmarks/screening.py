@@ -15,7 +15,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from email.message import Message
 from pathlib import Path
@@ -164,8 +164,9 @@ def expected_statuses(source: bytes) -> set[str]:
 
 def _status_groups(message: Message) -> Iterator[Message]:
     for part in message.walk():
-        if part.get_content_type() == "message/delivery-status" and isinstance(part.get_payload(), list):
-            yield from (group for group in part.get_payload() if group.get("Final-Recipient"))
+        payload = part.get_payload()
+        if part.get_content_type() == "message/delivery-status" and isinstance(payload, list):
+            yield from (group for group in payload if isinstance(group, Message) and group["Final-Recipient"])
 
 
 def _codes(text: str) -> set[str]:
@@ -226,7 +227,7 @@ def adversaries() -> dict[str, bytes]:
     }
 
 
-def slowest(judging: Callable[[bytes], object] | None = None) -> list[tuple[float, str]]:
+def slowest() -> list[tuple[float, str]]:
     """Seconds for each adversary, slowest first; the reading of the mail itself is not counted."""
     times = []
     for name, source in adversaries().items():

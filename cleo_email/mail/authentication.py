@@ -20,8 +20,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from .model import InboundEmail
-from .senders import a_label, distinct, split_address
+from cleo_email.mail.model import InboundEmail
+from cleo_email.mail.senders import a_label, distinct, split_address
 
 _MAX_VALUE = 65_536  # characters of one header; real ones have under 4,000
 _MAX_DEPTH = 20  # of comments within comments

@@ -11,12 +11,18 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-from . import plain_bounces
-from .automatic_subjects import is_bounce_subject
-from .autoreply import report_mark
-from .delivery_status import RecipientStatus, bare_address, message_fields, recipient_statuses, worst
-from .model import InboundEmail
-from .report_parts import Part, as_text, field, leaves, split_message
+from cleo_email.mail import plain_bounces
+from cleo_email.mail.automatic_subjects import is_bounce_subject
+from cleo_email.mail.delivery_status import (
+    RecipientStatus,
+    bare_address,
+    message_fields,
+    recipient_statuses,
+    worst,
+)
+from cleo_email.mail.model import InboundEmail
+from cleo_email.mail.report_marks import report_mark
+from cleo_email.mail.report_parts import Part, as_text, field, leaves, split_message
 
 _MAX_DIAGNOSTIC = 500
 _MAX_ID = 998

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .report_parts import Fields, field, split_message
-from .smtp_status import better, leading_status, status_in
+from cleo_email.mail.report_parts import Fields, field, split_message
+from cleo_email.mail.smtp_status import better, leading_status, status_in
 
 _MAX_GROUPS = 500
 _MAX_ADDRESS = 320

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .automatic_subjects import fold, mentions_bounce
-from .autoreply import is_daemon
-from .delivery_status import bare_address
-from .model import InboundEmail
-from .smtp_status import status_in
+from cleo_email.mail.automatic_subjects import fold, mentions_bounce
+from cleo_email.mail.delivery_status import bare_address
+from cleo_email.mail.model import InboundEmail
+from cleo_email.mail.report_marks import is_daemon
+from cleo_email.mail.smtp_status import status_in
 
 _MAX_TEXT = 256 * 1024
 _MAX_LINES = 2000

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .authentication import authenticated as judged_by_server
-from .autoreply import report_mark, robot_mark, shown
-from .model import Action, InboundEmail, Verdict
-from .senders import distinct, is_allowed, is_own
+from cleo_email.mail.authentication import authenticated as judged_by_server
+from cleo_email.mail.autoreply import robot_mark
+from cleo_email.mail.header_values import shown
+from cleo_email.mail.model import Action, InboundEmail, Verdict
+from cleo_email.mail.report_marks import report_mark
+from cleo_email.mail.senders import distinct, is_allowed, is_own
 
 __all__ = ["Policy", "is_allowed", "screen"]
 
