@@ -1,0 +1,105 @@
+"""All of the contract's environment as one frozen value."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+
+from cleo_email.accounts import ImapAccount, Login, SmtpAccount
+from cleo_email.mail.model import Address
+from cleo_email.settings.types import (
+    FLAG,
+    LIST,
+    PORT,
+    WHOLE,
+    Csv,
+    Flag,
+    Patterns,
+    Port,
+    Positive,
+    Secrets,
+    env,
+    read_address,
+    read_redis_url,
+)
+
+
+class Settings(BaseModel):
+    """All of the contract's environment. Aliases are the variables' names; see ``docs`` and the README."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", hide_input_in_errors=True, arbitrary_types_allowed=True
+    )
+
+    enabled_clients: Csv = env("ENABLED_CLIENTS", "names separated by commas, such as email", ())
+    smtp_host: str = env("EMAIL_SMTP_HOST", "the submission server's name, such as smtp.example.com", "")
+    smtp_port: Port = env("EMAIL_SMTP_PORT", PORT, 587)
+    user: str = env("EMAIL_USER", "the login of the mailbox, usually its address", "")
+    password: SecretStr = env("EMAIL_PASSWORD", "the password of EMAIL_USER", SecretStr(""))
+    from_: Annotated[Address | None, BeforeValidator(read_address)] = env(
+        "EMAIL_FROM_ADDRESS", "an address, or Name <address>; required where EMAIL_USER is no address"
+    )
+    imap_host: str | None = env("EMAIL_IMAP_HOST", "the IMAP server's name, such as imap.example.com")
+    imap_port: Port = env("EMAIL_IMAP_PORT", PORT, 993)
+    poll_interval: Annotated[int, Field(ge=1, le=86400)] = env(
+        "EMAIL_POLL_INTERVAL_SECONDS", "a whole number of seconds from 1 to 86400", 60
+    )
+    redis_url: Annotated[SecretStr, BeforeValidator(read_redis_url)] = env(
+        "REDIS_URL",
+        "a URL that begins with redis://, rediss:// or unix://",
+        SecretStr("redis://localhost:6379/0"),
+    )
+    agent: str = env("CLEO_AGENT", "echo, http(s)://…, openai:MODEL or package.module:callable", "echo")
+    agent_token: SecretStr | None = env("CLEO_AGENT_TOKEN", "the agent's bearer token")
+    agent_timeout: Annotated[float, Field(gt=0, le=86400)] = env(
+        "CLEO_AGENT_TIMEOUT_SECONDS", "a number of seconds above 0", 300.0
+    )
+    api_token: SecretStr | None = env("CLEO_API_TOKEN", "a bearer token")
+    webhook_secrets: Secrets = env("EMAIL_WEBHOOK_SECRET", "secrets separated by commas", ())
+    allowed_senders: Patterns = env("EMAIL_ALLOWED_SENDERS", LIST, ())
+    allowed_robots: Patterns = env("EMAIL_ALLOWED_ROBOTS", LIST, ())
+    authserv_id: str | None = env(
+        "EMAIL_TRUSTED_AUTHSERV_ID", "the authserv-id of your own mail server, such as mx.example.com"
+    )
+    max_message_bytes: Positive = env("EMAIL_MAX_MESSAGE_BYTES", WHOLE, 26_214_400)
+    max_attachment_bytes: Positive = env("EMAIL_MAX_ATTACHMENT_BYTES", WHOLE, 10_485_760)
+    concurrency: Annotated[int, Field(ge=1, le=1000)] = env(
+        "EMAIL_CONCURRENCY", "a whole number from 1 to 1000", 50
+    )
+    max_replies_per_thread: Positive = env("EMAIL_MAX_REPLIES_PER_THREAD", WHOLE, 20)
+    max_replies_per_sender: Positive = env("EMAIL_MAX_REPLIES_PER_SENDER", WHOLE, 60)
+    max_sends_per_hour: Positive = env("EMAIL_MAX_SENDS_PER_HOUR", WHOLE, 500)
+    max_age_days: Annotated[int, Field(ge=1, le=36500)] = env("EMAIL_MAX_AGE_DAYS", WHOLE, 7)
+    retention_days: Annotated[int, Field(ge=1, le=36500)] = env("EMAIL_RETENTION_DAYS", WHOLE, 90)
+    save_sent: Flag = env("EMAIL_SAVE_SENT", FLAG, True)
+    reply_all: Flag = env("EMAIL_REPLY_ALL", FLAG, False)
+
+    @property
+    def enabled(self) -> bool:
+        return "email" in {name.lower() for name in self.enabled_clients}
+
+    @property
+    def from_address(self) -> Address:
+        """From of outgoing mail: ``EMAIL_FROM_ADDRESS``, else ``EMAIL_USER``."""
+        return self.from_ or Address(self.user)
+
+    @property
+    def own_addresses(self) -> frozenset[str]:
+        """Casefolded addresses whose mail is our own and never answered."""
+        own = {self.from_address.key}
+        if "@" in self.user:
+            own.add(self.user.casefold())
+        return frozenset(own)
+
+    @property
+    def login(self) -> Login:
+        return Login(self.user, self.password.get_secret_value())
+
+    @property
+    def smtp(self) -> SmtpAccount:
+        return SmtpAccount(self.smtp_host, self.smtp_port, self.login)
+
+    @property
+    def imap(self) -> ImapAccount | None:
+        return ImapAccount(self.imap_host, self.imap_port, self.login) if self.imap_host else None

@@ -1,0 +1,72 @@
+"""The kinds of values that the environment holds, and how each is read."""
+
+from __future__ import annotations
+
+from email.utils import parseaddr
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import BeforeValidator, Field, SecretStr
+
+from cleo_email.mail.model import Address
+
+
+def read_csv(value: object) -> object:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+def read_address(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    name, addr = parseaddr(value)
+    local, _, domain = addr.rpartition("@")
+    if not local or not domain or any(ord(c) < 33 or ord(c) > 126 for c in addr) or "\n" in value:
+        raise ValueError("no address")
+    return Address(addr, name)
+
+
+def read_flag(value: object) -> object:
+    words = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+    if isinstance(value, str):
+        if value.lower() not in words:
+            raise ValueError(value)
+        return words[value.lower()]
+    return value
+
+
+def read_patterns(value: object) -> object:
+    parts = read_csv(value)
+    if isinstance(parts, tuple):
+        for part in parts:
+            local, at, domain = part.rpartition("@")
+            if not at or not domain or " " in part or "@" in local:
+                raise ValueError(part)
+        return tuple(part.casefold() for part in parts)
+    return parts
+
+
+def read_redis_url(value: object) -> object:
+    if isinstance(value, str):
+        parts = urlsplit(value)
+        if parts.scheme not in {"redis", "rediss", "unix"} or not (parts.netloc or parts.path.strip("/")):
+            raise ValueError("scheme")
+        _ = parts.port  # raises ValueError on nonsense
+    return value
+
+
+PORT = "a whole number from 1 to 65535"
+Port = Annotated[int, Field(ge=1, le=65535)]
+Csv = Annotated[tuple[str, ...], BeforeValidator(read_csv)]
+Secrets = Annotated[tuple[SecretStr, ...], BeforeValidator(read_csv)]
+Patterns = Annotated[tuple[str, ...], BeforeValidator(read_patterns)]
+Flag = Annotated[bool, BeforeValidator(read_flag)]
+Positive = Annotated[int, Field(ge=1, le=2**53)]
+WHOLE = "a whole number from 1"
+FLAG = "0 or 1"
+LIST = "addresses and @domains, separated by commas, such as anna@example.com,@example.org"
+
+
+def env(name: str, expected: str, default: Any = None) -> Any:
+    return Field(default=default, alias=name, description=expected)
