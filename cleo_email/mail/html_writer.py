@@ -31,7 +31,7 @@ class TextWriter:
         self.preformatted = 0
 
     def text(self, raw: str) -> None:
-        """Write a text node; white space collapses unless it is preformatted (CSS text level 3, section 4)."""
+        """Write a text node; white space collapses unless it is preformatted (CSS Text 3, section 4)."""
         text = raw
         if not text.isascii():
             text = _LOOSE_JOINER.sub("", _INVISIBLE.sub("", text)).replace("\u00a0", "\u2007")

@@ -12,7 +12,7 @@ class Limits:
     Real mail stays far below: the largest of some 1,450 public messages has 100 headers and 30 parts.
     """
 
-    message_bytes: int = 96 * 1024 * 1024
+    message_bytes: int = 64 * 1024 * 1024
     header_bytes: int = 1024 * 1024  # of all header blocks of one mail together
     headers: int = 10_000  # of all parts of one mail together
     parts: int = 500

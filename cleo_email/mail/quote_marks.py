@@ -83,12 +83,14 @@ def attribution_start(lines: Sequence[str], end: int, *, marked: bool) -> int | 
     return None
 
 
-def may_end_attribution(line: str) -> bool:
-    """Tell whether it is worth the while to look at this line and those before it; says no quickly."""
-    if len(line) > LINE_CAP:
-        return False
-    tail = line.rstrip(" \t\u00a0*_-").removesuffix("wrote").rstrip()
-    return tail.endswith((":", "：")) or tail != line.rstrip(" \t\u00a0*_-") or _is_date_line(line)
+def may_introduce(line: str) -> bool:
+    """Tell whether a line may end an attribution or begin a header block; says no quickly."""
+    return len(line) <= LINE_CAP and (_may_end_attribution(line) or _label(line)[0] is not None)
+
+
+def _may_end_attribution(line: str) -> bool:
+    tail = line.rstrip(" \t\u00a0*_-")
+    return tail.endswith((":", "：", "wrote")) or _is_date_line(line)
 
 
 def _is_date_line(line: str) -> bool:

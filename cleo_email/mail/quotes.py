@@ -18,6 +18,7 @@ _MAX_SIGNATURE: Final = 60  # lines after "-- "
 _MAX_LOOSE_SIGNATURE: Final = 12  # lines after "--", which may also be a rule between two paragraphs
 _MAX_FOOTER: Final = 8  # lines that a mailing list adds below a long rule
 _FOOTER_RULE: Final = 20  # characters
+_MAX_ATTEMPTS: Final = 5000  # lines that look like the introduction of a quote and are none
 
 
 class Split(NamedTuple):
@@ -79,6 +80,7 @@ def _new_part(lines: list[str]) -> tuple[int, int]:
 def _find_cut(lines: list[str]) -> _Cut | None:
     """Give the first place where a quote begins, or None; a forward before any quote means None."""
     after_rule = False
+    attempts = 0
     for number, line in enumerate(lines):
         if marks.is_blank(line):
             continue
@@ -87,11 +89,13 @@ def _find_cut(lines: list[str]) -> _Cut | None:
         if marks.is_original_separator(line):
             return _separated(lines, number)
         quoted = marks.is_quoted(line)
-        end = marks.header_block_end(lines, number, after_rule=after_rule)
-        if end is not None and not quoted:
-            return _Cut(number, end, introduced=True, to_the_end=True)
-        if marks.may_end_attribution(line) and (cut := _attributed(lines, number)) is not None:
-            return cut
+        if attempts < _MAX_ATTEMPTS and marks.may_introduce(line):
+            attempts += 1
+            end = marks.header_block_end(lines, number, after_rule=after_rule)
+            if end is not None and not quoted:
+                return _Cut(number, end, introduced=True, to_the_end=True)
+            if (cut := _attributed(lines, number)) is not None:
+                return cut
         if quoted:
             return _Cut(number, number, introduced=False, to_the_end=False)
         after_rule = marks.is_rule(line)
