@@ -93,4 +93,6 @@ def quotable(text: str) -> str | None:
 
 
 def _flag(flag: Any) -> str:
+    if flag is None:  # the parser takes a keyword of that name for NIL
+        return "NIL"
     return flag.decode("ascii", "replace") if isinstance(flag, bytes) else str(flag)

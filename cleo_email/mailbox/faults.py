@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import imaplib
+import re
 import ssl
+
+from imapclient.exceptions import ProtocolError  # type: ignore[import-untyped]
 
 from cleo_email.errors import MailboxError, MailboxLoginRefused, MailboxUnavailable
 
@@ -24,6 +27,8 @@ CONVERSATION_FAULTS = (
     OverflowError,
     RecursionError,
 )
+
+_QUOTED_DATA = re.compile(r""":? b['"].*""")  # as in "unexpected response: b'…'"
 
 # RFC 5530 codes (and RFC 3501's TRYCREATE) that stay until a person changes something.
 _FOR_GOOD = frozenset(
@@ -63,7 +68,7 @@ def refusal(prefix: str, said: object, words: Words) -> RefusedForNow | RefusedF
     """The error for a tagged NO; without a telling code it is taken as temporary."""
     code = response_code(said)
     kind = RefusedForGood if code in _FOR_GOOD else RefusedForNow
-    return kind(f"{prefix}: the server says {words.line(said)!r}", code)
+    return kind(f"{prefix}: the server says: {words.line(said)}", code)
 
 
 def login_refusal(prefix: str, said: object, words: Words) -> MailboxError:
@@ -77,13 +82,13 @@ def login_refusal(prefix: str, said: object, words: Words) -> MailboxError:
     if code == "AUTHENTICATIONFAILED":
         return MailboxLoginRefused(
             f"{prefix}: login refused, check EMAIL_USER and EMAIL_PASSWORD (or the OAuth settings);"
-            f" the server says {text!r}"
+            f" the server says: {text}"
         )
     if code in _FOR_GOOD:
-        return MailboxError(f"{prefix}: login not allowed; the server says {text!r}")
+        return MailboxError(f"{prefix}: login not allowed; the server says: {text}")
     return MailboxUnavailable(
         f"{prefix}: login failed and the server does not say that user or password are wrong,"
-        f" so it is tried again; the server says {text!r}"
+        f" so it is tried again; the server says: {text}"
     )
 
 
@@ -102,4 +107,13 @@ def unreachable(prefix: str, exc: BaseException, words: Words) -> MailboxError:
         )
     if isinstance(exc, TimeoutError):
         return MailboxUnavailable(f"{prefix}: no answer in time")
-    return MailboxUnavailable(f"{prefix}: {words.line(exc)}")
+    return MailboxUnavailable(f"{prefix}: {_what_happened(exc, words)}")
+
+
+def _what_happened(exc: BaseException, words: Words) -> str:
+    """Words of the network or of a BYE; never the data of an answer, which may be of somebody's mail."""
+    if isinstance(exc, OSError):
+        return words.line(exc)
+    if isinstance(exc, imaplib.IMAP4.error) and not isinstance(exc, ProtocolError):
+        return _QUOTED_DATA.sub("", words.line(exc))
+    return f"the server's answer makes no sense to us ({type(exc).__name__})"

@@ -26,10 +26,9 @@ from cleo_email.errors import MailboxError, MailboxUnavailable
 from .connection import connect, discard, log_in
 from .faults import CONVERSATION_FAULTS, RefusedForNow, refusal, unreachable
 from .values import Timeouts
-from .words import Words, response_code
+from .words import Words, is_bad, response_code
 
 Answer = tuple[str, list[Any]]
-_BAD = re.compile(r"command error: BAD (.*)", re.DOTALL)
 
 
 class Wire:
@@ -186,15 +185,12 @@ class Wire:
         except MailboxError:
             raise
         except CONVERSATION_FAULTS as exc:
-            bad = _BAD.search(str(exc))
-            if bad and not isinstance(exc, imaplib.IMAP4.abort):
-                raise RefusedForNow(
-                    f"{prefix}: the server says BAD {self._words.line(bad[1])}", "BAD"
-                ) from None
+            if is_bad(exc) and not isinstance(exc, imaplib.IMAP4.abort):
+                raise RefusedForNow(f"{prefix}: the server says: {self._words.line(exc)}", "BAD") from None
             self.discard()
             if expired.is_set():
                 raise MailboxUnavailable(f"{prefix}: not done after {seconds:g} s") from None
-            raise unreachable(prefix, exc, self._words) from exc
+            raise unreachable(prefix, exc, self._words) from None  # the original may show mail
         except BaseException:
             self.discard()
             raise
