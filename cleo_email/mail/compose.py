@@ -157,10 +157,12 @@ def _usable_id(message_id: str) -> str:
 
 
 def _recipients(addresses: Sequence[Address]) -> tuple[str, ...]:
-    once = {address.key: address.addr for address in reversed(addresses)}
+    once: dict[str, str] = {}
+    for address in addresses:
+        once.setdefault(address.key, address.addr)
     if not once:
         raise InvalidField("to", "to: at least one recipient is needed")
-    return tuple(reversed(once.values()))
+    return tuple(once.values())
 
 
 def _address_field(name: str, addresses: Sequence[Address]) -> str:

@@ -51,7 +51,9 @@ def ascii_address(field: str, address: Address) -> Address:
     More lenient than ``validate_address``: people and services write to us from addresses whose local part
     is longer than 64 octets, and they want an answer.
     """
-    return Address(addr=ascii_addr(field, address.addr.strip()), name=clean_header(address.name)[:MAX_NAME])
+    return Address(
+        addr=ascii_addr(field, address.addr.strip()), name=clean_header(address.name)[:MAX_NAME].strip()
+    )
 
 
 def ascii_addr(field: str, addr: str) -> str:
