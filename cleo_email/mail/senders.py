@@ -97,10 +97,21 @@ def _loose(address: str) -> str:
     local, _, domain = address.strip().strip("<>").rpartition("@")
     if not local or len(address) > _MAX_ADDRESS:
         return ""
-    local, domain = local.strip().strip('"').casefold(), a_label(domain) or domain.casefold()
+    local = unicodedata.normalize("NFC", local.strip().strip('"')).casefold()
+    domain = ".".join(_u_label(label) for label in domain.strip().removesuffix(".").split("."))
     if domain in _GMAIL:  # dots do not count there, and both names are one
         local, domain = local.replace(".", ""), "gmail.com"
     return f"{local}@{domain}"
+
+
+def _u_label(label: str) -> str:
+    """A label of a domain in letters and folded, so that an address folded earlier ("strasse") meets it."""
+    if label[:4].lower() == "xn--" and label.isascii():
+        try:
+            label = label[4:].encode("ascii").decode("punycode")
+        except UnicodeError:
+            return label.lower()
+    return unicodedata.normalize("NFC", label).casefold()
 
 
 def local_part(address: str) -> str:

@@ -342,6 +342,21 @@ def test_our_own_international_address_is_known_in_both_spellings() -> None:
     assert action(mail("info@MÜLLER.example"), policy) is Action.IGNORE
 
 
+@pytest.mark.parametrize(
+    "sender", ["info@straße.example", "info@STRASSE.example", "info@xn--strae-oqa.example"]
+)
+def test_our_own_address_is_known_after_it_was_folded(sender: str) -> None:
+    policy = Policy(frozenset({Address("Info@Straße.example").key}))
+    assert action(mail(sender), policy) is Action.IGNORE
+
+
+@pytest.mark.parametrize(
+    "sender", ["a@xn--.example", "a@xn--\u00e4.example", "a@xn--999999999.example", "a@.", "@", "+@x"]
+)
+def test_a_broken_domain_is_not_ours(sender: str) -> None:
+    assert "our own" not in screen(mail(sender), envelope_from=None, policy=POLICY).reason
+
+
 # --- what the operator allows ---------------------------------------------------------------------------
 
 
