@@ -48,6 +48,10 @@ def _one_id(value: str) -> str:
     return found[0] if found else ""
 
 
+def _many_ids(value: str) -> str:
+    return " ".join(_ids(value))
+
+
 def _absent(value: object) -> object:
     return "" if value is None else value
 
@@ -55,6 +59,7 @@ def _absent(value: object) -> object:
 Text = Annotated[str, Field(strict=True)]
 Mailbox = Annotated[Text, AfterValidator(_address)]
 OneId = Annotated[Text, BeforeValidator(_absent), AfterValidator(_one_id)]
+ManyIds = Annotated[Text, BeforeValidator(_absent), AfterValidator(_many_ids)]
 
 
 class IncomingFields(BaseModel):
@@ -68,7 +73,7 @@ class IncomingFields(BaseModel):
     body: Annotated[Text, AfterValidator(clean)] = Field(repr=False, description="plain text")
     message_id: OneId = Field("", description="with angle brackets, such as <id@example.com>")
     in_reply_to: OneId = ""
-    references: Annotated[Text, BeforeValidator(_absent)] = Field("", description="separated by spaces")
+    references: ManyIds = Field("", description="separated by spaces")
 
     def arrival(self) -> Arrival:
         """As ``message/rfc822``. No Date: a copy that comes by IMAP with one is still the same mail."""
@@ -78,7 +83,7 @@ class IncomingFields(BaseModel):
             f"Subject: {self.subject}",
             *([f"Message-ID: {self.message_id}"] if self.message_id else []),
             *([f"In-Reply-To: {self.in_reply_to}"] if self.in_reply_to else []),
-            *([f"References: {' '.join(_ids(self.references))}"] if self.references.strip() else []),
+            *([f"References: {self.references}"] if self.references else []),
             "MIME-Version: 1.0",
             "Content-Type: text/plain; charset=utf-8",
             "Content-Transfer-Encoding: base64",

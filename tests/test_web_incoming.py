@@ -1,0 +1,250 @@
+"""Webhooks: every answer of the contract, in the contract's order."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from cleo_email.settings import read_settings
+from cleo_email.web import create_app
+from tests.redis_server import RedisServer
+
+BASE = {
+    "ENABLED_CLIENTS": "email",
+    "EMAIL_SMTP_HOST": "127.0.0.1",
+    "EMAIL_USER": "agent@cleo.test",
+    "EMAIL_PASSWORD": "x",
+}
+MAIL = {
+    "from_address": "Anna <anna@example.test>",
+    "to_address": "agent@cleo.test",
+    "subject": "Hello",
+    "body": "Are you there?",
+    "message_id": "<a1@example.test>",
+}
+Make = Callable[..., FlaskClient]
+
+
+@pytest.fixture
+def client(redis_url: str) -> Make:
+    def make(**env: str) -> FlaskClient:
+        settings = read_settings({**BASE, "REDIS_URL": redis_url, **env}, dotenv=None)
+        return create_app(settings).test_client()
+
+    return make
+
+
+def post(client: FlaskClient, body: Any = None, **options: Any) -> TestResponse:
+    data = body if isinstance(body, bytes) else json.dumps(MAIL if body is None else body)
+    headers = options.pop("headers", {})
+    options.setdefault("content_type", "application/json")
+    return client.post("/email/incoming", data=data, headers=headers, **options)
+
+
+def test_a_mail_is_accepted_once(client: Make) -> None:
+    web = client()
+    first = post(web)
+    assert first.status_code == 202
+    assert first.json == {"id": first.json["id"], "thread_id": "<a1@example.test>", "status": "accepted"}
+    again = post(web, {**MAIL, "subject": "AW: Hello"})
+    assert again.status_code == 200
+    assert again.json == {**first.json, "status": "duplicate"}
+
+
+def test_two_mails_that_share_a_message_id_are_two(client: Make) -> None:
+    web = client()
+    ids = {
+        post(web, {**MAIL, **change}).json["id"]
+        for change in ({}, {"subject": "Other"}, {"from_address": "b@x.test"})
+    }
+    assert len(ids) == 3
+
+
+def test_without_a_message_id_the_same_fields_within_an_hour_are_one(client: Make) -> None:
+    web = client()
+    bare = {k: v for k, v in MAIL.items() if k != "message_id"}
+    first = post(web, bare)
+    assert (first.status_code, first.json["thread_id"]) == (202, "email:anna@example.test")
+    assert post(web, bare).status_code == 200
+    assert post(web, {**bare, "body": "Something else"}).status_code == 202
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"from_address": None}, "from_address"),
+        ({"from_address": 7}, "from_address"),
+        ({"from_address": "nobody"}, "from_address"),
+        ({"from_address": "a@b.test\r\nBcc: c@d.test"}, "from_address"),
+        ({"from_address": "ä@b.test"}, "from_address"),
+        ({"to_address": ["a@b.test"]}, "to_address"),
+        ({"to_address": ""}, "to_address"),
+        ({"subject": None}, "subject"),
+        ({"subject": {"a": 1}}, "subject"),
+        ({"body": 3.5}, "body"),
+        ({"message_id": "<two words@x>"}, "message_id"),
+        ({"message_id": ["<a@b>"]}, "message_id"),
+        ({"references": ["<a@b>"]}, "references"),
+        ({"references": "<a@b> bad\x00id"}, "references"),
+        ({"in_reply_to": 1}, "in_reply_to"),
+    ],
+)
+def test_each_bad_field_has_its_line(client: Make, change: dict[str, Any], field: str) -> None:
+    answer = post(client(), {**MAIL, **change})
+    assert answer.status_code == 422, answer.json
+    assert list(answer.json["fields"]) == [field]
+    assert field in answer.json["error"]
+
+
+def test_missing_fields_are_told_all_at_once(client: Make) -> None:
+    answer = post(client(), {})
+    assert answer.status_code == 422
+    assert set(answer.json["fields"]) == {"from_address", "to_address", "subject", "body"}
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"nope", b"\xff\xfe\x00", b'{"a":' * 100_000, b"[" * 100_000])
+def test_what_is_no_json_is_400(client: Make, body: bytes) -> None:
+    answer = post(client(), body)
+    assert (answer.status_code, set(answer.json)) == (400, {"error", "fields"})
+
+
+@pytest.mark.parametrize("body", [b"[]", b'"text"', b"null", b"1"])
+def test_json_that_is_no_object_is_422(client: Make, body: bytes) -> None:
+    assert post(client(), body).status_code == 422
+
+
+def test_an_unusual_but_valid_body_goes_through(client: Make) -> None:
+    web = client()
+    odd = {
+        **MAIL,
+        "body": "lone \ud800 surrogate, NUL \x00, ünï",
+        "subject": "folded\r\n header",
+        "extra": {"x": [1]},
+    }
+    assert post(web, odd).status_code == 202
+    (record,) = web.get("/email/messages").json["messages"]
+    assert record["subject"] == "folded header"
+    ids = {
+        **MAIL,
+        "message_id": "bare@example.test",
+        "references": "<r1@x><r2@x>\n <r3@x>",
+        "in_reply_to": None,
+    }
+    answer = post(web, ids)
+    assert (answer.status_code, answer.json["thread_id"]) == (202, "<r1@x>")
+
+
+def test_another_content_type_is_415_and_a_json_suffix_is_not(client: Make) -> None:
+    assert post(client(), content_type="text/plain").status_code == 415
+    assert post(client(), content_type="application/vnd.x+json; charset=utf-8").status_code == 202
+
+
+def test_too_large_is_413_even_without_an_announced_length(client: Make) -> None:
+    web = client(EMAIL_MAX_MESSAGE_BYTES="1000")
+    big = {**MAIL, "body": "x" * 2000}
+    assert post(web, big).status_code == 413
+    assert "EMAIL_MAX_MESSAGE_BYTES" in post(web, big).json["error"]
+    assert post(web, b"x" * 5000, content_type="text/plain").status_code == 413, "413 comes before 415"
+
+
+def test_the_secret_is_checked_before_the_body(client: Make) -> None:
+    web = client(EMAIL_WEBHOOK_SECRET="old,new")
+    for headers in (
+        {},
+        {"X-Webhook-Secret": "wrong"},
+        {"X-Webhook-Secret": "old,new"},
+        {"X-Webhook-Secret": "ö"},
+    ):
+        answer = post(web, b"{", headers=headers)
+        assert answer.status_code == 403
+        assert "EMAIL_WEBHOOK_SECRET" in answer.json["error"]
+    for secret in ("old", "new"):
+        assert post(web, headers={"X-Webhook-Secret": secret}).status_code in (200, 202)
+
+
+@pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded", "X-Real-IP"])
+def test_without_a_secret_only_direct_loopback_callers_are_heard(client: Make, header: str) -> None:
+    web = client()
+    assert post(web).status_code == 202
+    assert post(web, headers={header: "127.0.0.1"}).status_code == 403
+    for address in ("10.0.0.7", "", "::ffff:10.0.0.7"):
+        assert post(web, environ_base={"REMOTE_ADDR": address}).status_code == 403
+    assert post(web, environ_base={"REMOTE_ADDR": "::1"}).status_code == 200
+
+
+def test_a_channel_that_is_not_enabled_is_404_with_the_reason_before_all_else(redis_url: str) -> None:
+    settings = read_settings({"ENABLED_CLIENTS": "teams", "REDIS_URL": redis_url}, dotenv=None)
+    web = create_app(settings).test_client()
+    for call in (
+        post(web, b"{"),
+        web.get("/email/messages"),
+        web.get("/email/nothing"),
+        web.post("/workflows"),
+    ):
+        assert call.status_code == 404
+        assert "ENABLED_CLIENTS" in call.json["error"]
+    assert web.get("/healthz").status_code == 200
+    assert web.get("/readyz").status_code == 503
+
+
+def test_raw_mail_with_its_envelope(client: Make) -> None:
+    web = client()
+    source = b"From: anna@example.test\r\nSubject: raw\r\nMessage-ID: <r@example.test>\r\n\r\nhello\r\n"
+
+    def raw(data: bytes, **headers: str) -> TestResponse:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return web.post("/email/incoming/raw", data=data, headers=named, content_type="message/rfc822")
+
+    assert (
+        raw(source, X_Envelope_From="anna@example.test", X_Envelope_To="agent@cleo.test").status_code == 202
+    )
+    assert raw(source).status_code == 200
+    bounce = raw(source.replace(b"<r@", b"<bounce@"), X_Envelope_From="<>")
+    assert bounce.status_code == 202
+    record = web.get(f"/email/messages/{bounce.json['id']}").json
+    assert record["state"] == "ignored"
+    assert record["reason"]
+    assert raw(b"  \r\n").status_code == 422
+
+
+def test_an_absent_redis_is_503_and_tells_to_try_again(tmp_path: Path) -> None:
+    settings = read_settings({**BASE, "REDIS_URL": f"unix://{tmp_path}/nothing.sock"}, dotenv=None)
+    web = create_app(settings).test_client()
+    answer = post(web)
+    assert answer.status_code == 503
+    assert int(answer.headers["Retry-After"]) > 0
+    assert web.get("/readyz").status_code == 503
+    assert web.get("/healthz").status_code == 200
+
+
+def test_a_hung_redis_costs_a_caller_at_most_five_seconds(tmp_path: Path) -> None:
+    with RedisServer(tmp_path / "redis") as redis:
+        web = create_app(read_settings({**BASE, "REDIS_URL": redis.url}, dotenv=None)).test_client()
+        assert post(web).status_code == 202
+        redis.freeze()
+        try:
+            begun = time.monotonic()
+            answer = post(web, {**MAIL, "message_id": "<late@example.test>"})
+            assert time.monotonic() - begun < 5
+            assert answer.status_code == 503
+        finally:
+            redis.thaw()
+        assert post(web, {**MAIL, "message_id": "<late@example.test>"}).status_code in (200, 202)
+
+
+def test_unknown_paths_and_methods_answer_in_json(client: Make) -> None:
+    web = client()
+    for call, status in (
+        (web.get("/nothing"), 404),
+        (web.delete("/email/incoming"), 405),
+        (web.get("/email/incoming"), 405),
+    ):
+        assert call.status_code == status
+        assert set(call.json) == {"error", "fields"}
