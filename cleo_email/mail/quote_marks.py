@@ -17,6 +17,7 @@ _ATTRIBUTION_LINES: Final = 5
 _ATTRIBUTION_CHARS: Final = 600
 _HEADER_LINES: Final = 14
 _RULE: Final = re.compile(r"[-_=*~#+─—–\s]+\Z")
+_NO_BRACKETS: Final = str.maketrans("", "", "<>[]()*_")
 _LONE_MARKS: Final = frozenset({"ᐧ", "—", "ᣟ"})
 _AROUND: Final = " >*-\u00a0\t"
 _RULE_ENDS: Final = "-_=*~ \t>#─—–"
@@ -85,7 +86,22 @@ def attribution_start(lines: Sequence[str], end: int, *, marked: bool) -> int | 
 
 def may_introduce(line: str) -> bool:
     """Tell whether a line may end an attribution or begin a header block; says no quickly."""
-    return len(line) <= LINE_CAP and (_may_end_attribution(line) or _label(line)[0] is not None)
+    if len(line) > LINE_CAP:
+        return quotes_inline(line)
+    return _may_end_attribution(line) or _label(line)[0] is not None or quotes_inline(line)
+
+
+def quotes_inline(line: str) -> bool:
+    """Tell ``On … at 10:15, Jane <jane@example.com> wrote: Are you there?``: Yahoo goes on in the line."""
+    head = line[:LINE_CAP].lstrip(_AROUND)
+    if not words.OPENING.match(head) or not words.CLOCK.search(head):
+        return False
+    verb = words.VERB.search(head)
+    if verb is None or words.OWN_WORDS.search(head):
+        return False
+    return head[verb.end() :].lstrip().startswith((":", "：")) and bool(
+        words.ADDRESS.search(head[: verb.start()])
+    )
 
 
 def _may_end_attribution(line: str) -> bool:
@@ -110,6 +126,8 @@ def _is_attribution(joined: str, *, marked: bool) -> bool:
     if words.DATE_FIRST.match(joined) and _is_date_line(joined):
         return True
     verb = words.VERB.search(joined)
+    if verb is None and words.NO_VERB.search(joined):
+        return bool(words.CLOCK.search(joined) and words.YEAR.search(joined))
     if verb is None or words.OWN_WORDS.search(joined):
         return False
     if marked:
@@ -198,9 +216,16 @@ def _label(line: str) -> tuple[str | None, str]:
     return words.LABELS.get(match[1].strip().lower().replace("’", "'")), line[match.end() : LINE_CAP]
 
 
+def is_list_footer(lines: Sequence[str]) -> bool:
+    """Tell the lines that a mailing list adds below a rule: its name and where to leave it."""
+    text = "\n".join(line[:LINE_CAP] for line in lines).lower()
+    return any(word in text for word in words.LIST_FOOTERS)
+
+
 def is_mobile_signature(line: str) -> bool:
     """Tell ``Von meinem iPhone gesendet`` and its like."""
     text = line.strip()
     if not text or len(text) > 160:
         return False
+    text = text.translate(_NO_BRACKETS)
     return bool(words.MOBILE.match(text) and words.DEVICE.search(text))

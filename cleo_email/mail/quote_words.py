@@ -32,12 +32,14 @@ _OWN: Final = (
 OWN_WORDS: Final = re.compile(rf"(?<!\w)(?:{'|'.join(_OWN)})(?!\w)", re.IGNORECASE)
 # What such a line begins with, where it does not begin with the name or the date.
 OPENING: Final = re.compile(
-    r"(?:am|on|le|el|il|op|em|den|på|w dniu|dnia|dne|no dia|às|at|в|di|pada)(?!\w)", re.IGNORECASE
+    r"(?:am|on|le|el|il|op|em|den|på|w dniu|dnia|dne|no dia|в|di|pada)(?!\w)", re.IGNORECASE
 )
 DATE_FIRST: Final = re.compile(r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}(?:[ ,T]|\Z)")
 ADDRESS: Final = re.compile(r"[^\s<>@]{1,64}+@[^\s<>@]{1,200}+")
 CLOCK: Final = re.compile(r"(?<!\d)\d{1,2}(?:[:.h]| h )\d{2}(?!\d)")
 YEAR: Final = re.compile(r"(?<!\d)(?:(?:19|20)\d\d|\d{1,2}[./-]\d{1,2}[./-]\d{2})(?!\d)")
+# "30.09.2017, 18.30, Max <max@example.org>:" has no verb; the address must come last.
+NO_VERB: Final = re.compile(r"<[^\s<>@]{1,64}+@[^\s<>@]{1,200}+>\s*[:：]\Z")
 DIGIT: Final = re.compile(r"\d")
 
 # --- "Von: … Gesendet: … An: … Betreff: …" ------------------------------------------------------------------
@@ -48,7 +50,8 @@ _LABELS: Final = {
         " afsender lähettäjä от від kimden 发件人 寄件者 差出人"
     ),
     "sent": (
-        "gesendet datum sent date envoyé envoyé~le date~d'envoi enviado enviado~el enviado~em fecha inviato"
+        "gesendet datum sent date envoyé envoyé~le date~d'envoi message~du enviado enviado~el enviado~em"
+        " fecha inviato"
         " data data~invio verzonden verzonden~op wysłano wysłane skickat sendt dato lähetetty дата"
         " отправлено надіслано gönderilen 发送时间 日期 送信日時"
     ),
@@ -57,10 +60,11 @@ _LABELS: Final = {
         " 宛先"
     ),
     "subject": (
-        "betreff subject objet asunto oggetto onderwerp temat assunto ämne emne aihe тема konu 主题 主旨 件名"
+        "betreff subject objet sujet asunto oggetto onderwerp temat assunto ämne emne aihe тема konu 主题"
+        " 主旨 件名"
     ),
     "other": (
-        "cc kopie copie kopia kopi dw bcc antwort~an reply-to responder~a rispondi~a répondre~à"
+        "cc copie~à kopie copie kopia kopi dw bcc antwort~an reply-to responder~a rispondi~a répondre~à"
         " antwoord~aan risposta importance priorität wichtigkeit priorité attachments anlagen"
         " organization organisation"
     ),
@@ -181,11 +185,22 @@ _MOBILE: Final = (
     r"skickat (?:från|med|via)|hämta outlook|sendt (?:fra|med|via)|hent outlook|få outlook",
     r"отправлено (?:с|из)|从我的|從我的|发自我的|寄件自|iphoneから",
 )
-MOBILE: Final = re.compile(rf"[<(\[\s]*(?:{'|'.join(_MOBILE)})", re.IGNORECASE)
+MOBILE: Final = re.compile(rf"\s*(?:{'|'.join(_MOBILE)})", re.IGNORECASE)
 DEVICE: Final = re.compile(
     r"iphone|ipad|ipod|apple|android|handy|smartphone|mobil|galaxy|samsung|huawei|xiaomi|blackberry|outlook|e-?mail|windows"
     r"|phone|tablet|gmx|web\.de|yahoo|proton|cell|htc|device|gerät|nokia|xperia|pixel|k-9|spark|t[ée]l[ée]phone|telefon"
     r"|teléfono|portable|móvil|dispositiv|toestel|appareil|fairphone|thunderbird|airmail|mailbox|unterwegs|傳送|发送|\bti-\d"
-    r"|posta|urządzeni|from a |ios|mac\b",
+    r"|posta|urządzeni|ios|mac\b",
     re.IGNORECASE,
+)
+
+# --- below a mailing list's rule ----------------------------------------------------------------------------
+
+LIST_FOOTERS: Final = (
+    "mailing list",
+    "mailingliste",
+    "mailman",
+    "liste de diffusion",
+    "unsubscribe",
+    "abmelden",
 )

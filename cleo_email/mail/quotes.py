@@ -18,6 +18,7 @@ _MAX_SIGNATURE: Final = 60  # lines after "-- "
 _MAX_LOOSE_SIGNATURE: Final = 12  # lines after "--", which may also be a rule between two paragraphs
 _MAX_FOOTER: Final = 8  # lines that a mailing list adds below a long rule
 _FOOTER_RULE: Final = 20  # characters
+_LONG_LINE: Final = 60  # characters; a shorter one is not broken
 _MAX_ATTEMPTS: Final = 5000  # lines that look like the introduction of a quote and are none
 
 
@@ -105,9 +106,8 @@ def _find_cut(lines: list[str]) -> _Cut | None:
 def _attributed(lines: list[str], number: int) -> _Cut | None:
     """Give the cut that an attribution ending in line ``number`` makes, if it is one."""
     marked = _is_marked(lines, number + 1)
-    start = marks.attribution_start(lines, number, marked=marked)
-    if start is None:
-        return None
+    if (start := marks.attribution_start(lines, number, marked=marked)) is None:
+        return _Cut(number, number, True, True) if marks.quotes_inline(lines[number]) else None
     inside = marks.is_quoted(lines[start])
     return _Cut(start, number + 1, introduced=True, to_the_end=not (marked or inside))
 
@@ -140,10 +140,24 @@ def _text_follows(lines: list[str], body: int) -> bool:
     """Tell whether an unquoted text other than a signature stands anywhere below ``body``."""
     last_quote = max((n for n in range(body, len(lines)) if marks.is_quoted(lines[n])), default=body)
     for number in range(body, last_quote):
-        if not marks.is_quoted(lines[number]) and not marks.is_blank(lines[number]):
+        line = lines[number]
+        if not (marks.is_quoted(line) or marks.is_blank(line) or _is_torn_off(lines, number)):
             return True
     position = _next_text(lines, last_quote + 1)
+    if position is not None and position == last_quote + 1 and _is_torn_off(lines, position):
+        position = _next_text(lines, position + 1)
     return position is not None and not _is_closing(lines, position)
+
+
+def _is_torn_off(lines: list[str], number: int) -> bool:
+    """Tell the rest of a quoted line that was too long and broken without a new quote mark."""
+    before, line = lines[number - 1].rstrip(), lines[number]
+    return (
+        marks.is_quoted(before)
+        and len(before) >= _LONG_LINE
+        and not before.endswith((".", "?", "!", ":"))
+        and line[:1].islower()
+    )
 
 
 def _is_closing(lines: list[str], position: int) -> bool:
@@ -162,6 +176,8 @@ def _trimmed(lines: list[str], start: int, end: int) -> tuple[int, int]:
     """Take empty lines, the signature, rules and "Sent from my phone" off the new part."""
     start, end = _bare(lines, start, end)
     signature = _signature(lines, start, end)
+    if signature is None:
+        signature = _footer(lines, start, end)
     return _bare(lines, start, signature) if signature is not None else (start, end)
 
 
@@ -183,11 +199,24 @@ def _signature(lines: list[str], start: int, end: int) -> int | None:
     for number in range(first, end):
         if lines[number] == "-- ":
             return number
-        if lines[number].strip() == "--":
+        if lines[number].strip() in ("--", "—"):
             loose = number
     if loose is None or sum(not marks.is_blank(line) for line in lines[loose:end]) > _MAX_LOOSE_SIGNATURE + 1:
         return None
     return loose
+
+
+def _footer(lines: list[str], start: int, end: int) -> int | None:
+    """Give the line of the rule above what a mailing list adds to every mail, or None."""
+    for number in range(max(start + 1, end - _MAX_FOOTER), end):
+        line = lines[number].strip()
+        if (
+            len(line) >= _FOOTER_RULE
+            and line.strip("_") == ""
+            and marks.is_list_footer(lines[number + 1 : end])
+        ):
+            return number
+    return None
 
 
 def _next_text(lines: list[str], position: int) -> int | None:
