@@ -196,7 +196,7 @@ class Answering:
     def _over_budget(self, record: Record) -> str:
         if record.released:
             return ""
-        sender = record.from_address.casefold()
+        sender = record.from_address.lower()
         thread, person = f"thread:{record.thread_id}", f"sender:{sender}"
         rules = self._rules
         budgets = [(thread, WINDOW_MS, rules.per_thread), (person, WINDOW_MS, rules.per_sender)]

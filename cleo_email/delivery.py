@@ -94,7 +94,7 @@ class Delivery:
         effects = Effects(
             pop=True,
             filing=self._clock() if self._has_mailbox else None,
-            people=[address.casefold() for address in mail.recipients],
+            people=[address.lower() for address in mail.recipients],
         )
         until = time.monotonic() + RECORD_FOR_S
         while True:

@@ -100,7 +100,7 @@ class Outbound:
         )
         key = hashlib.sha256(idempotency_key.encode()).hexdigest() if idempotency_key else record.id
         identity = Identity(f"send:{key}", remember_s=KEY_REMEMBERED_S)
-        people = [address.casefold() for address in mail.recipients]
+        people = [address.lower() for address in mail.recipients]
         accepted = self._store.messages.accept(record, b"", identity, people, answer=mail)
         if accepted.duplicate:
             return self._first(accepted.id, digest)

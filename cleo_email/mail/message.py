@@ -70,6 +70,12 @@ def parse(source: bytes, *, limits: Limits = _DEFAULT_LIMITS) -> InboundEmail:
     )
 
 
+# Written by servers, never with encoded words: decoding one would let a sender forge a server's verdict.
+_VERBATIM = frozenset(
+    ["authentication-results", "arc-authentication-results", "received", "received-spf", "dkim-signature"]
+)
+
+
 class _Headers:
     """The top-level headers, unfolded; encoded words are decoded only where they may stand."""
 
@@ -91,7 +97,9 @@ class _Headers:
         return parse_message_ids(" ".join(self.all(name)))
 
     def decoded(self) -> tuple[tuple[str, str], ...]:
-        return tuple((name, decode_words(value)) for name, value in self._items)
+        return tuple(
+            (name, value if name in _VERBATIM else decode_words(value)) for name, value in self._items
+        )
 
     def remarks(self) -> Iterable[str]:
         """Name what RFC 5322 section 3.6 wants once and is there more often, and a missing sender."""

@@ -17,7 +17,7 @@ class Address:
 
     @property
     def key(self) -> str:
-        return self.addr.strip().casefold()
+        return self.addr.strip().lower()
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,7 @@ class Settings(BaseModel):
         """Casefolded addresses whose mail is our own and never answered."""
         own = {self.from_address.key}
         if "@" in self.user:
-            own.add(self.user.casefold())
+            own.add(self.user.lower())
         return frozenset(own)
 
     @property

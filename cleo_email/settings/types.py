@@ -43,7 +43,8 @@ def read_patterns(value: object) -> object:
             local, at, domain = part.rpartition("@")
             if not at or not domain or " " in part or "@" in local:
                 raise ValueError(part)
-        return tuple(part.casefold() for part in parts)
+        # Not casefold: it takes "straße.de" to "strasse.de", which belongs to somebody else.
+        return tuple(part.lower() for part in parts)
     return parts
 
 
