@@ -1,0 +1,79 @@
+"""Imports go down only: ground, edges, services, doors."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parent.parent / "cleo_email"
+
+GROUND, EDGES, SERVICES, COMPOSITION, DOORS = range(5)
+ROOMS = {
+    GROUND: "errors accounts clock backoff crashpoints mail",
+    EDGES: "settings mailbox submission store agents queue embedded logs oauth http_client verifying",
+    SERVICES: "intake recipients polling filing answering delivery sweeping outbound deciding recovering "
+    "workflows budget bouncing ingress",
+    COMPOSITION: "services",
+    DOORS: "web jobs worker cli doors wsgi sending",
+}
+FLOORS = {room: floor for floor, rooms in ROOMS.items() for room in rooms.split()}
+NO_IO = {
+    "redis",
+    "rq",
+    "socket",
+    "smtplib",
+    "imaplib",
+    "imapclient",
+    "requests",
+    "flask",
+    "time",
+    "threading",
+}
+
+
+def imports(path: Path) -> set[str]:
+    """Absolute names of what a module imports, relative ones resolved."""
+    found: set[str] = set()
+    package = ("cleo_email", *path.relative_to(PACKAGE).parent.parts)
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join(package[: len(package) - node.level + 1]) if node.level else ""
+            name = ".".join(part for part in (base, node.module) if part)
+            found |= {f"{name}.{alias.name}" for alias in node.names}
+    return found
+
+
+MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_go_down_only(path: Path) -> None:
+    room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    assert room in FLOORS, f"say on which floor {room} is"
+    for name in imports(path):
+        if not name.startswith("cleo_email."):
+            continue
+        other = name.split(".")[1]
+        if other == room or other not in FLOORS:  # __version__ and the like
+            continue
+        assert FLOORS[other] <= FLOORS[room], f"{room} reaches up to {other}"
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if p.parent.name == "mail"], ids=lambda path: path.name)
+def test_the_ground_knows_no_io_and_no_clock(path: Path) -> None:
+    assert not {name.split(".")[0] for name in imports(path)} & NO_IO
+
+
+def test_no_work_is_done_at_import() -> None:
+    """No module but the WSGI door calls anything of ours at import."""
+    calls = [
+        f"{path.name}:{node.lineno}"
+        for path in MODULES
+        for node in ast.parse(path.read_text("utf-8")).body
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)
+    ]
+    assert calls == []
