@@ -1,4 +1,4 @@
-"""script/test and script/demo on a fresh clone, with a Python and a pip that only note what they are asked."""
+"""script/test and script/demo on a fresh clone, with a Python and pip that only note what they are told."""
 
 from __future__ import annotations
 
