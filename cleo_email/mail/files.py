@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 
 from cleo_email.mail import wire
 from cleo_email.mail.model import Attachment
@@ -22,7 +21,7 @@ def safe_filename(filename: str) -> str:
     """The last part of ``filename`` without control characters, at most 255 bytes, never empty."""
     name = _PATH.split(wire.no_surrogates(filename))[-1]
     name = _RESERVED.sub("_", _DIRECTION.sub("", wire.clean_header(name)))
-    name = "".join(c for c in name if unicodedata.category(c) != "Cc").lstrip(" ").rstrip(" .")
+    name = " ".join(name.split()).rstrip(" .")
     stem, dot, extension = name.rpartition(".")
     if not dot or len(extension.encode()) > 20:
         stem, dot, extension = name, "", ""
