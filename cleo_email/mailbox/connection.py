@@ -69,6 +69,8 @@ def _start_tls(client: IMAPClient, context: ssl.SSLContext, prefix: str) -> None
             " EMAIL_IMAP_PORT to the server's TLS port (usually 993)"
         )
     client.starttls(context)
+    # What was said in clear may be anybody's (RFC 3501 section 6.2.1).
+    client._imap.untagged_responses.clear()
 
 
 def log_in(client: IMAPClient, login: Login, prefix: str, words: Words) -> frozenset[str]:

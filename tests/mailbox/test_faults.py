@@ -8,12 +8,14 @@ import time
 import traceback
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
+import imapclient  # type: ignore[import-untyped]
 import pytest
 
 from cleo_email.accounts import ImapAccount, Login
 from cleo_email.errors import MailboxError, MailboxUnavailable
-from cleo_email.mailbox import SEEN, BatchFailed, Mailbox, Timeouts
+from cleo_email.mailbox import SEEN, BatchFailed, Fetched, Mailbox, Timeouts
 from tests.imap_server import Answer, FakeImapServer, HangUp, Session, bye, first, hang_up, says, silence
 from tests.mailbox.conftest import QUICK
 
@@ -91,7 +93,8 @@ def test_one_message_that_the_server_cannot_read_stops_no_other(server: FakeImap
     assert sorted(box.describe([1, 2, 3])) == [1, 2, 3]
     with pytest.raises(BatchFailed) as caught:
         list(box.fetch(SIZES))
-    got, failed = [], []
+    got: list[Fetched | None] = []
+    failed: list[BatchFailed] = []
     for uid in caught.value.uids:
         try:
             got.append(box.fetch_one(uid))
@@ -112,7 +115,7 @@ def test_a_message_without_content_is_reported_after_the_others(server: FakeImap
         session.send(f"{tag} OK done")
 
     server.answers["UID FETCH"] = nil
-    got = []
+    got: list[int] = []
     with pytest.raises(BatchFailed) as caught:
         got.extend(one.uid for one in box.fetch(SIZES))  # 1 has gone, 2 has no content
     assert caught.value.uids == (2,)
@@ -161,6 +164,19 @@ def test_a_good_bye_while_nobody_looked(server: FakeImapServer, box: Mailbox) ->
     box.open()
     server.answers["NOOP"] = first(bye("autologout after 30 minutes"))
     assert box.open().exists == 3
+    assert box.logins == 2
+
+
+def test_a_connection_that_was_quiet_for_long_is_tried_before_its_use(
+    server: FakeImapServer, box: Mailbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box.open()
+    assert box.search_unseen() == [1, 2, 3]
+    assert server.sent("NOOP") == []
+    later = time.monotonic() + 31
+    monkeypatch.setattr("cleo_email.mailbox.kept.time", SimpleNamespace(monotonic=lambda: later))
+    server.answers["NOOP"] = first(bye("autologout after 30 minutes"))
+    assert box.add_flags([1], [SEEN]) == {1}
     assert box.logins == 2
 
 
@@ -410,8 +426,12 @@ def test_more_unread_mail_than_fits_into_a_line(server: FakeImapServer, box: Mai
         assert box.search_unseen() == list(range(origin + 1, origin + total + 1))
 
 
-def test_an_answer_that_is_too_long_after_all(server: FakeImapServer, box: Mailbox) -> None:
-    endless = "* SEARCH" + " 4000000000" * 100_000
+@pytest.mark.skipif(imapclient.version_info[0] < 4, reason="IMAPClient 3 reads lines of any length over TLS")
+def test_an_answer_that_is_too_long_after_all(
+    server: FakeImapServer, box: Mailbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("imaplib._MAXLINE", 10_000)
+    endless = "* SEARCH" + " 4000000000" * 1000
     server.answers["UID SEARCH"] = first(lambda session, tag, rest: session.send(endless, f"{tag} OK done"))
     with pytest.raises(MailboxUnavailable):
         box.search_unseen()

@@ -11,14 +11,14 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from imapclient import IMAPClient
+from imapclient import IMAPClient  # type: ignore[import-untyped]
 
 from cleo_email.accounts import ImapAccount, Login
 from cleo_email.errors import MailboxError, MailboxLoginRefused, MailboxUnavailable
 from cleo_email.mailbox import Mailbox
 from tests.dovecot import Dovecot, missing
 
-pytestmark = pytest.mark.servers
+pytestmark = pytest.mark.servers("dovecot")
 
 
 @pytest.fixture

@@ -6,13 +6,13 @@ import random
 from datetime import UTC, date, datetime, timedelta, timezone
 
 import pytest
-from imapclient import IMAPClient
+from imapclient import IMAPClient  # type: ignore[import-untyped]
 
 from cleo_email.errors import MailboxUnavailable
 from cleo_email.mailbox import ACCEPTED, ANSWERED, REPLIED, SEEN, Mailbox, Timeouts
 from tests.dovecot import Dovecot
 
-pytestmark = pytest.mark.servers
+pytestmark = pytest.mark.servers("dovecot")
 
 
 def mail(number: int, body: bytes = b"hello\r\n") -> bytes:

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime
 
 import pytest
-from imapclient import IMAPClient
+from imapclient import IMAPClient  # type: ignore[import-untyped]
 
 from cleo_email.mailbox import SEEN, Mailbox
 from tests.dovecot import Dovecot, missing
 
-pytestmark = pytest.mark.servers
+pytestmark = pytest.mark.servers("dovecot")
 
 WHEN = datetime(2026, 3, 1, 11, 30, tzinfo=UTC)
 
