@@ -12,7 +12,7 @@ from typing import Final
 
 from cleo_email.mail.envelope import validate_address
 from cleo_email.mail.model import Address
-from cleo_email.mail.words import decode_words
+from cleo_email.mail.words import decode_words, without_comments
 
 __all__ = ["MAX_ADDRESSES", "parse_addresses", "validate_address"]
 
@@ -22,7 +22,7 @@ _TOKEN: Final = re.compile(
     r"""(?P<quoted>"(?:[^"\\]|\\.)*+(?:"|\\?\Z))
       | (?P<angle><[^<>]*+(?:>|(?=<)|\Z))
       | (?P<mark>[,;:()])
-      | (?P<text>[^"<,;:()]++)""",
+      | (?P<text>(?:[^"<,;:()\\]|\\.)++|\\)""",
     re.VERBOSE | re.DOTALL,
 )
 _ESCAPE: Final = re.compile(r"\\(.)", re.DOTALL)
@@ -34,24 +34,24 @@ class _Mailbox:
     """The pieces of one list item while it is being read."""
 
     def __init__(self) -> None:
-        self.words: list[str] = []
+        self.raw: list[str] = []  # as they stand: an address may have a quoted local part
+        self.shown: list[str] = []  # quoted strings without their quotes
         self.comment: list[str] = []
         self.angle: str | None = None
 
+    def add(self, raw: str, shown: str) -> None:
+        self.raw.append(raw)
+        self.shown.append(shown)
+
     def address(self) -> Address | None:
         """Give the mailbox that the pieces make, or None for an empty item or a name without an address."""
-        words = "".join(self.words).strip()
-        name = words
-        if self.angle is not None:
-            addr = _addr_spec(self.angle)
-            if not addr:
-                addr, name = _bare_address(words)
-        elif "@" in words:
+        words = "".join(self.raw).strip()
+        addr = _addr_spec(self.angle) if self.angle is not None else ""
+        name = "".join(self.shown)
+        if not addr and "@" in words:
             addr, name = _bare_address(words)
-        elif words and not _BLANKS.search(words):
+        elif self.angle is None and words and not _BLANKS.search(words):
             addr, name = words.strip('"'), ""  # "MAILER-DAEMON", "root": a local part alone
-        else:
-            return None
         if not addr:
             return None
         return Address(addr=addr, name=_display(name) or _display("".join(self.comment)))
@@ -60,7 +60,8 @@ class _Mailbox:
 def parse_addresses(text: str) -> tuple[Address, ...]:
     """Give the mailboxes in an unfolded header value, groups opened up, at most MAX_ADDRESSES.
 
-    Never raises."""
+    Never raises.
+    """
     found: list[Address] = []
     mailbox, depth = _Mailbox(), 0
     for match in _TOKEN.finditer(text):
@@ -72,17 +73,16 @@ def parse_addresses(text: str) -> tuple[Address, ...]:
         elif depth:
             mailbox.comment.append(piece)
         elif kind == "quoted":
-            mailbox.words.append(piece)
+            mailbox.add(piece, _ESCAPE.sub(r"\1", piece[1:].removesuffix('"')))
         elif kind == "angle":
             mailbox.angle = piece if mailbox.angle is None else mailbox.angle
         elif piece in (",", ";"):
             _take(found, mailbox)
             mailbox = _Mailbox()
         elif piece == ":":
-            # The end of a group's name; where an address precedes, some clients write mailto:a@b.
-            mailbox = _Mailbox()
+            mailbox = _Mailbox()  # what precedes is the name of a group, or "mailto"
         else:
-            mailbox.words.append(piece)
+            mailbox.add(piece, piece)
         if len(found) >= MAX_ADDRESSES:
             return tuple(found)
     _take(found, mailbox)
@@ -106,17 +106,12 @@ def _bare_address(words: str) -> tuple[str, str]:
 
 
 def _addr_spec(angle: str) -> str:
-    """Give what stands between the brackets, without the obsolete route of RFC 5322 section 4.4."""
-    inner = _BLANKS.sub("", angle.strip("<>"))
+    """Give what stands between the brackets, without comments and the obsolete route (section 4.4)."""
+    inner = _BLANKS.sub("", without_comments(angle.strip("<>")))
     if inner.startswith("@") and ":" in inner:
         inner = inner.rpartition(":")[2]
-    if inner.lower().startswith("mailto:"):
-        inner = inner[7:]
-    return inner
+    return inner[7:] if inner.lower().startswith("mailto:") else inner
 
 
 def _display(text: str) -> str:
-    text = text.strip()
-    if '"' in text:
-        text = _ESCAPE.sub(r"\1", text).replace('"', "")
-    return " ".join(decode_words(text).split()).strip("'")
+    return " ".join(decode_words(text).split()).strip("'").strip()

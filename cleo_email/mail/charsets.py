@@ -112,7 +112,9 @@ def _known_codecs() -> dict[str, str]:
 
 def codec_of(charset: str) -> str:
     """Give the name of Python's codec for a charset as a mail names it, or an empty string."""
-    name = _SEPARATORS.sub("_", charset[: _MAX_NAME * 2].strip().lower()).strip("_")
+    # A comment may follow: "us-ascii (plain text)".
+    bare = charset[: _MAX_NAME * 2].partition("(")[0].strip().lower()
+    name = _SEPARATORS.sub("_", bare).strip("_")
     if len(name) > _MAX_NAME:
         return ""
     known = _known_codecs()

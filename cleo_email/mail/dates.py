@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta, timezone
 from email.utils import parsedate_tz
 from typing import Final
 
+from cleo_email.mail.words import without_comments
+
 _MAX_LENGTH: Final = 200
 _EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST: Final = datetime(2200, 1, 1, tzinfo=UTC)
@@ -26,7 +28,7 @@ def parse_date(text: str) -> datetime | None:
 
 def _rfc5322(text: str) -> datetime | None:
     try:
-        fields = parsedate_tz(text)
+        fields = parsedate_tz(" ".join(without_comments(text).split()))
         if fields is None:
             return None
         offset = timedelta(seconds=fields[9] or 0)

@@ -103,7 +103,7 @@ class _Walker:
         self.hidden = False
         self._styles = Styles([node.text(deep=False) for node in parser.css("style")])
         self._counters: list[int] = []  # of the open lists; -1 for those without numbers
-        self._rows: list[int] = []  # cells met in the open table rows
+        self._rows: list[int] = []  # where the open table rows began
         self._links: list[int] = []
 
     def walk(self) -> None:
@@ -155,12 +155,11 @@ class _Walker:
             writer.block(_gap(tag, attributes))
             writer.preformatted += tag == "pre"
         elif tag in ("td", "th"):
-            writer.cell(first=not self._rows or self._rows[-1] == 0)
             if self._rows:
-                self._rows[-1] += 1
+                writer.cell(self._rows[-1])
         elif tag == "tr":
             writer.block(1)
-            self._rows.append(0)
+            self._rows.append(writer.mark())
         elif tag in _BLOCKS:
             writer.block(1)
         elif tag == "blockquote":

@@ -90,16 +90,16 @@ class TextWriter:
         self._gap = max(self._gap, gap)
         self._blank = False
 
-    def cell(self, *, first: bool) -> None:
-        """Begin a table cell; the text of the row goes on in the same line."""
-        if first or not self._out:
-            return
-        self._cell = True
-        self._blank = False
+    def cell(self, row: int) -> None:
+        """Begin a table cell; what the row has written since the mark ``row`` goes on in the same line."""
+        if len(self._out) > row:
+            self._cell = True
+            self._blank = False
 
     def end_row(self) -> None:
         self._cell = False
-        self.block(1)
+        self._blank = False
+        self._gap = 1  # whatever margin the last paragraph of the last cell has
 
     def quote(self, step: int) -> None:
         self._cell = False

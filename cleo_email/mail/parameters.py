@@ -9,7 +9,7 @@ from urllib.parse import unquote_to_bytes
 from cleo_email.mail.charsets import decode
 from cleo_email.mail.words import decode_words
 
-_VALUE: Final = re.compile(r"[^;\s]*+")
+_VALUE: Final = re.compile(r"[^;\s/]*+(?:\s*+/\s*+[^;\s]*+)?+")
 # Possessive throughout: a hundred thousand semicolons or an open quote are passed over once.
 _PARAMETER: Final = re.compile(
     r"""[;\s]*+
@@ -49,7 +49,8 @@ def parse_header_value(text: str) -> HeaderValue:
             break
         position = match.end()
         _add(pieces, match[1].lower(), _unquoted(match))
-    return HeaderValue(text[: head.end()].lower() if head else "", {k: _join(v) for k, v in pieces.items()})
+    value = "".join(head[0].split()).lower() if head else ""
+    return HeaderValue(value, {k: _join(v) for k, v in pieces.items()})
 
 
 def _unquoted(match: re.Match[str]) -> str:

@@ -40,6 +40,8 @@ _PLACEHOLDERS: Final = (
     "en su navegador",
     "nel browser",
 )
+# PNG, PDF, JPEG, GIF and ZIP (Office files too), which some programs send as text/plain.
+_BINARY: Final = (b"\x89PNG", b"%PDF-", b"\xff\xd8\xff", b"GIF8", b"PK\x03\x04")
 _MAX_PLACEHOLDER: Final = 500
 _MAX_NOTES: Final = 50
 
@@ -72,14 +74,14 @@ class _Reader:
         self._left = limits.text_bytes  # how much text may still be shown
         self._content = Content()
         self._texts: dict[int, str] = {}  # by offset of the part: an alternative is looked at twice
-        self._named: list[Part] = []  # inline text with a file name: the text only if there is no other
+        self._spare: list[Part] = []  # attached text that is not marked as such: shown if there is no other
 
     def read(self, root: Part) -> Content:
         chosen = self._plan(root)
         content = self._content
         text = self._join(chosen)
-        if not text.strip() and self._named:
-            text = self._join(self._named[:1])
+        if not text.strip() and self._spare:
+            text = self._join(self._spare[:1])
         content.text, tagged = drop_tags(text)
         if tagged:
             content.note("hidden text dropped")
@@ -131,10 +133,12 @@ class _Reader:
         textual = kind in _HTML or kind in _PLAIN or kind.startswith("multipart/")
         if not textual or part.disposition.value == "attachment":
             self._attach(part)
+            if kind.startswith("text/") and kind != "text/rfc822-headers" and not part.disposition.value:
+                self._spare.append(part)
             return []
         if _declared_name(part) and part.raw_header("content-disposition"):
             self._attach(part)
-            self._named.append(part)
+            self._spare.append(part)
             return []
         return [part]
 
@@ -165,9 +169,13 @@ class _Reader:
 
     def _read_text(self, part: Part) -> str:
         body = part.body()
+        if body.startswith(_BINARY):
+            self._content.note("a file declared as text is attached")
+            self._attach(part)
+            return ""
         if len(body) > self._left:
             self._content.note(f"text cut at {self._limits.text_bytes} bytes, the whole is attached")
-            if part not in self._named:
+            if part not in self._spare:
                 self._attach(part)
             body = body[: self._left]
         self._left -= len(body)

@@ -12,6 +12,7 @@ from cleo_email.mail.transfer import decode_base64
 # Every part is bounded or stops at a question mark, so that a run of false starts costs linear time. The
 # language that RFC 2231 section 5 allows after the charset is passed over.
 _WORD: Final = re.compile(r"=\?([^?*\s=]{1,40})(?:\*[^?\s]{0,20})?\?([bBqQ])\?([^?]*+)\?=")
+_COMMENT_MARK: Final = re.compile(r"\\.|[()]", re.DOTALL)
 _FOLD: Final = re.compile(r"\r?\n(?=[ \t])|[\r\n]+")
 
 
@@ -19,6 +20,23 @@ def header_text(raw: bytes) -> str:
     """Give a raw header value unfolded (RFC 5322 section 2.2.3), its encoded words still as they are."""
     text = raw.decode("ascii") if raw.isascii() else decode(raw).text
     return clean(_FOLD.sub("", text)).replace("\n", " ").replace("\t", " ").strip()
+
+
+def without_comments(text: str) -> str:
+    """Give ``text`` without its comments in parentheses, which may be nested (RFC 5322 section 3.2.2)."""
+    if "(" not in text:
+        return text
+    kept: list[str] = []
+    depth = position = 0
+    for match in _COMMENT_MARK.finditer(text):
+        if match[0] == "(":
+            if not depth:
+                kept.append(text[position : match.start()])
+            depth += 1
+        elif match[0] == ")" and depth:
+            depth -= 1
+            position = match.end()
+    return "".join(kept) + ("" if depth else text[position:])
 
 
 def decode_header(raw: bytes) -> str:
