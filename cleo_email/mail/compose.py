@@ -206,7 +206,7 @@ def _content(markdown: str, attachments: Sequence[Attachment], message_id: str) 
     halves = [wire.text_part("plain", text), wire.text_part("html", to_html(text))]
     content = wire.multipart("alternative", _boundary("a", message_id), halves)
     if attachments:
-        parts = [content, *map(attachment_part, attachments)]
+        parts = [content, *(attachment_part(file, number) for number, file in enumerate(attachments, 1))]
         content = wire.multipart("mixed", _boundary("m", message_id), parts)
     return content
 

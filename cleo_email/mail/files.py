@@ -5,34 +5,19 @@ from __future__ import annotations
 import re
 
 from cleo_email.mail import wire
+from cleo_email.mail.filenames import safe_filename
 from cleo_email.mail.model import Attachment
 
-MAX_FILENAME = 255  # bytes in UTF-8: what most file systems take
-_UNNAMED = "attachment"
-_PATH = re.compile(r"[/\\]")
-# Direction marks can dress "exe.fdp" up as a PDF.
-_DIRECTION = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-_RESERVED = re.compile('[<>:"|?*]')  # Windows refuses them in names
 _TYPE = re.compile(r"([a-z0-9!#$&^_.+-]{1,64})/([a-z0-9!#$&^_.+-]{1,64})\Z")
 _CHARSET = re.compile(r"""charset\s*=\s*"?([A-Za-z0-9_.:+-]{1,40})"?\s*\Z""", re.IGNORECASE)
 
 
-def safe_filename(filename: str) -> str:
-    """The last part of ``filename`` without control characters, at most 255 bytes, never empty."""
-    name = _PATH.split(wire.no_surrogates(filename))[-1]
-    name = _RESERVED.sub("_", _DIRECTION.sub("", wire.clean_header(name)))
-    name = " ".join(name.split()).rstrip(" .")
-    stem, dot, extension = name.rpartition(".")
-    if not dot or len(extension.encode()) > 20:
-        stem, dot, extension = name, "", ""
-    room = MAX_FILENAME - len((dot + extension).encode())
-    stem = stem.encode()[:room].decode(errors="ignore")
-    return f"{stem}{dot}{extension}" or _UNNAMED
+def attachment_part(attachment: Attachment, number: int) -> bytes:
+    """A whole MIME part in base64. Its name stands, by RFC 2231, in Content-Type too, for older readers.
 
-
-def attachment_part(attachment: Attachment) -> bytes:
-    """A whole MIME part in base64. Its name is given by RFC 2231, and in Content-Type for older readers."""
-    filename = safe_filename(attachment.filename)
+    ``number`` names a file that has no usable name.
+    """
+    filename = safe_filename(wire.no_surrogates(attachment.filename), attachment.content_type, number)
     content_type, parameters = _content_type(attachment.content_type)
     head = (
         wire.field("Content-Type", _with(content_type, [*parameters, ("name", filename)]))

@@ -437,23 +437,20 @@ def test_attachments_arrive_byte_for_byte_in_the_same_mail() -> None:
         ("日本語" * 20 + ".txt", "日本語" * 20 + ".txt"),
         ("/etc/passwd", "passwd"),
         ("..\\..\\evil.exe", "evil.exe"),
-        ("a\r\nContent-Type: text/html\r\n\r\n.pdf", ["a Content-Type", "text_html .pdf"][0] + "_"),
-        ("", "attachment"),
-        ("..", "attachment"),
-        ("\0", "attachment"),
+        ("a\r\nContent-Type: text\r\n\r\n.pdf", "aContent-Type_ text.pdf"),
+        ("", "attachment-1.pdf"),
+        ("..", "attachment-1.pdf"),
+        ("\0", "attachment-1.pdf"),
         ("quo\"te;semi'.txt", "quo_te;semi'.txt"),
         ("100%.txt", "100%.txt"),
         ("=?utf-8?q?x?=.txt", "=_utf-8_q_x_=.txt"),
         ("photo\u202egpj.exe", "photogpj.exe"),
         ("\ud800.txt", "\ufffd.txt"),
-        ("ä" * 300 + ".pdf", "ä" * 125 + ".pdf"),
+        ("ä" * 300 + ".pdf", "ä" * 116 + ".pdf"),
         ("x" * 70 + ".pdf", "x" * 70 + ".pdf"),
     ],
 )
 def test_filenames(filename: str, safe: str) -> None:
-    if "Content-Type" in filename:
-        safe = ".pdf"  # the slash of text/html cut it, as a path
-        filename = "a\r\nContent-Type: text/html\r\n\r\n/.pdf"
     mail = message(attachments=[Attachment(filename, "application/pdf", b"x")])
     assert_transportable(mail)
     (part,) = modern(mail).iter_attachments()

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from cleo_email.errors import InvalidField
 from cleo_email.mail.addresses import validate_address
 from cleo_email.mail.compose import compose_message, compose_reply
-from cleo_email.mail.files import safe_filename
+from cleo_email.mail.filenames import safe_filename
 from cleo_email.mail.model import Address, Answer, Attachment, InboundEmail
 from cleo_email.mail.outlook import child_index
-from cleo_email.mail.wire import clean_header, clean_text
+from cleo_email.mail.wire import clean_header, clean_text, no_surrogates
 from tests.mail.test_compose import (
     ALICE,
     CLEO,
@@ -69,8 +69,9 @@ def test_messages(
     assert text_of(mail) == clean_text(markdown).rstrip("\n") + "\n"
     (part,) = parsed.iter_attachments()
     assert part.get_payload(decode=True) == content
-    assert part.get_filename() == safe_filename(filename)
-    assert classic_parts(mail)[1].get_filename() == safe_filename(filename)
+    safe = safe_filename(no_surrogates(filename), content_type, 1)
+    assert part.get_filename() == safe
+    assert classic_parts(mail)[1].get_filename() == safe
     assert sorted(parsed.keys()) == sorted(set(parsed.keys()))
 
 
