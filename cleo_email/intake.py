@@ -6,6 +6,7 @@ import hashlib
 import logging
 from dataclasses import dataclass, replace
 
+from cleo_email.bouncing import Bouncing
 from cleo_email.clock import Clock, now_ms
 from cleo_email.crashpoints import reach
 from cleo_email.errors import StoreUnavailable, UnreadableMessage
@@ -61,6 +62,7 @@ class Intake:
         self._wake = wake
         self._policy = policy
         self._clock = clock
+        self._bouncing = Bouncing(store, clock=clock)
         # As long as a mail can still lie in the inbox, it must be known again.
         self._remember_s = (max(max_age_days, retention_days) + 14) * DAY_S
 
@@ -71,6 +73,8 @@ class Intake:
         except UnreadableMessage as error:
             return self.quarantine(arrival, f"the mail cannot be read: {error}")
         verdict, trusted = self._judge(mail, arrival)
+        if verdict.action is Action.IGNORE:
+            self._bouncing.note(arrival.source, mail, arrival.envelope_from)
         record = self._record(mail, arrival, verdict, trusted)
         key, date = fingerprint(mail, arrival.source)
         identity = Identity(
@@ -138,7 +142,9 @@ class Intake:
         known = self._store.threads.by_our_ids(quoted_ids(mail)[:200])
         ours = {message_id: thread for message_id, (thread, _) in known.items()}
         people = self._store.threads.people(threads_in_question(mail, ours))
-        return choose_thread(mail, ours, people)
+        thread = choose_thread(mail, ours, people)
+        self._bouncing.settle([id_ for _, (of, id_) in known.items() if of == thread])
+        return thread
 
     def quarantine(self, arrival: Arrival, why: str) -> Accepted:
         """A mail that cannot be fetched or read is recorded as failed, where a person finds it."""

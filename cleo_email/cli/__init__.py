@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from cleo_email import __version__
-from cleo_email.cli import check, demo, messages, poll, run, send
+from cleo_email.cli import check, demo, messages, poll, recover, run, send
 from cleo_email.doors import BAD_SETTINGS
 from cleo_email.errors import CleoError, SettingsError
 
@@ -18,6 +18,7 @@ COMMANDS: tuple[Callable[[argparse._SubParsersAction[argparse.ArgumentParser]], 
     poll.add,
     send.add,
     messages.add,
+    recover.add,
 )
 
 

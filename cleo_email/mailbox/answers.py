@@ -74,14 +74,14 @@ def search_date(day: date) -> str:
     return f"{day.day}-{_MONTHS[day.month - 1]}-{day.year:04d}"
 
 
-def message_ids_in(header: bytes) -> list[str]:
-    """Values of the Message-ID fields in ``header``, unfolded (RFC 5322 section 2.2.3)."""
+def fields_in(header: bytes, wanted: bytes) -> list[str]:
+    """Values of the fields named ``wanted`` (lower case) in ``header``, unfolded (RFC 5322 section 2.2.3)."""
     lines = header.replace(b"\r\n", b"\n").replace(b"\n ", b" ").replace(b"\n\t", b" ").split(b"\n")
     fields = (line.partition(b":") for line in lines)
     return [
         value.strip().decode("utf-8", "replace")
         for name, _, value in fields
-        if name.strip().lower() == b"message-id"
+        if name.strip().lower() == wanted
     ]
 
 

@@ -220,6 +220,10 @@ class Mailbox:
         """
         return self._sent.find(message_id, since)
 
+    def answered_ids(self, since: date) -> frozenset[str]:
+        """Message-IDs that sent mail since ``since`` answers, by its In-Reply-To."""
+        return self._sent.answered(since)
+
     # --- for people -------------------------------------------------------------------------------------
 
     def check(self) -> str:

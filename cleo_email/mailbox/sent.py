@@ -6,7 +6,7 @@ from datetime import date, datetime
 
 from cleo_email.errors import MailboxError
 
-from .answers import message_ids_in, quotable, search_date
+from .answers import fields_in, quotable, search_date
 from .faults import RefusedForGood, RefusedForNow
 from .kept import KeptConnection
 from .uidsets import uid_sets
@@ -70,23 +70,45 @@ class SentMail:
                 return
 
     def find(self, message_id: str, since: date | None) -> bool:
+        wire = self._selected()
+        if wire is None:
+            return False
+        hits = _search(wire, message_id, since)
+        for _, uid_set in uid_sets(hits, _VERIFY):  # SEARCH HEADER is content with a part of the value
+            told = wire.fetch(uid_set, "(UID BODY.PEEK[HEADER.FIELDS (MESSAGE-ID)])")
+            for items in told.values():
+                for name, value in items.items():
+                    if name.startswith(b"BODY[HEADER.FIELDS") and message_id in fields_in(
+                        value or b"", b"message-id"
+                    ):
+                        return True
+        return False
+
+    def answered(self, since: date) -> frozenset[str]:
+        wire = self._selected()
+        if wire is None:
+            return frozenset()
+        found: set[str] = set()
+        for _, uid_set in uid_sets(wire.search(f"SINCE {search_date(since)}"), _VERIFY):
+            told = wire.fetch(uid_set, "(UID BODY.PEEK[HEADER.FIELDS (IN-REPLY-TO)])")
+            for items in told.values():
+                for name, value in items.items():
+                    if name.startswith(b"BODY[HEADER.FIELDS"):
+                        found.update(fields_in(value or b"", b"in-reply-to"))
+        return frozenset(found)
+
+    def _selected(self) -> Wire | None:
+        """The connection with the folder selected, or None where there is no such folder."""
         folder = self.folder(create=False)
         if folder is None:
-            return False
+            return None
         wire = self._kept.wire()
         try:
             wire.select(folder, read_only=True)
         except RefusedForGood:
             self._folder = None  # it may have been renamed: the next call looks anew
             raise
-        hits = _search(wire, message_id, since)
-        for _, uid_set in uid_sets(hits, _VERIFY):  # SEARCH HEADER is content with a part of the value
-            told = wire.fetch(uid_set, "(UID BODY.PEEK[HEADER.FIELDS (MESSAGE-ID)])")
-            for items in told.values():
-                for name, value in items.items():
-                    if name.startswith(b"BODY[HEADER.FIELDS") and message_id in message_ids_in(value or b""):
-                        return True
-        return False
+        return wire
 
 
 def _search(wire: Wire, message_id: str, since: date | None) -> list[int]:

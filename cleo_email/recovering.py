@@ -1,0 +1,131 @@
+"""After Redis was lost: the mailbox itself knows what was answered, by its flags and by what lies in Sent."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from cleo_email.clock import Clock, now_ms
+from cleo_email.errors import MailboxError, MailboxUnavailable
+from cleo_email.intake import Arrival, Intake
+from cleo_email.mail.message import parse
+from cleo_email.mailbox import ACCEPTED, ANSWERED, FAILED, HELD, REPLIED, SEEN, Mailbox, MessageInfo
+from cleo_email.polling import LOCK
+from cleo_email.store import State, Store
+
+log = logging.getLogger(__name__)
+
+HOLD = "it was held or had failed before Redis was lost"
+UNKNOWN = "it was opened before Redis was lost, and nothing shows whether it was answered"
+
+
+@dataclass
+class Recovery:
+    """What was found and, with ``apply``, done. ``unknown``: opened, and nothing tells what became of it."""
+
+    answered: int = 0
+    taken_up: int = 0
+    held: int = 0
+    unknown: int = 0
+    known: int = 0
+    failed: int = 0
+    keywords: bool = True
+    applied: bool = False
+    subjects: list[str] = field(default_factory=list)
+
+
+class Recovering:
+    """``max_bytes`` in octets: larger mail is recorded by its header."""
+
+    def __init__(
+        self, store: Store, mailbox: Mailbox, intake: Intake, *, max_bytes: int, clock: Clock = now_ms
+    ) -> None:
+        self._store = store
+        self._mailbox = mailbox
+        self._intake = intake
+        self._max_bytes = max_bytes
+        self._clock = clock
+
+    def run(self, *, days: int, apply: bool, progress: Callable[[int, int], None]) -> Recovery:
+        """Take up unanswered mail of the last ``days``. Raises MailboxError, StoreUnavailable."""
+        with self._store.locks.hold(LOCK) as lock:
+            if lock is None:
+                raise MailboxUnavailable("a poll is using the mailbox right now; try again in a moment")
+            return self._run(days, apply, progress)
+
+    def _run(self, days: int, apply: bool, progress: Callable[[int, int], None]) -> Recovery:
+        status = self._mailbox.open()
+        if apply and status.read_only:
+            raise MailboxError("the mailbox is read-only for this login; nothing could be marked")
+        result = Recovery(keywords=status.keywords_allowed, applied=apply)
+        since = (datetime.fromtimestamp(self._clock() / 1000, UTC) - timedelta(days=days)).date()
+        answered = self._mailbox.answered_ids(since)
+        self._mailbox.open()
+        infos = self._mailbox.describe(self._mailbox.search_since(since))
+        for number, info in enumerate(infos[uid] for uid in sorted(infos)):
+            self._one(info, status.uidvalidity, answered, result, apply=apply)
+            progress(number + 1, len(infos))
+        return result
+
+    def _one(
+        self, info: MessageInfo, validity: int, answered: frozenset[str], result: Recovery, *, apply: bool
+    ) -> None:
+        flags = {flag.lower() for flag in info.flags}
+        if flags & {ANSWERED.lower(), REPLIED.lower()}:
+            result.answered += 1
+            return
+        if flags & {"\\deleted", "\\draft"}:
+            return
+        header = self._mailbox.fetch_headers(info.uid)
+        mail = parse(header)
+        if mail.message_id in answered:
+            result.answered += 1
+            if apply:
+                self._mailbox.add_flags([info.uid], (ANSWERED, REPLIED))
+            return
+        hold = _hold(flags)
+        result.subjects.append(
+            f"{info.internal_date:%Y-%m-%d %H:%M}  {mail.from_address}: {mail.subject[:70]}"
+        )
+        if not apply:
+            _count(result, hold)
+            return
+        self._take(info, validity, hold, header, result)
+
+    def _take(self, info: MessageInfo, validity: int, hold: str, header: bytes, result: Recovery) -> None:
+        where = f"{validity}/{info.uid}"
+        source, partial = header, True
+        if info.size > self._max_bytes:
+            hold = hold or f"{info.size} bytes, more than EMAIL_MAX_MESSAGE_BYTES ({self._max_bytes})"
+        else:
+            fetched = self._mailbox.fetch_one(info.uid)
+            if fetched is None:
+                return
+            source, partial = fetched.source, False
+        accepted = self._intake.accept(Arrival(source, "imap", hold=hold, partial=partial, mailbox=where))
+        if accepted.duplicate:
+            result.known += 1
+        else:
+            _count(result, hold)
+        held = (HELD,) if accepted.state is State.HELD else ()
+        self._mailbox.add_flags([info.uid], (SEEN, ACCEPTED, *held))
+
+
+def _hold(flags: set[str]) -> str:
+    """Why a person should decide first, or '' for mail that surely waits for an answer."""
+    if flags & {HELD.lower(), FAILED.lower()}:
+        return HOLD
+    if SEEN.lower() not in flags or ACCEPTED.lower() in flags:
+        return ""
+    return UNKNOWN  # where keywords are kept a person opened it, else it may have been us
+
+
+def _count(result: Recovery, hold: str) -> None:
+    if not hold:
+        result.taken_up += 1
+    elif hold == UNKNOWN:
+        result.unknown += 1
+    else:
+        result.held += 1
