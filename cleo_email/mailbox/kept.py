@@ -6,7 +6,7 @@ import ssl
 import time
 
 from cleo_email.accounts import ImapAccount
-from cleo_email.errors import MailboxUnavailable
+from cleo_email.errors import MailboxError
 
 from .values import Timeouts
 from .wire import Wire
@@ -35,7 +35,7 @@ class KeptConnection:
         if wire is not None and wire.alive and time.monotonic() - wire.heard >= try_after:
             try:
                 wire.noop(self._timeouts.liveness)
-            except MailboxUnavailable:
+            except MailboxError:
                 wire.discard()
         if wire is None or not wire.alive:
             self._wire = None
