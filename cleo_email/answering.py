@@ -74,6 +74,7 @@ class Answering:
             id_ = self._store.conversations.head(thread_id, self._clock())
             if id_ is None:
                 return
+            reach("answer-after-head")
             try:
                 self._one(thread_id, id_, lock)
             except LockLost:

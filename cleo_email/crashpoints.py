@@ -1,7 +1,8 @@
 """Named instants at which ``script/crash-test`` kills this process.
 
 In production nothing is armed and ``reach`` costs a comparison. Armed by ``CLEO_CRASH_AT=name`` (or
-``name:3`` for the third time that the point is reached): the process then ends by SIGKILL, exactly there.
+``name:3`` for the third time that the point is reached): the process then says so on standard error and ends
+by SIGKILL, exactly there.
 """
 
 from __future__ import annotations
@@ -11,30 +12,37 @@ import signal
 import threading
 from collections.abc import Mapping
 
-POINTS = (
-    "poll-after-search",
-    "poll-after-fetch",
-    "poll-after-accept",
-    "poll-after-seen",
-    "accept-before-store",
-    "accept-after-store",
-    "accept-after-wake",
-    "answer-after-lock",
-    "answer-before-agent",
-    "answer-after-agent",
-    "answer-after-compose",
-    "answer-after-keep",
-    "submit-before-data",
-    "submit-before-end-of-data",
-    "submit-after-mark",
-    "submit-after-250",
-    "submit-after-record",
-    "chores-before-flags",
-    "chores-after-flags",
-    "chores-before-sent",
-    "chores-after-sent",
-    "answer-before-next",
-)
+# In the order of a mail's way. The names are stable: the table in docs/reliability.md uses them.
+POINTS = {
+    "poll-after-search": "the inbox was searched, nothing is fetched yet",
+    "poll-after-fetch": "a mail was fetched, nothing is stored yet",
+    "poll-after-accept": "the mail is stored, not yet marked as read",
+    "poll-after-seen": "the mail is marked as read, the poll has not noted how far it came",
+    "accept-before-store": "the mail was parsed and judged, nothing is stored yet",
+    "accept-after-store": "record and source are stored, nobody is woken",
+    "wake-after-claim": "a wake-up is noted as given and was not given",
+    "accept-after-wake": "a worker is woken",
+    "web-before-answer": "the mail is stored, the webhook's caller has no answer yet",
+    "job-after-take": "a worker took the wake-up off the queue and holds no lock yet",
+    "answer-after-lock": "the conversation is locked, its next message not looked up",
+    "answer-after-head": "the next message is known, its record not read",
+    "answer-before-agent": "the record says answering, the agent is not asked yet",
+    "answer-after-agent": "the agent has answered, nothing of it is stored",
+    "answer-after-compose": "the mail is composed, not stored",
+    "answer-after-keep": "the mail to be sent is stored with its Message-ID",
+    "submit-before-data": "the submission begins",
+    "submit-before-end-of-data": "the server has the text of the mail, not its final dot",
+    "submit-after-mark": "it is noted that the final dot follows; the dot is not sent",
+    "submit-after-end-of-data": "the final dot is sent, its answer not read",
+    "submit-after-250": "the server has accepted the mail, nothing is recorded",
+    "submit-after-record": "the record says replied",
+    "answer-before-next": "the conversation's lock is released, the next message not looked for",
+    "chores-before-flags": "the mail in the inbox is about to be flagged as answered",
+    "chores-after-flags": "it is flagged",
+    "chores-before-sent": "our copy is about to be put into Sent",
+    "chores-after-sent": "our copy is in Sent, which is not noted",
+    "settle-after-find": "Sent shows that an uncertain mail was sent, which is not recorded",
+}
 
 _guard = threading.Lock()
 _armed: dict[str, int] = {}
@@ -58,4 +66,5 @@ def reach(name: str) -> None:
     with _guard:
         _armed[name] -= 1
         if _armed[name] <= 0:
+            os.write(2, f"CLEO_CRASH_AT: killed at {name}\n".encode())
             os.kill(os.getpid(), signal.SIGKILL)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from flask import Flask
 
+from cleo_email.crashpoints import arm
 from cleo_email.errors import SettingsError
 from cleo_email.logs import set_up_logging
 from cleo_email.settings import Settings, read_settings
@@ -28,6 +30,7 @@ def settings_or_exit() -> Settings:
 def web() -> Flask:
     """The WSGI application from the environment."""
     set_up_logging()
+    arm(os.environ)
     return create_app(settings_or_exit())
 
 

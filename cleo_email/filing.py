@@ -132,6 +132,7 @@ class Filing:
         try:
             record = self._store.messages.get(id_)
             if record.state is State.UNCERTAIN and self._mailbox.find_in_sent(record.reply_message_id):
+                reach("settle-after-find")
                 self._store.messages.move(
                     id_,
                     State.REPLIED,

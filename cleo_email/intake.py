@@ -99,6 +99,7 @@ class Intake:
         """Ask a worker to look at the thread. The mail is safe already, so a fault here is no fault."""
         try:
             if self._store.conversations.claim_wake(thread_id, WOKEN_S):
+                reach("wake-after-claim")
                 self._wake.conversation(thread_id)
         except StoreUnavailable as error:
             log.warning("a wake-up was lost and will be repeated: %s", error)

@@ -10,7 +10,7 @@ import logging
 import os
 import threading
 
-from cleo_email.crashpoints import arm
+from cleo_email.crashpoints import arm, reach
 from cleo_email.errors import MailboxError, StoreUnavailable
 from cleo_email.polling import LOCK
 from cleo_email.services import Services, build_services
@@ -38,6 +38,7 @@ def _current() -> Services:
 
 def answer(thread_id: str) -> None:
     """Handle what is due in one conversation."""
+    reach("job-after-take")
     try:
         _current().answering.handle(thread_id)
     except StoreUnavailable as error:

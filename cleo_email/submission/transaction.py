@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from cleo_email.crashpoints import reach
 from cleo_email.errors import SubmissionError, SubmissionUnavailable, SubmissionUncertain
 from cleo_email.mail.model import OutboundEmail, Receipt
 from cleo_email.submission.connection import Connection, Deadline
@@ -144,6 +145,7 @@ def _end_of_data(connection: Connection) -> Reply:
     connection.deadline = Deadline(connection.timeouts.end_of_data)
     connection.patience = connection.timeouts.end_of_data
     connection.send(b".\r\n")
+    reach("submit-after-end-of-data")
     reply = connection.reply()
     connection.patience = connection.timeouts.read
     return reply

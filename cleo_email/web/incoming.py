@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flask import Blueprint, Response, request
 
+from cleo_email.crashpoints import reach
 from cleo_email.ingress.fields import IncomingFields
 from cleo_email.intake import Arrival
 from cleo_email.web.answers import Refused, answer
@@ -40,6 +41,7 @@ def raw() -> Response:
 def take(arrival: Arrival) -> Response:
     """202 once the mail is durable, 200 for one already taken."""
     accepted = front().intake.accept(arrival)
+    reach("web-before-answer")
     status = "duplicate" if accepted.duplicate else "accepted"
     body = {"id": accepted.id, "thread_id": accepted.thread_id, "status": status}
     return answer(200 if accepted.duplicate else 202, body)
