@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date, datetime
 
 from cleo_email.errors import MailboxError
@@ -36,6 +37,7 @@ _NAMES = (
     "wysłane",
 )
 _VERIFY = 500  # headers in one FETCH
+_MESSAGE_ID = re.compile(r"<[^<>]+>")
 _NOT_SELECTABLE = frozenset({"\\noselect", "\\nonexistent"})
 
 
@@ -94,7 +96,8 @@ class SentMail:
             for items in told.values():
                 for name, value in items.items():
                     if name.startswith(b"BODY[HEADER.FIELDS"):
-                        found.update(fields_in(value or b"", b"in-reply-to"))
+                        for field in fields_in(value or b"", b"in-reply-to"):
+                            found.update(_MESSAGE_ID.findall(field))  # several, with comments between
         return frozenset(found)
 
     def _selected(self) -> Wire | None:

@@ -84,6 +84,16 @@ def test_looking_into_sent_mail_leaves_the_inbox_as_it_was(
     assert mailbox.logins == 1
 
 
+def test_what_sent_mail_answers(mailbox: Mailbox) -> None:
+    assert mailbox.answered_ids(date(2026, 3, 1)) == frozenset()
+    replies = (b"<a@x>", b"\r\n <b@x> (from Ann)\r\n\t<c@x>", b"no id at all")
+    for number, reply in enumerate(replies):
+        mailbox.append_sent(b"Message-ID: <%d@y>\r\nIn-Reply-To: %b\r\n\r\nx\r\n" % (number, reply), WHEN)
+    mailbox.append_sent(copy("<new@y>"), WHEN)
+    assert mailbox.answered_ids(date(2026, 3, 1)) == {"<a@x>", "<b@x>", "<c@x>"}
+    assert mailbox.answered_ids(date(2026, 3, 2)) == frozenset()
+
+
 def test_a_sent_folder_that_was_deleted_meanwhile_comes_back(mailbox: Mailbox, person: IMAPClient) -> None:
     mailbox.append_sent(copy("<1@x>"), WHEN)
     person.delete_folder("Sent")
