@@ -10,7 +10,6 @@ import asyncio
 import ssl
 from argparse import Namespace
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from email.headerregistry import HeaderRegistry
@@ -86,14 +85,12 @@ class Mailboxes:
         for connection in connections:
             connection.cancel()
         await asyncio.gather(*connections, return_exceptions=True)
-        self._config.executor.shutdown(wait=False)
 
 
 class _Config(Config):
     """One configuration in code instead of pymap's command line."""
 
     def __init__(self, tls: ssl.SSLContext, max_bytes: int) -> None:
-        self.executor = ThreadPoolExecutor(1, "imap-password")
         super().__init__(
             Namespace(passlib_cfg=None, proxy_protocol=None, debug=False),
             host=None,
@@ -104,7 +101,7 @@ class _Config(Config):
             ssl_context=tls,
             tls_enabled=False,  # of STARTTLS: the port speaks TLS from the first byte
             hash_context=Cleartext(),  # throw-away passwords in memory; hashes would slow each login
-            cpu_subsystem=Subsystem.for_threading(self.executor),
+            cpu_subsystem=Subsystem.for_asyncio(),  # the other kind leaves an event loop open per thread
             max_append_len=max_bytes,
             reject_dnsbl=False,
         )

@@ -114,7 +114,7 @@ class MailServer:
         self.logins = new_logins() if logins is None else tuple(logins)
         self.imap_port = imap_port
         self.smtp_port = smtp_port
-        self._loop = asyncio.new_event_loop()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._stop = asyncio.Event()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, name="mail-server", daemon=True)
@@ -139,7 +139,8 @@ class MailServer:
 
     def deliver(self, address: str, source: bytes) -> int:
         """File bytes in the INBOX of an account, unchanged and without SMTP; returns the UID."""
-        assert self._mailboxes, "not running"
+        if self._loop is None or self._mailboxes is None:
+            raise CleoError("the embedded mail server is not running")
         filing = self._mailboxes.deliver(self._login(address).user, source)
         return asyncio.run_coroutine_threadsafe(filing, self._loop).result(timeout=60)
 
@@ -154,7 +155,7 @@ class MailServer:
 
     def stop(self) -> None:
         """Close every connection and both ports; the mail is gone."""
-        if self._thread.is_alive():
+        if self._loop and self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stop.set)
             self._thread.join()
 
@@ -167,17 +168,15 @@ class MailServer:
         self.stop()
 
     def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
         try:
-            self._loop.run_until_complete(self._serve())
-            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+            asyncio.run(self._serve())
         except BaseException as error:  # noqa: BLE001 - handed to the thread that called start()
             self._failure = error
         finally:
-            self._loop.close()
             self._ready.set()
 
     async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
         async with _serving(self.logins, self.certificates, self.imap_port, self.smtp_port) as running:
             self.imap_port, self.smtp_port = running.imap_port, running.smtp_port
             self._mailboxes = running.mailboxes

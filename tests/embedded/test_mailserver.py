@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import imaplib
 import json
+import os
 import re
 import signal
 import smtplib
@@ -344,3 +345,17 @@ def test_a_file_of_accounts_that_is_none_is_named(tmp_path: Path, content: str) 
     file.write_text(content)
     with pytest.raises(CleoError, match=r"accounts\.json"):
         read_logins(file)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_neither_use_nor_mere_construction_leaves_a_socket_open(tmp_path: Path, ca: Certificates) -> None:
+    def sockets() -> set[str]:
+        links = (os.path.realpath(f"/proc/self/fd/{name}") for name in os.listdir("/proc/self/fd"))
+        return {link for link in links if "socket:" in link}
+
+    before = sockets()
+    unused = MailServer(tmp_path, certificates=ca)
+    with MailServer(tmp_path, certificates=ca) as server, mailbox(server, AGENT):
+        pass
+    unused.stop()
+    assert sockets() - before == set()

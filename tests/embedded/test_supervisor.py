@@ -135,9 +135,12 @@ def assert_gone(pid: int, timeout: float = 10) -> None:
 def test_each_line_of_both_streams_carries_the_name_of_its_child(script: Script) -> None:
     text = """
 import os, signal, sys
+def stop(number, frame):
+    os.write(1, b"ished")
+    os._exit(0)
+signal.signal(signal.SIGTERM, stop)
 os.write(1, b"out \\xff\\n")
 os.write(2, b"err\\nunfin")
-os.write(1, b"ished")
 signal.pause()
 """
     output = Lines()
