@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from cleo_email.agents.address import proxy_address, web_address
 from cleo_email.agents.echo import EchoAgent
 from cleo_email.agents.exchange import JsonService
 from cleo_email.agents.final import NO_FINAL_ANSWER, final_answer
@@ -17,8 +16,9 @@ from cleo_email.agents.openai import DEFAULT_BASE_URL, OpenAIAgent
 from cleo_email.agents.protocol import Agent, AgentAttachment, AgentMessage, AgentRequest, HistoryTurn
 from cleo_email.agents.python import PythonAgent, load_callable, stuck_calls, with_working_directory
 from cleo_email.agents.spec import CallableSpec, ModelSpec, parse_spec
-from cleo_email.agents.transport import HttpClient, tls_context
 from cleo_email.errors import SettingsError
+from cleo_email.http_client.address import proxy_address, web_address
+from cleo_email.http_client.transport import HttpClient, tls_context
 
 __all__ = [
     "NO_FINAL_ANSWER",

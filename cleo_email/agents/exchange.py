@@ -12,10 +12,10 @@ import ssl
 from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit
 
-from cleo_email.agents.deadline import Deadline
-from cleo_email.agents.transport import MAX_ANSWER_BYTES, AnswerTooLarge, HttpAnswer, HttpClient
 from cleo_email.agents.words import one_line
 from cleo_email.errors import AgentError, AgentUnavailable
+from cleo_email.http_client.deadline import Deadline
+from cleo_email.http_client.transport import MAX_ANSWER_BYTES, AnswerTooLarge, HttpAnswer, HttpClient
 
 _CERTIFICATE = "its certificate is not trusted ({}); SSL_CERT_FILE names a CA of one's own"
 

@@ -14,8 +14,8 @@ import trustme
 from scripted_server import Seen, Server, sending
 
 from cleo_email.agents import AgentRequest, build_agent
-from cleo_email.agents.address import proxy_address, web_address
 from cleo_email.errors import AgentError, AgentUnavailable, SettingsError
+from cleo_email.http_client.address import proxy_address, web_address
 
 Serve = Callable[..., Server]
 REPLY = json.dumps({"reply": "Gut."}).encode()

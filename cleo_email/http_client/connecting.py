@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from cleo_email.agents.deadline import Deadline
+from cleo_email.http_client.deadline import Deadline
 
 CONNECT_SECONDS = 10.0
 
@@ -58,7 +58,7 @@ def _resolve(host: str, port: int, limit: Deadline) -> Sequence[_Address]:
             found.append(error if isinstance(error, OSError) else OSError("no such name"))
 
     # The resolver takes no time-out: it is left behind when it hangs, and ends by its own rules.
-    thread = threading.Thread(target=look_up, name="agent-name", daemon=True)
+    thread = threading.Thread(target=look_up, name="http-name", daemon=True)
     try:
         thread.start()
     except RuntimeError as error:  # the system gives no further thread

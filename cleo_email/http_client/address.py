@@ -1,4 +1,4 @@
-"""Where an HTTP agent lives: a URL taken apart once, printable without what is secret in it."""
+"""Where an HTTP server lives: a URL taken apart once, printable without what is secret in it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One POST under one total deadline, on a socket that is ours.
+"""One request under one total deadline, on a socket that is ours.
 
 The usual time-out of a Python HTTP client starts anew with every byte that comes in, so that a server which
 drips keeps its caller for ever. Here every single wait (name, connection, handshake, each send and receive)
@@ -16,10 +16,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from cleo_email.agents.address import WebAddress
-from cleo_email.agents.connecting import connect
-from cleo_email.agents.deadline import Deadline
 from cleo_email.errors import SettingsError
+from cleo_email.http_client.address import WebAddress
+from cleo_email.http_client.connecting import connect
+from cleo_email.http_client.deadline import Deadline
 
 MAX_ANSWER_BYTES = 64 * 2**20
 MAX_ERROR_BYTES = 64 * 2**10  # of an answer that is not 2xx
@@ -28,7 +28,7 @@ _PIECE = 64 * 2**10
 
 
 class AnswerTooLarge(Exception):
-    """The server sends more than ``MAX_ANSWER_BYTES``."""
+    """The server sends more than was asked for at most."""
 
 
 class BrokenAnswer(OSError):
@@ -64,27 +64,43 @@ def tls_context(environ: Mapping[str, str]) -> ssl.SSLContext:
 
 @dataclass(frozen=True)
 class HttpClient:
-    """Where to post and how; safe to use from many threads. ``tls`` is needed for an https address."""
+    """Whom to ask and how; safe to use from many threads. ``tls`` is needed for an https address.
+
+    An answer of more than ``max_bytes`` is not read to its end.
+    """
 
     address: WebAddress
     authorization: str = field(default="", repr=False)
     proxy: WebAddress | None = None
     tls: ssl.SSLContext | None = field(default=None, repr=False)
+    max_bytes: int = MAX_ANSWER_BYTES
 
     def post(self, body: bytes, headers: Mapping[str, str], deadline: Deadline) -> HttpAnswer:
         """Post ``body`` and read the whole answer.
 
         :raises OSError: no connection, a broken one, an untrusted certificate, or out of time (TimeoutError).
         :raises http.client.HTTPException: what came back is not HTTP.
-        :raises AnswerTooLarge: the answer is larger than ``MAX_ANSWER_BYTES``.
+        :raises AnswerTooLarge: the answer is larger than ``max_bytes``.
         """
+        return self._ask("POST", body, headers, deadline)
+
+    def get(self, headers: Mapping[str, str], deadline: Deadline) -> HttpAnswer:
+        """As :meth:`post`, without a body."""
+        return self._ask("GET", None, headers, deadline)
+
+    def _ask(
+        self, method: str, body: bytes | None, headers: Mapping[str, str], deadline: Deadline
+    ) -> HttpAnswer:
         connection = _Connection(self, deadline)
         try:
-            _send(connection, self._target, body, {**self._headers(), **headers})
+            _send(connection, method, self._target, body, {**self._headers(), **headers})
             response = connection.getresponse()
             names = {name.lower(): value for name, value in response.getheaders()}
-            read = _read_answer if 200 <= response.status < 300 else _read_error
-            return HttpAnswer(response.status, names, read(response, deadline))
+            if 200 <= response.status < 300:
+                content = _read_answer(response, deadline, self.max_bytes)
+            else:
+                content = _read_error(response, deadline)
+            return HttpAnswer(response.status, names, content)
         finally:
             connection.hang_up()
 
@@ -104,20 +120,22 @@ class HttpClient:
         return headers
 
 
-def _send(connection: _Connection, target: str, body: bytes, headers: Mapping[str, str]) -> None:
+def _send(
+    connection: _Connection, method: str, target: str, body: bytes | None, headers: Mapping[str, str]
+) -> None:
     connection.connect()
     with suppress(BrokenPipeError, ConnectionResetError, ssl.SSLEOFError):
         # A server that refuses early (413, 401) may close before all is sent; its answer still counts.
-        connection.request("POST", target, body=body, headers={**headers, "Connection": "close"})
+        connection.request(method, target, body=body, headers={**headers, "Connection": "close"})
 
 
-def _read_answer(response: http.client.HTTPResponse, deadline: Deadline) -> bytes:
-    if (response.length or 0) > MAX_ANSWER_BYTES:
+def _read_answer(response: http.client.HTTPResponse, deadline: Deadline, max_bytes: int) -> bytes:
+    if (response.length or 0) > max_bytes:
         raise AnswerTooLarge
     pieces = bytearray()
     while piece := response.read(_PIECE):
         pieces += piece
-        if len(pieces) > MAX_ANSWER_BYTES:
+        if len(pieces) > max_bytes:
             raise AnswerTooLarge
         deadline.left()  # a fast stream without end is never waited for
     if response.length:  # read(n) gives what there is and says nothing of what is missing
