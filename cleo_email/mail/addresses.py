@@ -67,9 +67,11 @@ def parse_addresses(text: str) -> tuple[Address, ...]:
     for match in _TOKEN.finditer(text):
         piece, kind = match[0], match.lastgroup
         if piece == "(":
+            mailbox.comment += piece * (depth > 0)
             depth += 1
         elif piece == ")" and depth:
             depth -= 1
+            mailbox.comment += piece * (depth > 0)
         elif depth:
             mailbox.comment.append(piece)
         elif kind == "quoted":
@@ -101,7 +103,8 @@ def _bare_address(words: str) -> tuple[str, str]:
     split = words.split()
     for number, word in enumerate(split):
         if "@" in word.strip("@"):
-            return word, " ".join(split[:number] + split[number + 1 :])
+            name = " ".join(split[:number] + split[number + 1 :])
+            return word.strip('<>"'), name.replace('"', "")
     return "", words
 
 

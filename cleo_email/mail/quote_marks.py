@@ -15,6 +15,7 @@ from cleo_email.mail import quote_words as words
 LINE_CAP: Final = 500
 _ATTRIBUTION_LINES: Final = 5
 _ATTRIBUTION_CHARS: Final = 600
+_FEW_WORDS: Final = 4
 _HEADER_LINES: Final = 14
 _RULE: Final = re.compile(r"[-_=*~#+─—–\s]+\Z")
 _NO_BRACKETS: Final = str.maketrans("", "", "<>[]()*_")
@@ -153,7 +154,9 @@ def _with_opening(lines: Sequence[str], start: int, joined: str) -> int:
                 break
             continue
         text = line.strip(" >*\t\u00a0")
-        if _TORN.search(line.rstrip()):
+        if words.OPENING.match(text) and len(text.split()) <= _FEW_WORDS and not _SENTENCE_END.search(text):
+            first, complete = above, True
+        elif _TORN.search(line.rstrip()):
             first = above
         elif words.DIGIT.search(text) and not _SENTENCE_END.search(text):
             opening = words.OPENING.match(text) is not None

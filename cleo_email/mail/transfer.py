@@ -24,7 +24,7 @@ def decode_transfer(data: bytes, encoding: bytes) -> bytes:
 def decode_base64(data: bytes) -> bytes:
     """Decode base64 with foreign characters, missing padding, or several padded pieces one after another."""
     try:
-        if data.find(b"=", 0, max(len(data) - 8, 0)) < 0:
+        if b"=" not in data.rstrip(b"=\r\n \t"):
             return binascii.a2b_base64(data)
     except binascii.Error:
         pass
