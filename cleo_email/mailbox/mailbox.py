@@ -15,9 +15,10 @@ from typing import Any, Self
 from cleo_email.accounts import ImapAccount
 from cleo_email.errors import MailboxError, MailboxUnavailable
 
-from .answers import content_of, having, info_of, search_date, status_of
-from .faults import RefusedForGood, RefusedForNow
+from .answers import content_of, info_of, search_date, status_of
+from .faults import RefusedForGood
 from .kept import KeptConnection
+from .marking import STORE, mark
 from .sent import SentMail
 from .uidsets import batches, uid_sets
 from .values import BatchFailed, Fetched, MailboxStatus, MessageInfo, Timeouts
@@ -27,7 +28,6 @@ BATCH_MESSAGES = 25  # of one FETCH of bodies
 BATCH_OCTETS = 16 * 1024 * 1024  # of one FETCH of bodies; a larger message comes alone
 HEADER_OCTETS = 256 * 1024  # of a header that is fetched alone
 _DESCRIBE = 500  # messages in one FETCH of sizes
-_STORE = 1000  # messages in one STORE
 _SEARCH_WINDOW = 50_000  # messages in one SEARCH: imaplib refuses lines above a million octets
 _LAST_UID = 2**32 - 1
 
@@ -175,33 +175,12 @@ class Mailbox:
         system = [flag for flag in wanted if flag.startswith("\\")]
         keywords = [flag for flag in wanted if not flag.startswith("\\")]
         confirmed: set[int] = set()
-        for batch, uid_set in uid_sets(uids, _STORE):
+        for batch, uid_set in uid_sets(uids, STORE):
             wire, status = self._inbox()
             if status.read_only:
                 raise MailboxError(f"{self._place} is read-only: nothing can be marked as read there")
-            extra = keywords if status.keywords_allowed else []
-            if system or extra:
-                done = having(self._store(wire, uid_set, system, extra), system or extra)
-                confirmed |= done & set(batch)
-                confirmed |= self._already_having(wire, set(batch) - done, system or extra)
+            confirmed |= mark(wire, set(batch), uid_set, system, keywords if status.keywords_allowed else [])
         return confirmed
-
-    def _store(
-        self, wire: Wire, uid_set: str, system: list[str], keywords: list[str]
-    ) -> dict[int, dict[bytes, Any]]:
-        try:
-            return wire.store(uid_set, f"({' '.join([*system, *keywords])})")
-        except (RefusedForNow, RefusedForGood):
-            if not system or not keywords:
-                raise
-        return wire.store(uid_set, f"({' '.join(system)})")
-
-    def _already_having(self, wire: Wire, uids: set[int], flags: list[str]) -> set[int]:
-        """Dovecot, for one, says nothing about a message whose flags a STORE did not change: ask."""
-        found: set[int] = set()
-        for _, uid_set in uid_sets(uids, _STORE):
-            found |= having(wire.fetch(uid_set, "(UID FLAGS)"), flags) & uids
-        return found
 
     # --- sent mail --------------------------------------------------------------------------------------
 
