@@ -1,0 +1,109 @@
+"""The services on a real Redis with a clock, an agent and a submission that the test holds in its hands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from redis import Redis
+
+from cleo_email.agents import AgentRequest
+from cleo_email.answering import Answering, Rules
+from cleo_email.deciding import Deciding
+from cleo_email.delivery import Delivery
+from cleo_email.intake import Arrival, Intake
+from cleo_email.mail.model import Address, Answer, OutboundEmail, Receipt
+from cleo_email.mail.screening import Policy
+from cleo_email.queue import Wake
+from cleo_email.store import Accepted, Record, Store
+from cleo_email.sweeping import Sweeping
+
+FROM = Address("agent@cleo.test", "Cleo")
+
+
+class FakeClock:
+    def __init__(self) -> None:
+        self.now = 1_795_000_000_000
+
+    def __call__(self) -> int:
+        return self.now
+
+    def pass_(self, seconds: float) -> None:
+        self.now += int(seconds * 1000)
+
+
+@dataclass
+class FakeAgent:
+    """Gives each answer in turn (an exception is raised), the last one for ever."""
+
+    script: list[Answer | Exception] = field(default_factory=lambda: [Answer("fine")])
+    asked: list[AgentRequest] = field(default_factory=list)
+
+    def answer(self, request: AgentRequest, *, deadline: float) -> Answer:
+        self.asked.append(request)
+        step = self.script.pop(0) if len(self.script) > 1 else self.script[0]
+        if isinstance(step, Exception):
+            raise step
+        return step
+
+
+@dataclass
+class FakeSubmitter:
+    """``script`` works like the agent's; ``during`` runs between the end of DATA's mark and the outcome."""
+
+    script: list[Receipt | Exception] = field(default_factory=lambda: [Receipt("250 ok")])
+    sent: list[OutboundEmail] = field(default_factory=list)
+    tries: int = 0
+    during: Callable[[], Any] | None = None
+
+    def submit(self, mail: OutboundEmail, *, before_end_of_data: Callable[[], None]) -> Receipt:
+        self.tries += 1
+        step = self.script.pop(0) if len(self.script) > 1 else self.script[0]
+        before_end_of_data()
+        if self.during:
+            self.during()
+        if isinstance(step, Exception):
+            raise step
+        self.sent.append(mail)
+        return step
+
+
+class Bench:
+    def __init__(self, url: str, *, policy: Policy | None = None, **rules: Any) -> None:
+        self.redis = Redis.from_url(url)
+        self.clock = FakeClock()
+        self.agent = FakeAgent()
+        self.smtp = FakeSubmitter()
+        self.store = Store.on(self.redis, account="test")
+        self.policy = policy or Policy(frozenset({FROM.addr}))
+        wake = Wake(self.redis)
+        self.intake = Intake(
+            self.store, wake, self.policy, max_age_days=7, retention_days=90, clock=self.clock
+        )
+        self.delivery = Delivery(
+            self.store, self.smtp, has_mailbox=True, clock=self.clock, sleep=lambda _s: None
+        )
+        self.answering = Answering(
+            self.store,
+            self.agent,
+            self.delivery,
+            self.intake,
+            Rules(from_=FROM, policy=self.policy, **rules),
+            clock=self.clock,
+        )
+        self.deciding = Deciding(self.store, self.intake, self.policy, clock=self.clock)
+        self.sweeping = Sweeping(self.store, wake, self.intake, retention_days=90, clock=self.clock)
+
+    def receive(self, source: bytes, **way: Any) -> Accepted:
+        return self.intake.accept(Arrival(source, "raw", **way))
+
+    def work(self, thread_id: str) -> None:
+        """What one wake-up makes a worker do."""
+        self.answering.handle(thread_id)
+
+    def record(self, accepted: Accepted) -> Record:
+        return self.store.messages.get(accepted.id)
+
+    def history(self, accepted: Accepted) -> list[str]:
+        return [step["state"] for step in self.store.messages.history(accepted.id)]
