@@ -46,7 +46,7 @@ class Mailboxes:
         self._config = _Config(tls, max_bytes)
         self._login = Login(self._config)
         self._folders: dict[str, _Folders] = {}
-        self._connections: set[asyncio.Task[None]] = set()
+        self._connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         for login in logins:
             user = UserMetadata(self._config, login.user, password=login.password)
             self._login.users_dict[login.user] = user
@@ -66,11 +66,11 @@ class Mailboxes:
         peer = SocketInfo.get(writer, ProxyResultUnknown())
         task = asyncio.current_task()
         assert task
-        self._connections.add(task)
+        self._connections[task] = writer
         try:
             await IMAPServer(self._login, self._config)(reader, writer, peer)
         finally:
-            self._connections.discard(task)
+            del self._connections[task]
 
     async def deliver(self, user: str, source: bytes, *, seen: bool = False) -> int:
         """File a mail in the user's INBOX, byte for byte; returns its UID."""
@@ -80,11 +80,13 @@ class Mailboxes:
         return message.uid
 
     async def close(self) -> None:
-        """End every connection (each client is told BYE)."""
-        connections = list(self._connections)
+        """Tell each client BYE and cut its connection, without the TLS farewell that waits for it."""
+        connections = dict(self._connections)
         for connection in connections:
             connection.cancel()
         await asyncio.gather(*connections, return_exceptions=True)
+        for writer in connections.values():
+            writer.transport.abort()
 
 
 class _Config(Config):

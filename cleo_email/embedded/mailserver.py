@@ -60,24 +60,19 @@ async def _serving(
 
     tls = certificates.server_context()
     mailboxes = imap.Mailboxes(logins, tls, max_bytes=_MAX_BYTES)
+    submissions = smtp.Submissions(smtp.Directory(logins), mailboxes.deliver, tls, max_bytes=_MAX_BYTES)
     servers: list[asyncio.Server] = []
     try:
         servers.append(await _listening("IMAP", imap_port, mailboxes.serve(HOST, imap_port)))
-        submission = smtp.serve(
-            HOST,
-            smtp_port,
-            directory=smtp.Directory(logins),
-            deliver=mailboxes.deliver,
-            tls=tls,
-            max_bytes=_MAX_BYTES,
-        )
-        servers.append(await _listening("SMTP", smtp_port, submission))
+        servers.append(await _listening("SMTP", smtp_port, submissions.serve(HOST, smtp_port)))
         imap_port, smtp_port = (server.sockets[0].getsockname()[1] for server in servers)
         yield _Running(imap_port, smtp_port, mailboxes)
     finally:
         for server in servers:
             server.close()
+        submissions.close()
         await mailboxes.close()
+        await asyncio.sleep(0)  # the loop closes what was cut in its next round
 
 
 async def _listening(name: str, port: int, starting: Awaitable[asyncio.Server]) -> asyncio.Server:

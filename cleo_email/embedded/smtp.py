@@ -11,6 +11,7 @@ import hmac
 import logging
 import secrets
 import ssl
+import weakref
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -53,30 +54,44 @@ class Directory:
         return hmac.compare_digest(expected, password)
 
 
-async def serve(
-    host: str, port: int, *, directory: Directory, deliver: Deliver, tls: ssl.SSLContext, max_bytes: int
-) -> asyncio.Server:
-    """Listen for submissions; ``port`` 0 takes a free one."""
-    # Its lines hold addresses at INFO, message text at DEBUG, and a complaint of aiosmtpd about itself at
-    # WARNING for each login.
-    logging.getLogger("mail.log").setLevel(logging.ERROR)
-    handler = _Handler(directory, deliver)
-    loop = asyncio.get_running_loop()
+class Submissions:
+    """Takes mail for the accounts of ``directory`` and hands each copy to ``deliver``."""
 
-    def session() -> SMTP:
-        return _Submission(
-            handler,
+    def __init__(
+        self, directory: Directory, deliver: Deliver, tls: ssl.SSLContext, *, max_bytes: int
+    ) -> None:
+        self._handler = _Handler(directory, deliver)
+        self._tls = tls
+        self._max_bytes = max_bytes
+        self._sessions: weakref.WeakSet[SMTP] = weakref.WeakSet()
+
+    async def serve(self, host: str, port: int) -> asyncio.Server:
+        """Listen for submissions; ``port`` 0 takes a free one."""
+        # Its lines hold addresses at INFO, message text at DEBUG, and a complaint of aiosmtpd about itself at
+        # WARNING for each login.
+        logging.getLogger("mail.log").setLevel(logging.ERROR)
+        return await asyncio.get_running_loop().create_server(self._session, host, port)
+
+    def _session(self) -> SMTP:
+        session = _Submission(
+            self._handler,
             hostname=HOST_NAME,
             ident="ESMTP cleo-email embedded mail server",
-            tls_context=tls,
+            tls_context=self._tls,
             require_starttls=True,
             auth_required=True,
-            authenticator=handler.authenticate,
-            data_size_limit=max_bytes,
-            loop=loop,
+            authenticator=self._handler.authenticate,
+            data_size_limit=self._max_bytes,
+            loop=asyncio.get_running_loop(),
         )
+        self._sessions.add(session)
+        return session
 
-    return await loop.create_server(session, host, port)
+    def close(self) -> None:
+        """Cut every connection, without the TLS farewell that waits for the other side."""
+        for session in list(self._sessions):
+            if isinstance(session.transport, asyncio.WriteTransport):
+                session.transport.abort()
 
 
 class _Submission(SMTP):

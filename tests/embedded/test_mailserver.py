@@ -355,7 +355,14 @@ def test_neither_use_nor_mere_construction_leaves_a_socket_open(tmp_path: Path, 
 
     before = sockets()
     unused = MailServer(tmp_path, certificates=ca)
-    with MailServer(tmp_path, certificates=ca) as server, mailbox(server, AGENT):
-        pass
+    with (
+        MailServer(tmp_path, certificates=ca) as server,
+        mailbox(server, AGENT),
+        submission(server, AGENT) as smtp,
+        socket.create_connection(("127.0.0.1", server.smtp_port), 20) as fresh,
+    ):
+        assert fresh.recv(3) == b"220"
+        server.stop()
+        smtp.close()
     unused.stop()
     assert sockets() - before == set()

@@ -150,8 +150,8 @@ signal.pause()
         output.wait_for("worker .*pid")
         supervisor.stop()
         assert wait() == 0
-    assert "web    | out \ufffd\nweb    | err\n" in output.text
-    assert "web    | unfinished\n" in output.text
+    web = [line for line in output.text.splitlines() if line.startswith("web ")]
+    assert web == ["web    | out \ufffd", "web    | err", "web    | unfinished"]
     assert re.search(r"^worker \| pid \d+$", output.text, re.MULTILINE)
 
 
