@@ -127,6 +127,7 @@ class SmtpServer:
         self.passwords = {USER: PASSWORD} if passwords is None else passwords
         self.tokens = tokens or {}
         self.drip_seconds = 0.02
+        self.smuggled = b""  # sent in clear behind the 220 of STARTTLS, as someone on the way could
         self.gate = threading.Event()
         self.mails: list[AcceptedMail] = []
         self.commands: list[str] = []  # of all connections, credentials included
@@ -318,7 +319,7 @@ class _Conversation:
         self.say(f"250 {lines[-1]}")
 
     def do_starttls(self, rest: str) -> None:
-        self.say("220 go ahead")
+        self.sock.sendall(b"220 go ahead\r\n" + self.server.smuggled)
         if not self._faulty("tls", ""):
             self._secure()
 

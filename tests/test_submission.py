@@ -307,11 +307,20 @@ def test_a_refusal_of_the_whole_mail(
     assert len(server.mails) == 1
 
 
-def test_a_server_that_leaves_during_the_hook_is_only_uncertain(
+def test_a_server_that_leaves_before_the_dot_is_sent_has_accepted_nothing(
     server: SmtpServer, submitter: Submitter
 ) -> None:
-    with pytest.raises(SubmissionUncertain):
-        submitter.submit(mail_to(), before_end_of_data=server.hang_up_all)
+    def hook() -> None:
+        calls.append(1)
+        server.hang_up_all()
+        server.wait_for(lambda seen: seen.open_connections == 0)
+
+    calls: list[int] = []
+    for connections in (1, 2):
+        with pytest.raises(SubmissionUnavailable) as caught:
+            submitter.submit(mail_to(), before_end_of_data=hook)
+        assert exactly(SubmissionUnavailable)(caught)
+        assert server.connections == len(calls) == connections
     assert server.mails == []
 
 
@@ -401,9 +410,9 @@ def test_words_slipped_in_before_tls_are_forgotten(
     server: SmtpServer, submitter: Submitter, hook: Calls
 ) -> None:
     """RFC 3207 section 4.2: else someone on the way could answer EHLO for the server."""
-    server.inject("starttls=220 go ahead\r\n250-test\r\n250 SIZE 1")
-    with pytest.raises(SubmissionUnavailable):
-        submitter.submit(mail_to(), before_end_of_data=hook)
+    server.smuggled = b"250-test\r\n250-AUTH LOGIN\r\n250 SIZE 1\r\n"
+    submitter.submit(mail_to(), before_end_of_data=hook)
+    assert server.mails[0].source == mail_to().source
 
 
 def test_the_default_context_verifies() -> None:

@@ -99,7 +99,6 @@ class Connection(smtplib.SMTP):
             try:
                 sock.settimeout(self.deadline.cap(self.timeouts.connect))
                 sock.connect(address)
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             except OSError as error:
                 sock.close()
                 problem = error
@@ -123,6 +122,13 @@ class Connection(smtplib.SMTP):
         self.ehlo_resp = None
         self.esmtp_features = {}
         self.does_esmtp = False
+
+    def send_at_once(self) -> None:
+        """TCP_NODELAY: else the final dot would wait up to 40 ms for the acknowledgement of the body.
+
+        Only from here on: during the handshake it costs those 40 ms, where the server has left it off.
+        """
+        self._socket().setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     # --- talking ----------------------------------------------------------------------------------------
 

@@ -35,6 +35,7 @@ def open_session(
     try:
         _connect(connection, account, context, ehlo_name, scrub)
         _log_in(connection, account, token, scrub)
+        connection.send_at_once()
     except ssl.SSLCertVerificationError as error:
         connection.close()
         raise SubmissionError(
@@ -123,7 +124,8 @@ def _log_in(connection: Connection, account: SmtpAccount, token: str, scrub: Scr
         raise SubmissionError(scrub.line(words))
     if reply.code == 235:
         return
-    words = scrub.line(f"the server refuses the login of {user}: {reply} (EMAIL_USER, EMAIL_PASSWORD)")
+    settings = "EMAIL_USER, EMAIL_OAUTH_…" if token else "EMAIL_USER, EMAIL_PASSWORD"
+    words = scrub.line(f"the server refuses the login of {user} ({settings}): {reply}")
     if reply.code == 421:
         raise LinkLost(words)
     # Any 5xx here is about the account and not about the mail, which must not fail for it.

@@ -39,6 +39,8 @@ def transact(session: Session, mail: OutboundEmail, before_end_of_data: Callable
         # No QUIT: in the middle of DATA the server must see nothing but the end of the connection.
         connection.close()
         raise
+    if (said := connection.unasked()) is not None:  # without its final dot no mail is accepted
+        raise _for_the_caller(_broken_off(said, session))
     try:
         reply = _end_of_data(connection)
     except OSError as error:
@@ -48,13 +50,9 @@ def transact(session: Session, mail: OutboundEmail, before_end_of_data: Callable
     if not reply.accepted:
         if reply.code < 400:
             raise SubmissionUncertain(scrub.line(f"the server answers the mail with {reply}"))
-        refused_mail = refusal("the mail", reply, scrub)
-        if isinstance(
-            refused_mail, LinkLost
-        ):  # before_end_of_data has been called: trying again is not for us
+        if reply.code == 421:
             connection.close()
-            raise SubmissionUnavailable(str(refused_mail))
-        raise refused_mail
+        raise _for_the_caller(refusal("the mail", reply, scrub))
     connection.mails += 1
     return Receipt(response=scrub.line(reply), refused=refused)
 
@@ -116,28 +114,34 @@ def _path(address: str) -> str:
 
 def _send_body(session: Session, body: bytes) -> None:
     """The mail without its final dot. What the server says meanwhile can only be a refusal."""
-    connection, scrub = session.connection, session.scrub
+    connection = session.connection
     failure: OSError | None = None
     try:
         connection.send(body)
     except OSError as error:
         failure = error
     said = connection.unasked()
-    if said:
-        raise _early_refusal(said, session)
-    if failure is not None:
+    if failure is not None and not said:
         raise failure
     if said is not None:
-        raise LinkLost(scrub.line("the server hung up while the mail was being sent"))
+        raise _broken_off(said, session)
 
 
-def _early_refusal(said: bytes, session: Session) -> SubmissionError:
+def _broken_off(said: bytes, session: Session) -> SubmissionError:
+    """The error for what the server said, or for its hanging up, before the final dot was sent."""
+    # The session is out of step from here on.
+    session.connection.close()
+    if not said:
+        return LinkLost("the server hung up before the mail was complete")
     line = said.split(b"\n", 1)[0].decode("utf-8", "replace").strip()
     code = int(line[:3]) if re.match(r"[45][0-9][0-9](?:[ -]|\Z)", line) else 421
     words = session.scrub.line(f"the server breaks the mail off with {line}")
-    # The session is out of step from here on.
-    session.connection.close()
     return SubmissionError(words) if code >= 500 else LinkLost(words)
+
+
+def _for_the_caller(error: SubmissionError) -> SubmissionError:
+    """Not to be retried here: before_end_of_data has been called."""
+    return SubmissionUnavailable(str(error)) if isinstance(error, LinkLost) else error
 
 
 def _end_of_data(connection: Connection) -> Reply:
