@@ -66,14 +66,14 @@ def tls_context(environ: Mapping[str, str]) -> ssl.SSLContext:
 class HttpClient:
     """Whom to ask and how; safe to use from many threads. ``tls`` is needed for an https address.
 
-    An answer of more than ``max_bytes`` is not read to its end.
+    An answer of more than ``max_bytes`` (``MAX_ANSWER_BYTES`` where not given) is not read to its end.
     """
 
     address: WebAddress
     authorization: str = field(default="", repr=False)
     proxy: WebAddress | None = None
     tls: ssl.SSLContext | None = field(default=None, repr=False)
-    max_bytes: int = MAX_ANSWER_BYTES
+    max_bytes: int = 0
 
     def post(self, body: bytes, headers: Mapping[str, str], deadline: Deadline) -> HttpAnswer:
         """Post ``body`` and read the whole answer.
@@ -97,7 +97,7 @@ class HttpClient:
             response = connection.getresponse()
             names = {name.lower(): value for name, value in response.getheaders()}
             if 200 <= response.status < 300:
-                content = _read_answer(response, deadline, self.max_bytes)
+                content = _read_answer(response, deadline, self.max_bytes or MAX_ANSWER_BYTES)
             else:
                 content = _read_error(response, deadline)
             return HttpAnswer(response.status, names, content)

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from scripted_server import Server, sending
 
-from cleo_email.agents import AgentRequest, build_agent, connecting
+from cleo_email.agents import AgentRequest, build_agent
 from cleo_email.errors import AgentUnavailable
+from cleo_email.http_client import connecting
 
 Serve = Callable[..., Server]
 REPLY = json.dumps({"reply": "Gut."}).encode()

@@ -12,8 +12,9 @@ from collections.abc import Callable
 import pytest
 from scripted_server import Script, Seen, Server, answer_of, sending
 
-from cleo_email.agents import Agent, AgentAttachment, AgentRequest, build_agent, exchange, transport
+from cleo_email.agents import Agent, AgentAttachment, AgentRequest, build_agent, exchange
 from cleo_email.errors import AgentError, AgentUnavailable
+from cleo_email.http_client import transport
 from cleo_email.mail.model import Answer, Attachment
 
 Serve = Callable[..., Server]
