@@ -9,14 +9,14 @@ from dataclasses import dataclass, replace
 from cleo_email.bouncing import Bouncing
 from cleo_email.clock import Clock, now_ms
 from cleo_email.crashpoints import reach
-from cleo_email.errors import StoreUnavailable, UnreadableMessage
+from cleo_email.errors import NotFound, StoreUnavailable, UnreadableMessage
 from cleo_email.mail.authentication import authenticated
 from cleo_email.mail.message import parse
 from cleo_email.mail.model import Action, InboundEmail, Verdict
 from cleo_email.mail.screening import Policy, screen
 from cleo_email.mail.thread import choose_thread, fingerprint, people_of, quoted_ids, threads_in_question
 from cleo_email.queue import Wake
-from cleo_email.store import Accepted, Identity, Record, State, Store, new_id
+from cleo_email.store import AT_WORK, Accepted, Identity, Record, State, Store, new_id
 
 log = logging.getLogger(__name__)
 
@@ -90,10 +90,23 @@ class Intake:
             log.info(
                 "message %s accepted by %s: %s%s", accepted.id, arrival.ingress, record.state, _why(record)
             )
+        if accepted.duplicate and arrival.mailbox:
+            self._found_in_mailbox(accepted.id, arrival.mailbox)
         if accepted.state is State.RECEIVED and not accepted.duplicate:
             self.wake(accepted.thread_id)
             reach("accept-after-wake")
         return accepted
+
+    def _found_in_mailbox(self, id_: str, where: str) -> None:
+        """A mail that came by webhook lies in the mailbox too: people see there what became of it."""
+        try:
+            record = self._store.messages.get(id_)
+        except NotFound:
+            return
+        if record.mailbox != where:
+            self._store.messages.note(id_, "mailbox", where)
+            if record.state not in AT_WORK:
+                self._store.filing.add(id_, self._clock())
 
     def wake(self, thread_id: str) -> None:
         """Ask a worker to look at the thread. The mail is safe already, so a fault here is no fault."""

@@ -113,6 +113,9 @@ def test_the_same_mail_by_imap_and_by_webhook_gets_one_reply(rig: Rig) -> None:
     rig.channel.wait(lambda: len(rig.channel.records("replied")) == 2)
     records = rig.channel.records()
     assert {record["id"] for record in records} == {answer["id"], first["id"]}
+    with rig.imap() as client:
+        client.select_folder("INBOX", readonly=True)
+        rig.channel.wait(lambda: len(client.search(["ANSWERED"])) == 2)
     assert Counter(reply["In-Reply-To"] for reply in rig.replies()) == {
         "<q1@example.test>": 1,
         "<q2@example.test>": 1,

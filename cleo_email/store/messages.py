@@ -11,8 +11,9 @@ from typing import Any, cast
 from redis import Redis
 
 from cleo_email.errors import LockLost, NotFound, WrongState
-from cleo_email.mail.model import OutboundEmail
+from cleo_email.mail.model import Attachment, OutboundEmail
 from cleo_email.store.connection import ours
+from cleo_email.store.files import WaitingFiles
 from cleo_email.store.keys import PREFIX, script
 from cleo_email.store.locks import Lock
 from cleo_email.store.record import FINAL, MAY_BECOME, Record, State, iso
@@ -52,6 +53,17 @@ class Effects:
     people: Sequence[str] = ()
 
 
+@dataclass(frozen=True)
+class Start:
+    """A record that begins with us and has no mail yet. ``keys``: (key, value, seconds or 0 for good) that
+    are set where the record is accepted, in the same step."""
+
+    record: Record
+    identity: Identity
+    people: Sequence[str]
+    keys: Sequence[tuple[str, str, int]] = ()
+
+
 class Messages:
     def __init__(self, redis: Redis, *, retention_days: int = 90) -> None:
         self._redis = redis
@@ -74,6 +86,41 @@ class Messages:
         Calling it again with the same record (a lost answer of Redis) is told as accepted. With ``answer``
         the record is of a mail that we send first; ``source`` is not used then.
         """
+        with ours():
+            told = self._accept(args=self._accept_args(record, source, identity, people, answer, ()))
+        return _told(told, record)
+
+    def accept_together(
+        self, starts: Sequence[Start], *, batch: str = "", files: Sequence[Attachment] = ()
+    ) -> list[Accepted]:
+        """Store several records that have no mail of their own: all of them or, on a fault, none.
+
+        ``files`` are kept under the name ``batch`` until each of the records has said that it is done.
+        """
+        with ours(), self._redis.pipeline(transaction=True) as pipe:
+            for start in starts:
+                args = self._accept_args(start.record, b"", start.identity, start.people, None, start.keys)
+                self._accept(args=args, client=pipe)
+            if files:
+                WaitingFiles.put(pipe, batch, files, [start.record.id for start in starts])
+            told = pipe.execute()[: len(starts)]
+        return [_told(one, start.record) for one, start in zip(told, starts, strict=True)]
+
+    def first_of(self, fingerprint: str) -> str | None:
+        """The record that was accepted under this fingerprint, as long as that is remembered."""
+        with ours():
+            found = cast("list[bytes]", self._redis.hvals(f"{PREFIX}seen:{fingerprint}"))
+        return found[0].decode() if found else None
+
+    def _accept_args(
+        self,
+        record: Record,
+        source: bytes,
+        identity: Identity,
+        people: Sequence[str],
+        answer: OutboundEmail | None,
+        keys: Sequence[tuple[str, str, int]],
+    ) -> list[str | bytes | int]:
         steps = [_entry(State.RECEIVED, record.received_at, "")]
         if record.state is not State.RECEIVED:
             steps.append(_entry(record.state, record.received_at, record.reason))
@@ -82,29 +129,24 @@ class Messages:
             source = answer.source
             kept = json.dumps({"fields": _kept(answer), "our_id": answer.message_id, "keep_s": self._keep_s})
         flat = [item for pair in record.dump().items() for item in pair]
-        with ours():
-            told = self._accept(
-                args=[
-                    PREFIX,
-                    record.id,
-                    identity.fingerprint,
-                    identity.date,
-                    identity.remember_s,
-                    record.received_at,
-                    record.state,
-                    record.thread_id,
-                    record.message_id,
-                    source,
-                    SOURCE_AFTER_FINAL_S if record.state in FINAL else "",
-                    json.dumps([str(item) for item in flat]),
-                    json.dumps(steps),
-                    json.dumps(list(people)),
-                    kept,
-                ]
-            )
-        word, first, thread = (part.decode() for part in told)
-        again = word == "duplicate" and first != record.id
-        return Accepted(first, thread or record.thread_id, again, record.state)
+        return [
+            PREFIX,
+            record.id,
+            identity.fingerprint,
+            identity.date,
+            identity.remember_s,
+            record.received_at,
+            record.state,
+            record.thread_id,
+            record.message_id,
+            source,
+            SOURCE_AFTER_FINAL_S if record.state in FINAL else "",
+            json.dumps([str(item) for item in flat]),
+            json.dumps(steps),
+            json.dumps(list(people)),
+            kept,
+            json.dumps(list(keys)) if keys else "",
+        ]
 
     def move(
         self,
@@ -201,7 +243,7 @@ class Messages:
             effects=Effects(fields={"data_ended_at": now}),
         )
 
-    def note(self, id_: str, field: str, value: int) -> None:
+    def note(self, id_: str, field: str, value: str | int) -> None:
         """A remark for the machine that changes no state."""
         with ours():
             if self._redis.exists(f"{PREFIX}m:{id_}"):
@@ -272,6 +314,13 @@ class Messages:
                 return
             yield from self.load(ids)
             start = f"({ids[-1]}"
+
+
+def _told(told: Sequence[bytes], record: Record) -> Accepted:
+    word, first, thread = (part.decode() for part in told)
+    # A call that is repeated because its answer was lost finds its own record.
+    again = word == "duplicate" and first != record.id
+    return Accepted(first, thread or record.thread_id, again, record.state)
 
 
 def _kept(mail: OutboundEmail) -> list[str]:

@@ -1,0 +1,101 @@
+"""Starting and stopping the two processes of the Procfile."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.agent_server import AgentServer
+from tests.channel import ROOT, Channel
+from tests.rig import Rig, mail
+
+WRONG = {
+    "ENABLED_CLIENTS": "email",
+    "EMAIL_PASSWORD": "hunter2",
+    "EMAIL_SMTP_PORT": "abc",
+    "EMAIL_USER": "a@b.test",
+}
+
+
+def run(*argv: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    clean = {
+        k: v for k, v in os.environ.items() if not k.startswith(("EMAIL_", "CLEO_", "REDIS_", "ENABLED_"))
+    }
+    return subprocess.run(
+        [sys.executable, *argv],
+        cwd=cwd,
+        env={**clean, **env},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["-m", "gunicorn", "--chdir", str(ROOT), "--bind", "127.0.0.1:0", "wsgi:app"],
+        [str(ROOT / "worker.py")],
+        ["-m", "cleo_email.cli", "run"],
+    ],
+)
+def test_wrong_settings_end_the_process_with_a_line_per_fault_and_status_3(
+    argv: list[str], tmp_path: Path
+) -> None:
+    done = run(*argv, cwd=tmp_path, PYTHONPATH=str(ROOT), **WRONG)
+    assert done.returncode == 3, done.stderr
+    assert "EMAIL_SMTP_PORT: found 'abc', expected a whole number from 1 to 65535" in done.stderr
+    assert "EMAIL_SMTP_HOST: found nothing" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "hunter2" not in done.stderr + done.stdout
+
+
+def test_an_agent_that_nobody_is_ends_the_worker_with_status_3(tmp_path: Path) -> None:
+    env = {
+        **WRONG,
+        "EMAIL_SMTP_PORT": "587",
+        "EMAIL_SMTP_HOST": "127.0.0.1",
+        "CLEO_AGENT": "no.such.module:answer",
+    }
+    done = run(str(ROOT / "worker.py"), cwd=tmp_path, **env)
+    assert done.returncode == 3
+    assert done.stderr.startswith("cleo-email: CLEO_AGENT: ")
+
+
+def test_a_worker_whose_channel_is_off_says_so_and_stays_idle(tmp_path: Path, redis_url: str) -> None:
+    with Channel(tmp_path, {"ENABLED_CLIENTS": "teams", "REDIS_URL": redis_url}) as channel:
+        worker = channel.start_worker()
+        channel.wait(lambda: "not enabled" in channel.log.read_text())
+        assert worker.poll() is None
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(10) == 0
+
+
+def test_a_dotenv_file_is_enough(tmp_path: Path, redis_url: str) -> None:
+    lines = {**WRONG, "EMAIL_SMTP_PORT": "587", "EMAIL_SMTP_HOST": "127.0.0.1", "REDIS_URL": redis_url}
+    (tmp_path / ".env").write_text("\n".join(f"{name}={value}" for name, value in lines.items()))
+    done = run("-m", "cleo_email.cli", "messages", "list", cwd=tmp_path, PYTHONPATH=str(ROOT))
+    assert (done.returncode, done.stdout) == (0, "no messages\n"), done.stderr
+
+
+@pytest.mark.servers("dovecot")
+def test_sigterm_takes_no_more_work_and_finishes_what_it_has(tmp_path: Path, redis_url: str) -> None:
+    with AgentServer(delay=3) as agent, Rig(tmp_path, redis_url, env={"CLEO_AGENT": agent.url}) as rig:
+        rig.channel.start_web()
+        worker = rig.channel.start_worker()
+        rig.deliver(mail(1))
+        rig.channel.wait(lambda: len(agent.requests()) == 1)
+        worker.send_signal(signal.SIGTERM)
+        rig.channel.wait(lambda: "taking no more work" in rig.channel.log.read_text())
+        rig.deliver(mail(2))
+        assert worker.wait(20) == 0
+        assert [reply["In-Reply-To"] for reply in rig.replies()] == ["<q1@example.test>"]
+        assert len(rig.unseen()) == 1
+        rig.channel.start_worker()
+        rig.smtp.wait_for(lambda server: len(server.mails) == 2, 20)
