@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from cleo_email.agents.files import content_type
 from cleo_email.agents.final import NO_FINAL_ANSWER, final_answer
 from cleo_email.errors import AgentError
-from cleo_email.mail.files import safe_filename
+from cleo_email.mail.filenames import safe_filename
 from cleo_email.mail.model import Answer, Attachment
 
 MAX_MESSAGES = 10_000
@@ -99,11 +99,13 @@ def _checked(answer: Answer) -> Answer:
     checked = final_answer({"reply": answer.text})
     if checked.ignore:
         return checked
-    return dataclasses.replace(checked, attachments=tuple(_safe(file) for file in answer.attachments))
+    return dataclasses.replace(
+        checked, attachments=tuple(_safe(file, number) for number, file in enumerate(answer.attachments, 1))
+    )
 
 
-def _safe(file: object) -> Attachment:
+def _safe(file: object, number: int) -> Attachment:
     if not isinstance(file, Attachment):
         raise AgentError(f"the callable gave a {type(file).__name__}, expected an Attachment")
-    name = safe_filename(file.filename)
+    name = safe_filename(file.filename, file.content_type, number)
     return dataclasses.replace(file, filename=name, content_type=content_type(file.content_type, name))

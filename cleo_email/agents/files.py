@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from cleo_email.agents.words import one_line
 from cleo_email.errors import AgentError
-from cleo_email.mail.files import safe_filename
+from cleo_email.mail.filenames import safe_filename
 from cleo_email.mail.model import Attachment
 
 ANY_TYPE = "application/octet-stream"
@@ -36,11 +36,12 @@ def _attachment(item: object, number: int) -> Attachment:
     if not isinstance(item, Mapping):
         raise AgentError(f"attachment {number} of the agent is not one of {_SHAPE}")
     name = _string(item, "filename", number)
-    filename = safe_filename(name)
+    given = _string(item, "content_type", number)
+    filename = safe_filename(name, given.split(";", 1)[0].strip().lower(), number)
     content = _string(item, "content", number, required=True)
     return Attachment(
         filename=filename,
-        content_type=content_type(_string(item, "content_type", number), filename),
+        content_type=content_type(given, filename),
         content=_decoded(content, filename),
     )
 
