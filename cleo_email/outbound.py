@@ -6,27 +6,33 @@ import hashlib
 import json
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from cleo_email.clock import Clock, now_ms
 from cleo_email.errors import CleoError, InvalidField, NotFound
 from cleo_email.intake import Intake
 from cleo_email.mail.compose import compose_message, new_message_id
+from cleo_email.mail.envelope import validate_address
 from cleo_email.mail.model import Address, Attachment, OutboundEmail
+from cleo_email.mail.wire import clean_header, no_surrogates
 from cleo_email.store import Identity, Record, State, Store, new_id
 
 MAX_RECIPIENTS = 50
+MAX_KEY = 255  # characters
 KEY_REMEMBERED_S = 86_400
+# How far back the last mail of a thread is looked for among records that have none (ignored starts).
+LOOK_BACK = 50
+SENT = frozenset({State.SUBMITTING, State.REPLIED, State.UNCERTAIN})
 
 
 class KeyReused(CleoError):
-    """The idempotency key was used for another mail within 24 hours."""
+    """The idempotency key was used for something else within 24 hours."""
 
 
 @dataclass(frozen=True)
-class SentMail:
-    """A mail that is stored and will be submitted. ``id`` is its record's."""
+class SentMessage:
+    """A mail that is stored and will be submitted. ``id`` is its record's; the others are in ``<…>``."""
 
     id: str
     message_id: str
@@ -52,12 +58,33 @@ class Draft:
             self.subject,
             self.body,
             self.thread_id,
-            [(a.filename, a.content_type, hashlib.sha256(a.content).hexdigest()) for a in self.attachments],
+            digests(self.attachments),
         ]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
+def digests(files: Sequence[Attachment]) -> list[tuple[str, str, str]]:
+    return [(a.filename, a.content_type, hashlib.sha256(a.content).hexdigest()) for a in files]
+
+
+def read_addresses(field: str, value: str | Sequence[str]) -> tuple[Address, ...]:
+    """One address or several, each ``a@b`` or ``Name <a@b>``. Raises InvalidField."""
+    texts = [value] if isinstance(value, str) else list(value)
+    if len(texts) > MAX_RECIPIENTS:
+        raise _too_many(field, len(texts))
+    return tuple(validate_address(field, text) for text in texts)
+
+
+def key_digest(idempotency_key: str) -> str:
+    """What is remembered of a key. Raises InvalidField for one that is too long."""
+    if len(idempotency_key) > MAX_KEY:
+        raise InvalidField("Idempotency-Key", f"longer than {MAX_KEY} characters: use a UUID, for example")
+    return hashlib.sha256(idempotency_key.encode("utf-8", "surrogatepass")).hexdigest()
+
+
 class Outbound:
+    """``max_bytes`` bounds a finished mail."""
+
     def __init__(
         self, store: Store, intake: Intake, from_: Address, *, max_bytes: int, clock: Clock = now_ms
     ) -> None:
@@ -67,22 +94,21 @@ class Outbound:
         self._max_bytes = max_bytes
         self._clock = clock
 
-    def send(self, draft: Draft, *, idempotency_key: str = "") -> SentMail:
+    def send(self, draft: Draft, *, idempotency_key: str = "") -> SentMessage:
         """Store a mail for submission. With a key, the same call within 24 hours gives the same mail.
 
         Raises InvalidField, NotFound (no such thread), KeyReused, StoreUnavailable (nothing was stored).
         """
-        count = len(draft.to) + len(draft.cc)
         if not draft.to:
-            raise InvalidField("to", "no recipient: give at least one address")
-        if count > MAX_RECIPIENTS:
-            raise InvalidField("to", f"{count} recipients: at most {MAX_RECIPIENTS} are allowed in one mail")
-        mail, thread, parent = self._compose(draft)
-        if len(mail.source) > self._max_bytes:
-            limit = f"EMAIL_MAX_MESSAGE_BYTES ({self._max_bytes})"
-            raise InvalidField("attachments", f"the mail has {len(mail.source)} bytes, more than {limit}")
-        now = self._clock()
+            raise InvalidField("to", "to: no recipient; give at least one address")
+        if (count := len(draft.to) + len(draft.cc)) > MAX_RECIPIENTS:
+            raise _too_many("to", count)
+        draft = replace(draft, subject=clean_header(draft.subject), body=no_surrogates(draft.body))
         digest = draft.digest()
+        key = key_digest(idempotency_key) if idempotency_key else secrets.token_hex(16)
+        mail, parent = self.compose(draft)
+        thread = draft.thread_id or mail.message_id
+        now = self._clock()
         record = Record(
             id=new_id(now),
             state=State.SUBMITTING,
@@ -98,27 +124,27 @@ class Outbound:
             answer_text=draft.body,
             outbound=digest,
         )
-        key = hashlib.sha256(idempotency_key.encode()).hexdigest() if idempotency_key else record.id
         identity = Identity(f"send:{key}", remember_s=KEY_REMEMBERED_S)
         people = [address.lower() for address in mail.recipients]
         accepted = self._store.messages.accept(record, b"", identity, people, answer=mail)
         if accepted.duplicate:
             return self._first(accepted.id, digest)
         self._intake.wake(thread)
-        return SentMail(record.id, mail.message_id, thread)
+        return SentMessage(record.id, mail.message_id, thread)
 
-    def _first(self, id_: str, digest: str) -> SentMail:
+    def _first(self, id_: str, digest: str) -> SentMessage:
         first = self._store.messages.get(id_)
         if first.outbound != digest:
             raise KeyReused("this Idempotency-Key was used for another mail within the last 24 hours")
-        return SentMail(first.id, first.reply_message_id, first.thread_id)
+        return SentMessage(first.id, first.reply_message_id, first.thread_id)
 
-    def _compose(self, draft: Draft) -> tuple[OutboundEmail, str, str]:
-        """The mail, its thread and the message that it follows ('' for a new thread)."""
-        domain = self._from.addr.rpartition("@")[2]
-        message_id = new_message_id(domain, token=f"cleo-{secrets.token_hex(16)}")
+    def compose(self, draft: Draft, *, message_id: str = "") -> tuple[OutboundEmail, str]:
+        """The mail, and the message that it follows ('' for a new thread).
+
+        Raises InvalidField (of ``attachments`` where the finished mail is too large), NotFound (no thread).
+        """
         parent = self._last_id(draft.thread_id) if draft.thread_id else ""
-        root = [draft.thread_id] if draft.thread_id.startswith("<") else []
+        root = draft.thread_id if draft.thread_id.startswith("<") else ""
         mail = compose_message(
             from_=self._from,
             to=draft.to,
@@ -126,16 +152,32 @@ class Outbound:
             subject=draft.subject,
             markdown=draft.body,
             attachments=draft.attachments,
-            message_id=message_id,
+            message_id=message_id or self.new_message_id(),
             date=datetime.fromtimestamp(self._clock() / 1000, UTC),
             in_reply_to=parent,
-            references=list(dict.fromkeys([*root, parent])) if parent else [],
+            references=[id_ for id_ in dict.fromkeys([root, parent]) if id_],
         )
-        return mail, draft.thread_id or message_id, parent
+        if len(mail.source) > self._max_bytes:
+            limit = f"EMAIL_MAX_MESSAGE_BYTES ({self._max_bytes})"
+            raise InvalidField("attachments", f"the mail has {len(mail.source)} bytes, more than {limit}")
+        return mail, parent
+
+    def new_message_id(self) -> str:
+        domain = self._from.addr.rpartition("@")[2]
+        return new_message_id(domain, token=f"cleo-{secrets.token_hex(16)}")
 
     def _last_id(self, thread_id: str) -> str:
-        """The newest Message-ID of the thread: ours where we answered, else the last mail's."""
-        records, _ = self._store.messages.page(thread_id=thread_id, limit=1)
+        """The newest mail of the thread: ours where we have sent one, else theirs. '' if it has none yet."""
+        records, _ = self._store.messages.page(thread_id=no_surrogates(thread_id), limit=LOOK_BACK)
         if not records:
             raise NotFound(f"there is no thread {thread_id[:200]!r}; leave thread_id out to start one")
-        return records[0].reply_message_id or records[0].message_id
+        for record in records:
+            if record.reply_message_id and record.state in SENT:
+                return record.reply_message_id
+            if record.message_id:
+                return record.message_id
+        return ""
+
+
+def _too_many(field: str, count: int) -> InvalidField:
+    return InvalidField(field, f"{field}: {count} recipients, at most {MAX_RECIPIENTS} may get one mail")

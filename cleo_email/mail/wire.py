@@ -17,6 +17,7 @@ from urllib.parse import quote
 CRLF = "\r\n"
 LINE = 76  # RFC 2047 section 2: the longest line that holds an encoded-word
 LONGEST_LINE = 998  # RFC 5322 section 2.1.1, without CRLF
+_BLOCK = 57 * 4096  # bytes; 57 fill one line of base64
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _LINE_END = re.compile("\r\n|[\r\v\f\x85\u2028\u2029]")
@@ -172,8 +173,13 @@ def text_part(subtype: str, text: str) -> bytes:
 
 
 def base64_lines(data: bytes) -> bytes:
-    """Base64 in lines of 76 (RFC 2045 section 6.8), each ended by CRLF."""
-    return base64.encodebytes(data).replace(b"\n", b"\r\n")
+    """Base64 in lines of 76 (RFC 2045 section 6.8), each ended by CRLF.
+
+    In blocks: all lines of a large file as objects at once take several times its memory.
+    """
+    view = memoryview(data)
+    blocks = (view[start : start + _BLOCK] for start in range(0, len(view), _BLOCK))
+    return b"".join(base64.encodebytes(block).replace(b"\n", b"\r\n") for block in blocks)
 
 
 def multipart(subtype: str, boundary: str, parts: Sequence[bytes]) -> bytes:

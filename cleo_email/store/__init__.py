@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from redis import Redis
 
 from cleo_email.store.conversations import Conversations
+from cleo_email.store.files import WaitingFiles
+from cleo_email.store.guarding import Claim, Events, Failures
 from cleo_email.store.locks import Lock, Locks
-from cleo_email.store.messages import Accepted, Effects, Identity, Messages
+from cleo_email.store.messages import Accepted, Effects, Identity, Messages, Start
 from cleo_email.store.pulse import Chores, MailboxState, Pulse
 from cleo_email.store.record import AT_WORK, FINAL, Record, State, iso, new_id
 from cleo_email.store.threads import Threads
@@ -18,8 +20,11 @@ __all__ = [
     "FINAL",
     "Accepted",
     "Chores",
+    "Claim",
     "Conversations",
     "Effects",
+    "Events",
+    "Failures",
     "Identity",
     "Lock",
     "Locks",
@@ -27,9 +32,11 @@ __all__ = [
     "Messages",
     "Pulse",
     "Record",
+    "Start",
     "State",
     "Store",
     "Threads",
+    "WaitingFiles",
     "iso",
     "new_id",
 ]
@@ -46,6 +53,9 @@ class Store:
     filing: Chores
     settling: Chores
     fetching: Chores
+    events: Events
+    failures: Failures
+    files: WaitingFiles
 
     @classmethod
     def on(cls, redis: Redis, *, account: str = "", retention_days: int = 90) -> Store:
@@ -59,4 +69,7 @@ class Store:
             Chores(redis, "filing"),
             Chores(redis, "settling"),
             Chores(redis, "fetching"),
+            Events(redis),
+            Failures(redis),
+            WaitingFiles(redis),
         )

@@ -2,7 +2,8 @@
 -- ARGV: 1 prefix, 2 id, 3 fingerprint, 4 date key ('' unknown), 5 seconds to remember the fingerprint,
 --       6 now (ms), 7 state, 8 thread id, 9 Message-ID, 10 source, 11 seconds to keep the source ('' for good),
 --       12 record (flat JSON list), 13 history entries (JSON list), 14 participants (JSON list),
---       15 kept answer (flat JSON list without its bytes, '' for none; the source then is its bytes)
+--       15 kept answer (flat JSON list without its bytes, '' for none; the source then is its bytes),
+--       16 keys to set on acceptance (JSON list of [key, value, seconds or 0], '' for none)
 -- Returns {'accepted' | 'duplicate', id, thread id}.
 local P, id, date, thread = ARGV[1], ARGV[2], ARGV[4], ARGV[8]
 local seen = P .. 'seen:' .. ARGV[3]
@@ -43,5 +44,11 @@ for _, address in ipairs(cjson.decode(ARGV[14])) do redis.call('SADD', P .. 'peo
 if ARGV[7] == 'received' or ARGV[7] == 'submitting' then
   redis.call('RPUSH', P .. 'conversation:' .. thread, id)
   redis.call('ZADD', P .. 'active', 'NX', ARGV[6], thread)
+end
+if ARGV[16] ~= '' then
+  for _, entry in ipairs(cjson.decode(ARGV[16])) do
+    redis.call('SET', P .. entry[1], entry[2])
+    if entry[3] > 0 then redis.call('EXPIRE', P .. entry[1], entry[3]) end
+  end
 end
 return {'accepted', id, thread}

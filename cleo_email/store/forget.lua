@@ -12,6 +12,8 @@ local thread, mid = redis.call('HGET', key, 'thread_id'), redis.call('HGET', key
 redis.call('ZREM', P .. 'index:state:' .. state, id)
 redis.call('ZREM', P .. 'index:thread:' .. thread, id)
 if mid and mid ~= '' then redis.call('ZREM', P .. 'index:message-id:' .. mid, id) end
-if redis.call('EXISTS', P .. 'index:thread:' .. thread) == 0 then redis.call('DEL', P .. 'people:' .. thread) end
+if redis.call('EXISTS', P .. 'index:thread:' .. thread) == 0 then
+  redis.call('DEL', P .. 'people:' .. thread, P .. 'workflow:' .. thread)
+end
 redis.call('DEL', key, key .. ':source', key .. ':answer', key .. ':history')
 return 1

@@ -8,7 +8,7 @@ from typing import cast
 
 from redis import Redis
 
-from cleo_email.mail.model import Turn
+from cleo_email.mail.model import JsonObject, Turn
 from cleo_email.store.connection import ours
 from cleo_email.store.keys import PREFIX, script
 from cleo_email.store.record import State
@@ -18,6 +18,11 @@ HISTORY_MESSAGES = 50
 HISTORY_CHARACTERS = 400_000
 _SAID = {State.REPLIED, State.UNCERTAIN, State.SUBMITTING}
 _ASKED = _SAID | {State.FAILED, State.IGNORED}
+
+
+def workflow_key(thread_id: str) -> str:
+    """Where the workflow of a thread is kept, as long as any record of the thread."""
+    return f"workflow:{thread_id}"
 
 
 class Threads:
@@ -49,6 +54,18 @@ class Threads:
         if people:
             with ours():
                 self._redis.sadd(f"{PREFIX}people:{thread_id}", *people)
+
+    def workflow(self, thread_id: str) -> JsonObject | None:
+        """The workflow that the thread belongs to, as its latest start gave it, or None."""
+        with ours():
+            raw = cast("bytes | None", self._redis.get(f"{PREFIX}{workflow_key(thread_id)}"))
+        return cast("JsonObject", json.loads(raw)) if raw else None
+
+    def room(self, key: str) -> str:
+        """The thread that was last opened under this key, or ''."""
+        with ours():
+            raw = cast("bytes | None", self._redis.get(f"{PREFIX}{key}"))
+        return raw.decode() if raw else ""
 
     def history(self, thread_id: str, *, but: str) -> tuple[Turn, ...]:
         """What was asked and answered in the thread so far, oldest first, without the message ``but``."""

@@ -1,0 +1,56 @@
+"""Files that wait for the mail that will carry them: one copy for all the mails of one request."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, cast
+
+from redis import Redis
+
+from cleo_email.mail.model import Attachment
+from cleo_email.store.connection import ours
+from cleo_email.store.keys import PREFIX
+
+# Nobody may be left to drop them (a failed start that no person retries): then they go by themselves.
+KEEP_S = 30 * 86_400
+
+
+class WaitingFiles:
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    @staticmethod
+    def put(pipe: Any, batch: str, files: Sequence[Attachment], record_ids: Sequence[str]) -> None:
+        """Queue on ``pipe`` what keeps the files as long as one of the records needs them."""
+        pipe.set(f"{PREFIX}files:{batch}", pack(files), ex=KEEP_S)
+        pipe.sadd(f"{PREFIX}files:{batch}:for", *record_ids)
+        pipe.expire(f"{PREFIX}files:{batch}:for", KEEP_S)
+
+    def get(self, batch: str) -> tuple[Attachment, ...] | None:
+        """The files, or None where they were dropped."""
+        with ours():
+            packed = cast("bytes | None", self._redis.get(f"{PREFIX}files:{batch}"))
+        return None if packed is None else unpack(packed)
+
+    def done(self, batch: str, record_id: str) -> None:
+        """The record needs them no more; the last one drops them."""
+        with ours():
+            self._redis.srem(f"{PREFIX}files:{batch}:for", record_id)
+            if not self._redis.exists(f"{PREFIX}files:{batch}:for"):
+                self._redis.delete(f"{PREFIX}files:{batch}")
+
+
+def pack(files: Sequence[Attachment]) -> bytes:
+    """A line of JSON with names, types and sizes, then the bytes one after the other."""
+    head = json.dumps([[file.filename, file.content_type, file.size] for file in files]).encode()
+    return b"\n".join([head, b"".join(file.content for file in files)])
+
+
+def unpack(packed: bytes) -> tuple[Attachment, ...]:
+    head, _, content = packed.partition(b"\n")
+    files, start = [], 0
+    for filename, content_type, size in json.loads(head):
+        files.append(Attachment(filename, content_type, content[start : start + size]))
+        start += size
+    return tuple(files)
