@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -42,6 +43,7 @@ _PLACEHOLDERS: Final = (
 )
 # PNG, PDF, JPEG, GIF and ZIP (Office files too), which some programs send as text/plain.
 _BINARY: Final = (b"\x89PNG", b"%PDF-", b"\xff\xd8\xff", b"GIF8", b"PK\x03\x04")
+_DATA_URI: Final = re.compile(rb"data:[\w/+.;=-]{0,100}?;base64,[A-Za-z0-9+/=%\r\n]*+", re.IGNORECASE)
 _MAX_PLACEHOLDER: Final = 500
 _MAX_NOTES: Final = 50
 
@@ -173,6 +175,8 @@ class _Reader:
             self._content.note("a file declared as text is attached")
             self._attach(part)
             return ""
+        if len(body) > self._left and part.content_type in _HTML:
+            body = _DATA_URI.sub(b"", body)  # pictures inside of the HTML, often larger than all of its text
         if len(body) > self._left:
             self._content.note(f"text cut at {self._limits.text_bytes} bytes, the whole is attached")
             if part not in self._spare:

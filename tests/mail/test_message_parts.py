@@ -115,6 +115,13 @@ def test_the_start_parameter_names_the_root_of_a_related_mail() -> None:
     assert names(message) == ["attachment-1.gif"]
 
 
+def test_pictures_inside_of_html_leave_room_for_its_text() -> None:
+    picture = "<img src='data:image/png;base64," + "iVBORw0KGgo" * 200_000 + "'>"
+    message = read(part("text/html", f"<p>before</p>{picture}<p>after</p>"))
+    assert message.full_text == "before\n\nafter"
+    assert message.attachments == ()
+
+
 def test_flowed_text_is_joined_again() -> None:
     body = "> a quote \r\n> that goes on\r\nA line \r\nthat flows.\r\n From here\r\n-- \r\nEva\r\n"
     assert read(part("text/plain; format=flowed", body)).full_text == (
