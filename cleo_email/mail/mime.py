@@ -101,7 +101,7 @@ class _HeaderReader:
             newline = source.find(b"\n", position)
             after = newline + 1 if newline >= 0 else len(source)
             first = source[position : position + 1]
-            if first in b" \t" and name and source[position:after].strip():
+            if first in b" \t" and name and self._continues(position, after):
                 position = self._advance(position, after)
                 continue
             if name:
@@ -120,6 +120,13 @@ class _HeaderReader:
         if name:
             headers.append((name, source[value_start:position]))
         return tuple(headers), len(source)
+
+    def _continues(self, position: int, after: int) -> bool:
+        """Tell a folded line; one of blanks only (RFC 5322 section 4.2) counts if headers go on below it."""
+        source = self._source
+        if source[position:after].strip():
+            return True
+        return source[after : after + 1] in (b" ", b"\t") or _HEADER.match(source, after) is not None
 
     def _advance(self, position: int, after: int) -> int:
         self._bytes += after - position

@@ -6,7 +6,7 @@ import binascii
 import re
 from typing import Final
 
-from cleo_email.mail.charsets import clean, decode
+from cleo_email.mail.charsets import clean, codec_of, decode
 from cleo_email.mail.transfer import decode_base64
 
 # Every part is bounded or stops at a question mark, so that a run of false starts costs linear time. The
@@ -63,14 +63,18 @@ def decode_words(text: str) -> str:
         if separate:
             out.append(between)
         charset, position = match[1].lower(), match.end()
-        pending.append(_bytes_of(match[2], match[3]))
+        pending.append(_bytes_of(match[2], match[3], match[1]))
     out.append(decode(b"".join(pending), charset).text)
     out.append(text[position:])
     return clean("".join(out)).replace("\n", " ").replace("\t", " ")
 
 
-def _bytes_of(encoding: str, payload: str) -> bytes:
-    raw = payload.encode("utf-8", "replace")
+def _bytes_of(encoding: str, payload: str, charset: str) -> bytes:
+    try:
+        # Characters that somebody forgot to encode are by now text: back to what they were.
+        raw = payload.encode(codec_of(charset) or "utf-8")
+    except (UnicodeError, LookupError):
+        raw = payload.encode("utf-8", "replace")
     if encoding in "bB":
         return decode_base64(raw)
     return binascii.a2b_qp(raw.replace(b" ", b"_"), header=True)

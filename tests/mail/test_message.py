@@ -155,6 +155,7 @@ def test_address_lists(value: str, expected: list[tuple[str, str]]) -> None:
         (b"=?utf-8?q?two words?=", "two words"),
         (b"=?utf-8?x?abc?=", "=?utf-8?x?abc?="),
         (b"=?idna?q?a?=", "a"),
+        (b"=?iso-8859-1?Q?Fr\xf6sche?=", "Frösche"),  # a letter that somebody forgot to encode
         (b"Gr\xc3\xbc\xc3\x9fe", "Grüße"),
         (b"Gr\xfc\xdfe", "Grüße"),
         (b"a\r\n  b\r\n\tc", "a  b c"),
@@ -188,6 +189,13 @@ def test_every_kind_of_line_end(end: bytes) -> None:
     message = parse(source)
     assert message.subject == "x y"
     assert message.full_text == "a\nb"
+
+
+def test_a_folded_line_of_blanks_only_does_not_end_the_headers() -> None:
+    message = parse(b"To: a@x.org,\r\n\t\r\n\tb@x.org\r\n \r\nSubject: x\r\n \r\nDear all\r\n")
+    assert [address.addr for address in message.to] == ["a@x.org", "b@x.org"]
+    assert message.subject == "x"
+    assert message.full_text == "Dear all"
 
 
 def test_blanks_before_the_colon_are_no_part_of_a_name() -> None:
