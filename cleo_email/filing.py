@@ -16,6 +16,7 @@ from cleo_email.clock import Clock, now_ms
 from cleo_email.crashpoints import reach
 from cleo_email.errors import NotFound, WrongState
 from cleo_email.mailbox import ANSWERED, FAILED, HELD, REPLIED, Mailbox
+from cleo_email.mailbox.faults import RefusedForGood, RefusedForNow
 from cleo_email.store import Effects, Record, State, Store
 
 log = logging.getLogger(__name__)
@@ -25,6 +26,8 @@ log = logging.getLogger(__name__)
 LOOKS_MS = (0, 20 * SECOND, 2 * MINUTE, 10 * MINUTE, HOUR)
 # How long a server that files by itself may take before our own copy is made.
 FIRST_LOOK_MS = 5 * SECOND
+# When a copy that could not be put into Sent is tried again.
+NEXT_COPY_MS = 30 * SECOND
 
 
 class Filing:
@@ -46,7 +49,7 @@ class Filing:
             reach("chores-before-flags")
             self._flag(records)
             reach("chores-after-flags")
-        done = sum(self._file(record) for record in records)
+        done = sum(self._file_or_say(record) for record in records)
         for id_ in self._store.settling.due(self._clock()):
             self._settle(id_)
         for id_ in self._store.fetching.due(self._clock()):
@@ -67,6 +70,13 @@ class Filing:
             if flags:
                 self._mailbox.add_flags(members, flags)
 
+    def _file_or_say(self, record: Record) -> int:
+        try:
+            return self._file(record)
+        except (RefusedForNow, RefusedForGood) as error:
+            log.warning("our copy of the answer to message %s is not in Sent: %s", record.id, error)
+            return 0
+
     def _file(self, record: Record) -> int:
         """Our copy in Sent, unless the server files by itself: that is found out by looking, once."""
         if record.state is not State.REPLIED or not self._save_sent:
@@ -82,6 +92,8 @@ class Filing:
         begun = record.filing_begun and self._mailbox.find_in_sent(record.reply_message_id)
         if answer is not None and not begun:
             self._note(record, "filing_begun", self._clock())
+            # A copy that the server will not take, or that breaks the connection, must not stop the others.
+            self._store.filing.add(record.id, self._clock() + NEXT_COPY_MS)
             reach("chores-before-sent")
             self._mailbox.append_sent(answer.source, datetime.fromtimestamp(self._clock() / 1000, UTC))
             reach("chores-after-sent")
@@ -142,6 +154,8 @@ class Filing:
                     only_from=[State.UNCERTAIN],
                 )
                 log.info("message %s is settled: a copy in Sent shows that it was sent", id_)
+                self._store.settling.done(id_)
+                return
         except (NotFound, WrongState):
             self._store.settling.done(id_)
             return

@@ -12,7 +12,6 @@ import threading
 
 from cleo_email.crashpoints import arm, reach
 from cleo_email.errors import MailboxError, StoreUnavailable
-from cleo_email.polling import LOCK
 from cleo_email.services import Services, build_services
 from cleo_email.settings import read_settings
 
@@ -59,12 +58,10 @@ def poll() -> str:
 def chores() -> str:
     """Set flags, file into Sent, settle uncertain sends."""
     services = _current()
-    if services.filing is None or services.mailbox is None:
+    if services.polling is None:
         return "EMAIL_IMAP_HOST is not set: there is no mailbox"
     try:
-        with services.front.store.locks.hold(LOCK) as lock:
-            return "busy" if lock is None else f"{services.filing.run()} done"
+        done = services.polling.chores()
+        return "busy" if done is None else f"{done} done"
     except (MailboxError, StoreUnavailable) as error:
-        services.mailbox.close()
-        log.warning("the mailbox could not be told: %s", error)
         return f"failed: {error}"

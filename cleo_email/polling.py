@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from cleo_email.backoff import MINUTE
+from cleo_email.backoff import MINUTE, SECOND
 from cleo_email.clock import Clock, now_ms
 from cleo_email.crashpoints import reach
 from cleo_email.errors import MailboxError, MailboxLoginRefused, MailboxUnavailable
@@ -33,6 +34,9 @@ FLUSH = 25  # mails between two STORE commands
 HEADERS_PER_POLL = 500  # of mail that is only recorded, so that a full old inbox does not delay new mail
 ALONE = 3  # failures of one mail by itself before it is left alone
 LOCK = "mailbox"
+BUSY_MS = 3 * SECOND
+# A poll that has not told its end by then is asked for again: its process may be gone.
+UNTOLD_MS = 20 * SECOND
 # After a fault the next poll waits 1, 2, 4 … seconds; after a refused login five minutes, since many servers
 # lock an account that keeps knocking.
 LONGEST_REST_MS = 30_000
@@ -63,6 +67,7 @@ class Polling:
         *,
         max_bytes: int,
         max_age_days: int,
+        interval_s: int = 60,
         clock: Clock = now_ms,
     ) -> None:
         self._store = store
@@ -71,30 +76,57 @@ class Polling:
         self._filing = filing
         self._max_bytes = max_bytes
         self._max_age = timedelta(days=max_age_days)
+        self._interval = interval_s * SECOND
         self._clock = clock
 
     def run(self, *, force: bool = False, progress: Callable[[int, int], None] | None = None) -> PollResult:
         """One poll. Raises MailboxError (noted for ``/readyz``) and StoreUnavailable."""
-        if not force and self._store.pulse.resting("poll"):
+        pulse = self._store.pulse
+        if not force and pulse.resting("poll"):
             return PollResult(resting=True)
+        begun = self._clock()
         with self._store.locks.hold(LOCK) as lock:
             if lock is None:
+                # Somebody is at it, or was and died: its lock says no more for some seconds.
+                pulse.next_tick("poll", min(BUSY_MS, self._interval))
                 return PollResult(busy=True)
-            try:
+            with self._resting_after_a_fault():
                 result = self._poll(progress or (lambda _done, _all: None))
                 self._filing.run()
-            except MailboxError as error:
-                self._rest(error)
-                raise
-            self._store.pulse.polled(self._clock())
+            now = self._clock()
+            pulse.polled(now)
+            pulse.next_tick("poll", self._interval - (now - begun))
             return result
 
-    def _rest(self, error: MailboxError) -> None:
-        self._mailbox.close()
-        faults = self._store.pulse.poll_fault(str(error))
-        rest = min(1000 * 2 ** min(faults - 1, 10), LONGEST_REST_MS)
-        self._store.pulse.rest("poll", LOGIN_REST_MS if isinstance(error, MailboxLoginRefused) else rest)
-        log.warning("the poll failed: %s", error)
+    def chores(self) -> int | None:
+        """What waits for the mailbox: flags, copies, searches of Sent. None where it is busy or rests.
+
+        Raises MailboxError and StoreUnavailable; what was not done stays due.
+        """
+        if self._store.pulse.resting("poll"):
+            return None
+        with self._store.locks.hold(LOCK) as lock:
+            if lock is None:
+                return None
+            with self._resting_after_a_fault():
+                return self._filing.run()
+
+    @contextmanager
+    def _resting_after_a_fault(self) -> Iterator[None]:
+        """A server that is down, or that refuses the login, is not knocked at all the time."""
+        try:
+            yield
+        except MailboxError as error:
+            self._mailbox.close()
+            pulse = self._store.pulse
+            faults = pulse.poll_fault(str(error))
+            rest = min(SECOND * 2 ** min(faults - 1, 10), LONGEST_REST_MS)
+            if isinstance(error, MailboxLoginRefused):
+                rest = LOGIN_REST_MS
+            pulse.rest("poll", rest)
+            pulse.next_tick("poll", rest)
+            log.warning("the mailbox fails (the next attempt is in %d s): %s", rest // SECOND, error)
+            raise
 
     def _poll(self, progress: Callable[[int, int], None]) -> PollResult:
         status = self._mailbox.open()

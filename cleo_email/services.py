@@ -105,6 +105,7 @@ def build_services(settings: Settings, environ: Mapping[str, str] = os.environ) 
             filing,
             max_bytes=settings.max_message_bytes,
             max_age_days=settings.max_age_days,
+            interval_s=settings.poll_interval,
         )
     return Services(front, submitter, answering, sweeping, polling, filing, mailbox)
 

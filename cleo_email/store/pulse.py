@@ -30,6 +30,11 @@ class Pulse:
         with ours():
             return bool(self._redis.set(f"{PREFIX}tick:{name}", 1, nx=True, px=every_ms))
 
+    def next_tick(self, name: str, ms: int) -> None:
+        """The tick comes in so many milliseconds, whatever was said before."""
+        with ours():
+            self._redis.set(f"{PREFIX}tick:{name}", 1, px=max(ms, 1))
+
     def tick_left_ms(self, name: str) -> int:
         with ours():
             return self._redis.pttl(f"{PREFIX}tick:{name}")

@@ -7,6 +7,7 @@ import threading
 import time
 
 from cleo_email.errors import StoreUnavailable
+from cleo_email.polling import UNTOLD_MS
 from cleo_email.services import Services
 
 log = logging.getLogger(__name__)
@@ -53,7 +54,7 @@ class Ticker(threading.Thread):
         if self._services.polling is None:
             return
         interval = front.settings.poll_interval
-        if pulse.tick("poll", interval * 1000):
+        if pulse.tick("poll", min(interval * 1000, UNTOLD_MS)):
             front.wake.poll(interval)
         now = time.time_ns() // 1_000_000
         store = front.store
