@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from cleo_email import __version__
-from cleo_email.cli import check, demo, messages, poll, recover, run, send
+from cleo_email.cli import check, demo, login, messages, poll, recover, run, send
 from cleo_email.doors import BAD_SETTINGS
 from cleo_email.errors import CleoError, SettingsError
 
@@ -18,6 +18,7 @@ COMMANDS: tuple[Callable[[argparse._SubParsersAction[argparse.ArgumentParser]], 
     poll.add,
     send.add,
     messages.add,
+    login.add,
     recover.add,
 )
 
@@ -30,6 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for add in COMMANDS:
         add(commands)
     arguments = parser.parse_args(argv)
+    if arguments.command not in ("run", "demo"):
+        run.find_embedded_redis()
     try:
         status: int = arguments.call(arguments)
     except SettingsError as error:

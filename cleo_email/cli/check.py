@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 from cleo_email.agents import build_agent
 from cleo_email.errors import CleoError, SettingsError
 from cleo_email.mailbox import Mailbox
+from cleo_email.services import accounts, build_front
 from cleo_email.settings import Settings, read_settings
 from cleo_email.store import Store
 from cleo_email.store.connection import connect_web
@@ -60,7 +61,7 @@ def examine() -> list[Finding]:
             Finding("settings", "wrong", "ENABLED_CLIENTS does not list email: set ENABLED_CLIENTS=email")
         ]
     findings = [Finding("settings", "ok", f"mail goes out as {settings.from_address.addr}")]
-    for examine_one in (_redis, _imap, _smtp, _agent, _doors):
+    for examine_one in (_redis, _provider, _imap, _smtp, _agent, _doors):
         findings += examine_one(settings)
     return findings
 
@@ -78,7 +79,11 @@ def _redis(settings: Settings) -> list[Finding]:
         info = {**redis.info("server"), **redis.info("persistence"), **redis.info("memory")}
     except (RedisError, OSError) as error:
         return [
-            Finding("redis", "wrong", f"REDIS_URL: no answer ({type(error).__name__}); is Redis running?")
+            Finding(
+                "redis",
+                "wrong",
+                f"REDIS_URL: no answer ({type(error).__name__}); start Redis, or: cleo-email run",
+            )
         ]
     findings = [*_redis_server(info), *_redis_persistence(redis, info)]
     health = Store.on(redis).pulse.health()
@@ -127,16 +132,36 @@ def _config(redis: Redis, name: str) -> str:
 def _imap(settings: Settings) -> list[Finding]:
     if settings.imap is None:
         return [Finding("imap", "ok", "EMAIL_IMAP_HOST is not set: mail comes by webhook only")]
-    with Mailbox(settings.imap) as mailbox:
-        return [_tried("imap", mailbox.check)]
+    _, account = accounts(settings, build_front(settings))
+    assert account is not None
+    with Mailbox(account) as mailbox:
+        return [_with_needs(settings, _tried("imap", mailbox.check))]
 
 
 def _smtp(settings: Settings) -> list[Finding]:
-    submitter = Submitter(settings.smtp)
+    account, _ = accounts(settings, build_front(settings))
+    submitter = Submitter(account)
     try:
-        return [_tried("smtp", submitter.check)]
+        return [_with_needs(settings, _tried("smtp", submitter.check))]
     finally:
         submitter.close()
+
+
+def _provider(settings: Settings) -> list[Finding]:
+    """What the mail provider wants of its customers; not said where OAuth does without it."""
+    preset = settings.preset
+    if preset is None or settings.oauth is not None:
+        return []
+    return [Finding("provider", "ok", f"{preset.title}: {preset.needs}")]
+
+
+def _with_needs(settings: Settings, finding: Finding) -> Finding:
+    """A refused login is mostly one that lacks what this provider asks for."""
+    refused = finding.level == "wrong" and any(word in finding.text for word in ("login", "LOGIN"))
+    if not refused or settings.preset is None or settings.oauth is not None:
+        return finding
+    text = f"{finding.text}. {settings.preset.title}: {settings.preset.needs}"
+    return Finding(finding.what, finding.level, text)
 
 
 def _agent(settings: Settings) -> list[Finding]:

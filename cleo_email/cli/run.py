@@ -16,6 +16,7 @@ from cleo_email.embedded.supervisor import Command, Supervisor
 from cleo_email.settings import read_settings
 
 WEB_PROCESSES = "2"
+DATA = Path("var")
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -23,9 +24,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--bind", default=f"127.0.0.1:{os.environ.get('PORT', '8000')}", help="of the web process"
     )
-    parser.add_argument(
-        "--data", type=Path, default=Path("var"), help="where the embedded Redis keeps its data"
-    )
+    parser.add_argument("--data", type=Path, default=DATA, help="where the embedded Redis keeps its data")
     parser.set_defaults(call=_run)
 
 
@@ -51,6 +50,16 @@ def commands(environ: Mapping[str, str], bind: str) -> Sequence[Command]:
         Command("web", web, environ),
         Command("worker", [sys.executable, "-m", "cleo_email.worker"], environ),
     )
+
+
+def find_embedded_redis() -> None:
+    """For the other commands, beside a running ``cleo-email run`` in this directory: use its Redis.
+
+    Only where nobody has set REDIS_URL; ``run --data`` elsewhere needs it to be set.
+    """
+    redis = EmbeddedRedis(DATA / "redis")
+    if not _redis_is_given(os.environ) and redis.is_listening():
+        os.environ["REDIS_URL"] = redis.url
 
 
 def _redis_is_given(environ: Mapping[str, str]) -> bool:

@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import importlib.util
 import os
+import socket
 import stat
 import subprocess
 import tempfile
@@ -106,6 +107,15 @@ class EmbeddedRedis:
             raise
         self._wanted = True
         return self
+
+    def is_listening(self) -> bool:
+        """Whether a server serves this directory's Unix socket right now, whoever started it."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            try:
+                probe.connect(str(self._socket_path()))
+            except OSError:
+                return False
+        return True
 
     def ensure(self) -> bool:
         """Start the server again if it has died since ``start``; True if that was needed.

@@ -208,3 +208,10 @@ def test_a_forked_child_that_ends_does_not_stop_it(tmp_path: Path) -> None:
         os.waitpid(child, 0)
         with client(server) as connection:
             assert connection.ping()
+
+
+def test_others_can_see_whether_it_listens(tmp_path: Path) -> None:
+    assert not EmbeddedRedis(tmp_path / "redis").is_listening()
+    with EmbeddedRedis(tmp_path / "redis"):
+        assert EmbeddedRedis(tmp_path / "redis").is_listening()
+    assert not EmbeddedRedis(tmp_path / "redis").is_listening()
