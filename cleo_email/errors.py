@@ -70,6 +70,19 @@ class AgentUnavailable(AgentError):
     retry_helps = True
 
 
+# --- access tokens (OAuth 2.0) ----------------------------------------------------------------------------
+
+
+class TokenError(CleoError):
+    """There is no access token until a person acts: a login that was revoked, a wrong client or scope."""
+
+
+class TokenUnavailable(TokenError):
+    """The token server could not be reached, was overloaded or made no sense; asking later can help."""
+
+    retry_helps = True
+
+
 # --- submission (SMTP) ----------------------------------------------------------------------------------
 
 

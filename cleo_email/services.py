@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from redis import Redis
 
+from cleo_email.accounts import ImapAccount, Login, SmtpAccount
 from cleo_email.agents import build_agent
 from cleo_email.answering import Answering, Rules
 from cleo_email.delivery import Delivery
@@ -15,11 +16,13 @@ from cleo_email.filing import Filing
 from cleo_email.intake import Intake
 from cleo_email.mail.screening import Policy
 from cleo_email.mailbox import Mailbox
+from cleo_email.oauth import Endpoint, TokenSource, Vault
 from cleo_email.polling import Polling
 from cleo_email.queue import Wake
 from cleo_email.settings import Settings
 from cleo_email.store import Store
 from cleo_email.store.connection import connect_web, connect_worker
+from cleo_email.store.tokens import TokenShelf
 from cleo_email.submission import Submitter
 from cleo_email.sweeping import Sweeping
 
@@ -81,8 +84,9 @@ def build_services(settings: Settings, environ: Mapping[str, str] = os.environ) 
     url = settings.redis_url.get_secret_value()
     front = build_front(settings, connect_worker(url, connections=settings.concurrency + 16))
     store = front.store
-    submitter = Submitter(settings.smtp)
-    delivery = Delivery(store, submitter, has_mailbox=settings.imap is not None)
+    smtp, imap = accounts(settings, front, environ)
+    submitter = Submitter(smtp)
+    delivery = Delivery(store, submitter, has_mailbox=imap is not None)
     rules = Rules(
         from_=settings.from_address,
         policy=policy(settings),
@@ -94,7 +98,7 @@ def build_services(settings: Settings, environ: Mapping[str, str] = os.environ) 
     )
     answering = Answering(store, agent, delivery, front.intake, rules)
     sweeping = Sweeping(store, front.wake, front.intake, retention_days=settings.retention_days)
-    mailbox = Mailbox(settings.imap) if settings.imap else None
+    mailbox = Mailbox(imap) if imap else None
     filing = _filing(settings, store, mailbox) if mailbox else None
     polling = None
     if mailbox and filing:
@@ -108,6 +112,35 @@ def build_services(settings: Settings, environ: Mapping[str, str] = os.environ) 
             interval_s=settings.poll_interval,
         )
     return Services(front, submitter, answering, sweeping, polling, filing, mailbox)
+
+
+def accounts(
+    settings: Settings, front: Front, environ: Mapping[str, str] = os.environ
+) -> tuple[SmtpAccount, ImapAccount | None]:
+    """Both accounts with the one login that they share. Raises SettingsError."""
+    source = token_source(settings, front, environ)
+    if source is None:
+        return settings.smtp, settings.imap
+    login = Login(settings.user, access_token=source.access_token, token_refused=source.refused)
+    imap = settings.imap
+    return replace(settings.smtp, login=login), replace(imap, login=login) if imap else None
+
+
+def token_source(
+    settings: Settings, front: Front, environ: Mapping[str, str] = os.environ
+) -> TokenSource | None:
+    """Where access tokens come from, None for a login by password. Raises SettingsError."""
+    client = settings.oauth
+    if client is None:
+        return None
+    return TokenSource(
+        client,
+        settings.user,
+        Endpoint("EMAIL_OAUTH_TOKEN_URL", client.token_url, environ),
+        Vault([key.get_secret_value() for key in settings.secret_keys]),
+        TokenShelf(front.redis),
+        front.store.locks,
+    )
 
 
 def _filing(settings: Settings, store: Store, mailbox: Mailbox) -> Filing:

@@ -17,7 +17,13 @@ from imapclient.exceptions import LoginError  # type: ignore[import-untyped]
 
 from cleo_email import __version__
 from cleo_email.accounts import ImapAccount, Login
-from cleo_email.errors import MailboxError
+from cleo_email.errors import (
+    MailboxError,
+    MailboxLoginRefused,
+    MailboxUnavailable,
+    TokenError,
+    TokenUnavailable,
+)
 
 from .faults import CONVERSATION_FAULTS, login_refusal, unreachable
 from .values import Timeouts
@@ -101,10 +107,7 @@ def log_in(client: IMAPClient, login: Login, prefix: str, words: Words) -> froze
 
 def _authenticate(client: IMAPClient, login: Login, prefix: str, words: Words) -> None:
     if login.access_token is not None:
-        token = login.access_token()
-        words.hide(login.user, token)
-        _must_be_sendable(prefix, "the OAuth2 access token", token)
-        client.sasl_login("XOAUTH2", _answers(xoauth2(login.user, token)))
+        _authenticate_by_token(client, login, login.access_token, prefix, words)
         return
     words.hide(login.user, login.password)
     _must_be_sendable(prefix, "EMAIL_USER", login.user)
@@ -127,6 +130,26 @@ def _authenticate(client: IMAPClient, login: Login, prefix: str, words: Words) -
             f"{prefix}: EMAIL_USER or EMAIL_PASSWORD holds a character outside ASCII, and the server offers"
             " neither AUTH=PLAIN nor AUTH=LOGIN, which could carry it"
         )
+
+
+def _authenticate_by_token(
+    client: IMAPClient, login: Login, source: Callable[[], str], prefix: str, words: Words
+) -> None:
+    try:
+        token = source()
+    except TokenUnavailable as exc:
+        raise MailboxUnavailable(f"{prefix}: {exc}") from None
+    except TokenError as exc:
+        raise MailboxLoginRefused(f"{prefix}: {exc}") from None
+    words.hide(login.user, token)
+    _must_be_sendable(prefix, "the OAuth2 access token", token)
+    try:
+        client.sasl_login("XOAUTH2", _answers(xoauth2(login.user, token)))
+    except LoginError as exc:
+        lost = exc.__context__ is None or isinstance(exc.__context__, imaplib.IMAP4.abort)
+        if login.token_refused is not None and not lost:
+            login.token_refused(token)
+        raise
 
 
 def _must_be_sendable(prefix: str, name: str, value: str) -> None:

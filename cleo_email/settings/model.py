@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
 from cleo_email.accounts import ImapAccount, Login, SmtpAccount
 from cleo_email.mail.model import Address
+from cleo_email.oauth.client import OAuthClient, make_client
+from cleo_email.settings.providers import NAMES, Preset, find_preset, preset_of_host
 from cleo_email.settings.types import (
+    A_KEY,
     FLAG,
+    HTTPS,
     LIST,
     PORT,
     WHOLE,
     Csv,
     Flag,
+    HttpsUrl,
     Patterns,
     Port,
     Positive,
+    SecretKeys,
     Secrets,
     env,
     read_address,
+    read_lower,
     read_redis_url,
 )
+from cleo_email.settings.workflows import EXPECTED, Workflow, read_workflows
 
 
 class Settings(BaseModel):
@@ -73,7 +81,32 @@ class Settings(BaseModel):
     max_age_days: Annotated[int, Field(ge=1, le=36500)] = env("EMAIL_MAX_AGE_DAYS", WHOLE, 7)
     retention_days: Annotated[int, Field(ge=1, le=36500)] = env("EMAIL_RETENTION_DAYS", WHOLE, 90)
     save_sent: Flag = env("EMAIL_SAVE_SENT", FLAG, True)
+    workflows: Annotated[dict[str, Workflow] | None, BeforeValidator(read_workflows)] = env(
+        "CLEO_WORKFLOWS", EXPECTED
+    )
     reply_all: Flag = env("EMAIL_REPLY_ALL", FLAG, False)
+
+    # Logins without a password, and the key that keeps them.
+    provider: str = env("EMAIL_PROVIDER", f"one of {NAMES}", "")
+    secret_keys: SecretKeys = env("CLEO_SECRET_KEY", A_KEY, ())
+    oauth_provider: Annotated[Literal["", "google", "microsoft"], BeforeValidator(read_lower)] = env(
+        "EMAIL_OAUTH_PROVIDER", "google or microsoft", ""
+    )
+    oauth_grant: Annotated[
+        Literal["", "refresh_token", "client_credentials"], BeforeValidator(read_lower)
+    ] = env("EMAIL_OAUTH_GRANT", "refresh_token or client_credentials", "")
+    oauth_tenant: Annotated[str, Field(pattern=r"^[A-Za-z0-9.-]*$")] = env(
+        "EMAIL_OAUTH_TENANT", "the id or a domain of the Microsoft 365 organisation", ""
+    )
+    oauth_token_url: HttpsUrl = env("EMAIL_OAUTH_TOKEN_URL", HTTPS, "")
+    oauth_authorization_url: HttpsUrl = env("EMAIL_OAUTH_AUTHORIZATION_URL", HTTPS, "")
+    oauth_device_url: HttpsUrl = env("EMAIL_OAUTH_DEVICE_URL", HTTPS, "")
+    oauth_client_id: str = env("EMAIL_OAUTH_CLIENT_ID", "the id of the client that you registered", "")
+    oauth_client_secret: SecretStr = env(
+        "EMAIL_OAUTH_CLIENT_SECRET", "the secret of that client", SecretStr("")
+    )
+    oauth_refresh_token: SecretStr = env("EMAIL_OAUTH_REFRESH_TOKEN", "a refresh token", SecretStr(""))
+    oauth_scope: str = env("EMAIL_OAUTH_SCOPE", "scopes, separated by blanks", "")
 
     @property
     def enabled(self) -> bool:
@@ -91,6 +124,30 @@ class Settings(BaseModel):
         if "@" in self.user:
             own.add(self.user.lower())
         return frozenset(own)
+
+    @property
+    def oauth(self) -> OAuthClient | None:
+        """The OAuth client that logs in, or None where EMAIL_PASSWORD does."""
+        if not (self.oauth_provider or self.oauth_token_url or self.oauth_client_id):
+            return None
+        return make_client(
+            provider=self.oauth_provider,
+            grant=self.oauth_grant,
+            tenant=self.oauth_tenant,
+            token_url=self.oauth_token_url,
+            authorization_url=self.oauth_authorization_url,
+            device_url=self.oauth_device_url,
+            client_id=self.oauth_client_id,
+            client_secret=self.oauth_client_secret.get_secret_value(),
+            refresh_token=self.oauth_refresh_token.get_secret_value(),
+            scope=self.oauth_scope,
+        )
+
+    @property
+    def preset(self) -> Preset | None:
+        """The provider named by EMAIL_PROVIDER, else the one whose servers are set."""
+        named = find_preset(self.provider) if self.provider else None
+        return named or preset_of_host(self.smtp_host, self.imap_host)
 
     @property
     def login(self) -> Login:

@@ -13,24 +13,33 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from cleo_email.errors import SettingsError
+from cleo_email.oauth.client import CLIENT_CREDENTIALS, GOOGLE, MICROSOFT, guess_grant
 from cleo_email.settings.model import Settings
+from cleo_email.settings.providers import find_preset
 from cleo_email.settings.types import read_address
+from cleo_email.settings.workflows import WorkflowFaults
 
 # REDIS_URL and whatever else is declared as a secret is told of without its value.
 _SECRET = {field.alias for field in Settings.model_fields.values() if "SecretStr" in repr(field)}
 
 
 def read_settings(
-    environ: Mapping[str, str] | None = None, *, dotenv: Path | None = Path(".env")
+    environ: Mapping[str, str] | None = None,
+    *,
+    dotenv: Path | None = Path(".env"),
+    defaults: Mapping[str, str] | None = None,
 ) -> Settings:
     """Read the environment and ``.env`` in the working directory; the environment wins.
+
+    ``defaults`` count where neither says anything, and EMAIL_PROVIDER's servers where nobody names others.
 
     Without ``environ`` the file's values also enter this process's environment: OpenSSL reads SSL_CERT_FILE
     there, and an agent its own variables. Raises SettingsError with a line per fault.
     """
-    given: dict[str, str] = {}
+    given: dict[str, str] = dict(defaults or {})
     faults: list[str] = []
     if dotenv is not None and dotenv.is_file():
         try:
@@ -40,22 +49,31 @@ def read_settings(
                 f".env: found a file that cannot be read ({type(error).__name__}), expected UTF-8 text"
             )
     if environ is None:
-        for name, value in given.items():
+        for name, value in given.items() - (defaults or {}).items():
             os.environ.setdefault(name, value)
         environ = os.environ
     given.update(environ)
     values = {name: value.strip() for name, value in given.items() if value.strip()}
+    faults.extend(_apply_provider(values))
     settings = None
     try:
         settings = Settings.model_validate(values)
     except ValidationError as error:
-        names = dict.fromkeys(str(item["loc"][0]) for item in error.errors(include_input=False))
-        faults.extend(_line(name, values) for name in names)
+        faults.extend(dict.fromkeys(line for item in error.errors() for line in _lines(item, values)))
     faults.extend(_missing(values))
+    faults.extend(_oauth(values))
     faults.extend(_trust(values))
     if faults or settings is None:
         raise SettingsError(faults)
     return settings
+
+
+def _lines(item: ErrorDetails, values: Mapping[str, str]) -> list[str]:
+    name = str(item["loc"][0])
+    cause = item.get("ctx", {}).get("error")
+    if isinstance(cause, WorkflowFaults):
+        return [f"{name}: {line}" for line in cause.lines]
+    return [_line(name, values)]
 
 
 def _line(name: str, values: Mapping[str, str]) -> str:
@@ -76,12 +94,53 @@ def _missing(values: Mapping[str, str]) -> list[str]:
     """What the channel cannot do without; asked for only where it is switched on."""
     if "email" not in {part.strip().lower() for part in values.get("ENABLED_CLIENTS", "").split(",")}:
         return []
-    names = [name for name in ("EMAIL_SMTP_HOST", "EMAIL_USER", "EMAIL_PASSWORD") if name not in values]
+    wanted = ["EMAIL_SMTP_HOST", "EMAIL_USER", *([] if _has_oauth(values) else ["EMAIL_PASSWORD"])]
+    names = [name for name in wanted if name not in values]
     if "EMAIL_USER" in values and "EMAIL_FROM_ADDRESS" not in values:
         try:
             read_address(values["EMAIL_USER"])
         except ValueError:
             names.append("EMAIL_FROM_ADDRESS")
+    return [_line(name, values) for name in names]
+
+
+def _apply_provider(values: dict[str, str]) -> list[str]:
+    """Fill in the servers of EMAIL_PROVIDER; a host that is set keeps the port that belongs to it."""
+    if "EMAIL_PROVIDER" not in values:
+        return []
+    preset = find_preset(values["EMAIL_PROVIDER"])
+    if preset is None:
+        return [_line("EMAIL_PROVIDER", values)]
+    own = {kind for kind in ("EMAIL_SMTP", "EMAIL_IMAP") if f"{kind}_HOST" in values}
+    for name, value in preset.values().items():
+        if name.rpartition("_")[0] not in own:
+            values.setdefault(name, value)
+    return []
+
+
+def _has_oauth(values: Mapping[str, str]) -> bool:
+    return any(
+        name in values for name in ("EMAIL_OAUTH_PROVIDER", "EMAIL_OAUTH_TOKEN_URL", "EMAIL_OAUTH_CLIENT_ID")
+    )
+
+
+def _oauth(values: Mapping[str, str]) -> list[str]:
+    """What OAuth cannot do without, beyond what each value must look like."""
+    if not _has_oauth(values):
+        return []
+    provider = values.get("EMAIL_OAUTH_PROVIDER", "").lower()
+    names = [name for name in ("EMAIL_OAUTH_CLIENT_ID", "CLEO_SECRET_KEY") if name not in values]
+    if not provider and "EMAIL_OAUTH_TOKEN_URL" not in values:
+        names.append("EMAIL_OAUTH_TOKEN_URL")
+    secret = values.get("EMAIL_OAUTH_CLIENT_SECRET", "")
+    refresh = values.get("EMAIL_OAUTH_REFRESH_TOKEN", "")
+    grant = values.get("EMAIL_OAUTH_GRANT", "").lower()
+    grant = grant or guess_grant(provider, client_secret=secret, refresh_token=refresh)
+    if not secret and (provider == GOOGLE.name or grant == CLIENT_CREDENTIALS):
+        names.append("EMAIL_OAUTH_CLIENT_SECRET")
+    by_tenant = provider == MICROSOFT.name and grant == CLIENT_CREDENTIALS
+    if by_tenant and not {"EMAIL_OAUTH_TENANT", "EMAIL_OAUTH_TOKEN_URL"} & values.keys():
+        names.append("EMAIL_OAUTH_TENANT")
     return [_line(name, values) for name in names]
 
 

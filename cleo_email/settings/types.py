@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
+import ipaddress
 from email.utils import parseaddr
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -57,15 +60,58 @@ def read_redis_url(value: object) -> object:
     return value
 
 
+def read_secret_keys(value: object) -> object:
+    """Fernet keys: 32 bytes in URL-safe base64; several, separated by commas, while one is replaced."""
+    parts = read_csv(value)
+    if isinstance(value, str) and isinstance(parts, tuple):
+        for part in parts:
+            try:
+                key = base64.b64decode(part.replace("-", "+").replace("_", "/"), validate=True)
+            except (binascii.Error, ValueError):
+                raise ValueError("no base64") from None
+            if len(key) != 32:
+                raise ValueError("not 32 bytes")
+    return parts
+
+
+def read_https_url(value: object) -> object:
+    """Tokens and secrets travel there: in clear only within this machine."""
+    if isinstance(value, str):
+        parts = urlsplit(value)
+        _ = parts.port  # raises ValueError on nonsense
+        plain = parts.scheme == "http" and _is_loopback(parts.hostname or "")
+        if not parts.hostname or not (parts.scheme == "https" or plain) or any(ord(c) < 33 for c in value):
+            raise ValueError("no https")
+    return value
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def read_lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
 PORT = "a whole number from 1 to 65535"
 Port = Annotated[int, Field(ge=1, le=65535)]
 Csv = Annotated[tuple[str, ...], BeforeValidator(read_csv)]
 Secrets = Annotated[tuple[SecretStr, ...], BeforeValidator(read_csv)]
 Patterns = Annotated[tuple[str, ...], BeforeValidator(read_patterns)]
 Flag = Annotated[bool, BeforeValidator(read_flag)]
+SecretKeys = Annotated[tuple[SecretStr, ...], BeforeValidator(read_secret_keys)]
+HttpsUrl = Annotated[str, BeforeValidator(read_https_url)]
 Positive = Annotated[int, Field(ge=1, le=2**53)]
 WHOLE = "a whole number from 1"
 FLAG = "0 or 1"
+HTTPS = "a URL that begins with https://"
+A_KEY = (
+    "32 random bytes in URL-safe base64, made with: python3 -c 'import base64, os; "
+    "print(base64.urlsafe_b64encode(os.urandom(32)).decode())'"
+)
 LIST = "addresses and @domains, separated by commas, such as anna@example.com,@example.org"
 
 

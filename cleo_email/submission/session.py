@@ -8,7 +8,13 @@ import ssl
 from dataclasses import dataclass
 
 from cleo_email.accounts import SmtpAccount
-from cleo_email.errors import SubmissionError, SubmissionLoginRefused, SubmissionUnavailable
+from cleo_email.errors import (
+    SubmissionError,
+    SubmissionLoginRefused,
+    SubmissionUnavailable,
+    TokenError,
+    TokenUnavailable,
+)
 from cleo_email.submission.connection import Connection, Deadline, Timeouts
 from cleo_email.submission.words import LinkLost, Reply, Scrubber, refusal
 
@@ -27,7 +33,7 @@ def open_session(
     account: SmtpAccount, context: ssl.SSLContext, timeouts: Timeouts, deadline: Deadline, ehlo_name: str = ""
 ) -> Session:
     """Connect, secure and log in; raises a fitting SubmissionError and then leaves nothing open."""
-    token = account.login.access_token() if account.login.access_token else ""
+    token = _token(account)
     connection = Connection(timeouts, deadline)
     password = account.login.password
     scrub = Scrubber([password, token, *_responses(account.login.user, password, token)])
@@ -51,6 +57,18 @@ def open_session(
         connection.close()
         raise
     return Session(connection, scrub)
+
+
+def _token(account: SmtpAccount) -> str:
+    """The access token, or '' for a login by password."""
+    if account.login.access_token is None:
+        return ""
+    try:
+        return account.login.access_token()
+    except TokenUnavailable as error:
+        raise SubmissionUnavailable(str(error)) from None
+    except TokenError as error:
+        raise SubmissionLoginRefused(str(error)) from None
 
 
 def _hint(error: OSError, account: SmtpAccount) -> str:

@@ -1,0 +1,149 @@
+"""A POST to an OAuth 2.0 endpoint, and its answer taken apart (RFC 6749 sections 5.1 and 5.2)."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlencode
+
+from cleo_email.agents.words import one_line
+from cleo_email.errors import TokenError, TokenUnavailable
+from cleo_email.http_client import (
+    AnswerTooLarge,
+    Deadline,
+    HttpAnswer,
+    HttpClient,
+    proxy_address,
+    tls_context,
+    web_address,
+)
+
+CALL_SECONDS = 15.0
+# A server that does not say how long a token lives gets asked again soon.
+UNKNOWN_LIFETIME_S = 300
+LONGEST_TOKEN = 32_768  # characters
+_SECRETS = ("client_secret", "refresh_token", "code", "code_verifier", "device_code")
+
+
+class Refused(TokenError):
+    """The server's own error code of RFC 6749 section 5.2 or RFC 8628 section 3.5 is ``code``."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """``lifetime`` in seconds; ``refresh_token`` is '' where the server sends none."""
+
+    access_token: str = field(repr=False)
+    lifetime: int
+    refresh_token: str = field(default="", repr=False)
+    scope: str = ""
+
+
+class Endpoint:
+    """One URL of a token server. ``variable`` names the setting that it comes from."""
+
+    def __init__(self, variable: str, url: str, environ: Mapping[str, str]) -> None:
+        """Raises SettingsError for an address or a CA that cannot be used."""
+        address = web_address(variable, url)
+        self._client = HttpClient(
+            address,
+            proxy=proxy_address(address, environ),
+            tls=tls_context(environ) if address.tls else None,
+        )
+        self._variable = variable
+
+    def __str__(self) -> str:
+        return f"the token server {self._client.address}"
+
+    def ask(self, form: Mapping[str, str]) -> Mapping[str, Any]:
+        """The JSON object that the form is answered with.
+
+        Raises Refused where the server names an error of RFC 6749 (but not that it is overloaded),
+        TokenError for an untrusted certificate, TokenUnavailable for everything else that goes wrong.
+        """
+        secrets = [form[name] for name in _SECRETS if form.get(name)]
+        answer = self._post(form)
+        value = _object(answer.body)
+        if 200 <= answer.status < 300:
+            if value is None:
+                raise TokenUnavailable(
+                    f"{self} answered {answer.status} with something that is no JSON object"
+                )
+            return value
+        raise self._refusal(answer.status, value or {}, secrets)
+
+    def tokens(self, form: Mapping[str, str]) -> Tokens:
+        """Ask for tokens; raises as ``ask`` does, and TokenUnavailable where the answer holds none."""
+        value = self.ask(form)
+        access = value.get("access_token")
+        kind = value.get("token_type", "Bearer")
+        if not _is_token(access) or not isinstance(kind, str) or kind.lower() != "bearer":
+            raise TokenUnavailable(f"{self} answered without a bearer token that could be used")
+        refresh = value.get("refresh_token")
+        scope = value.get("scope")
+        return Tokens(
+            access_token=str(access),
+            lifetime=_lifetime(value.get("expires_in")),
+            refresh_token=str(refresh) if _is_token(refresh) else "",
+            scope=scope if isinstance(scope, str) else "",
+        )
+
+    def _post(self, form: Mapping[str, str]) -> HttpAnswer:
+        body = urlencode({name: value for name, value in form.items() if value}).encode("ascii")
+        headers = {"Content-Type": "application/x-www-form-urlencoded"}
+        try:
+            return self._client.post(body, headers, Deadline(CALL_SECONDS))
+        except ssl.SSLCertVerificationError as error:
+            why = one_line(error.verify_message or "unknown", 80)
+            raise TokenError(f"{self}: its certificate is not trusted ({why}); see SSL_CERT_FILE") from None
+        except TimeoutError:
+            raise TokenUnavailable(f"{self} gave no answer within {CALL_SECONDS:g} s") from None
+        except AnswerTooLarge:
+            raise TokenUnavailable(f"{self} sent far more than an answer") from None
+        except (OSError, http.client.HTTPException) as error:
+            why = (isinstance(error, OSError) and error.strerror) or type(error).__name__
+            raise TokenUnavailable(f"{self} cannot be reached ({one_line(str(why), 80)})") from None
+
+    def _refusal(self, status: int, value: Mapping[str, Any], secrets: list[str]) -> TokenError:
+        code, text = value.get("error"), value.get("error_description")
+        words = f"{self} answered {status}"
+        if not isinstance(code, str) or status >= 500 or status in (408, 429):
+            return TokenUnavailable(f"{words} ({one_line(code, 60, without=secrets)})" if code else words)
+        shown = one_line(code, 60, without=secrets)
+        if isinstance(text, str) and text.strip():
+            shown += f": {one_line(text, 200, without=secrets)}"
+        if code in ("temporarily_unavailable", "server_error"):
+            return TokenUnavailable(f"{words} ({shown})")
+        return Refused(code, f"{words} ({shown})")
+
+
+def _object(body: bytes) -> Mapping[str, Any] | None:
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _is_token(value: object) -> bool:
+    """RFC 6750 section 2.1 and RFC 6749 appendix A.12: visible ASCII."""
+    return (
+        isinstance(value, str) and 0 < len(value) <= LONGEST_TOKEN and value.isascii() and value.isprintable()
+    )
+
+
+def _lifetime(value: object) -> int:
+    """Seconds; some servers send them as a string."""
+    try:
+        seconds = int(value) if isinstance(value, (int, float, str)) else UNKNOWN_LIFETIME_S
+    except (ValueError, OverflowError):
+        return UNKNOWN_LIFETIME_S
+    return max(0, min(seconds, 10 * 365 * 86_400))
