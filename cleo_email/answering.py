@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 MAX_TRIES = 6
 MAX_STUMBLES = 12
 WINDOW_MS = 2 * HOUR
+REMEMBERED = 100_000  # characters of a mail and of an answer that a thread's history keeps
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ class Answering:
             self._finish(record, State.FAILED, f"the answer cannot be mailed: {error}", lock, text)
             return
         reach("answer-after-compose")
-        fields: dict[str, str | int] = {"text": text, "answer_text": answer.text}
+        fields: dict[str, str | int] = {"text": text[:REMEMBERED], "answer_text": answer.text[:REMEMBERED]}
         self._move(record, State.SUBMITTING, note, lock, Effects(fields=fields, answer=outbound))
         reach("answer-after-keep")
 
@@ -231,7 +232,7 @@ class Answering:
         self._move(record, record.state, f"{why}; the next attempt is due {iso(due)}", lock, effects)
 
     def _finish(self, record: Record, to: State, reason: str, lock: Lock, text: str = "") -> None:
-        fields = {"text": text} if text else {}
+        fields = {"text": text[:REMEMBERED]} if text else {}
         filing = self._clock() if record.mailbox and to is not State.IGNORED else None
         self._move(record, to, reason, lock, Effects(fields=fields, pop=True, filing=filing))
         log.log(

@@ -120,7 +120,7 @@ class Delivery:
         """Not an attempt: the record stays as it is and its conversation rests."""
         now = self._clock()
         effects = Effects(fields={"data_ended_at": 0}, due=now + pause_ms)
-        self._move(record, State.SUBMITTING, f"waiting: {why}", lock, effects, quiet=record.reason != "")
+        self._move(record, State.SUBMITTING, f"waiting: {why}", lock, effects, quiet=record.reason.startswith("waiting: "))
 
     def _later(self, record: Record, lock: Lock, why: str) -> None:
         now = self._clock()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, cast
 
 from redis import Redis
@@ -20,6 +20,7 @@ from cleo_email.store.record import FINAL, MAY_BECOME, Record, State, iso
 
 DAY_S = 86_400
 SOURCE_AFTER_FINAL_S = 7 * DAY_S
+LIGHT = [spec.name for spec in fields(Record) if spec.name not in ("text", "answer_text")]
 
 
 @dataclass(frozen=True)
@@ -297,10 +298,14 @@ class Messages:
             self._forget(args=[PREFIX, id_])
 
     def load(self, ids: Sequence[str]) -> list[Record]:
+        """The records of these ids that there are, without the texts that only a thread's history needs."""
         with ours(), self._redis.pipeline(transaction=False) as pipe:
             for id_ in ids:
-                pipe.hgetall(f"{PREFIX}m:{id_}")
-            return [Record.load(raw) for raw in pipe.execute() if raw]
+                pipe.hmget(f"{PREFIX}m:{id_}", LIGHT)
+            rows = pipe.execute()
+        pairs = (zip((name.encode() for name in LIGHT), row, strict=True) for row in rows)
+        found = ({name: value for name, value in pair if value is not None} for pair in pairs)
+        return [Record.load(raw) for raw in found if raw]
 
     def _newest_first(self, key: str, cursor: str, chunk: int) -> Iterator[Record]:
         start = f"({cursor}" if cursor else "+"
