@@ -9,6 +9,7 @@ with Channel(redis_url, imap=…, smtp=…, ca_file=…, agent=…) as channel:
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -88,6 +89,12 @@ class Channel:
         self.wait(lambda: process.poll() is not None or self.get("/healthz")[0] == 200, 20)
         assert process.poll() is None, self.log.read_text()
         return process
+
+    @staticmethod
+    def kill_pid(pid: int) -> None:
+        """kill -9 of one child of a child, such as a worker of gunicorn; it may be gone already."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
     @staticmethod
     def kill(process: subprocess.Popen[bytes]) -> None:

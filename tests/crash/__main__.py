@@ -1,0 +1,109 @@
+"""``script/crash-test``: kill it everywhere and count.
+
+script/crash-test                   every point and every fault, some minutes; a table; exit status 1 for
+                                    anything lost, doubled, late or uncertain without need
+script/crash-test submit imap       only the rows whose name, group or way contain these words
+script/crash-test --random 1000     mails at random with duplicates, and a kill -9 every few seconds
+script/crash-test --list            the names of all rows
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+import traceback
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+from tests.crash import faults, points, table
+from tests.crash.randomly import Random, run_random
+from tests.crash.rig import Tally
+from tests.crash.scenario import Scenario
+
+
+def main() -> int:
+    options = _options()
+    if options.random:
+        plan = Random(
+            mails=options.random,
+            duplicates=options.duplicates,
+            every=options.every,
+            seed=options.seed,
+            files=not options.no_filing,
+        )
+        return run_random(plan, options.directory or Path(tempfile.mkdtemp(prefix="crash-")))
+    chosen = [s for s in (*points.scenarios(), *faults.scenarios()) if _is_meant(s, options.words)]
+    if options.list:
+        for scenario in chosen:
+            print(f"{scenario.group}  {scenario.name}  {scenario.ingress}")
+        return 0
+    rows = _run(chosen, options.jobs, options.directory)
+    print(table.markdown(rows) if options.markdown else table.plain(rows))
+    bad = [(scenario, tally) for scenario, tally in rows if tally.problems]
+    for scenario, tally in bad:
+        print(f"\n{scenario.group} {scenario.name} by {scenario.ingress}:")
+        for problem in tally.problems:
+            print(f"  {problem}")
+    print(f"\n{len(rows)} rows, {len(bad)} with problems.")
+    return 1 if bad or not rows else 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="script/crash-test", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("words", nargs="*", help="only rows that contain all of these words")
+    parser.add_argument("--jobs", type=int, default=4, help="rows that run side by side (4)")
+    parser.add_argument("--random", type=int, metavar="N", help="the random run, with N mails")
+    parser.add_argument("--duplicates", type=int, default=20, metavar="PERCENT", help="delivered twice (20)")
+    parser.add_argument("--every", type=float, default=4.0, metavar="SECONDS", help="between two kills (4)")
+    parser.add_argument(
+        "--no-filing", action="store_true", help="a provider that leaves the copies in Sent to us"
+    )
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--markdown", action="store_true", help="print the table for the documentation")
+    parser.add_argument("--list", action="store_true", help="print the names of the rows and end")
+    parser.add_argument("--directory", type=Path, help="keep logs and data here")
+    return parser.parse_args()
+
+
+def _is_meant(scenario: Scenario, words: list[str]) -> bool:
+    text = f"{scenario.group} {scenario.name} {scenario.ingress}"
+    return all(word in text for word in words)
+
+
+def _run(chosen: list[Scenario], jobs: int, directory: Path | None) -> list[tuple[Scenario, Tally]]:
+    base = directory or Path(tempfile.mkdtemp(prefix="crash-"))
+    found: dict[int, Tally] = {}
+    with ThreadPoolExecutor(jobs) as pool:
+        tasks = {pool.submit(_one, s, base / f"{n:03}"): n for n, s in enumerate(chosen)}
+        for task in as_completed(tasks):
+            number = tasks[task]
+            found[number] = tally = task.result()
+            word = "ok" if not tally.problems else "PROBLEM"
+            print(
+                f"[{len(found)}/{len(chosen)}] {chosen[number].name} by {chosen[number].ingress}: "
+                f"{word}, {tally.seconds:.0f} s",
+                file=sys.stderr,
+                flush=True,
+            )
+    if directory is None and not any(tally.problems for tally in found.values()):
+        shutil.rmtree(base, ignore_errors=True)
+    else:
+        print(f"logs: {base}", file=sys.stderr)
+    return [(chosen[number], found[number]) for number in sorted(found)]
+
+
+def _one(scenario: Scenario, directory: Path) -> Tally:
+    try:
+        return scenario.run(directory)
+    except Exception as error:
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / "problems").write_text(traceback.format_exc())
+        return Tally(lost=1, problems=[f"{type(error).__name__}: {str(error)[:2000]}"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,190 @@
+"""The servers behind a crash test's mailbox, all with the same few methods for the one who counts."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import ssl
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from email import message_from_bytes
+from pathlib import Path
+from typing import Protocol
+
+import trustme
+from imapclient import IMAPClient
+
+from cleo_email.accounts import Login
+from cleo_email.embedded.mailserver import MailServer
+from tests import dovecot, imap_server
+from tests.channel import AGENT, PASSWORD
+from tests.dovecot import Dovecot
+from tests.imap_server import FakeImapServer, Message
+
+SENT = "mailbox Sent {\n  special_use = \\Sent\n  auto = create\n}"
+
+
+class Inbox(Protocol):
+    """``files`` puts a copy into Sent as a provider does that files by itself."""
+
+    name: str
+
+    @property
+    def port(self) -> int: ...
+    @property
+    def ca(self) -> bytes: ...
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
+    def close(self) -> None: ...
+    def deliver(self, *sources: bytes) -> None: ...
+    def file(self, source: bytes) -> None: ...
+    def unseen(self) -> int: ...
+    def answered(self) -> set[str]: ...
+    def sent(self) -> Counter[str]: ...
+
+
+class _ByImap:
+    """What every real server can be asked by IMAP."""
+
+    port: int
+    context: ssl.SSLContext
+
+    @contextlib.contextmanager
+    def client(self, folder: str, *, readonly: bool = True) -> Iterator[IMAPClient]:
+        with IMAPClient("127.0.0.1", self.port, ssl_context=self.context, timeout=20) as client:
+            client.plain_login(AGENT, PASSWORD)
+            client.select_folder(folder, readonly=readonly)
+            yield client
+
+    def file(self, source: bytes) -> None:
+        with self.client("INBOX") as client:
+            client.append("Sent", source, ("\\Seen",), datetime.now(UTC))
+
+    def unseen(self) -> int:
+        with self.client("INBOX") as client:
+            return len(client.search("UNSEEN"))
+
+    def answered(self) -> set[str]:
+        with self.client("INBOX") as client:
+            return set(_ids(client, "ANSWERED"))
+
+    def sent(self) -> Counter[str]:
+        with self.client("Sent") as client:
+            return Counter(_ids(client, "ALL"))
+
+
+class DovecotInbox(_ByImap):
+    name = "Dovecot"
+
+    def __init__(self) -> None:
+        self._server = Dovecot(users={AGENT: PASSWORD}, inbox=SENT)
+        self.ca = self._server.ca_file.read_bytes()
+        self.context = self._server.ssl_context()
+
+    @property
+    def port(self) -> int:  # type: ignore[override]
+        return self._server.imaps_port
+
+    def start(self) -> None:
+        self._server.start()
+
+    def stop(self) -> None:
+        self._server.stop()
+
+    def close(self) -> None:
+        self._server.__exit__(None, None, None)
+
+    def deliver(self, *sources: bytes) -> None:
+        self._server.deliver(AGENT, *sources)
+
+
+class EmbeddedInbox(_ByImap):
+    """Where no Dovecot is installed: no keywords, and its mail is gone when it stops."""
+
+    name = "embedded"
+
+    def __init__(self, directory: Path) -> None:
+        self._server = MailServer(directory / "embedded", logins=[Login(AGENT, PASSWORD)])
+        self.ca = self._server.certificates.ca_file.read_bytes()
+        self.context = self._server.certificates.client_context()
+
+    @property
+    def port(self) -> int:  # type: ignore[override]
+        return self._server.imap_port
+
+    def start(self) -> None:
+        self._server.start()
+
+    def stop(self) -> None:
+        raise NotImplementedError("its mail lives in memory")
+
+    def close(self) -> None:
+        self._server.stop()
+
+    def deliver(self, *sources: bytes) -> None:
+        for source in sources:
+            self._server.deliver(AGENT, source)
+
+
+class FakeInbox:
+    """For what no real server does on demand: see ``tests/imap_server.py``."""
+
+    name = "scripted"
+
+    def __init__(self) -> None:
+        self.server = FakeImapServer()
+        ca: trustme.CA = imap_server._CA
+        self.ca = ca.cert_pem.bytes()
+
+    @property
+    def port(self) -> int:
+        return self.server.port
+
+    def start(self) -> None:
+        self.server.__enter__()
+
+    def stop(self) -> None:
+        raise NotImplementedError("a fault in its answers does better")
+
+    def close(self) -> None:
+        self.server.__exit__(None, None, None)
+
+    def deliver(self, *sources: bytes) -> None:
+        now = datetime.now(UTC).strftime('"%d-%b-%Y %H:%M:%S +0000"')
+        self.server.inbox.extend(Message(source, date=now) for source in sources)
+
+    def file(self, source: bytes) -> None:
+        self.server.folders["Sent"].append(Message(source))
+
+    def unseen(self) -> int:
+        return sum("\\Seen" not in message.flags for message in self.server.inbox)
+
+    def answered(self) -> set[str]:
+        return {_id(m.source) for m in self.server.inbox if "\\Answered" in m.flags}
+
+    def sent(self) -> Counter[str]:
+        return Counter(_id(message.source) for message in self.server.folders["Sent"])
+
+
+def usual(directory: Path, *, embedded: bool = False) -> Inbox:
+    """Dovecot where it is installed, else the embedded server."""
+    if (
+        embedded
+        or dovecot.missing()
+        or not shutil.which("dovecot", path="/usr/sbin:/usr/local/sbin:/usr/bin")
+    ):
+        return EmbeddedInbox(directory)
+    return DovecotInbox()
+
+
+def _ids(client: IMAPClient, criterion: str) -> list[str]:
+    uids = client.search(criterion)
+    found = client.fetch(uids, ["BODY.PEEK[HEADER.FIELDS (MESSAGE-ID)]"]) if uids else {}
+    return [
+        _id(value) for parts in found.values() for key, value in parts.items() if key.startswith(b"BODY[")
+    ]
+
+
+def _id(source: bytes) -> str:
+    return str(message_from_bytes(source)["Message-ID"]).strip()

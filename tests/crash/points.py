@@ -1,0 +1,105 @@
+"""SIGKILL at every named point, for mail that comes by IMAP and by webhook."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from cleo_email.crashpoints import POINTS
+from tests.channel import Channel, children
+from tests.crash.rig import IMAP, WEBHOOK, CrashRig, Letter, Tally
+from tests.crash.scenario import Scenario
+
+GROUP = "kill -9"
+POLL_ONLY = {point for point in POINTS if point.startswith("poll-")}
+# With the webhook these instants are gunicorn's, not the worker's.
+IN_WEB = {
+    "accept-before-store",
+    "accept-after-store",
+    "wake-after-claim",
+    "accept-after-wake",
+    "web-before-answer",
+}
+WEB_ONLY = {"web-before-answer"}
+# The process ends between the end of DATA and the record of its answer: nobody can know.
+IN_THE_WINDOW = {"submit-after-mark", "submit-after-end-of-data", "submit-after-250"}
+# The server has the mail: where it files by itself, Sent tells.
+ACCEPTED = {"submit-after-end-of-data", "submit-after-250"}
+# Reached by another thread than the answers: with one mail it is sure when.
+CHORES = {point for point in POINTS if point.startswith("chores-")}
+ONCE = CHORES | {"poll-after-search", "poll-after-seen", "settle-after-find"}
+FILES = "+files"  # the provider files into Sent by itself
+
+BEFORE = (Letter(1), Letter(2, follows=1), Letter(3))
+WHILE_DEAD = (Letter(4, follows=1), Letter(5))
+
+
+def scenarios() -> Iterator[Scenario]:
+    for point in POINTS:
+        for ingress in (IMAP, WEBHOOK):
+            if point in (POLL_ONLY if ingress == WEBHOOK else WEB_ONLY):
+                continue
+            files = point == "settle-after-find"
+            yield _scenario(point, ingress, files=files)
+            if point in ACCEPTED:
+                yield _scenario(point, ingress, files=True)
+
+
+def _scenario(point: str, ingress: str, *, files: bool) -> Scenario:
+    window = point in IN_THE_WINDOW and not files
+    settles = point in ACCEPTED and files
+    return Scenario(
+        group=GROUP,
+        name=point + (FILES if settles else ""),
+        ingress=ingress,
+        play=partial(_play, point, ingress),
+        rig=partial(_rig, files=files),
+        uncertain=(1, 1) if window else (0, 0),
+    )
+
+
+def _rig(directory: Path, *, files: bool) -> CrashRig:
+    # One conversation at a time: then exactly one mail is in whatever window the process dies in.
+    return CrashRig(directory, files=files, env={"EMAIL_CONCURRENCY": "1"})
+
+
+def _play(point: str, ingress: str, rig: CrashRig) -> Tally:
+    if point == "settle-after-find":
+        rig.smtp.inject("dot*1=accept+drop")
+    before = BEFORE[:1] if point in ONCE else BEFORE
+    armed = point if point in ONCE else f"{point}:2"
+    if ingress == WEBHOOK and point in IN_WEB:
+        restarted = _kill_gunicorn(rig, point, armed, before)
+    else:
+        restarted = _kill_worker(rig, point, armed, ingress, before)
+    return rig.finish(restarted)
+
+
+def _kill_worker(rig: CrashRig, point: str, armed: str, ingress: str, before: tuple[Letter, ...]) -> float:
+    if ingress == WEBHOOK:
+        rig.channel.start_web("--workers", "1")
+    rig.bring(ingress, before)
+    worker = rig.channel.start_worker(CLEO_CRASH_AT=armed)
+    rig.await_death(worker, point)
+    rig.bring(ingress, WHILE_DEAD)
+    restarted = time.monotonic()
+    rig.channel.start_worker()
+    return restarted
+
+
+def _kill_gunicorn(rig: CrashRig, point: str, armed: str, before: tuple[Letter, ...]) -> float:
+    """The sender gets no answer and repeats, as providers do."""
+    rig.channel.start_worker()
+    web = rig.channel.start_web("--workers", "1", CLEO_CRASH_AT=armed)
+    (victim,) = children(web.pid)
+    for letter in before:
+        if not rig.post(letter):
+            break
+    rig.channel.wait(lambda: victim not in children(web.pid) and rig.was_killed_at(point))
+    Channel.kill(web)
+    restarted = time.monotonic()
+    rig.channel.start_web("--workers", "1")
+    rig.bring(WEBHOOK, (*before, *WHILE_DEAD))
+    return restarted

@@ -1,0 +1,298 @@
+"""One channel with servers of its own, mail into it by either way, and the count of what became of it."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from email import message_from_bytes
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from cleo_email.errors import StoreUnavailable
+from cleo_email.store import AT_WORK, Record, State, Store
+from tests.channel import AGENT, PASSWORD, Channel
+from tests.crash.inboxes import Inbox, usual
+from tests.redis_server import RedisServer
+from tests.rig import mail
+from tests.smtp_server import AcceptedMail, SmtpServer
+
+IMAP, WEBHOOK = "imap", "webhook"
+PATIENCE_S = 150.0
+SAME_TIME_MS = 3000
+
+
+@dataclass(frozen=True)
+class Letter:
+    """A customer's mail, the same by either way. ``follows``: the number of the mail that began its thread."""
+
+    number: int
+    follows: int | None = None
+
+    @property
+    def message_id(self) -> str:
+        return f"<q{self.number}@example.test>"
+
+    @property
+    def sender(self) -> str:
+        return f"customer{self.number if self.follows is None else self.follows}@example.test"
+
+    @property
+    def references(self) -> str:
+        return "" if self.follows is None else f"<q{self.follows}@example.test>"
+
+    def source(self) -> bytes:
+        return mail(self.number, sender=self.sender, references=self.references)
+
+    def body(self) -> dict[str, str]:
+        return {
+            "from_address": f"Customer {self.number} <{self.sender}>",
+            "to_address": AGENT,
+            "subject": f"Question {self.number}",
+            "body": f"This is question {self.number}.",
+            "message_id": self.message_id,
+            "in_reply_to": self.references,
+            "references": self.references,
+        }
+
+
+@dataclass
+class Tally:
+    """What became of the mails. ``problems`` are sentences; each is a broken promise."""
+
+    accepted: int = 0
+    replied: int = 0
+    failed: int = 0
+    duplicates: int = 0
+    lost: int = 0
+    uncertain: int = 0
+    seconds: float = 0.0
+    problems: list[str] = field(default_factory=list)
+
+
+class SelfFiling(SmtpServer):
+    """A provider that may put each mail that it accepts into Sent by itself."""
+
+    inbox: Inbox | None = None
+
+    def accept_mail(self, mail: AcceptedMail) -> None:
+        super().accept_mail(mail)
+        if self.inbox is not None:
+            self.inbox.file(mail.source)
+
+
+class CrashRig:
+    """``with CrashRig(directory) as rig``. ``files``: the provider files into Sent by itself."""
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        inbox: Inbox | None = None,
+        files: bool = False,
+        embedded: bool = False,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self.directory = directory
+        self.inbox = inbox or usual(directory, embedded=embedded)
+        self.files = files
+        self.redis = RedisServer(directory / "redis")
+        self.smtp = SelfFiling(passwords={AGENT: PASSWORD})
+        self.letters: dict[str, Letter] = {}
+        self._env = dict(env or {})
+        self._replies: list[str] = []
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            stack.enter_context(self.redis)
+            stack.callback(self.inbox.close)
+            self.inbox.start()
+            if self.files:
+                self.smtp.inbox = self.inbox
+            stack.enter_context(self.smtp)
+            trusted = self.directory / "trusted.pem"
+            trusted.write_bytes(self.smtp.ca.cert_pem.bytes() + self.inbox.ca)
+            self.channel = stack.enter_context(Channel(self.directory, self._environment(trusted)))
+            self._client = stack.enter_context(self.redis.client())
+            self.store = Store.on(self._client)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, value, trace)
+
+    def _environment(self, trusted: Path) -> dict[str, str]:
+        return {
+            "EMAIL_SMTP_HOST": "127.0.0.1",
+            "EMAIL_SMTP_PORT": str(self.smtp.port),
+            "EMAIL_IMAP_HOST": "127.0.0.1",
+            "EMAIL_IMAP_PORT": str(self.inbox.port),
+            "EMAIL_POLL_INTERVAL_SECONDS": "60",  # the default: a short one would hide delays
+            "REDIS_URL": self.redis.url,
+            "SSL_CERT_FILE": str(trusted),
+            **self._env,
+        }
+
+    # --- mail in ----------------------------------------------------------------------------------------
+
+    def bring(self, ingress: str, letters: Iterable[Letter]) -> None:
+        """Hand mails over as the outside does: a webhook's sender repeats until it is answered with 2xx."""
+        letters = list(letters)
+        self.letters.update({letter.message_id: letter for letter in letters})
+        if ingress == IMAP:
+            self.inbox.deliver(*(letter.source() for letter in letters))
+            return
+        for letter in letters:
+            self.channel.wait(lambda letter=letter: self.post(letter), 60)  # type: ignore[misc]
+
+    def post(self, letter: Letter) -> bool:
+        """One attempt; whether it was taken."""
+        self.letters[letter.message_id] = letter
+        status, answer = self.channel.post(letter.body())
+        assert status in (0, 200, 202, 502, 503), (status, answer)
+        return status in (200, 202)
+
+    # --- processes --------------------------------------------------------------------------------------
+
+    def await_death(self, process: subprocess.Popen[bytes], point: str, seconds: float = 60) -> None:
+        """The worker must end by SIGKILL at exactly that point."""
+        process.wait(seconds)
+        assert process.returncode == -9, f"exit status {process.returncode}, not SIGKILL"
+        assert self.was_killed_at(point), f"not killed at {point}"
+
+    def was_killed_at(self, point: str) -> bool:
+        return f"CLEO_CRASH_AT: killed at {point}\n" in self.channel.log.read_text("utf-8", "replace")
+
+    # --- the count --------------------------------------------------------------------------------------
+
+    def records(self) -> list[Record]:
+        found: list[Record] = []
+        cursor: str | None = ""
+        while cursor is not None:
+            page, cursor = self.store.messages.page(limit=1000, cursor=cursor)
+            found += page
+        return found
+
+    def replies(self) -> list[str]:
+        """The Message-IDs answered, in the order in which the SMTP server accepted the answers."""
+        for sent in self.smtp.mails[len(self._replies) :]:
+            self._replies.append(str(message_from_bytes(sent.source)["In-Reply-To"]))
+        return list(self._replies)
+
+    def is_over(self) -> bool:
+        """Every mail has a record in an end state."""
+        try:
+            records = {record.message_id: record for record in self.records()}
+        except StoreUnavailable:
+            return False
+        # Where the provider files by itself and took the mail, Sent shows it: then it must settle by itself.
+        shown = set(self.replies()) if self.files else set()
+        return all(_is_settled(records.get(letter), shown) for letter in list(self.letters))
+
+    def filed(self) -> bool:
+        """Nothing waits for the mailbox any more but searches that have already been made in vain."""
+        asked = (record for record in self.records() if record.state is State.UNCERTAIN)
+        return not self._client.zcard("cleo:filing") and all(record.looks for record in asked)
+
+    def finish(self, since: float, patience: float = PATIENCE_S) -> Tally:
+        """Wait until all is over, then count. ``since``: when the work could go on (time.monotonic)."""
+        until = time.monotonic() + patience
+        while not self.is_over() and time.monotonic() < until:
+            time.sleep(0.1)
+        seconds = time.monotonic() - since
+        while not self.filed() and time.monotonic() < until:
+            time.sleep(0.1)
+        tally = self.count()
+        tally.seconds = seconds
+        return tally
+
+    def count(self) -> Tally:
+        records = [record for record in self.records() if record.message_id in self.letters]
+        states = Counter(record.state for record in records)
+        replies = Counter(self.replies())
+        tally = Tally(
+            accepted=len({record.message_id for record in records}),
+            replied=states[State.REPLIED],
+            failed=states[State.FAILED],
+            uncertain=states[State.UNCERTAIN],
+            duplicates=sum(count - 1 for count in replies.values()) + len(records) - len(set(_ids(records))),
+        )
+        for message_id in self.letters:
+            mine = [record for record in records if record.message_id == message_id]
+            why = _loss(mine, replies[message_id])
+            tally.lost += bool(why)
+            tally.problems += [f"{message_id}: {why}"] if why else []
+        tally.problems += [f"{key} was answered {n} times" for key, n in replies.items() if n > 1]
+        tally.problems += self._disorder() + self._mailbox_faults(records, replies)
+        return tally
+
+    def _disorder(self) -> list[str]:
+        """Within a thread, answers go out in the order in which the mails were accepted.
+
+        Two processes that store at the same time may do it in another order than they looked at the clock.
+        """
+        place = {message_id: number for number, message_id in enumerate(self.replies())}
+        threads: dict[str, list[Record]] = {}
+        for record in sorted(self.records(), key=lambda record: record.id):
+            threads.setdefault(record.thread_id, []).append(record)
+        faults = []
+        for thread, members in threads.items():
+            answered = [member for member in members if member.message_id in place]
+            for first, second in itertools.combinations(answered, 2):
+                late = place[first.message_id] > place[second.message_id]
+                if late and second.received_at - first.received_at > SAME_TIME_MS:
+                    faults.append(f"{second.message_id} was answered before {first.message_id} in {thread}")
+        return faults
+
+    def _mailbox_faults(self, records: list[Record], replies: Counter[str]) -> list[str]:
+        faults = []
+        if unseen := self.inbox.unseen():
+            faults.append(f"{unseen} mails are still unread in the inbox")
+        sent = self.inbox.sent()
+        faults += [f"{key} is {n} times in Sent" for key, n in sent.items() if n > 1]
+        replied = [record for record in records if record.state is State.REPLIED]
+        faults += [
+            f"the answer to {r.message_id} is not in Sent" for r in replied if not sent[r.reply_message_id]
+        ]
+        answered = self.inbox.answered()
+        faults += [
+            f"{r.message_id} is not flagged as answered"
+            for r in replied
+            if r.mailbox and r.message_id not in answered
+        ]
+        return faults
+
+
+def _ids(records: list[Record]) -> list[str]:
+    return [record.message_id for record in records]
+
+
+def _is_settled(record: Record | None, shown: set[str]) -> bool:
+    if record is None or record.state in AT_WORK:
+        return False
+    return record.state is not State.UNCERTAIN or record.message_id not in shown
+
+
+def _loss(records: list[Record], replies: int) -> str:
+    """Why a mail counts as lost, or ''."""
+    if not records:
+        return "there is no record of it"
+    record = records[0]
+    if record.state in AT_WORK:
+        return f"it is still {record.state} ({record.reason})"
+    if record.state is State.REPLIED and not replies:
+        return "the record says replied and nothing was sent"
+    if record.state in (State.HELD, State.IGNORED):
+        return f"it is {record.state}: {record.reason}"
+    if record.state is State.FAILED and replies:
+        return f"the record says failed ({record.reason}) and an answer was sent"
+    return ""

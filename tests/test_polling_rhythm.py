@@ -1,0 +1,150 @@
+"""When the mailbox is read again: after a poll, a fault, and a process that died in the middle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from redis import Redis
+
+from cleo_email.errors import MailboxError, MailboxLoginRefused
+from cleo_email.filing import Filing
+from cleo_email.intake import Intake
+from cleo_email.mail.model import OutboundEmail
+from cleo_email.mail.screening import Policy
+from cleo_email.mailbox import Mailbox
+from cleo_email.polling import BUSY_MS, LOCK, LOGIN_REST_MS, UNTOLD_MS, Polling
+from cleo_email.queue import Wake
+from cleo_email.store import Effects, Identity, Record, State, Store, new_id
+from cleo_email.worker.ticking import UNTOLD_MS as TICK_MS
+from tests.imap_server import FakeImapServer, Message, first, hang_up, says
+
+NOW = 1_795_000_000_000
+
+
+@pytest.fixture
+def server() -> Iterator[FakeImapServer]:
+    with FakeImapServer() as server:
+        yield server
+
+
+@pytest.fixture
+def redis(redis_url: str) -> Iterator[Redis]:
+    with Redis.from_url(redis_url) as client:
+        yield client
+
+
+@pytest.fixture
+def store(redis: Redis) -> Store:
+    return Store.on(redis)
+
+
+@pytest.fixture
+def clock() -> Callable[[], int]:
+    return lambda: NOW
+
+
+@pytest.fixture
+def polling(
+    server: FakeImapServer, redis: Redis, store: Store, clock: Callable[[], int]
+) -> Iterator[Polling]:
+    policy = Policy(frozenset({"agent@cleo.test"}))
+    intake = Intake(store, Wake(redis), policy, max_age_days=7, retention_days=90, clock=clock)
+    with Mailbox(server.account(), ssl_context=server.ssl_context()) as mailbox:
+        filing = Filing(store, mailbox, save_sent=True, max_bytes=10**6, clock=clock)
+        yield Polling(
+            store, mailbox, intake, filing, max_bytes=10**6, max_age_days=7, interval_s=60, clock=clock
+        )
+
+
+def test_the_next_poll_follows_the_interval(polling: Polling, store: Store) -> None:
+    polling.run()
+    assert 59_000 < store.pulse.tick_left_ms("poll") <= 60_000
+
+
+def test_the_poll_of_a_process_that_died_is_asked_for_again_soon(polling: Polling, store: Store) -> None:
+    assert store.pulse.tick("poll", TICK_MS)
+    assert TICK_MS == UNTOLD_MS <= 20_000, "the ticker asks for a poll that has not told its end"
+    with store.locks.hold(LOCK):  # of a dead process: for some seconds it still says so
+        assert polling.run().busy
+        assert store.pulse.tick_left_ms("poll") <= BUSY_MS
+
+
+def test_after_a_fault_the_mailbox_rests_and_then_is_tried_before_the_interval(
+    polling: Polling, store: Store, server: FakeImapServer
+) -> None:
+    server.answers["SELECT"] = first(hang_up, 2)
+    with pytest.raises(MailboxError):
+        polling.run()
+    assert 0 < store.pulse.tick_left_ms("poll") <= 1000
+    with pytest.raises(MailboxError):
+        polling.run(force=True)
+    assert 1000 < store.pulse.tick_left_ms("poll") <= 2000
+
+
+def test_chores_do_not_knock_where_the_login_is_refused(
+    polling: Polling, store: Store, server: FakeImapServer
+) -> None:
+    """A server locks an account that keeps trying a wrong password, and with it everything."""
+    record = _record(State.REPLIED)
+    store.messages.accept(record, b"", Identity("a"), (), answer=_answer(record))
+    store.filing.add(record.id, NOW)
+    server.answers["AUTHENTICATE"] = says("NO [AUTHENTICATIONFAILED] wrong")
+    with pytest.raises(MailboxLoginRefused):
+        polling.chores()
+    logins = len(server.sent("AUTHENTICATE"))
+    assert polling.chores() is None
+    assert polling.run().resting
+    assert len(server.sent("AUTHENTICATE")) == logins == 1
+    assert store.pulse.tick_left_ms("poll") > LOGIN_REST_MS - 1000
+    assert "EMAIL_PASSWORD" in store.pulse.health().poll_fault
+
+
+@pytest.mark.parametrize("fault", [says("NO [OVERQUOTA] full"), hang_up])
+def test_a_copy_that_the_server_does_not_take_stops_no_other(
+    polling: Polling, store: Store, server: FakeImapServer, fault: Callable[..., None]
+) -> None:
+    store.pulse.set_sent_mode("client")
+    records = [_record(State.REPLIED, number) for number in range(3)]
+    for record in records:
+        store.messages.accept(record, b"", Identity(record.id), (), answer=_answer(record))
+        store.filing.add(record.id, NOW)
+    server.answers["APPEND"] = first(fault)
+    for _ in range(2):
+        try:
+            polling.chores()
+        except MailboxError:
+            store.pulse.fresh_start()
+    filed = [message.source for message in server.folders["Sent"]]
+    assert filed == [_answer(record).source for record in records[1:]]
+    assert store.filing.due(NOW) == []
+    assert store.filing.due(NOW + 30_000) == [records[0].id], "it is tried again"
+
+
+def test_a_settled_send_is_not_searched_for_again(
+    polling: Polling, store: Store, server: FakeImapServer
+) -> None:
+    record = _record(State.SUBMITTING)
+    answer = _answer(record)
+    store.messages.accept(record, b"", Identity("a"), (), answer=answer)
+    store.messages.move(record.id, State.UNCERTAIN, now=NOW, effects=Effects(pop=True, settling=NOW))
+    server.folders["Sent"].append(Message(answer.source))
+    polling.chores()
+    assert store.messages.get(record.id).state is State.REPLIED
+    assert store.settling.due(NOW + 10**9) == []
+
+
+def _record(state: State, number: int = 0) -> Record:
+    return Record(
+        id=new_id(NOW + number),
+        state=state,
+        thread_id=f"<{number}@example.test>",
+        received_at=NOW,
+        updated_at=NOW - 60_000,
+        reply_message_id=f"<ours-{number}@cleo.test>",
+    )
+
+
+def _answer(record: Record) -> OutboundEmail:
+    source = f"Message-ID: {record.reply_message_id}\r\n\r\nhello\r\n".encode()
+    return OutboundEmail(record.reply_message_id, "agent@cleo.test", ("anna@example.test",), source)
