@@ -13,10 +13,14 @@ from cleo_email.agents import build_agent
 from cleo_email.answering import Answering, Rules
 from cleo_email.delivery import Delivery
 from cleo_email.filing import Filing
+from cleo_email.ingress.fetching import Fetch, Https
+from cleo_email.ingress.providers import build_ingresses
+from cleo_email.ingress.receiving import Receiving
 from cleo_email.intake import Intake
 from cleo_email.mail.screening import Policy
 from cleo_email.mailbox import Mailbox
 from cleo_email.oauth import Endpoint, TokenSource, Vault
+from cleo_email.outbound import Outbound
 from cleo_email.polling import Polling
 from cleo_email.queue import Wake
 from cleo_email.settings import Settings
@@ -25,6 +29,9 @@ from cleo_email.store.connection import connect_web, connect_worker
 from cleo_email.store.tokens import TokenShelf
 from cleo_email.submission import Submitter
 from cleo_email.sweeping import Sweeping
+from cleo_email.workflows.opening import Opening, load_suppliers
+from cleo_email.workflows.scheduling import Scheduling
+from cleo_email.workflows.starting import Starting
 
 # Longest stay of one message in a job beside the agent's time: submission, its retry, and Redis.
 OVERHEAD_S = 300
@@ -39,6 +46,7 @@ class Front:
     store: Store
     wake: Wake
     intake: Intake
+    receiving: Receiving
 
 
 @dataclass(frozen=True)
@@ -52,6 +60,7 @@ class Services:
     polling: Polling | None
     filing: Filing | None
     mailbox: Mailbox | None
+    scheduling: Scheduling
 
 
 def policy(settings: Settings) -> Policy:
@@ -60,7 +69,8 @@ def policy(settings: Settings) -> Policy:
     )
 
 
-def build_front(settings: Settings, redis: Redis | None = None) -> Front:
+def build_front(settings: Settings, redis: Redis | None = None, fetch: Fetch | None = None) -> Front:
+    """``fetch`` replaces the HTTPS client that providers' requests are completed with."""
     redis = redis if redis is not None else connect_web(settings.redis_url.get_secret_value())
     store = Store.on(redis, account=_account(settings), retention_days=settings.retention_days)
     wake = Wake(redis, answer_timeout_s=int(settings.agent_timeout) + OVERHEAD_S)
@@ -71,11 +81,33 @@ def build_front(settings: Settings, redis: Redis | None = None) -> Front:
         max_age_days=settings.max_age_days,
         retention_days=settings.retention_days,
     )
-    return Front(settings, redis, store, wake, intake)
+    ingresses = build_ingresses(settings, fetch or Https(os.environ))
+    receiving = Receiving(ingresses, intake, store.events, max_bytes=settings.max_message_bytes)
+    return Front(settings, redis, store, wake, intake, receiving)
+
+
+def build_outbound(front: Front) -> Outbound:
+    settings = front.settings
+    return Outbound(front.store, front.intake, settings.from_address, max_bytes=settings.max_message_bytes)
+
+
+def build_starting(front: Front) -> Starting:
+    settings = front.settings
+    return Starting(
+        front.store,
+        front.intake,
+        build_outbound(front),
+        settings.from_address,
+        settings.workflows,
+        max_bytes=settings.max_message_bytes,
+        retention_days=settings.retention_days,
+    )
 
 
 def build_services(settings: Settings, environ: Mapping[str, str] = os.environ) -> Services:
-    """Raises SettingsError where CLEO_AGENT names no agent."""
+    """Raises SettingsError where CLEO_AGENT names no agent, or CLEO_WORKFLOWS a callable that is none."""
+    workflows = settings.workflows or {}
+    suppliers = load_suppliers(workflows)
     agent = build_agent(
         settings.agent,
         token=settings.agent_token.get_secret_value() if settings.agent_token else None,
@@ -96,7 +128,9 @@ def build_services(settings: Settings, environ: Mapping[str, str] = os.environ) 
         per_sender=settings.max_replies_per_sender,
         reply_all=settings.reply_all,
     )
-    answering = Answering(store, agent, delivery, front.intake, rules)
+    opening = Opening(store, build_outbound(front), workflows, suppliers)
+    answering = Answering(store, agent, delivery, front.intake, rules, opening=opening)
+    scheduling = Scheduling(store, build_starting(front), list(workflows.values()))
     sweeping = Sweeping(store, front.wake, front.intake, retention_days=settings.retention_days)
     mailbox = Mailbox(imap) if imap else None
     filing = _filing(settings, store, mailbox) if mailbox else None
@@ -111,7 +145,7 @@ def build_services(settings: Settings, environ: Mapping[str, str] = os.environ) 
             max_age_days=settings.max_age_days,
             interval_s=settings.poll_interval,
         )
-    return Services(front, submitter, answering, sweeping, polling, filing, mailbox)
+    return Services(front, submitter, answering, sweeping, polling, filing, mailbox, scheduling)
 
 
 def accounts(

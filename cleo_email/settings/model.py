@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic import BeforeValidator, ConfigDict, Field, SecretStr
 
 from cleo_email.accounts import ImapAccount, Login, SmtpAccount
 from cleo_email.mail.model import Address
@@ -24,16 +24,16 @@ from cleo_email.settings.types import (
     Port,
     Positive,
     SecretKeys,
-    Secrets,
     env,
     read_address,
     read_lower,
     read_redis_url,
 )
+from cleo_email.settings.webhooks import WebhookSettings
 from cleo_email.settings.workflows import EXPECTED, Workflow, read_workflows
 
 
-class Settings(BaseModel):
+class Settings(WebhookSettings):
     """All of the contract's environment. Aliases are the variables' names; see ``docs`` and the README."""
 
     model_config = ConfigDict(
@@ -64,7 +64,6 @@ class Settings(BaseModel):
         "CLEO_AGENT_TIMEOUT_SECONDS", "a number of seconds above 0", 300.0
     )
     api_token: SecretStr | None = env("CLEO_API_TOKEN", "a bearer token")
-    webhook_secrets: Secrets = env("EMAIL_WEBHOOK_SECRET", "secrets separated by commas", ())
     allowed_senders: Patterns = env("EMAIL_ALLOWED_SENDERS", LIST, ())
     allowed_robots: Patterns = env("EMAIL_ALLOWED_ROBOTS", LIST, ())
     authserv_id: str | None = env(

@@ -17,6 +17,15 @@ from cleo_email.web.guards import drain, front
 log = logging.getLogger(__name__)
 
 RETRY_AFTER_S = "30"
+# Nothing here is a page: no browser is to show, embed, keep or guess at it.
+SECURITY_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
 
 
 def create_app(settings: Settings, services: Front | None = None) -> Flask:
@@ -40,8 +49,8 @@ def create_app(settings: Settings, services: Front | None = None) -> Flask:
     def finish(response: Response) -> Response:
         if response.status_code >= 400:
             drain()
-        response.headers.setdefault("X-Content-Type-Options", "nosniff")
-        response.headers.setdefault("Cache-Control", "no-store")
+        for name, value in SECURITY_HEADERS.items():
+            response.headers.setdefault(name, value)
         return response
 
     return app

@@ -2,56 +2,55 @@
 
 from __future__ import annotations
 
-import hmac
-import ipaddress
 import json
+import time
 from collections.abc import Iterable
 from typing import Any, TypeVar, cast
 
 from flask import current_app, request
+from gunicorn.http.errors import ParseException
 from pydantic import BaseModel, ValidationError
-from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
+from werkzeug.exceptions import ClientDisconnected
 
+from cleo_email.ingress.proofs import equals_one as is_one_of
 from cleo_email.services import Front
 from cleo_email.web.answers import Refused, fields_of
+from cleo_email.web.callers import failed, is_direct_loopback
 
 Model = TypeVar("Model", bound=BaseModel)
 # A body that is refused is still read up to this, else the caller's connection breaks before our answer.
 DRAIN_BYTES = 64 * 1024 * 1024
+# But not from somebody who lets us wait: a refused caller must not keep others from being served.
+DRAIN_S = 2.0
+# What reading a body raises when the caller hangs up or sends no valid chunks.
+BROKEN = (OSError, ValueError, ParseException)
 
 
 def front() -> Front:
     return cast("Front", current_app.extensions["cleo_email"])
 
 
-def is_direct_loopback() -> bool:
-    """Whether the caller is a program of this machine, not somebody behind a proxy that runs here."""
-    forwarded = ("X-Forwarded-For", "Forwarded", "X-Real-IP")
-    if any(name in request.headers for name in forwarded):
-        return False
-    try:
-        return ipaddress.ip_address(request.environ.get("REMOTE_ADDR", "")).is_loopback
-    except ValueError:
-        return False  # a Unix socket says nothing about the caller
-
-
 def equals_one(given: str, secrets: Iterable[str]) -> bool:
     """Constant-time comparison with every live secret."""
-    data = given.encode("utf-8", "replace")
-    found = False
-    for secret in secrets:
-        found |= hmac.compare_digest(data, secret.encode())
-    return found
+    return is_one_of(given.encode("utf-8", "replace"), [secret.encode() for secret in secrets])
+
+
+def webhook_secrets() -> list[str]:
+    return [secret.get_secret_value() for secret in front().settings.webhook_secrets]
 
 
 def require_webhook_secret() -> None:
     """``X-Webhook-Secret``; without a configured one only direct loopback callers (403)."""
-    secrets = [secret.get_secret_value() for secret in front().settings.webhook_secrets]
-    if secrets:
+    if secrets := webhook_secrets():
         if not equals_one(request.headers.get("X-Webhook-Secret", ""), secrets):
-            raise Refused(403, "X-Webhook-Secret is missing or wrong (EMAIL_WEBHOOK_SECRET)")
+            raise wrong_secret(Refused(403, "X-Webhook-Secret is missing or wrong (EMAIL_WEBHOOK_SECRET)"))
     elif not is_direct_loopback():
         raise Refused(403, "no EMAIL_WEBHOOK_SECRET is set: webhooks are taken only from this machine itself")
+
+
+def wrong_secret(fault: Refused) -> Refused:
+    """What to raise for a wrong secret: ``fault``, or 429 for one too many."""
+    return failed(fault, front().store.failures)
 
 
 def require_api_token() -> None:
@@ -66,26 +65,40 @@ def require_api_token() -> None:
         return
     scheme, _, given = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not equals_one(given.strip(), [token.get_secret_value()]):
-        raise Refused(401, "the bearer token is missing or wrong (CLEO_API_TOKEN)", headers=wanted)
+        fault = Refused(401, "the bearer token is missing or wrong (CLEO_API_TOKEN)", headers=wanted)
+        raise wrong_secret(fault)
 
 
 def read_body(*media_types: str) -> bytes:
-    """The body: 413 above EMAIL_MAX_MESSAGE_BYTES, then 415 for another type than those named."""
+    """The body: 413 above EMAIL_MAX_MESSAGE_BYTES, then 415 for another type than those named.
+
+    400 for one that ends early or whose chunks are broken: half a mail must not be taken for the whole.
+    """
     limit = front().settings.max_message_bytes
+    length = request.content_length
     too_large = Refused(413, f"the body is larger than EMAIL_MAX_MESSAGE_BYTES ({limit})")
-    if (request.content_length or 0) > limit:
+    if (length or 0) > limit:
         raise too_large
-    request.max_content_length = limit
-    try:
-        data = request.get_data(cache=False)
-    except RequestEntityTooLarge:
-        raise too_large from None
-    except ClientDisconnected:
-        raise Refused(400, "the body ended before its announced length") from None
+    data = _read_at_most(limit + 1)
+    if len(data) > limit:
+        raise too_large
+    if length is not None and len(data) < length:
+        raise Refused(400, "the body ended before its announced length")
     kind = request.mimetype
     if kind not in media_types and not (kind.endswith("+json") and "application/json" in media_types):
         raise Refused(415, f"expected Content-Type: {' or '.join(media_types)}")
     return data
+
+
+def _read_at_most(limit: int) -> bytes:
+    """Read by ourselves: under gunicorn Werkzeug cuts a body at its limit, and does not miss what is missing."""
+    found = bytearray()
+    try:
+        while len(found) < limit and (chunk := request.stream.read(min(limit - len(found), 1 << 18))):
+            found += chunk
+    except (*BROKEN, ClientDisconnected):
+        raise Refused(400, "the body ended early, or its chunks are broken") from None
+    return bytes(found)
 
 
 def parse_json(data: bytes, model: type[Model]) -> Model:
@@ -108,7 +121,7 @@ def validated(value: Any, model: type[Model]) -> Model:
 
 
 def drain() -> None:
-    """Read what is left of a refused body."""
+    """Read what is left of a refused body, as long as it comes quickly."""
     left = DRAIN_BYTES
     stream = request.environ.get("wsgi.input")
     ended = request.environ.get("wsgi.input_terminated")
@@ -116,8 +129,19 @@ def drain() -> None:
     if stream is None or (length is None and not ended):
         return
     left = min(left, length if length is not None else left)
+    connection = request.environ.get("gunicorn.socket")
+    patience = connection.gettimeout() if connection is not None else None
+    until = time.monotonic() + DRAIN_S
     try:
-        while left > 0 and (chunk := stream.read(min(left, 1 << 16))):
+        while left > 0 and (rest := until - time.monotonic()) > 0:
+            if connection is not None:
+                connection.settimeout(rest)
+            chunk = stream.read(min(left, 1 << 16))
+            if not chunk:
+                return
             left -= len(chunk)
-    except (OSError, ValueError):
+    except BROKEN:
         return
+    finally:
+        if connection is not None:
+            connection.settimeout(patience)
