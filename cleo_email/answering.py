@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import secrets
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -23,6 +23,8 @@ from cleo_email.mail.quotes import split_quoted
 from cleo_email.mail.screening import Policy
 from cleo_email.recipients import recipients_of
 from cleo_email.store import AT_WORK, Effects, Lock, Record, State, Store, iso
+from cleo_email.workflows.opening import Opening
+from cleo_email.workflows.starting import INGRESS
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +47,23 @@ class Rules:
     reply_all: bool = False
 
 
+@dataclass(frozen=True)
+class Question:
+    """What the agent is asked, and what to do with its answer.
+
+    ``text`` is what the thread's history keeps of the question; ``compose`` gives the mail and a note for the
+    record; ``done`` is called once the agent will not be asked again.
+    """
+
+    request: AgentRequest
+    text: str
+    compose: Callable[[Answer], tuple[OutboundEmail, str]]
+    done: Callable[[], None] = lambda: None
+
+
 class Answering:
+    """``opening`` serves the starts of workflows, to which no mail has come in."""
+
     def __init__(
         self,
         store: Store,
@@ -54,9 +72,11 @@ class Answering:
         intake: Intake,
         rules: Rules,
         *,
+        opening: Opening | None = None,
         clock: Clock = now_ms,
     ) -> None:
         self._store = store
+        self._opening = opening
         self._agent = agent
         self._delivery = delivery
         self._intake = intake
@@ -121,14 +141,11 @@ class Answering:
             return
         fields = {"tries": record.tries + 1, "attempts": record.attempts + 1}
         self._move(record, State.ANSWERING, "", lock, Effects(fields=fields))
-        mail = parse(source)
-        history = self._store.threads.history(record.thread_id, but=record.id)
-        text = new_part(mail, history)
+        question = self._question(record, source)
+        text = question.text
         reach("answer-before-agent")
         try:
-            answer = self._agent.answer(
-                self._request(record, mail, text, history), deadline=self._rules.agent_timeout
-            )
+            answer = self._agent.answer(question.request, deadline=self._rules.agent_timeout)
         except AgentUnavailable as error:
             self._again(self._store.messages.get(record.id), lock, str(error), text)
             return
@@ -138,13 +155,35 @@ class Answering:
         reach("answer-after-agent")
         if answer.ignore or not (answer.text or answer.attachments):
             self._finish(record, State.IGNORED, answer.ignore or "the agent gave no final answer", lock, text)
+            question.done()
             return
-        self._keep(record, mail, answer, text, lock)
+        self._keep(record, question, answer, lock)
 
-    def _keep(self, record: Record, mail: InboundEmail, answer: Answer, text: str, lock: Lock) -> None:
+    def _question(self, record: Record, source: bytes) -> Question:
+        if record.ingress == INGRESS and self._opening is not None:
+            opening = self._opening
+            return Question(
+                opening.question(record),
+                "",
+                lambda answer: (opening.compose(record, answer), ""),
+                lambda: opening.done(record),
+            )
+        mail = parse(source)
+        history = self._store.threads.history(record.thread_id, but=record.id)
+        text = new_part(mail, history)
+        request = self._request(record, mail, text, history)
+        return Question(request, text, lambda answer: self._compose(mail, answer))
+
+    def _keep(self, record: Record, question: Question, answer: Answer, lock: Lock) -> None:
         """From here on the agent is not asked again: what is sent are these bytes."""
+        text = question.text
         try:
-            outbound, note = self._compose(mail, answer)
+            outbound, note = question.compose(answer)
+        except StoreUnavailable:
+            raise
+        except AgentUnavailable as error:  # whoever supplies a file of the workflow may do so later
+            self._again(self._store.messages.get(record.id), lock, str(error), text)
+            return
         except CleoError as error:
             self._finish(record, State.FAILED, f"the answer cannot be mailed: {error}", lock, text)
             return
@@ -152,6 +191,7 @@ class Answering:
         fields: dict[str, str | int] = {"text": text[:REMEMBERED], "answer_text": answer.text[:REMEMBERED]}
         self._move(record, State.SUBMITTING, note, lock, Effects(fields=fields, answer=outbound))
         reach("answer-after-keep")
+        question.done()
 
     def _compose(self, mail: InboundEmail, answer: Answer) -> tuple[OutboundEmail, str]:
         who = recipients_of(mail, self._rules.policy, reply_all=self._rules.reply_all)
@@ -184,7 +224,7 @@ class Answering:
             authenticated={"1": True, "0": False}.get(record.authenticated),
             attachments=tuple(_shown(attachment, limit) for attachment in mail.attachments),
         )
-        workflow = json.loads(record.workflow) if record.workflow else None
+        workflow = self._store.threads.workflow(record.thread_id)
         return AgentRequest(
             id=record.id,
             thread_id=record.thread_id,
@@ -196,7 +236,7 @@ class Answering:
         )
 
     def _over_budget(self, record: Record) -> str:
-        if record.released:
+        if record.released or record.ingress == INGRESS:
             return ""
         sender = record.from_address.lower()
         thread, person = f"thread:{record.thread_id}", f"sender:{sender}"

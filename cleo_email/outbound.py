@@ -21,6 +21,7 @@ from cleo_email.store import Identity, Record, State, Store, new_id
 MAX_RECIPIENTS = 50
 MAX_KEY = 255  # characters
 KEY_REMEMBERED_S = 86_400
+REMEMBERED = 100_000  # characters of a mail that a thread's history keeps
 # How far back the last mail of a thread is looked for among records that have none (ignored starts).
 LOOK_BACK = 50
 SENT = frozenset({State.SUBMITTING, State.REPLIED, State.UNCERTAIN})
@@ -121,7 +122,7 @@ class Outbound:
             subject=draft.subject[:1000],
             ingress="send",
             reply_message_id=mail.message_id,
-            answer_text=draft.body,
+            answer_text=draft.body[:REMEMBERED],
             outbound=digest,
         )
         identity = Identity(f"send:{key}", remember_s=KEY_REMEMBERED_S)

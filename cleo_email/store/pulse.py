@@ -96,6 +96,17 @@ class Pulse:
             raw.get(b"submission_fault", b"").decode(),
         )
 
+    def scheduled(self, name: str, *, first: int) -> int:
+        """When a schedule was last served; ``first`` for one that is met for the first time."""
+        with ours(), self._redis.pipeline() as pipe:
+            pipe.hsetnx(f"{PREFIX}schedules", name, first)
+            pipe.hget(f"{PREFIX}schedules", name)
+            return int(pipe.execute()[1])
+
+    def set_scheduled(self, name: str, at: int) -> None:
+        with ours():
+            self._redis.hset(f"{PREFIX}schedules", name, at)
+
     def memory_share(self) -> float | None:
         """Used share of Redis's ``maxmemory``, or None where it has no limit or does not tell."""
         with ours():

@@ -16,6 +16,7 @@ STEP_S = 0.25
 SWEEP_MS = 2_000
 CHORES_MS = 2_000
 FORGET_MS = 600_000
+SCHEDULE_MS = 1_000
 SEEN_S = 10.0
 
 
@@ -51,6 +52,8 @@ class Ticker(threading.Thread):
         if pulse.tick("forget", FORGET_MS):
             self._services.sweeping.forget()
             self._services.sweeping.warn_of_memory()
+        if self._services.scheduling and pulse.tick("schedule", SCHEDULE_MS):
+            self._services.scheduling.run()
         if self._services.polling is None:
             return
         interval = front.settings.poll_interval
