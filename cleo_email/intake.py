@@ -99,14 +99,14 @@ class Intake:
 
     def _found_in_mailbox(self, id_: str, where: str) -> None:
         """A mail that came by webhook lies in the mailbox too: people see there what became of it."""
+        self._store.messages.note(id_, "mailbox", where)
         try:
-            record = self._store.messages.get(id_)
+            # Only now: an answer that was sent before the note was made finds no mail to be flagged.
+            state = self._store.messages.get(id_).state
         except NotFound:
             return
-        if record.mailbox != where:
-            self._store.messages.note(id_, "mailbox", where)
-            if record.state not in AT_WORK:
-                self._store.filing.add(id_, self._clock())
+        if state not in AT_WORK:
+            self._store.filing.add(id_, self._clock())
 
     def wake(self, thread_id: str) -> None:
         """Ask a worker to look at the thread. The mail is safe already, so a fault here is no fault."""

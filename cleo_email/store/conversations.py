@@ -7,7 +7,7 @@ from typing import cast
 from redis import Redis
 
 from cleo_email.store.connection import ours
-from cleo_email.store.keys import PREFIX
+from cleo_email.store.keys import PREFIX, script
 
 
 class Conversations:
@@ -15,6 +15,7 @@ class Conversations:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
+        self._drop = script(redis, "drop")
 
     def head(self, thread_id: str, now: int) -> str | None:
         """The message to handle now, or None where there is none or it is not due yet."""
@@ -29,11 +30,8 @@ class Conversations:
 
     def drop_head(self, thread_id: str, id_: str) -> None:
         """Take an id without a record (its time was over) off the list."""
-        with ours(), self._redis.pipeline() as pipe:
-            pipe.lrem(f"{PREFIX}conversation:{thread_id}", 1, id_)
-            pipe.execute()
-            if not self._redis.exists(f"{PREFIX}conversation:{thread_id}"):
-                self._redis.zrem(f"{PREFIX}active", thread_id)
+        with ours():
+            self._drop(keys=[f"{PREFIX}conversation:{thread_id}", f"{PREFIX}active"], args=[id_, thread_id])
 
     def due(self, now: int, limit: int) -> list[str]:
         """Threads with work that is due, longest waiting first."""
