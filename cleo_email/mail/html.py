@@ -116,6 +116,7 @@ class _Walker:
             if look is not None:
                 if (child := node.first_child) is not None:
                     looks.append(look)
+                    self._styles.cascade.open(node.tag or "", node.attributes)
                     node = child
                     continue
                 self._leave(node, look)
@@ -124,6 +125,7 @@ class _Walker:
                 if len(looks) == 1 or parent is None:
                     return
                 node = parent
+                self._styles.cascade.close(node.tag or "", node.attributes)
                 self._leave(node, looks.pop())
             node = sibling
 

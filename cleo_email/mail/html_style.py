@@ -1,9 +1,8 @@
 """Which text of an HTML mail nobody can see.
 
 Hidden text is how newsletters fill the preview of an inbox, and how instructions are smuggled to a model past
-the person who reads the same mail. Style attributes, the presentational attributes of old HTML, and style
-sheets with simple selectors (``p``, ``.class``, ``#id``, ``p.class``) are understood; rules inside of
-``@media`` are not, they are for other screens.
+the person who reads the same mail. Style sheets, style attributes and the presentational attributes of old
+HTML are followed as far as they can hide a text.
 """
 
 from __future__ import annotations
@@ -12,19 +11,12 @@ import re
 from dataclasses import dataclass, replace
 from typing import Final
 
-Declarations = dict[str, str]
-Colour = tuple[int, int, int]
-Attributes = dict[str, str | None]
+from cleo_email.mail.html_css import Attributes, Cascade, Declarations
 
-_COMMENT: Final = re.compile(r"/\*(?:[^*]|\*(?!/))*+(?:\*/|\Z)")
-_ESCAPE: Final = re.compile(r"\\([0-9a-fA-F]{1,6})\s?")
-_RULE_MARK: Final = re.compile(r"[^{}]*+[{}]")
-_SIMPLE: Final = re.compile(r"([a-z][a-z0-9]*)?([.#][a-z0-9_-]+)?\Z", re.IGNORECASE)
+Colour = tuple[int, int, int]
+
 _LENGTH: Final = re.compile(r"\s*(-?\d{0,8}\.?\d{0,8})\s*(px|pt|r?em|ex|ch|vh|vw|mm|cm|in|%)?", re.IGNORECASE)
 _NUMBER: Final = re.compile(r"[\d.]{1,8}")
-_MAX_SHEET: Final = 200_000
-_MAX_RULES: Final = 2000
-_MAX_STYLE: Final = 4000
 
 _SMALLEST_FONT: Final = 2.0  # pixels; nobody reads less
 _SMALLEST_OPACITY: Final = 0.05
@@ -81,19 +73,16 @@ class Look:
 
 
 class Styles:
-    """The style sheets of one document and what its elements look like."""
+    """What the elements of one document look like."""
 
     def __init__(self, sheets: list[str]) -> None:
-        self._rules: dict[str, Declarations] = {}
-        text = "\n".join(sheets)[:_MAX_SHEET]
+        self.cascade = Cascade(sheets)
         # Backgrounds that come from rules which are not understood may lie under any text.
-        self.initial = Look(background=None if "background" in text.lower() else WHITE)
-        self._cache: dict[str, Declarations] = {}
-        self._read_sheet(_COMMENT.sub("", text))
+        self.initial = Look(background=None if self.cascade.unknown_backgrounds else WHITE)
 
     def look(self, tag: str, attributes: Attributes, outer: Look) -> Look:
         """Give the look of an element inside of another that looks like ``outer``."""
-        style = self._declared(tag, attributes)
+        style = self.cascade.declared(tag, attributes)
         if "hidden" in attributes and style.get("display", "none") == "none":
             return replace(outer, gone=True)
         presentational = tag == "font" or "bgcolor" in attributes or "background" in attributes
@@ -108,95 +97,6 @@ class Styles:
             transparent=transparent or (outer.transparent and colour is None),
             background=_background(style, attributes, outer.background),
         )
-
-    def _declared(self, tag: str, attributes: Attributes) -> Declarations:
-        inline = attributes.get("style")
-        if not self._rules:
-            return self._parse(inline) if inline else {}
-        merged: Declarations = dict(self._rules.get(tag, ()))
-        for name in (attributes.get("class") or "")[:500].lower().split():
-            merged.update(self._rules.get(f".{name}", ()))
-            merged.update(self._rules.get(f"{tag}.{name}", ()))
-        if identifier := attributes.get("id"):
-            merged.update(self._rules.get(f"#{identifier[:100].lower()}", ()))
-        if inline:
-            merged.update(self._parse(inline))
-        return merged
-
-    def _parse(self, style: str) -> Declarations:
-        style = style[:_MAX_STYLE]
-        if style not in self._cache:
-            self._cache[style] = parse_declarations(style)
-        return self._cache[style]
-
-    def _read_sheet(self, text: str) -> None:
-        depth = 0
-        selector = ""
-        for match in _RULE_MARK.finditer(text):
-            body = match[0]
-            if body.endswith("{"):
-                depth += 1
-                selector = body[:-1].strip().lower() if depth == 1 else ""
-            else:
-                if depth == 1 and selector and not selector.startswith("@"):
-                    self._add_rule(selector, body[:-1])
-                depth, selector = max(depth - 1, 0), ""
-            if len(self._rules) > _MAX_RULES:
-                return
-
-    def _add_rule(self, selector: str, body: str) -> None:
-        declarations = parse_declarations(body[:_MAX_STYLE])
-        if not declarations:
-            return
-        for part in selector.split(",")[:100]:
-            name = part.strip()
-            if name and _SIMPLE.match(name):
-                self._rules.setdefault(name, {}).update(declarations)
-
-
-_RELEVANT: Final = frozenset(
-    [
-        "display",
-        "visibility",
-        "opacity",
-        "font",
-        "font-size",
-        "color",
-        "background",
-        "background-color",
-        "background-image",
-        "overflow",
-        "overflow-y",
-        "overflow-x",
-        "height",
-        "max-height",
-        "width",
-        "max-width",
-        "position",
-        "left",
-        "top",
-        "right",
-        "text-indent",
-        "margin-left",
-        "margin-top",
-        "clip",
-        "clip-path",
-        "transform",
-    ]
-)
-
-
-def parse_declarations(style: str) -> Declarations:
-    """Give the declarations of ``style`` that can hide a text; the last of each name counts."""
-    if "\\" in style:
-        style = _ESCAPE.sub(lambda m: chr(int(m[1], 16)) if int(m[1], 16) < 0x110000 else "", style)
-    found: Declarations = {}
-    for item in _COMMENT.sub("", style).lower().split(";"):
-        name, colon, value = item.partition(":")
-        name = name.strip()
-        if colon and name in _RELEVANT:
-            found[name] = value.partition("!")[0].strip()
-    return found
 
 
 def _is_gone(style: Declarations) -> bool:

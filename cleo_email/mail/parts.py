@@ -14,14 +14,12 @@ from cleo_email.mail.html import html_to_text
 from cleo_email.mail.limits import Limits
 from cleo_email.mail.mime import Part, read_headers
 from cleo_email.mail.model import Attachment
+from cleo_email.mail.part_remarks import content_remark, encryption_remark, signature_remark
 from cleo_email.mail.words import decode_header
 
 _HTML: Final = frozenset({"text/html", "application/xhtml+xml", "text/x-amp-html", "text/watch-html"})
 _PLAIN: Final = frozenset({"text/plain", "text/markdown", "text/enriched", "text/richtext"})
 _ENRICHED: Final = frozenset({"text/enriched", "text/richtext"})
-_TNEF: Final = frozenset({"application/ms-tnef", "application/vnd.ms-tnef"})
-_SMIME: Final = frozenset({"application/pkcs7-mime", "application/x-pkcs7-mime"})
-_SMIME_SIGNATURE: Final = frozenset({"application/pkcs7-signature", "application/x-pkcs7-signature"})
 
 # What senders put into the plain alternative when they wrote HTML only. It counts only in a short text
 # beside an HTML part that says more.
@@ -107,9 +105,9 @@ class _Reader:
         if kind == "multipart/related":
             return self._plan_related(part)
         if kind == "multipart/encrypted":
-            self._content.note(_encryption(part))
+            self._content.note(encryption_remark(part))
         if kind == "multipart/signed":
-            self._content.note(_signature(part))
+            self._content.note(signature_remark(part))
         return [leaf for child in part.children for leaf in self._plan(child)]
 
     def _plan_related(self, part: Part) -> list[Part]:
@@ -200,7 +198,7 @@ class _Reader:
         name = _declared_name(part) or (self._subject_of(part) if kind == "message/rfc822" else "")
         filename = safe_filename(name, kind, len(attachments) + 1)
         content_id = part.content_id
-        self._content.note(_remark(part, filename))
+        self._content.note(content_remark(part, filename))
         attachments.append(
             Attachment(
                 filename=filename,
@@ -236,28 +234,3 @@ def _may_be_placeholder(text: str) -> bool:
 def _looks_like_html(text: str) -> bool:
     """Some programs send HTML and say that it is plain text."""
     return text[:200].lstrip().lower().startswith(("<!doctype html", "<html"))
-
-
-def _signature(part: Part) -> str:
-    pgp = "pgp" in part.type.parameters.get("protocol", "").lower()
-    return "signed with PGP, signature not checked" if pgp else "signed with S/MIME, signature not checked"
-
-
-def _encryption(part: Part) -> str:
-    pgp = "pgp" in part.type.parameters.get("protocol", "pgp").lower()
-    return "PGP: encrypted mail not read" if pgp else "encrypted mail not read"
-
-
-def _remark(part: Part, filename: str) -> str:
-    """Name the parts that hold something to read which this package does not open."""
-    kind = part.content_type
-    if kind in _TNEF or filename.lower() == "winmail.dat":
-        return "winmail.dat (Outlook TNEF) not opened"
-    if kind in _SMIME:
-        return "S/MIME: encrypted or sealed mail not read"
-    if kind in ("text/calendar", "application/ics"):
-        method = "".join(c for c in part.type.parameters.get("method", "")[:20] if c.isalpha())
-        return f"calendar entry ({method.upper()})" if method else "calendar entry"
-    if kind == "application/pgp-keys":
-        return "PGP key attached"
-    return ""

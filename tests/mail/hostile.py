@@ -82,6 +82,12 @@ def sheet() -> bytes:
     )
 
 
+def many_rules() -> bytes:
+    rules = b"".join(b"q%d .c%d{display:block}" % (n, c) for n in range(40) for c in range(30))
+    element = b"<p class='" + b" ".join(b"c%d" % c for c in range(30)) + b"'>x"
+    return _HTML + b"<style>" + rules + b"</style>" + element * 9000
+
+
 def punycode_charset() -> bytes:
     return b"Content-Type: text/plain; charset=punycode\r\n\r\n" + b"a" * _MB + b"-" + b"b" * 100_000
 
@@ -118,6 +124,7 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
     "HTML that multiplies": blowing_up,
     "a tag of 100,000 attributes": wide_tag,
     "a hostile style sheet": sheet,
+    "1,200 rules for each element": many_rules,
     "1 MB of <": lambda: _TEXT + b"<" * _MB,
     "1 MB of >": lambda: _TEXT + b">" * _MB,
     "1 MB of > lines": lambda: _TEXT + b">\n" * (_MB // 2),

@@ -127,6 +127,11 @@ HIDDEN = [
     "<style>.x{{display:none}}</style><p class='a X'>{}</p>",
     "<style>/* p */ p.x , #y {{ font-size: 0 }}</style><p class=x>{}</p>",
     "<style>#y{{visibility:hidden}}</style><p id=y>{}</p>",
+    "<style>.w .x{{display:none}}</style><div class=w><div><p class=x>{}</p></div></div>",
+    "<style>div>p.x.y{{display:none}}</style><div><p class='y x'>{}</p></div>",
+    "<style>@import 'x';.x{{display:none}}</style><p class=x>{}</p>",
+    "<style>.z{{background:#eee}} .x{{color:#fff}}</style><p class=x>{}</p>",
+    "<style>.a .x{{background:#222;color:#222}}</style><div class=a><p class=x>{}</p></div>",
 ]
 
 
@@ -157,6 +162,11 @@ def test_a_tree_too_deep_does_not_bring_hidden_text_back(template: str) -> None:
         "<table><tr><td background='x.png'><font color=white>{}</font></td></table>",
         "<div style='background:url(x.png)'><p style='color:#fff'>{}</p></div>",
         "<style>.b{{background:#06c}}</style><a class=b style='color:#fff'>{}</a>",
+        "<style>.w .x{{display:none}}</style><div class=w></div><div><p class=x>{}</p></div>",
+        "<style>p.x.y{{display:none}}</style><p class=x>{}</p>",
+        "<style>.w .x{{display:none}} .w .x.o{{display:block}}</style><div class=w><p class='x o'>{}</p></div>",
+        "<style>.h p{{background:#06c}}</style><div class=h><p style='color:#fff'>{}</p></div>",
+        "<style>p[class=b]{{background:#06c}}</style><p style='color:#fff'>{}</p>",
         "<style>@media (max-width:600px){{.x{{display:none}}}}</style><p class=x>{}</p>",
         "<style>.x{{display:none}}</style><p class=x style='display:block'>{}</p>",
         "<p style='overflow:hidden;max-height:100%'>{}</p>",
