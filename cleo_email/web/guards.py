@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any, TypeVar, cast
 
 from flask import current_app, request
-from gunicorn.http.errors import ParseException
+from gunicorn.http.errors import ParseException  # type: ignore[import-untyped]
 from pydantic import BaseModel, ValidationError
 from werkzeug.exceptions import ClientDisconnected
 
@@ -69,14 +69,13 @@ def require_api_token() -> None:
         raise wrong_secret(fault)
 
 
-def read_body(*media_types: str) -> bytes:
-    """The body: 413 above EMAIL_MAX_MESSAGE_BYTES, then 415 for another type than those named.
+def read_bytes(limit: int, *, status: int = 413) -> bytes:
+    """The body; above ``limit`` octets it is refused with ``status``.
 
     400 for one that ends early or whose chunks are broken: half a mail must not be taken for the whole.
     """
-    limit = front().settings.max_message_bytes
     length = request.content_length
-    too_large = Refused(413, f"the body is larger than EMAIL_MAX_MESSAGE_BYTES ({limit})")
+    too_large = Refused(status, f"the body is larger than EMAIL_MAX_MESSAGE_BYTES allows ({limit} bytes)")
     if (length or 0) > limit:
         raise too_large
     data = _read_at_most(limit + 1)
@@ -84,14 +83,25 @@ def read_body(*media_types: str) -> bytes:
         raise too_large
     if length is not None and len(data) < length:
         raise Refused(400, "the body ended before its announced length")
+    return data
+
+
+def require_type(*media_types: str) -> None:
+    """415 for another type than those named."""
     kind = request.mimetype
     if kind not in media_types and not (kind.endswith("+json") and "application/json" in media_types):
         raise Refused(415, f"expected Content-Type: {' or '.join(media_types)}")
+
+
+def read_body(*media_types: str) -> bytes:
+    """The body: 413 above EMAIL_MAX_MESSAGE_BYTES, then 415 for another type than those named."""
+    data = read_bytes(front().settings.max_message_bytes)
+    require_type(*media_types)
     return data
 
 
 def _read_at_most(limit: int) -> bytes:
-    """Read by ourselves: under gunicorn Werkzeug cuts a body at its limit, and does not miss what is missing."""
+    """Read here: under gunicorn Werkzeug cuts a body at its limit, and does not miss what is missing."""
     found = bytearray()
     try:
         while len(found) < limit and (chunk := request.stream.read(min(limit - len(found), 1 << 18))):
