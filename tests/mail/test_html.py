@@ -164,7 +164,7 @@ def test_a_tree_too_deep_does_not_bring_hidden_text_back(template: str) -> None:
         "<style>.b{{background:#06c}}</style><a class=b style='color:#fff'>{}</a>",
         "<style>.w .x{{display:none}}</style><div class=w></div><div><p class=x>{}</p></div>",
         "<style>p.x.y{{display:none}}</style><p class=x>{}</p>",
-        "<style>.w .x{{display:none}} .w .x.o{{display:block}}</style><div class=w><p class='x o'>{}</p></div>",
+        "<style>.w .x{{display:none}} .x.o{{display:block}}</style><div class=w><p class='x o'>{}</p>",
         "<style>.h p{{background:#06c}}</style><div class=h><p style='color:#fff'>{}</p></div>",
         "<style>p[class=b]{{background:#06c}}</style><p style='color:#fff'>{}</p>",
         "<style>@media (max-width:600px){{.x{{display:none}}}}</style><p class=x>{}</p>",
