@@ -146,6 +146,8 @@ def _log_in(connection: Connection, account: SmtpAccount, token: str, scrub: Scr
     words = scrub.line(f"the server refuses the login of {user} ({settings}): {reply}")
     if reply.code == 421:
         raise LinkLost(words)
+    if token and reply.permanent and account.login.token_refused:
+        account.login.token_refused(token)
     # Any 5xx here is about the account and not about the mail, which must not fail for it.
     raise SubmissionLoginRefused(words) if reply.permanent else SubmissionUnavailable(words)
 
