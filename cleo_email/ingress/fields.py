@@ -14,6 +14,7 @@ from cleo_email.mail.envelope import validate_address
 
 HOUR_S = 3600
 MAX_IDS = 1000
+MAX_SUBJECT = 10_000
 
 
 def _address(value: str) -> str:
@@ -28,10 +29,17 @@ def _one_line(value: str) -> str:
     return " ".join(clean(value).split())
 
 
+def _subject(value: str) -> str:
+    # Counted here: pydantic refuses to count a text that was cut in the middle of a character.
+    if len(value) > MAX_SUBJECT:
+        raise ValueError(f"string should have at most {MAX_SUBJECT} characters")
+    return _one_line(value)
+
+
 def _ids(value: str) -> tuple[str, ...]:
-    """Message-IDs separated by white space, each with its angle brackets."""
+    """Message-IDs separated by white space, or by commas as some clients do, each with its angle brackets."""
     found = []
-    for word in value.replace("><", "> <").split():
+    for word in value.replace("><", "> <").replace(">,", "> ").split():
         inner = word.strip("<>")
         if not inner or any(not 33 <= ord(c) <= 126 or c in "<>" for c in inner) or len(inner) > 990:
             raise ValueError("expected Message-IDs such as <id@example.com>, separated by spaces")
@@ -69,7 +77,7 @@ class IncomingFields(BaseModel):
 
     from_address: Mailbox = Field(description="who wrote: a@b or Name <a@b>")
     to_address: Mailbox = Field(description="the mailbox it was sent to")
-    subject: Annotated[Text, AfterValidator(_one_line)] = Field(max_length=10_000)
+    subject: Annotated[Text, AfterValidator(_subject)]
     body: Annotated[Text, AfterValidator(clean)] = Field(repr=False, description="plain text")
     message_id: OneId = Field("", description="with angle brackets, such as <id@example.com>")
     in_reply_to: OneId = ""

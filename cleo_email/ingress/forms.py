@@ -1,12 +1,12 @@
 """Forms as bytes: a raw mail in a field is not always UTF-8 and must not be decoded on the way.
 
 Both kinds (``application/x-www-form-urlencoded`` and ``multipart/form-data``, RFC 7578) are read in one pass
-over a body that is already bounded; what is malformed gives fewer fields, never an exception.
+over a body that is already bounded. What is malformed gives fewer fields, what was cut off gives none, and
+nothing raises.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
@@ -78,9 +78,7 @@ def _urlencoded(body: bytes) -> Form:
 def _multipart(body: bytes, boundary: bytes) -> Form:
     fields: list[tuple[str, bytes]] = []
     files: list[tuple[str, File]] = []
-    for number, part in enumerate(_parts(body, boundary)):
-        if number >= MAX_FIELDS:
-            return Form()
+    for part in _parts(body, boundary):
         head, gap, content = part.partition(b"\r\n\r\n")
         headers = _headers(head) if gap and len(head) <= MAX_PART_HEADER else {}
         kind, options = parse_options_header(headers.get("content-disposition", ""))
@@ -94,23 +92,19 @@ def _multipart(body: bytes, boundary: bytes) -> Form:
     return Form(tuple(fields), tuple(files))
 
 
-def _parts(body: bytes, boundary: bytes) -> Iterator[bytes]:
-    """What stands between the delimiters (RFC 2046 section 5.1.1); a part without its end is none."""
+def _parts(body: bytes, boundary: bytes) -> list[bytes]:
+    """What stands between the delimiters (RFC 2046 section 5.1.1); nothing where the last one is missing."""
     delimiter = b"\r\n--" + boundary
-    at = 0 if body.startswith(delimiter[2:]) else body.find(delimiter)
-    if at < 0:
-        return
-    at = body.find(b"\r\n", at + len(delimiter) - 2 if at == 0 else at + len(delimiter))
-    while at >= 0:
-        start = at + 2
-        # An empty part's delimiter may share the line end that ended the one before.
-        end = body.find(delimiter, start - 2)
-        if end < 0:
-            return
-        yield body[start : max(start, end)]
-        if body.startswith(b"--", end + len(delimiter)):
-            return
-        at = body.find(b"\r\n", end + len(delimiter))
+    pieces = (b"\r\n" + body).split(delimiter, MAX_FIELDS + 2)[1:]
+    parts: list[bytes] = []
+    for piece in pieces:
+        if piece.startswith(b"--"):
+            return parts
+        padding, line_end, content = piece.partition(b"\r\n")
+        if not line_end or padding.strip(b" \t"):  # a longer boundary that begins like ours, or none
+            return []
+        parts.append(content)
+    return []
 
 
 def _headers(head: bytes) -> dict[str, str]:
