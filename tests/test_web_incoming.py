@@ -248,3 +248,20 @@ def test_unknown_paths_and_methods_answer_in_json(client: Make) -> None:
     ):
         assert call.status_code == status
         assert set(call.json) == {"error", "fields"}
+
+
+def test_half_a_character_in_a_subject_is_no_reason_to_lose_a_mail(client: Make) -> None:
+    """A sender that cuts a subject by UTF-16 units leaves a lone surrogate at its end."""
+    web = client(EMAIL_WEBHOOK_SECRET="")
+    body = json.dumps({**MAIL, "subject": "Hello \N{GRINNING FACE}"}).replace("\\ude00", "").encode()
+    assert b"\\ud83d" in body
+    answer = post(web, body)
+    assert answer.status_code == 202, answer.json
+    assert web.get(f"/email/messages/{answer.json['id']}").json["subject"] == "Hello"
+    too_long = post(web, {**MAIL, "subject": "x" * 10_001})
+    assert (too_long.status_code, list(too_long.json["fields"])) == (422, ["subject"])
+
+
+def test_references_may_be_separated_by_commas(client: Make) -> None:
+    answer = post(client(), {**MAIL, "references": "<r1@x.test>,<r2@x.test>, <r3@x.test>"})
+    assert (answer.status_code, answer.json["thread_id"]) == (202, "<r1@x.test>")

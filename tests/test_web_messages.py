@@ -116,3 +116,10 @@ def test_readiness_names_what_is_missing(redis_url: str) -> None:
     front.store.pulse.polled(now + 200_000)
     front.store.pulse.submission_fault("535 wrong password")
     assert why_not_ready(front, now + 200_000) == "535 wrong password"
+
+
+@pytest.mark.parametrize("tail", [":source", ":history", ":answer", "%0A", "\x00"])
+def test_what_lies_beside_a_record_is_no_record(redis_url: str, tail: str) -> None:
+    web = build(redis_url)
+    (id_,) = fill(web, 1)
+    assert web.get(f"/email/messages/{id_}{tail}").status_code == 404

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -18,6 +19,7 @@ from cleo_email.store.keys import PREFIX, script
 from cleo_email.store.locks import Lock
 from cleo_email.store.record import FINAL, MAY_BECOME, Record, State, iso
 
+_ID = re.compile(r"[0-9a-f]{24}")
 DAY_S = 86_400
 SOURCE_AFTER_FINAL_S = 7 * DAY_S
 LIGHT = [spec.name for spec in fields(Record) if spec.name not in ("text", "answer_text")]
@@ -201,8 +203,10 @@ class Messages:
 
     def get(self, id_: str) -> Record:
         """Raises NotFound."""
-        with ours():
-            raw = cast("dict[bytes, bytes]", self._redis.hgetall(f"{PREFIX}m:{id_}"))
+        raw: dict[bytes, bytes] = {}
+        if _ID.fullmatch(id_):  # other text could name a key beside the record
+            with ours():
+                raw = cast("dict[bytes, bytes]", self._redis.hgetall(f"{PREFIX}m:{id_}"))
         if not raw:
             raise NotFound(f"there is no message {id_[:60]!r}; see: cleo-email messages list")
         return Record.load(raw)
