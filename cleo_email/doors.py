@@ -1,18 +1,21 @@
-"""The two process doors: read the settings, say what is wrong with them, start."""
+"""The two process doors: read the settings, say what is wrong with them, start.
+
+Each loads its own half of the package: a worker has no use for Flask, nor the web process for IMAP and SMTP.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
-
-from flask import Flask
+from typing import TYPE_CHECKING
 
 from cleo_email.crashpoints import arm
 from cleo_email.errors import SettingsError
 from cleo_email.logs import set_up_logging
 from cleo_email.settings import Settings, read_settings
-from cleo_email.web import create_app
-from cleo_email.worker import run_worker
+
+if TYPE_CHECKING:
+    from flask import Flask
 
 # gunicorn ends on this status of a worker that fails at import; on any other it restarts it for ever.
 BAD_SETTINGS = 3
@@ -29,6 +32,8 @@ def settings_or_exit() -> Settings:
 
 def web() -> Flask:
     """The WSGI application from the environment."""
+    from cleo_email.web import create_app
+
     set_up_logging()
     arm(os.environ)
     return create_app(settings_or_exit())
@@ -36,6 +41,8 @@ def web() -> Flask:
 
 def worker() -> int:
     """Run the worker until SIGTERM; its exit status."""
+    from cleo_email.worker import run_worker
+
     set_up_logging()
     try:
         return run_worker(settings_or_exit())

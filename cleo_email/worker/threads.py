@@ -13,9 +13,9 @@ import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any
 
 from redis import Redis
+from redis.client import Pipeline
 from redis.exceptions import RedisError
 from rq.executions import Execution
 from rq.job import Job
@@ -68,6 +68,7 @@ class ThreadWorker(SimpleWorker):
         self._guard = threading.Lock()
         self._idle = threading.Condition(self._guard)
         self._over = False
+        self._next_beat = 0.0
         threading.Thread(target=self._beat, name=f"{name}-heartbeat", daemon=True).start()
 
     @property
@@ -89,6 +90,18 @@ class ThreadWorker(SimpleWorker):
 
     def unsubscribe(self) -> None:
         return None
+
+    def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
+        """RQ beats three times per job, each with three commands; once in a while is enough for its TTL."""
+        if pipeline is None and time.monotonic() < self._next_beat:
+            return
+        if pipeline is None:
+            self._next_beat = time.monotonic() + HEARTBEAT_S / 2
+        super().heartbeat(timeout, pipeline)
+
+    def set_state(self, state: str, pipeline: Pipeline | None = None) -> None:
+        if pipeline is not None or state != self._state:
+            super().set_state(state, pipeline)
 
     def stop(self) -> None:
         self._stop_requested = True
@@ -136,6 +149,10 @@ class ThreadWorker(SimpleWorker):
                 self._idle.notify_all()
             self._slots.release()
 
+    @property
+    def busy(self) -> bool:
+        return bool(self._running)
+
     def drain(self, seconds: float) -> int:
         """Wait until no job runs, at most ``seconds``; the number of those that still do."""
         until = time.monotonic() + seconds
@@ -169,14 +186,20 @@ class ThreadWorker(SimpleWorker):
                     break
 
 
-def work_until_stopped(build: Callable[[], ThreadWorker], holder: list[Any], stop: threading.Event) -> None:
-    """Keep a worker at work: RQ's loop ends on some Redis faults, the channel must not."""
+def work_until_stopped(
+    build: Callable[[], ThreadWorker], holder: list[ThreadWorker], stop: threading.Event
+) -> None:
+    """Keep a worker at work: RQ's loop ends on some Redis faults, the channel must not.
+
+    ``holder`` has the one at work, and those before it as long as their jobs run: they are drained and
+    watched like any other.
+    """
     while not stop.is_set():
         try:
             worker = build()
-            holder[:] = [worker]
-            worker.work(logging_level=None)
-        except (RedisError, OSError) as error:
-            log.warning("Redis is away (%s); trying again", type(error).__name__)
-        if not stop.is_set():
-            stop.wait(2)
+            holder[:] = [*(earlier for earlier in holder if earlier.busy), worker]
+            if not stop.is_set():
+                worker.work(logging_level=None)
+        except Exception as error:  # noqa: BLE001 - the thread's edge: if it ended, nothing would be answered
+            log.warning("the queue's worker ended (%s); it starts again", type(error).__name__)
+        stop.wait(2)
