@@ -57,4 +57,4 @@ class _Interrupted(Redis):
         self._asked += 1
         if self._asked > 1 and args[0] == "ZREM":
             self.between()
-        return super().execute_command(*args, **options)
+        return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]

@@ -17,7 +17,7 @@ from tests.crash.rig import IMAP, WEBHOOK, CrashRig, Letter, Tally
 from tests.crash.scenario import Scenario
 from tests.imap_server import Answer, Session, bye, first, hang_up, silence
 
-REDIS, IMAP_SERVER, SMTP_SERVER = "Redis", "IMAP server", "SMTP server"
+SIGTERM, REDIS, IMAP_SERVER, SMTP_SERVER = "SIGTERM", "Redis", "IMAP server", "SMTP server"
 FEW = tuple(Letter(n) for n in range(1, 7))
 MANY = tuple(Letter(n) for n in range(1, 61))
 
@@ -28,6 +28,7 @@ ACTIONS = ("450 4.2.0 later", "421 4.3.2 closing", "550 5.7.1 no", "drop", "sile
 
 
 def scenarios() -> Iterator[Scenario]:
+    yield from _sigterm()
     yield from _redis()
     yield from _imap()
     yield from _smtp()
@@ -127,6 +128,40 @@ def _submitting(fault: str, how: Callable[..., float], away: float, ingress: str
     if fault.startswith("dot"):
         rig.channel.wait(lambda: all(record.data_ended_at for record in rig.records()))
     return rig.finish(how(rig, away, rig.smtp.gate.set))
+
+
+# --- SIGTERM --------------------------------------------------------------------------------------------
+
+
+def _sigterm() -> Iterator[Scenario]:
+    for ingress in (IMAP, WEBHOOK):
+        yield Scenario(SIGTERM, "finished within 25 s", ingress, partial(_terminated, 5.0, ingress))
+        yield Scenario(SIGTERM, "handed over after 25 s", ingress, partial(_terminated, 32.0, ingress))
+
+
+def _terminated(thinking: float, ingress: str, rig: CrashRig) -> Tally:
+    """All mails are with the agent when the worker is told to stop; later ones wait for the next worker."""
+    with AgentServer(delay=thinking) as agent:
+        rig.channel.env["CLEO_AGENT"] = agent.url
+        rig.channel.start_web()
+        rig.bring(ingress, FEW[:3])
+        worker = rig.channel.start_worker()
+        rig.channel.wait(lambda: len(agent.requests()) >= 3)
+        begun = time.monotonic()
+        worker.terminate()
+        rig.bring(ingress, FEW[3:])
+        assert worker.wait(29) == 0
+        took = time.monotonic() - begun
+        since = time.monotonic()
+        rig.channel.start_worker()
+        tally = rig.finish(since)
+        asked = len(agent.requests())
+    again = 3 if thinking > 25 else 0
+    if asked != len(FEW) + again:
+        tally.problems.append(f"the agent was asked {asked} times, expected {len(FEW) + again}")
+    if (took >= 25) != (thinking > 25):
+        tally.problems.append(f"the worker ended after {took:.0f} s")
+    return tally
 
 
 # --- IMAP -----------------------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ SAME_TIME_MS = 3000
 
 @dataclass(frozen=True)
 class Letter:
-    """A customer's mail, the same by either way. ``follows``: the number of the mail that began its thread."""
+    """A customer's mail, the same by either way. ``follows`` is the number of its thread's first mail."""
 
     number: int
     follows: int | None = None

@@ -1,0 +1,131 @@
+"""The worker's threads: what hangs ends the process, what ends is built anew, what runs is not forgotten."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, cast
+
+import pytest
+from redis import Redis
+from redis.exceptions import ConnectionError as RedisGone
+
+from cleo_email import jobs
+from cleo_email.queue import ANSWERS, Wake
+from cleo_email.services import Services
+from cleo_email.worker import process, threads
+from cleo_email.worker.threads import ThreadWorker, work_until_stopped
+
+
+class Stuck:
+    """Services whose answering waits, as one that hangs in a socket without a time-out would."""
+
+    def __init__(self) -> None:
+        self.begun = threading.Semaphore(0)
+        self.go_on = threading.Event()
+        self.answering = self
+
+    def handle(self, _thread_id: str) -> None:
+        self.begun.release()
+        self.go_on.wait(30)
+
+
+@pytest.fixture
+def stuck() -> Iterator[Stuck]:
+    services = Stuck()
+    jobs.use(cast("Services", services))
+    yield services
+    services.go_on.set()
+    jobs._services.clear()
+
+
+class Ended(Exception):
+    """In place of the end of the process."""
+
+
+def test_a_job_that_outlives_its_deadline_ends_the_process(
+    redis_url: str, stuck: Stuck, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threads, "OVERTIME_S", 0.2)
+    monkeypatch.setattr(process, "WATCH_S", 0.02)
+    ended: list[int] = []
+    stop = threading.Event()
+
+    def end(status: int) -> None:
+        ended.append(status)
+        raise Ended
+
+    monkeypatch.setattr(os, "_exit", end)
+    with Redis.from_url(redis_url) as redis:
+        Wake(redis, answer_timeout_s=1).conversation("<a@b>")
+        worker = ThreadWorker(Redis.from_url(redis_url), ANSWERS, slots=2)
+        threading.Thread(target=worker.work, kwargs={"logging_level": None}, daemon=True).start()
+        assert stuck.begun.acquire(timeout=10)
+        assert worker.overdue() == [], "it still has its second and its time of grace"
+        with pytest.raises(Ended):
+            process._watch([cast("process._Supervised", worker)], stop)
+        assert ended == [1]
+        worker.stop()
+
+
+def test_a_healthy_worker_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "WATCH_S", 0.001)
+    stop = threading.Event()
+    looks: list[int] = []
+
+    class Fine:
+        def overdue(self) -> list[float]:
+            looks.append(1)
+            if len(looks) == 5:
+                stop.set()
+            return []
+
+    process._watch([cast("process._Supervised", Fine())], stop)
+    assert len(looks) == 5
+
+
+@pytest.mark.parametrize(
+    "fault", [RedisGone("gone"), OSError("gone"), KeyError("a bug of the queue's library")]
+)
+def test_a_worker_that_ends_is_built_anew_and_its_jobs_are_not_forgotten(
+    monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    stop = _Patient(turns=3)
+    built: list[FakeWorker] = []
+    seen: list[list[bool]] = []
+
+    def build() -> ThreadWorker:
+        worker = FakeWorker(fault, lambda: seen.append([one.busy for one in holder]), busy=len(built) == 0)
+        built.append(worker)
+        return cast("ThreadWorker", worker)
+
+    holder: list[ThreadWorker] = []
+    work_until_stopped(build, holder, cast("threading.Event", stop))
+    assert len(built) == 3
+    assert seen == [[True], [True, False], [True, False]], (
+        "the first still runs a job: it is drained and watched"
+    )
+
+
+class FakeWorker:
+    def __init__(self, fault: Exception, at_work: Callable[[], None], *, busy: bool) -> None:
+        self.busy, self._fault, self._at_work = busy, fault, at_work
+
+    def work(self, **_: Any) -> None:
+        self._at_work()
+        raise self._fault
+
+
+class _Patient:
+    """An event that is set after so many waits."""
+
+    def __init__(self, turns: int) -> None:
+        self._left = turns
+
+    def is_set(self) -> bool:
+        return self._left <= 0
+
+    def wait(self, _seconds: float) -> bool:
+        self._left -= 1
+        return self.is_set()
