@@ -48,11 +48,14 @@ class Receiving:
         """A provider wraps the mail: base64 in JSON is a third larger than what it holds."""
         return self._max_bytes * 3 // 2 + 65_536
 
+    @property
+    def names(self) -> list[str]:
+        return sorted(self._ingresses)
+
     def find(self, name: str) -> Ingress:
         """Raises NotFound."""
         if name not in self._ingresses:
-            known = ", ".join(sorted(self._ingresses))
-            raise NotFound(f"there is no such way in; providers: {known}")
+            raise NotFound(f"there is no such way in; providers: {', '.join(self.names)}")
         return self._ingresses[name]
 
     def receive(self, ingress: Ingress, posted: Posted) -> Outcome:

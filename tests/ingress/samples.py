@@ -108,6 +108,7 @@ class Request:
     path: str
     body: bytes
     headers: Mapping[str, str] = field(default_factory=dict)
+    missing: int = 0  # bytes that are announced and never come
 
     def with_headers(self, **changes: str | None) -> Request:
         """``None`` takes a header away; underscores stand for hyphens."""
@@ -121,7 +122,10 @@ class Request:
 
 
 def send(client: FlaskClient, request: Request) -> TestResponse:
-    return client.post(request.path, data=request.body, headers=dict(request.headers))
+    length = {"CONTENT_LENGTH": str(len(request.body) + request.missing)}
+    return client.post(
+        request.path, data=request.body, headers=dict(request.headers), environ_overrides=length
+    )
 
 
 class Web:

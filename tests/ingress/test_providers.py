@@ -133,7 +133,7 @@ def test_postmark_parsed(client: FlaskClient) -> None:
 def test_sendgrid_parsed_in_the_charsets_it_names(client: FlaskClient) -> None:
     fields = {
         "email": None,
-        "headers": "From: Anna <anna@example.test>\nSubject: x\nMessage-ID: <sg1@example.test>\nX-Folded: a\n b\n",
+        "headers": "From: anna@example.test\nSubject: x\nMessage-ID: <sg1@example.test>\nX-Fold: a\n b\n",
         "text": "Café".encode("iso-8859-1"),
         "html": "<p>Café</p>".encode(),
         "charsets": json.dumps({"text": "iso-8859-1", "html": "utf-8"}),
