@@ -135,7 +135,7 @@ def test_the_web_process_listens_on_port_and_ends_in_good_order(tmp_path: Path, 
             stderr=log,
         )
     try:
-        assert answer(port, "/healthz", process) == 200, (tmp_path / "log").read_text()
+        assert answer(port, "/healthz", process, tmp_path / "log") == 200
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
     finally:
@@ -143,7 +143,7 @@ def test_the_web_process_listens_on_port_and_ends_in_good_order(tmp_path: Path, 
         process.wait()
 
 
-def answer(port: int, path: str, process: subprocess.Popen[bytes]) -> int:
+def answer(port: int, path: str, process: subprocess.Popen[bytes], log: Path) -> int:
     """The status of the first answer that there is."""
     deadline = time.monotonic() + 30
     while True:
@@ -152,8 +152,8 @@ def answer(port: int, path: str, process: subprocess.Popen[bytes]) -> int:
             connection.request("GET", path)
             return connection.getresponse().status
         except ConnectionError:
-            assert process.poll() is None, f"it ended with status {process.returncode}"
-            assert time.monotonic() < deadline
+            assert process.poll() is None, f"status {process.returncode}:\n{log.read_text()}"
+            assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.02)
         finally:
             connection.close()
@@ -248,7 +248,7 @@ def nginx(tmp_path: Path, ca: Certificates) -> Iterator[tuple[int, int]]:
         assert "warn" not in checked.stderr
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
         try:
-            answer(plain, "/", process)
+            answer(plain, "/", process, tmp_path / "error.log")
             yield plain, tls
         finally:
             process.terminate()

@@ -19,8 +19,6 @@ if [ "$1 $2" = "-m venv" ]; then
     rm -rf "$target"
     mkdir -p "$target/bin"
     cp "$0" "$target/bin/python"
-    printf '#!/bin/sh\\nprintf "cleo-email %%s\\\\n" "$*" >>"$CALLS"\\n' >"$target/bin/cleo-email"
-    chmod +x "$target/bin/cleo-email"
 fi
 if [ "$1 $2 $3" = "-m pip install" ]; then
     echo "pip was here"
@@ -105,7 +103,7 @@ def test_the_demo_needs_the_embedded_servers_only_and_has_them_after_the_tests(c
     clone.add_python("python3")
     assert clone.run("demo", "--keep").returncode == 0
     assert clone.installs() == [".[embedded]"]
-    assert clone.calls()[-1] == "cleo-email demo --keep"
+    assert clone.calls()[-1] == "-m cleo_email.cli demo --keep"
     clone.run("test")
     assert clone.installs() == [".[dev]"]
     clone.run("demo")

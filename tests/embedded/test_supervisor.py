@@ -22,14 +22,11 @@ FAST = Pace(first_delay=0.02, longest_delay=0.1, healthy_after=60, grace=10)
 
 # A child that says its pid, ends in good order on SIGTERM and otherwise lives on.
 LIVING = """
-import os, signal, sys
-def stop(number, frame):
-    print("bye", flush=True)
-    sys.exit(0)
-signal.signal(signal.SIGTERM, stop)
+import os, signal
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])  # a handler and pause() would race with each other
 print("pid", os.getpid(), flush=True)
-while True:
-    signal.pause()
+signal.sigwait([signal.SIGTERM])
+print("bye", flush=True)
 """
 # A child that does not end on SIGTERM, and has a child of its own that does not either.
 STUBBORN = """
@@ -134,14 +131,12 @@ def assert_gone(pid: int, timeout: float = 10) -> None:
 
 def test_each_line_of_both_streams_carries_the_name_of_its_child(script: Script) -> None:
     text = """
-import os, signal, sys
-def stop(number, frame):
-    os.write(1, b"ished")
-    os._exit(0)
-signal.signal(signal.SIGTERM, stop)
+import os, signal
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
 os.write(1, b"out \\xff\\n")
 os.write(2, b"err\\nunfin")
-signal.pause()
+signal.sigwait([signal.SIGTERM])
+os.write(1, b"ished")
 """
     output = Lines()
     supervisor = Supervisor([script("web", text), script("worker", LIVING)], output=output, pace=FAST)
@@ -374,16 +369,17 @@ def test_a_repeated_sigterm_changes_nothing(script: Script) -> None:
     slow = LIVING.replace('print("bye", flush=True)', 'print("bye", flush=True); os.read(os.open(F, 0), 1)')
     fifo = script.folder / "fifo"
     os.mkfifo(fifo)
-    path = script.path("slow", f"F = {str(fifo)!r}\n{slow}")
+    path = script.path("slow", f"import os\nF = {str(fifo)!r}\n{slow}")
     with supervisor_process(600, f"slow={path}") as (process, output):
         output.wait_for(r"pid (\d+)")
         process.terminate()
         output.wait_for("bye")
         process.terminate()
         process.terminate()
-        with fifo.open("wb") as release:
-            release.write(b"x")
+        release = os.open(fifo, os.O_RDWR)  # does not wait for a reader
+        os.write(release, b"x")
         assert process.wait(20) == 0
+        os.close(release)
     assert "killed" not in output.text
 
 
