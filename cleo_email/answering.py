@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from cleo_email.agents import Agent, AgentAttachment, AgentMessage, AgentRequest, HistoryTurn
-from cleo_email.backoff import HOUR, backoff_ms
+from cleo_email.backoff import backoff_ms
+from cleo_email.budget import Budget, Limits
 from cleo_email.clock import Clock, now_ms
 from cleo_email.crashpoints import reach
 from cleo_email.delivery import Delivery
@@ -21,6 +22,7 @@ from cleo_email.mail.message import attachment_text, parse
 from cleo_email.mail.model import Address, Answer, Attachment, InboundEmail, OutboundEmail, Turn
 from cleo_email.mail.quotes import split_quoted
 from cleo_email.mail.screening import Policy
+from cleo_email.mail.subject import is_forward
 from cleo_email.recipients import recipients_of
 from cleo_email.store import AT_WORK, Effects, Lock, Record, State, Store, iso
 from cleo_email.workflows.opening import Opening
@@ -30,7 +32,6 @@ log = logging.getLogger(__name__)
 
 MAX_TRIES = 6
 MAX_STUMBLES = 12
-WINDOW_MS = 2 * HOUR
 REMEMBERED = 100_000  # characters of a mail and of an answer that a thread's history keeps
 
 
@@ -73,9 +74,11 @@ class Answering:
         rules: Rules,
         *,
         opening: Opening | None = None,
+        budget: Budget | None = None,
         clock: Clock = now_ms,
     ) -> None:
         self._store = store
+        self._budget = budget or Budget(store, Limits(rules.per_thread, rules.per_sender), clock=clock)
         self._opening = opening
         self._agent = agent
         self._delivery = delivery
@@ -136,8 +139,8 @@ class Answering:
         if source is None:
             self._finish(record, State.FAILED, "the stored mail is gone", lock)
             return
-        if used := self._over_budget(record):
-            self._finish(record, State.HELD, used, lock)
+        if used := self._budget.before_asking(record):
+            self._hold(record, used, lock)
             return
         fields = {"tries": record.tries + 1, "attempts": record.attempts + 1}
         self._move(record, State.ANSWERING, "", lock, Effects(fields=fields))
@@ -235,24 +238,6 @@ class Answering:
             model=(workflow or {}).get("model"),
         )
 
-    def _over_budget(self, record: Record) -> str:
-        if record.released or record.ingress == INGRESS:
-            return ""
-        sender = record.from_address.lower()
-        thread, person = f"thread:{record.thread_id}", f"sender:{sender}"
-        rules = self._rules
-        budgets = [(thread, WINDOW_MS, rules.per_thread), (person, WINDOW_MS, rules.per_sender)]
-        used = self._store.threads.reserve(record.id, self._clock(), budgets)
-        if used == thread:
-            return (
-                f"{rules.per_thread} answers in this thread within two hours (EMAIL_MAX_REPLIES_PER_THREAD)"
-            )
-        if used:
-            return (
-                f"{rules.per_sender} answers to this sender within two hours (EMAIL_MAX_REPLIES_PER_SENDER)"
-            )
-        return ""
-
     def _again(self, record: Record, lock: Lock, why: str, text: str = "") -> None:
         if record.tries >= MAX_TRIES:
             self._finish(record, State.FAILED, f"given up after {MAX_TRIES} tries: {why}", lock, text)
@@ -271,6 +256,11 @@ class Answering:
         effects = Effects(fields={"attempts": record.attempts + 1}, due=due)
         self._move(record, record.state, f"{why}; the next attempt is due {iso(due)}", lock, effects)
 
+    def _hold(self, record: Record, reason: str, lock: Lock) -> None:
+        """Not logged one by one: there may be thousands, and the budget has said that it is used up."""
+        filing = self._clock() if record.mailbox else None
+        self._move(record, State.HELD, reason, lock, Effects(pop=True, filing=filing))
+
     def _finish(self, record: Record, to: State, reason: str, lock: Lock, text: str = "") -> None:
         fields = {"text": text[:REMEMBERED]} if text else {}
         filing = self._clock() if record.mailbox and to is not State.IGNORED else None
@@ -287,7 +277,8 @@ def new_part(mail: InboundEmail, history: tuple[Turn, ...]) -> str:
     """What the sender wrote now: text that the thread already holds counts as quoted, marked or not."""
     if not history:
         return mail.text
-    return split_quoted(mail.full_text, known=[turn.content for turn in history]).text
+    known = [turn.content for turn in history]
+    return split_quoted(mail.full_text, known=known, forwarded=is_forward(mail.subject)).text
 
 
 def _shown(attachment: Attachment, limit: int) -> AgentAttachment:

@@ -349,3 +349,24 @@ def test_the_sweeper_wakes_what_lost_its_wake_up(bench: Bench) -> None:
     bench.redis.delete("rq:queue:cleo-email", "cleo:woken:<q1@example.test>")
     bench.sweeping.run()
     assert bench.redis.llen("rq:queue:cleo-email") == 1
+
+
+def test_a_forward_within_a_thread_stays_whole(bench: Bench) -> None:
+    first = bench.receive(mail(1))
+    bench.work(first.thread_id)
+    forwarded = (
+        "please look\r\n\r\nVon: Bob <bob@example.test>\r\nGesendet: Montag, 23. November 2026 10:00\r\n"
+        "An: Customer 1 <customer1@example.test>\r\nBetreff: Rechnung\r\n\r\nthe invoice is wrong\r\n"
+    )
+    second = bench.receive(
+        mail(
+            2,
+            sender="customer1@example.test",
+            references="<q1@example.test>",
+            subject="WG: Rechnung",
+            text=forwarded,
+        )
+    )
+    bench.work(second.thread_id)
+    assert len(bench.agent.asked[-1].history) == 2
+    assert "the invoice is wrong" in bench.agent.asked[-1].message.text

@@ -69,7 +69,9 @@ class Settings(WebhookSettings):
     authserv_id: str | None = env(
         "EMAIL_TRUSTED_AUTHSERV_ID", "the authserv-id of your own mail server, such as mx.example.com"
     )
-    max_message_bytes: Positive = env("EMAIL_MAX_MESSAGE_BYTES", WHOLE, 26_214_400)
+    max_message_bytes: Annotated[int, Field(ge=1, le=67_108_864)] = env(
+        "EMAIL_MAX_MESSAGE_BYTES", "a whole number from 1 to 67108864 (64 MiB)", 26_214_400
+    )
     max_attachment_bytes: Positive = env("EMAIL_MAX_ATTACHMENT_BYTES", WHOLE, 10_485_760)
     concurrency: Annotated[int, Field(ge=1, le=1000)] = env(
         "EMAIL_CONCURRENCY", "a whole number from 1 to 1000", 50
