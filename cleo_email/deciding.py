@@ -45,7 +45,7 @@ class Deciding:
         fields: dict[str, str | int] = {"tries": 0, "sends": 0, "sends_since": 0, "data_ended_at": 0}
         if released:
             fields["released"] = 1
-            self._admit(record)
+            self._admit(record, kept=kept)
         to = State.SUBMITTING if kept else State.RECEIVED
         fetch = bool(record.partial) and not kept
         effects = Effects(fields=fields, push=not fetch)
@@ -58,9 +58,11 @@ class Deciding:
         else:
             self._intake.wake(record.thread_id)
 
-    def _admit(self, record: Record) -> None:
+    def _admit(self, record: Record, *, kept: bool) -> None:
         """Who is named in a released mail takes part in its thread, as with any accepted mail."""
         source = self._store.messages.source(record.id)
+        if source is None and kept:
+            return  # a mail that Cleo writes first: nobody is named but its recipients
         if source is None:
             raise WrongState(f"message {record.id} can no longer be answered: its source was dropped")
         try:

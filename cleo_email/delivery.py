@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from cleo_email.backoff import HOUR, MINUTE, SECOND, backoff_ms
+from cleo_email.budget import Budget
 from cleo_email.clock import Clock, now_ms
 from cleo_email.crashpoints import reach
 from cleo_email.errors import (
@@ -40,12 +41,14 @@ class Delivery:
         submitter: Submitter,
         *,
         has_mailbox: bool,
+        budget: Budget | None = None,
         clock: Clock = now_ms,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._store = store
         self._submitter = submitter
         self._has_mailbox = has_mailbox
+        self._budget = budget
         self._clock = clock
         self._sleep = sleep
 
@@ -64,6 +67,10 @@ class Delivery:
         mail = self._store.messages.answer(record.id)
         if mail is None:
             self._fail(record, lock, "the kept answer is gone; nothing was sent")
+            return
+        if self._budget and (used := self._budget.before_sending(record, mail)):
+            filing = self._clock() if record.mailbox else None
+            self._move(record, State.HELD, used, lock, Effects(pop=True, filing=filing))
             return
         reach("submit-before-data")
         try:
@@ -120,7 +127,14 @@ class Delivery:
         """Not an attempt: the record stays as it is and its conversation rests."""
         now = self._clock()
         effects = Effects(fields={"data_ended_at": 0}, due=now + pause_ms)
-        self._move(record, State.SUBMITTING, f"waiting: {why}", lock, effects, quiet=record.reason.startswith("waiting: "))
+        self._move(
+            record,
+            State.SUBMITTING,
+            f"waiting: {why}",
+            lock,
+            effects,
+            quiet=record.reason.startswith("waiting: "),
+        )
 
     def _later(self, record: Record, lock: Lock, why: str) -> None:
         now = self._clock()

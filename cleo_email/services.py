@@ -11,6 +11,7 @@ from redis import Redis
 from cleo_email.accounts import ImapAccount, Login, SmtpAccount
 from cleo_email.agents import build_agent
 from cleo_email.answering import Answering, Rules
+from cleo_email.budget import Budget, Limits
 from cleo_email.delivery import Delivery
 from cleo_email.filing import Filing
 from cleo_email.ingress.fetching import Fetch, Https
@@ -118,7 +119,11 @@ def build_services(settings: Settings, environ: Mapping[str, str] = os.environ) 
     store = front.store
     smtp, imap = accounts(settings, front, environ)
     submitter = Submitter(smtp)
-    delivery = Delivery(store, submitter, has_mailbox=imap is not None)
+    budget = Budget(
+        store,
+        Limits(settings.max_replies_per_thread, settings.max_replies_per_sender, settings.max_sends_per_hour),
+    )
+    delivery = Delivery(store, submitter, has_mailbox=imap is not None, budget=budget)
     rules = Rules(
         from_=settings.from_address,
         policy=policy(settings),
@@ -129,7 +134,7 @@ def build_services(settings: Settings, environ: Mapping[str, str] = os.environ) 
         reply_all=settings.reply_all,
     )
     opening = Opening(store, build_outbound(front), workflows, suppliers)
-    answering = Answering(store, agent, delivery, front.intake, rules, opening=opening)
+    answering = Answering(store, agent, delivery, front.intake, rules, opening=opening, budget=budget)
     scheduling = Scheduling(store, build_starting(front), list(workflows.values()))
     sweeping = Sweeping(store, front.wake, front.intake, retention_days=settings.retention_days)
     mailbox = Mailbox(imap) if imap else None

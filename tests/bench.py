@@ -10,6 +10,7 @@ from redis import Redis
 
 from cleo_email.agents import AgentRequest
 from cleo_email.answering import Answering, Rules
+from cleo_email.budget import Budget, Limits
 from cleo_email.deciding import Deciding
 from cleo_email.delivery import Delivery
 from cleo_email.intake import Arrival, Intake
@@ -70,7 +71,9 @@ class FakeSubmitter:
 
 
 class Bench:
-    def __init__(self, url: str, *, policy: Policy | None = None, **rules: Any) -> None:
+    def __init__(
+        self, url: str, *, policy: Policy | None = None, limits: Limits | None = None, **rules: Any
+    ) -> None:
         self.redis = Redis.from_url(url)
         self.clock = FakeClock()
         self.agent = FakeAgent()
@@ -81,8 +84,14 @@ class Bench:
         self.intake = Intake(
             self.store, wake, self.policy, max_age_days=7, retention_days=90, clock=self.clock
         )
+        budget = Budget(self.store, limits, clock=self.clock) if limits else None
         self.delivery = Delivery(
-            self.store, self.smtp, has_mailbox=True, clock=self.clock, sleep=lambda _s: None
+            self.store,
+            self.smtp,
+            has_mailbox=True,
+            budget=budget,
+            clock=self.clock,
+            sleep=lambda _s: None,
         )
         self.answering = Answering(
             self.store,
@@ -90,6 +99,7 @@ class Bench:
             self.delivery,
             self.intake,
             Rules(from_=FROM, policy=self.policy, **rules),
+            budget=budget,
             clock=self.clock,
         )
         self.deciding = Deciding(self.store, self.intake, self.policy, clock=self.clock)

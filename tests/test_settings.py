@@ -71,6 +71,8 @@ def test_an_empty_value_counts_as_missing() -> None:
         ("EMAIL_ALLOWED_SENDERS", "anna@example.com, bob"),
         ("EMAIL_SAVE_SENT", "maybe"),
         ("REDIS_URL", "http://localhost"),
+        ("REDIS_URL", "redis://localhost/0?db=one"),
+        ("REDIS_URL", "redis://localhost:port/0"),
         ("EMAIL_FROM_ADDRESS", "nobody"),
         ("CLEO_AGENT_TIMEOUT_SECONDS", "soon"),
         ("SSL_CERT_FILE", "/does/not/exist.pem"),

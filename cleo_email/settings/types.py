@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, SecretStr
+from redis.connection import parse_url
 
 from cleo_email.mail.model import Address
 
@@ -56,7 +57,8 @@ def read_redis_url(value: object) -> object:
         parts = urlsplit(value)
         if parts.scheme not in {"redis", "rediss", "unix"} or not (parts.netloc or parts.path.strip("/")):
             raise ValueError("scheme")
-        _ = parts.port  # raises ValueError on nonsense
+        # Raises ValueError on nonsense, in the port, the database or an option.
+        parse_url(value)  # type: ignore[no-untyped-call]
     return value
 
 

@@ -35,6 +35,11 @@ class Pulse:
         with ours():
             self._redis.set(f"{PREFIX}tick:{name}", 1, px=max(ms, 1))
 
+    def opened(self, name: str, quiet_ms: int) -> bool:
+        """True for the first of a run of calls between each two of which less than ``quiet_ms`` passed."""
+        with ours():
+            return self._redis.set(f"{PREFIX}open:{name}", 1, px=quiet_ms, get=True) is None
+
     def tick_left_ms(self, name: str) -> int:
         with ours():
             return self._redis.pttl(f"{PREFIX}tick:{name}")

@@ -97,6 +97,11 @@ class Threads:
                 break
         return tuple(reversed(turns))
 
+    def units(self, budget: str, since: int) -> int:
+        """How many units of a budget were taken after ``since`` (ms)."""
+        with ours():
+            return self._redis.zcount(f"{PREFIX}budget:{budget}", f"({since}", "+inf")
+
     def reserve(self, id_: str, now: int, budgets: Sequence[tuple[str, int, int]]) -> str:
         """Take one unit of every budget (name, window in ms, limit); '' or the name of one used up."""
         flat = [str(item) for budget in budgets for item in budget]
