@@ -10,7 +10,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from cleo_email.errors import NotFound, StoreUnavailable, WrongState
 from cleo_email.services import Front, build_front
 from cleo_email.settings import Settings
-from cleo_email.web import health, incoming, messages
+from cleo_email.web import docs, health, incoming, messages, sending
 from cleo_email.web.answers import Refused, error
 from cleo_email.web.guards import drain, front
 
@@ -36,6 +36,8 @@ def create_app(settings: Settings, services: Front | None = None) -> Flask:
     app.register_blueprint(health.bp)
     app.register_blueprint(incoming.bp)
     app.register_blueprint(messages.bp)
+    app.register_blueprint(sending.bp)
+    app.register_blueprint(docs.bp)
     _handle_errors(app)
 
     @app.before_request

@@ -24,6 +24,10 @@ def is_direct_loopback() -> bool:
     """
     if any(name in request.headers for name in _FORWARDED) or not _names_loopback(request.host):
         return False
+    # A form on any web page can post here from a browser on this machine; browsers say whose page it was.
+    own = request.host_url.rstrip("/")
+    if request.headers.get("Origin", own) != own:
+        return False
     try:
         return ipaddress.ip_address(request.environ.get("REMOTE_ADDR", "")).is_loopback
     except ValueError:

@@ -1,4 +1,4 @@
-"""From the record of a start to what the agent is asked, and from its answer to the mail that opens a thread."""
+"""From the record of a start to what the agent is asked, and from its answer to the mail of the thread."""
 
 from __future__ import annotations
 

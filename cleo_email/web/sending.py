@@ -1,0 +1,64 @@
+"""Cleo speaks first: mail to send, workflows to start."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, request
+
+from cleo_email.crashpoints import reach
+from cleo_email.errors import InvalidField, NotFound
+from cleo_email.outbound import KeyReused
+from cleo_email.services import build_outbound, build_starting
+from cleo_email.web.answers import Refused, answer
+from cleo_email.web.bodies import SendFields, WorkflowFields
+from cleo_email.web.forms import FORM, read_form
+from cleo_email.web.guards import front, parse_json, read_body, require_api_token, validated
+from cleo_email.web.shapes import Sent, Started, StartedOne
+
+bp = Blueprint("sending", __name__)
+
+
+@bp.post("/email/send")
+def send() -> Response:
+    """A mail from the agent's address; 202 once it is durable."""
+    require_api_token()
+    if request.mimetype == FORM:
+        fields = validated(read_form(), SendFields)
+    else:
+        fields = parse_json(read_body("application/json", FORM), SendFields)
+    draft = fields.draft()
+    del fields
+    try:
+        sent = build_outbound(front()).send(draft, idempotency_key=_key())
+    except NotFound as fault:
+        raise Refused(404, str(fault), {"thread_id": str(fault)}) from None
+    except InvalidField as fault:
+        raise _bad(fault) from None
+    except KeyReused as fault:
+        raise Refused(409, str(fault), {"Idempotency-Key": str(fault)}) from None
+    reach("web-before-answer")
+    body = Sent(id=sent.id, message_id=sent.message_id, thread_id=sent.thread_id)
+    return answer(202, body.model_dump())
+
+
+@bp.post("/workflows")
+def workflows() -> Response:
+    """The start of a workflow; 202 once it is durable for every user."""
+    require_api_token()
+    start = parse_json(read_body("application/json"), WorkflowFields).request()
+    try:
+        started = build_starting(front()).start(start, idempotency_key=_key())
+    except InvalidField as fault:
+        raise _bad(fault) from None
+    except KeyReused as fault:
+        raise Refused(409, str(fault), {"Idempotency-Key": str(fault)}) from None
+    reach("web-before-answer")
+    ids = [StartedOne(id=one.id, user_id=one.user_id, thread_id=one.thread_id) for one in started]
+    return answer(202, Started(ids=ids).model_dump())
+
+
+def _key() -> str:
+    return request.headers.get("Idempotency-Key", "").strip()
+
+
+def _bad(fault: InvalidField) -> Refused:
+    return Refused(422, f"bad fields: {fault.field}", {fault.field: str(fault)})
