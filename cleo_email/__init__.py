@@ -1,3 +1,24 @@
-"""A mailbox for an AI agent: mail in by IMAP or webhook, one threaded answer out by SMTP."""
+"""A mailbox for an AI agent: mail in by IMAP or webhook, one threaded answer out by SMTP.
 
+import cleo_email
+
+report = cleo_email.Attachment("report.pdf", pdf_bytes)
+cleo_email.send_message("Anna <anna@example.com>", "Your report", "**Here** it is.", attachments=[report])
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cleo_email.sending import Attachment, SentMessage, send_message
+
+__all__ = ["Attachment", "SentMessage", "__version__", "send_message"]
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> object:
+    """Nothing is loaded before it is asked for: a process that only wants the version stays small."""
+    if name in ("Attachment", "SentMessage", "send_message"):
+        from cleo_email import sending
+
+        return getattr(sending, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

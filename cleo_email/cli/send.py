@@ -5,15 +5,13 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import mimetypes
 import sys
 from pathlib import Path
 
-from cleo_email.errors import CleoError
-from cleo_email.mail.envelope import validate_address
-from cleo_email.mail.model import Attachment
-from cleo_email.outbound import Draft, Outbound
-from cleo_email.services import build_front
+from cleo_email.attaching import Attachment
+from cleo_email.errors import CleoError, InvalidField
+from cleo_email.outbound import Draft, read_addresses
+from cleo_email.services import build_front, build_outbound
 from cleo_email.settings import read_settings
 
 
@@ -34,19 +32,15 @@ def _send(arguments: argparse.Namespace) -> int:
     settings = read_settings()
     if not settings.enabled:
         raise CleoError("the email channel is not enabled: ENABLED_CLIENTS does not list email")
-    front = build_front(settings)
-    outbound = Outbound(
-        front.store, front.intake, settings.from_address, max_bytes=settings.max_message_bytes
-    )
     draft = Draft(
-        to=[validate_address("to", text) for text in arguments.to],
-        cc=[validate_address("cc", text) for text in arguments.cc],
+        to=read_addresses("to", arguments.to),
+        cc=read_addresses("cc", arguments.cc),
         subject=arguments.subject,
         body=arguments.body if arguments.body is not None else sys.stdin.read(),
-        attachments=[_read(path) for path in arguments.attach],
+        attachments=[_read(path).file() for path in arguments.attach],
         thread_id=arguments.thread,
     )
-    sent = outbound.send(draft, idempotency_key=arguments.idempotency_key)
+    sent = build_outbound(build_front(settings)).send(draft, idempotency_key=arguments.idempotency_key)
     if arguments.json:
         print(json.dumps(dataclasses.asdict(sent)))
     else:
@@ -56,8 +50,9 @@ def _send(arguments: argparse.Namespace) -> int:
 
 def _read(path: Path) -> Attachment:
     try:
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            return Attachment(path.name, file)
     except OSError as error:
         raise CleoError(f"--attach {path}: {error.strerror}") from None
-    kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-    return Attachment(path.name, kind, content)
+    except InvalidField as error:
+        raise CleoError(f"--attach {path}: {error}") from None

@@ -1,0 +1,72 @@
+"""``cleo_email.send_message``: an application sends mail from the agent's address, as durably as answers."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+from cleo_email.attaching import Attachment
+from cleo_email.errors import SettingsError
+from cleo_email.outbound import Draft, SentMessage, read_addresses
+from cleo_email.services import Front, build_front, build_outbound
+from cleo_email.settings import read_settings
+
+__all__ = ["Attachment", "SentMessage", "send_message"]
+
+_guard = threading.Lock()
+_fronts: list[Front] = []
+
+
+def send_message(
+    to: str | Sequence[str],
+    subject: str,
+    body: str,
+    *,
+    cc: str | Sequence[str] = (),
+    attachments: Sequence[Attachment] = (),
+    thread_id: str | None = None,
+    idempotency_key: str | None = None,
+) -> SentMessage:
+    """Store a mail for submission; a worker sends it. Returns once it is durable.
+
+    :param to: one address or several, each ``a@b`` or ``Name <a@b>``; with ``cc`` at most 50.
+    :param body: Markdown; it goes out as text and HTML.
+    :param thread_id: of an earlier mail or answer, with its angle brackets; None starts a thread.
+    :param idempotency_key: the same call with the same key within 24 hours is the same mail.
+    :raises InvalidField: a value that cannot be used; ``field`` names it.
+    :raises NotFound: there is no such thread.
+    :raises KeyReused: the key was used for another mail.
+    :raises StoreUnavailable: Redis did not answer; call again, with a key in case it was stored after all.
+    :raises SettingsError: the environment lacks what the channel needs, or does not enable it.
+    :raises TypeError: an argument of another type, such as a path among the attachments.
+    """
+    for name, value in (("subject", subject), ("body", body)):
+        if not isinstance(value, str):
+            raise TypeError(f"{name} is {type(value).__name__}, expected a string")
+    for one in attachments:
+        if not isinstance(one, Attachment):
+            kind = type(one).__name__
+            raise TypeError(
+                f"attachments holds a {kind}, expected cleo_email.Attachment(filename, content): "
+                "no path is ever opened here"
+            )
+    draft = Draft(
+        to=read_addresses("to", to),
+        subject=subject,
+        body=body,
+        cc=read_addresses("cc", cc),
+        attachments=[one.file() for one in attachments],
+        thread_id=thread_id or "",
+    )
+    return build_outbound(_front()).send(draft, idempotency_key=idempotency_key or "")
+
+
+def _front() -> Front:
+    """The connections of this process, made at the first call and again when the environment changes."""
+    settings = read_settings()
+    if not settings.enabled:
+        raise SettingsError(["ENABLED_CLIENTS: found no email in it, expected a list with email"])
+    with _guard:
+        if not _fronts or _fronts[0].settings != settings:
+            _fronts[:] = [build_front(settings)]
+        return _fronts[0]
