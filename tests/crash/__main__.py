@@ -3,6 +3,7 @@
 script/crash-test                   every point and every fault, some minutes; a table; exit status 1 for
                                     anything lost, doubled, late or uncertain without need
 script/crash-test submit imap       only the rows whose name, group or way contain these words
+script/crash-test --short           the few rows that tell most, about a minute
 script/crash-test --random 1000     mails at random with duplicates, and a kill -9 every few seconds
 script/crash-test --list            the names of all rows
 """
@@ -10,6 +11,7 @@ script/crash-test --list            the names of all rows
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import sys
 import tempfile
@@ -17,7 +19,7 @@ import traceback
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
-from tests.crash import faults, points, table
+from tests.crash import faults, points, short, table
 from tests.crash.randomly import Random, run_random
 from tests.crash.rig import Tally
 from tests.crash.scenario import Scenario
@@ -34,20 +36,23 @@ def main() -> int:
             files=not options.no_filing,
         )
         return run_random(plan, options.directory or Path(tempfile.mkdtemp(prefix="crash-")))
-    chosen = [s for s in (*points.scenarios(), *faults.scenarios()) if _is_meant(s, options.words)]
+    if options.embedded:
+        os.environ["CRASH_TEST_EMBEDDED"] = "1"
+    rows = short.scenarios() if options.short else [*points.scenarios(), *faults.scenarios()]
+    chosen = [scenario for scenario in rows if _is_meant(scenario, options.words)]
     if options.list:
         for scenario in chosen:
             print(f"{scenario.group}  {scenario.name}  {scenario.ingress}")
         return 0
-    rows = _run(chosen, options.jobs, options.directory)
-    print(table.markdown(rows) if options.markdown else table.plain(rows))
-    bad = [(scenario, tally) for scenario, tally in rows if tally.problems]
+    done = _run(chosen, options.jobs, options.directory)
+    print(table.markdown(done) if options.markdown else table.plain(done))
+    bad = [(scenario, tally) for scenario, tally in done if tally.problems]
     for scenario, tally in bad:
         print(f"\n{scenario.group} {scenario.name} by {scenario.ingress}:")
         for problem in tally.problems:
             print(f"  {problem}")
-    print(f"\n{len(rows)} rows, {len(bad)} with problems.")
-    return 1 if bad or not rows else 0
+    print(f"\n{len(done)} rows, {len(bad)} with problems.")
+    return 1 if bad or not done else 0
 
 
 def _options() -> argparse.Namespace:
@@ -55,6 +60,8 @@ def _options() -> argparse.Namespace:
         prog="script/crash-test", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("words", nargs="*", help="only rows that contain all of these words")
+    parser.add_argument("--short", action="store_true", help="only the rows that the tests run, one minute")
+    parser.add_argument("--embedded", action="store_true", help="the embedded IMAP server, not Dovecot")
     parser.add_argument("--jobs", type=int, default=4, help="rows that run side by side (4)")
     parser.add_argument("--random", type=int, metavar="N", help="the random run, with N mails")
     parser.add_argument("--duplicates", type=int, default=20, metavar="PERCENT", help="delivered twice (20)")

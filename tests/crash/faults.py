@@ -156,9 +156,10 @@ def _terminated(thinking: float, ingress: str, rig: CrashRig) -> Tally:
         rig.channel.start_worker()
         tally = rig.finish(since)
         asked = len(agent.requests())
-    again = 3 if thinking > 25 else 0
-    if asked != len(FEW) + again:
-        tally.problems.append(f"the agent was asked {asked} times, expected {len(FEW) + again}")
+    # One wake-up may still be taken off the queue in the two seconds in which the stop is noticed.
+    least = len(FEW) + (3 if thinking > 25 else 0)
+    if asked not in (least, least + (thinking > 25)):
+        tally.problems.append(f"the agent was asked {asked} times, expected {least}")
     if (took >= 25) != (thinking > 25):
         tally.problems.append(f"the worker ended after {took:.0f} s")
     return tally

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
+import os
 import ssl
 from collections import Counter
 from collections.abc import Iterator
@@ -167,13 +167,9 @@ class FakeInbox:
         return Counter(_id(message.source) for message in self.server.folders["Sent"])
 
 
-def usual(directory: Path, *, embedded: bool = False) -> Inbox:
-    """Dovecot where it is installed, else the embedded server."""
-    if (
-        embedded
-        or dovecot.missing()
-        or not shutil.which("dovecot", path="/usr/sbin:/usr/local/sbin:/usr/bin")
-    ):
+def usual(directory: Path) -> Inbox:
+    """Dovecot where it is installed, else (or where CRASH_TEST_EMBEDDED is set) the embedded server."""
+    if os.environ.get("CRASH_TEST_EMBEDDED") or dovecot.missing():
         return EmbeddedInbox(directory)
     return DovecotInbox()
 

@@ -95,12 +95,11 @@ class CrashRig:
         *,
         inbox: Inbox | None = None,
         files: bool = False,
-        embedded: bool = False,
         env: Mapping[str, str] | None = None,
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
-        self.inbox = inbox or usual(directory, embedded=embedded)
+        self.inbox = inbox or usual(directory)
         self.files = files
         self.redis = RedisServer(directory / "redis")
         self.smtp = SelfFiling(passwords={AGENT: PASSWORD})

@@ -1,0 +1,24 @@
+"""The few rows that tell most, for every run of the tests; less than a minute, four at a time."""
+
+from __future__ import annotations
+
+from tests.crash import faults, points
+from tests.crash.rig import IMAP, WEBHOOK
+from tests.crash.scenario import Scenario
+
+ROWS = (
+    ("accept-after-store", WEBHOOK),
+    ("web-before-answer", WEBHOOK),
+    ("poll-after-accept", IMAP),
+    ("answer-after-keep", IMAP),
+    ("submit-after-mark", WEBHOOK),
+    ("submit-after-250+files", IMAP),
+    ("chores-after-sent", WEBHOOK),
+    ("kill -9 after end of DATA", WEBHOOK),
+    ("dot: accept+drop, files by itself", IMAP),
+)
+
+
+def scenarios() -> list[Scenario]:
+    found = {(row.name, row.ingress): row for row in (*points.scenarios(), *faults.scenarios())}
+    return [found[row] for row in ROWS]
