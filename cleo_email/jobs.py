@@ -11,7 +11,7 @@ import os
 import threading
 
 from cleo_email.crashpoints import arm, reach
-from cleo_email.errors import MailboxError, StoreUnavailable
+from cleo_email.errors import MailboxError, NotFound, StoreUnavailable
 from cleo_email.services import Services, build_services
 from cleo_email.settings import read_settings
 
@@ -42,6 +42,8 @@ def answer(thread_id: str) -> None:
         _current().answering.handle(thread_id)
     except StoreUnavailable as error:
         log.warning("a conversation waits for Redis: %s", error)
+    except NotFound:
+        log.warning("a message is gone that was being answered: was Redis emptied? see: cleo-email recover")
 
 
 def poll() -> str:

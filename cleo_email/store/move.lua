@@ -16,6 +16,10 @@ end
 if not string.find(',' .. ARGV[3] .. ',', ',' .. state .. ',', 1, true) then return {'wrong', state} end
 
 local options = cjson.decode(ARGV[8])
+if ARGV[4] == 'replied' or ARGV[4] == 'uncertain' then
+  -- A fact, whatever room there is: a script that has written something is not refused for want of memory.
+  redis.call('HDEL', key, 'operation')
+end
 redis.call('HSET', key, 'state', ARGV[4], 'updated_at', now, 'operation', ARGV[7], unpack(options.fields))
 if options.history then redis.call('RPUSH', key .. ':history', options.history) end
 if state ~= ARGV[4] then
