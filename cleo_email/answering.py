@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import secrets
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -175,7 +174,7 @@ class Answering:
         history = self._store.threads.history(record.thread_id, but=record.id)
         text = new_part(mail, history)
         request = self._request(record, mail, text, history)
-        return Question(request, text, lambda answer: self._compose(mail, answer))
+        return Question(request, text, lambda answer: self._compose(record, mail, answer))
 
     def _keep(self, record: Record, question: Question, answer: Answer, lock: Lock) -> None:
         """From here on the agent is not asked again: what is sent are these bytes."""
@@ -196,7 +195,7 @@ class Answering:
         reach("answer-after-keep")
         question.done()
 
-    def _compose(self, mail: InboundEmail, answer: Answer) -> tuple[OutboundEmail, str]:
+    def _compose(self, record: Record, mail: InboundEmail, answer: Answer) -> tuple[OutboundEmail, str]:
         who = recipients_of(mail, self._rules.policy, reply_all=self._rules.reply_all)
         domain = self._rules.from_.addr.rpartition("@")[2]
         outbound = compose_reply(
@@ -205,7 +204,7 @@ class Answering:
             from_=self._rules.from_,
             to=who.to,
             cc=who.cc,
-            message_id=new_message_id(domain, token=f"cleo-{secrets.token_hex(16)}"),
+            message_id=new_message_id(domain, token=self._intake.new_token(record.thread_id, who.to)),
             date=datetime.fromtimestamp(self._clock() / 1000, UTC),
         )
         return outbound, who.note

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from cleo_email.bouncing import Bouncing
@@ -12,8 +14,9 @@ from cleo_email.crashpoints import reach
 from cleo_email.errors import NotFound, StoreUnavailable, UnreadableMessage
 from cleo_email.mail.authentication import authenticated
 from cleo_email.mail.message import parse
-from cleo_email.mail.model import Action, InboundEmail, Verdict
+from cleo_email.mail.model import Action, Address, InboundEmail, Verdict
 from cleo_email.mail.screening import Policy, screen
+from cleo_email.mail.signed_ids import NO_PROOF, NONCE_BYTES, Signer
 from cleo_email.mail.thread import choose_thread, fingerprint, people_of, quoted_ids, threads_in_question
 from cleo_email.queue import Wake
 from cleo_email.store import AT_WORK, Accepted, Identity, Record, State, Store, new_id
@@ -56,8 +59,10 @@ class Intake:
         *,
         max_age_days: int,
         retention_days: int,
+        signer: Signer | None = None,
         clock: Clock = now_ms,
     ) -> None:
+        self.signer = signer
         self._store = store
         self._wake = wake
         self._policy = policy
@@ -117,6 +122,15 @@ class Intake:
         except StoreUnavailable as error:
             log.warning("a wake-up was lost and will be repeated: %s", error)
 
+    def new_token(self, thread: str, recipients: Sequence[Address]) -> str:
+        """The left side of a Message-ID for a mail of ours; ``thread`` is '' for one that begins a thread.
+
+        Raises StoreUnavailable.
+        """
+        if self.signer is None:
+            return f"cleo-{secrets.token_hex(16)}"
+        return self.signer.token(thread, recipients, secrets.token_bytes(NONCE_BYTES))
+
     def _judge(self, mail: InboundEmail, arrival: Arrival) -> tuple[Verdict, bool | None]:
         trusted = arrival.authenticated
         if trusted is None and self._policy.authserv_id:
@@ -155,8 +169,9 @@ class Intake:
     def _thread(self, mail: InboundEmail) -> str:
         known = self._store.threads.by_our_ids(quoted_ids(mail)[:200])
         ours = {message_id: thread for message_id, (thread, _) in known.items()}
-        people = self._store.threads.people(threads_in_question(mail, ours))
-        thread = choose_thread(mail, ours, people)
+        proof = self.signer.judge(mail, quoted_ids(mail)[:200]) if self.signer else NO_PROOF
+        people = self._store.threads.people(threads_in_question(mail, ours, proof))
+        thread = choose_thread(mail, ours, people, proof)
         self._bouncing.settle([id_ for _, (of, id_) in known.items() if of == thread])
         return thread
 

@@ -153,7 +153,7 @@ class Outbound:
             subject=draft.subject,
             markdown=draft.body,
             attachments=draft.attachments,
-            message_id=message_id or self.new_message_id(),
+            message_id=message_id or self.new_message_id(draft.to, draft.thread_id),
             date=datetime.fromtimestamp(self._clock() / 1000, UTC),
             in_reply_to=parent,
             references=[id_ for id_ in dict.fromkeys([root, parent]) if id_],
@@ -163,9 +163,10 @@ class Outbound:
             raise InvalidField("attachments", f"the mail has {len(mail.source)} bytes, more than {limit}")
         return mail, parent
 
-    def new_message_id(self) -> str:
+    def new_message_id(self, to: Sequence[Address], thread_id: str = "") -> str:
+        """For a mail to these people; without ``thread_id`` it begins a thread of that name."""
         domain = self._from.addr.rpartition("@")[2]
-        return new_message_id(domain, token=f"cleo-{secrets.token_hex(16)}")
+        return new_message_id(domain, token=self._intake.new_token(thread_id, to))
 
     def _last_id(self, thread_id: str) -> str:
         """The newest mail of the thread: ours where we have sent one, else theirs. '' if it has none yet."""

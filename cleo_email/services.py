@@ -19,6 +19,7 @@ from cleo_email.ingress.providers import build_ingresses
 from cleo_email.ingress.receiving import Receiving
 from cleo_email.intake import Intake
 from cleo_email.mail.screening import Policy
+from cleo_email.mail.signed_ids import Signer, derive_key
 from cleo_email.mailbox import Mailbox
 from cleo_email.oauth import Endpoint, TokenSource, Vault
 from cleo_email.outbound import Outbound
@@ -27,6 +28,7 @@ from cleo_email.queue import Wake
 from cleo_email.settings import Settings
 from cleo_email.store import Store
 from cleo_email.store.connection import connect_web, connect_worker
+from cleo_email.store.signing import SigningKeys
 from cleo_email.store.tokens import TokenShelf
 from cleo_email.submission import Submitter
 from cleo_email.sweeping import Sweeping
@@ -81,10 +83,17 @@ def build_front(settings: Settings, redis: Redis | None = None, fetch: Fetch | N
         policy(settings),
         max_age_days=settings.max_age_days,
         retention_days=settings.retention_days,
+        signer=_signer(settings, redis),
     )
     ingresses = build_ingresses(settings, fetch or Https(os.environ))
     receiving = Receiving(ingresses, intake, store.events, max_bytes=settings.max_message_bytes)
     return Front(settings, redis, store, wake, intake, receiving)
+
+
+def _signer(settings: Settings, redis: Redis) -> Signer | None:
+    keys = [derive_key(key.get_secret_value().encode()) for key in settings.secret_keys]
+    domain = settings.from_address.addr.rpartition("@")[2]
+    return Signer(domain, SigningKeys(redis, keys)) if domain else None
 
 
 def build_outbound(front: Front) -> Outbound:

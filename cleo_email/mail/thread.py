@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from cleo_email.mail.model import InboundEmail
+from cleo_email.mail.signed_ids import NO_PROOF, Proof
 from cleo_email.mail.subject import normalise_subject
 
 
@@ -26,28 +27,37 @@ def quoted_ids(mail: InboundEmail) -> list[str]:
     return list(dict.fromkeys([*mail.in_reply_to, *reversed(mail.references)]))
 
 
-def choose_thread(mail: InboundEmail, ours: Mapping[str, str], people: Mapping[str, frozenset[str]]) -> str:
+def choose_thread(
+    mail: InboundEmail,
+    ours: Mapping[str, str],
+    people: Mapping[str, frozenset[str]],
+    proof: Proof = NO_PROOF,
+) -> str:
     """The thread of ``mail``.
 
     ``ours`` maps those of its quoted Message-IDs that we sent to their threads; ``people`` holds who takes
     part in each thread in question. A thread that has people is open only to them: whoever merely quotes its
-    ids gets a thread of their own and sees none of its history.
+    ids gets a thread of their own and sees none of its history. ``proof`` is what signed ids among the quoted
+    ones say, should nothing be known of them: they lead to their thread, or away from the one they are quoted
+    with.
     """
     sender = mail.from_[0].key if mail.from_ else ""
     for message_id in quoted_ids(mail):
         thread = ours.get(message_id)
         if thread is not None and sender in people.get(thread, frozenset()):
             return thread
-    for thread in threads_in_question(mail, ours)[len(ours) :]:
+    named = [mail.message_id] if proof.denied else threads_in_question(mail, ours, proof)[len(ours) :]
+    for thread in filter(None, named):
         members = people.get(thread, frozenset())
         if not members or sender in members:
             return thread
     return by_sender(mail)
 
 
-def threads_in_question(mail: InboundEmail, ours: Mapping[str, str]) -> list[str]:
+def threads_in_question(mail: InboundEmail, ours: Mapping[str, str], proof: Proof = NO_PROOF) -> list[str]:
     """Every thread whose people ``choose_thread`` has to know, first those that ``ours`` leads to."""
-    return [*ours.values(), named_thread(mail), *([mail.message_id] if mail.message_id else [])]
+    proven = [proof.thread] if proof.thread else []
+    return [*ours.values(), *proven, named_thread(mail), *([mail.message_id] if mail.message_id else [])]
 
 
 def fingerprint(mail: InboundEmail, source: bytes) -> tuple[str, str]:

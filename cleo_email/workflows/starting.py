@@ -140,7 +140,7 @@ class Starting:
         now = self._clock()
         room = _room(request.workflow_id, user)
         latest = "" if request.new_room else self._store.threads.room(room)
-        thread = latest or self._outbound.new_message_id()
+        thread = latest or self._outbound.new_message_id([user])
         context = self._context(request, given)
         record = Record(
             id=new_id(now),
