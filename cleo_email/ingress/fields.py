@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from cleo_email.errors import InvalidField
 from cleo_email.intake import Arrival
@@ -65,9 +65,21 @@ def _absent(value: object) -> object:
 
 
 Text = Annotated[str, Field(strict=True)]
-Mailbox = Annotated[Text, AfterValidator(_address)]
-OneId = Annotated[Text, BeforeValidator(_absent), AfterValidator(_one_id)]
-ManyIds = Annotated[Text, BeforeValidator(_absent), AfterValidator(_many_ids)]
+# How the fields are described to other programs (``/openapi.json``).
+_ID = r"<[!-;=?-~]{1,900}>"
+Mailbox = Annotated[Text, AfterValidator(_address), WithJsonSchema({"type": "string", "format": "email"})]
+OneId = Annotated[
+    Text,
+    BeforeValidator(_absent),
+    AfterValidator(_one_id),
+    WithJsonSchema({"type": ["string", "null"], "pattern": f"^({_ID})?$"}),
+]
+ManyIds = Annotated[
+    Text,
+    BeforeValidator(_absent),
+    AfterValidator(_many_ids),
+    WithJsonSchema({"type": ["string", "null"], "pattern": f"^({_ID}( {_ID}){{0,99}})?$"}),
+]
 
 
 class IncomingFields(BaseModel):

@@ -82,8 +82,8 @@ def _empty(value: object) -> object:
     return "" if value is None else value
 
 
-def _several(schema: dict[str, Any], least: int, most: int) -> dict[str, Any]:
-    return {"type": "array", "items": schema, "minItems": least, "maxItems": most}
+def _several(schema: dict[str, Any], **bounds: int) -> dict[str, Any]:
+    return {"type": "array", "items": schema, **bounds}
 
 
 Text = Annotated[str, Field(strict=True), AfterValidator(well_formed)]
@@ -119,15 +119,17 @@ Recipients = Annotated[
     tuple[Address, ...],
     PlainValidator(_recipients),
     AfterValidator(_one_at_least),
-    Schema({"anyOf": [_EMAIL, _several(_EMAIL, 1, MAX_RECIPIENTS)]}),
+    Schema({"anyOf": [_EMAIL, _several(_EMAIL, minItems=1)]}),
 ]
 Copies = Annotated[
     tuple[Address, ...],
     PlainValidator(_none),
-    Schema({"anyOf": [_EMAIL, _several(_EMAIL, 0, MAX_RECIPIENTS), {"type": "null"}], "default": None}),
+    Schema({"anyOf": [_EMAIL, _several(_EMAIL), {"type": "null"}], "default": None}),
 ]
 Users = Annotated[
-    tuple[tuple[str, Address], ...], PlainValidator(_users), Schema(_several(_EMAIL, 1, MAX_USERS))
+    tuple[tuple[str, Address], ...],
+    PlainValidator(_users),
+    Schema(_several(_EMAIL, minItems=1, maxItems=MAX_USERS)),
 ]
 
 
@@ -152,10 +154,10 @@ class SendFields(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    to: Recipients
+    to: Recipients = Field(description=f"with cc at most {MAX_RECIPIENTS}")
     subject: Subject
     body: Text = Field(repr=False, description="Markdown; it goes out as text and HTML")
-    cc: Copies = ()
+    cc: Copies = Field((), description=f"with to at most {MAX_RECIPIENTS}")
     thread_id: Optional = Field("", description="continues a thread; absent: a new one")
     attachments: Files = Field(None, repr=False)
 

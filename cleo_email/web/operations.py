@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from cleo_email.ingress.fields import IncomingFields
+from cleo_email.outbound import MAX_RECIPIENTS
 from cleo_email.web.bodies import SendFields, WorkflowFields
 from cleo_email.web.forms import FORM
 from cleo_email.web.openapi import JSON, Operation
+from cleo_email.web.sending import KEY_PATTERN
 from cleo_email.web.shapes import (
     RECORD_ID,
     Accepted,
@@ -39,16 +41,17 @@ def _header(name: str, text: str, **schema: Any) -> dict[str, Any]:
 KEY = _header(
     "Idempotency-Key",
     "the same request with the same key within 24 hours is one, and gets the same answer",
-    pattern="^[!-~]{1,255}$",
+    pattern=f"^{KEY_PATTERN}$",
 )
 MAIL = {"type": "string", "pattern": r"\S", "description": "a mail, RFC 5322"}
+SUM = f"with the others at most {MAX_RECIPIENTS}"  # a sum that no schema can say
 FORM_BODY = {
     "type": "object",
     "required": ["to", "subject", "body"],
     "additionalProperties": False,
     "properties": {
-        "to": {"type": "array", "items": _EMAIL, "minItems": 1, "maxItems": 50},
-        "cc": {"type": "array", "items": _EMAIL, "minItems": 1, "maxItems": 50},
+        "to": {"type": "array", "items": _EMAIL, "minItems": 1, "description": SUM},
+        "cc": {"type": "array", "items": _EMAIL, "description": SUM},
         "subject": {"type": "string", "maxLength": 2000},
         "body": {"type": "string"},
         "thread_id": {"type": "string"},
@@ -74,12 +77,8 @@ OPERATIONS = (
         failures=WEBHOOK,
         bodies={"message/rfc822": MAIL},
         parameters=(
-            _header(
-                "X-Envelope-From",
-                "the envelope's sender; empty for the null sender",
-                pattern="^[!-~]{0,200}$",
-            ),
-            _header("X-Envelope-To", "the envelope's recipient", pattern="^[!-~]{0,200}$"),
+            _header("X-Envelope-From", "the envelope's sender; empty for the null sender"),
+            _header("X-Envelope-To", "the envelope's recipient"),
         ),
         secured="webhook",
     ),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from flask import Blueprint, Response, request
 
 from cleo_email.crashpoints import reach
@@ -15,6 +17,8 @@ from cleo_email.web.guards import front, parse_json, read_body, require_api_toke
 from cleo_email.web.shapes import Sent, Started, StartedOne
 
 bp = Blueprint("sending", __name__)
+
+KEY_PATTERN = r"[!-~]{1,255}"
 
 
 @bp.post("/email/send")
@@ -57,7 +61,14 @@ def workflows() -> Response:
 
 
 def _key() -> str:
-    return request.headers.get("Idempotency-Key", "").strip()
+    """The Idempotency-Key, or '' where there is none."""
+    key = request.headers.get("Idempotency-Key")
+    if key is None:
+        return ""
+    if not re.fullmatch(KEY_PATTERN, key):
+        expected = "expected at most 255 printable ASCII characters without blanks, such as a UUID"
+        raise Refused(422, "bad fields: Idempotency-Key", {"Idempotency-Key": expected})
+    return key
 
 
 def _bad(fault: InvalidField) -> Refused:
