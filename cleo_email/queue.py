@@ -10,10 +10,12 @@ from __future__ import annotations
 import io
 import json
 import pickle
+import zlib
 from typing import Any
 
 from redis import Redis
 from rq import Queue
+from rq.exceptions import NoSuchJobError
 from rq.job import Job
 
 from cleo_email.errors import CleoError
@@ -29,6 +31,12 @@ ALLOWED = frozenset({ANSWER_JOB, POLL_JOB, CHORES_JOB})
 
 RESULT_TTL_S = 60
 FAILURE_TTL_S = 3600
+
+
+_MALFORMED = (
+    *(ValueError, TypeError, LookupError, ArithmeticError, AssertionError, AttributeError, EOFError),
+    *(pickle.UnpicklingError, zlib.error),
+)
 
 
 class JobRefused(CleoError):
@@ -56,13 +64,33 @@ class PlainSerializer:
 
 
 class PlainJob(Job):
-    """An RQ job that runs nothing but the functions of this package's ``jobs``."""
+    """An RQ job that runs nothing but the functions of this package's ``jobs``, before, after or instead."""
 
     @property
     def func(self) -> Any:
         if self.func_name not in ALLOWED or self.instance is not None:
             raise JobRefused(f"job {self.id} names {self.func_name!r}, which is not one of ours")
         return super().func
+
+    # RQ imports a callback by the name that stands in Redis, and importing a module already runs it.
+    @property
+    def success_callback(self) -> None:
+        return None
+
+    @property
+    def failure_callback(self) -> None:
+        return None
+
+    @property
+    def stopped_callback(self) -> None:
+        return None
+
+    def restore(self, raw_data: Any) -> None:
+        """Read the job's hash; a malformed one counts as none, else it would end RQ's loop."""
+        try:
+            super().restore(raw_data)
+        except (*_MALFORMED, JobRefused) as error:
+            raise NoSuchJobError(f"job {self.id} is malformed ({type(error).__name__})") from None
 
 
 class Wake:
