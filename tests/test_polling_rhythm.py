@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from redis import Redis
@@ -17,6 +19,7 @@ from cleo_email.polling import BUSY_MS, LOCK, LOGIN_REST_MS, UNTOLD_MS, Polling
 from cleo_email.queue import Wake
 from cleo_email.store import Effects, Identity, Record, State, Store, new_id
 from tests.imap_server import FakeImapServer, Message, first, hang_up, says
+from tests.rig import mail
 
 NOW = 1_795_000_000_000
 
@@ -40,7 +43,7 @@ def store(redis: Redis) -> Store:
 
 @pytest.fixture
 def clock() -> Callable[[], int]:
-    return lambda: NOW
+    return itertools.count(NOW).__next__
 
 
 @pytest.fixture
@@ -116,8 +119,8 @@ def test_a_copy_that_the_server_does_not_take_stops_no_other(
             store.pulse.fresh_start()
     filed = [message.source for message in server.folders["Sent"]]
     assert filed == [_answer(record).source for record in records[1:]]
-    assert store.filing.due(NOW) == []
-    assert store.filing.due(NOW + 30_000) == [records[0].id], "it is tried again"
+    assert store.filing.due(NOW + 1000) == []
+    assert store.filing.due(NOW + 31_000) == [records[0].id], "it is tried again"
 
 
 def test_a_settled_send_is_not_searched_for_again(
@@ -131,6 +134,26 @@ def test_a_settled_send_is_not_searched_for_again(
     polling.chores()
     assert store.messages.get(record.id).state is State.REPLIED
     assert store.settling.due(NOW + 10**9) == []
+
+
+def test_after_a_downtime_mail_is_caught_up_in_order_and_what_is_too_old_is_held(
+    polling: Polling, store: Store, server: FakeImapServer
+) -> None:
+    """By the time at which the server got it, whatever its Date says; of old mail only the header is read."""
+    for number, days in enumerate((400, 8, 6, 3, 0)):
+        when = datetime.fromtimestamp(NOW / 1000, UTC) - timedelta(days=days)
+        server.inbox.append(Message(mail(number), date=when.strftime('"%d-%b-%Y %H:%M:%S +0000"')))
+    polling.run()
+    records, _ = store.messages.page(limit=10)
+    found = {record.message_id: record for record in records}
+    assert [found[f"<q{n}@example.test>"].state for n in range(5)] == [State.HELD] * 2 + [State.RECEIVED] * 3
+    assert "EMAIL_MAX_AGE_DAYS (7)" in found["<q1@example.test>"].reason
+    assert b"This is question" not in (store.messages.source(found["<q1@example.test>"].id) or b"")
+    order = sorted(r.id for r in records if r.state is State.RECEIVED)
+    assert order == [found[f"<q{n}@example.test>"].id for n in (2, 3, 4)]
+    assert all("\\Seen" in message.flags for message in server.inbox)
+    again = polling.run()
+    assert (again.accepted, again.duplicates) == (0, 0)
 
 
 def _record(state: State, number: int = 0) -> Record:

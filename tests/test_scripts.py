@@ -110,6 +110,13 @@ def test_the_demo_needs_the_embedded_servers_only_and_has_them_after_the_tests(c
     assert clone.installs() == []
 
 
+def test_the_proof_is_run_from_anywhere_with_its_arguments(clone: Clone) -> None:
+    clone.add_python("python3")
+    assert clone.run("crash-test", "--random", "1000").returncode == 0
+    assert clone.installs() == [".[dev]"]
+    assert clone.calls()[-1] == "-m tests.crash --random 1000"
+
+
 def test_a_failed_installation_shows_what_pip_said_and_is_tried_again(clone: Clone) -> None:
     clone.add_python("python3")
     failed = clone.run("test", PIP_STATUS="1")
@@ -149,7 +156,7 @@ def test_without_any_python_the_error_says_what_to_do(clone: Clone) -> None:
 
 
 def test_the_scripts_are_plain_sh_and_executable() -> None:
-    for name in ("test", "demo", "lint"):
+    for name in ("test", "demo", "lint", "crash-test"):
         script = ROOT / "script" / name
         assert os.access(script, os.X_OK)
         assert script.read_text().startswith("#!/bin/sh\n")
