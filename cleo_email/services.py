@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from redis import Redis
 
@@ -14,9 +15,6 @@ from cleo_email.answering import Answering, Rules
 from cleo_email.budget import Budget, Limits
 from cleo_email.delivery import Delivery
 from cleo_email.filing import Filing
-from cleo_email.ingress.fetching import Fetch, Https
-from cleo_email.ingress.providers import build_ingresses
-from cleo_email.ingress.receiving import Receiving
 from cleo_email.intake import Intake
 from cleo_email.mail.screening import Policy
 from cleo_email.mail.signed_ids import Signer, derive_key
@@ -36,6 +34,10 @@ from cleo_email.workflows.opening import Opening, load_suppliers
 from cleo_email.workflows.scheduling import Scheduling
 from cleo_email.workflows.starting import Starting
 
+if TYPE_CHECKING:
+    from cleo_email.ingress.fetching import Fetch
+    from cleo_email.ingress.receiving import Receiving
+
 # Longest stay of one message in a job beside the agent's time: submission, its retry, and Redis.
 OVERHEAD_S = 300
 
@@ -49,7 +51,6 @@ class Front:
     store: Store
     wake: Wake
     intake: Intake
-    receiving: Receiving
 
 
 @dataclass(frozen=True)
@@ -72,8 +73,7 @@ def policy(settings: Settings) -> Policy:
     )
 
 
-def build_front(settings: Settings, redis: Redis | None = None, fetch: Fetch | None = None) -> Front:
-    """``fetch`` replaces the HTTPS client that providers' requests are completed with."""
+def build_front(settings: Settings, redis: Redis | None = None) -> Front:
     redis = redis if redis is not None else connect_web(settings.redis_url.get_secret_value())
     store = Store.on(redis, account=_account(settings), retention_days=settings.retention_days)
     wake = Wake(redis, answer_timeout_s=int(settings.agent_timeout) + OVERHEAD_S)
@@ -85,9 +85,21 @@ def build_front(settings: Settings, redis: Redis | None = None, fetch: Fetch | N
         retention_days=settings.retention_days,
         signer=_signer(settings, redis),
     )
+    return Front(settings, redis, store, wake, intake)
+
+
+def build_receiving(front: Front, fetch: Fetch | None = None) -> Receiving:
+    """The providers' ways in; ``fetch`` replaces the HTTPS client that completes their requests.
+
+    Only the web process loads them.
+    """
+    from cleo_email.ingress.fetching import Https
+    from cleo_email.ingress.providers import build_ingresses
+    from cleo_email.ingress.receiving import Receiving
+
+    settings = front.settings
     ingresses = build_ingresses(settings, fetch or Https(os.environ))
-    receiving = Receiving(ingresses, intake, store.events, max_bytes=settings.max_message_bytes)
-    return Front(settings, redis, store, wake, intake, receiving)
+    return Receiving(ingresses, front.intake, front.store.events, max_bytes=settings.max_message_bytes)
 
 
 def _signer(settings: Settings, redis: Redis) -> Signer | None:

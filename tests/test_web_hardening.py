@@ -18,7 +18,6 @@ from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cleo_email.services import build_front
 from cleo_email.settings import read_settings
 from cleo_email.web import create_app
 from tests.ingress import samples
@@ -54,7 +53,7 @@ def make(redis_url: str) -> Make:
             **env,
         }
         found = read_settings(values, dotenv=None)
-        return create_app(found, build_front(found, fetch=samples.Web())).test_client()
+        return create_app(found, fetch=samples.Web()).test_client()
 
     return build
 

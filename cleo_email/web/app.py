@@ -8,7 +8,8 @@ from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from cleo_email.errors import NotFound, StoreUnavailable, WrongState
-from cleo_email.services import Front, build_front
+from cleo_email.ingress.fetching import Fetch
+from cleo_email.services import Front, build_front, build_receiving
 from cleo_email.settings import Settings
 from cleo_email.web import docs, health, incoming, messages, sending
 from cleo_email.web.answers import Refused, error
@@ -28,10 +29,12 @@ SECURITY_HEADERS = {
 }
 
 
-def create_app(settings: Settings, services: Front | None = None) -> Flask:
-    """The application. ``services`` replaces what would be built from the settings (tests)."""
+def create_app(settings: Settings, services: Front | None = None, fetch: Fetch | None = None) -> Flask:
+    """The application. ``services`` and ``fetch`` replace what would be built from the settings (tests)."""
     app = Flask("cleo_email")
-    app.extensions["cleo_email"] = services or build_front(settings)
+    services = services or build_front(settings)
+    app.extensions["cleo_email"] = services
+    app.extensions["cleo_email_receiving"] = build_receiving(services, fetch)
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.register_blueprint(health.bp)
     app.register_blueprint(incoming.bp)

@@ -11,7 +11,7 @@ from importlib.resources import files
 from flask import Blueprint, Response
 
 from cleo_email.web.answers import answer
-from cleo_email.web.guards import front
+from cleo_email.web.guards import front, receiving
 from cleo_email.web.openapi import document
 from cleo_email.web.operations import OPERATIONS, provider_operation
 
@@ -23,7 +23,7 @@ _INLINE = re.compile(r"<(style|script)>(.*?)</\1>", re.DOTALL)
 @bp.get("/openapi.json")
 def openapi() -> Response:
     services = front()
-    operations = (*OPERATIONS, provider_operation(services.receiving.names))
+    operations = (*OPERATIONS, provider_operation(receiving().names))
     settings = services.settings
     return answer(
         200,

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from werkzeug.exceptions import ClientDisconnected
 
 from cleo_email.ingress.proofs import equals_one as is_one_of
+from cleo_email.ingress.receiving import Receiving
 from cleo_email.services import Front
 from cleo_email.web.answers import Refused, fields_of
 from cleo_email.web.callers import failed, is_direct_loopback
@@ -28,6 +29,10 @@ BROKEN = (OSError, ValueError, ParseException)
 
 def front() -> Front:
     return cast("Front", current_app.extensions["cleo_email"])
+
+
+def receiving() -> Receiving:
+    return cast("Receiving", current_app.extensions["cleo_email_receiving"])
 
 
 def equals_one(given: str, secrets: Iterable[str]) -> bool:

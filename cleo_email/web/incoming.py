@@ -13,7 +13,7 @@ from cleo_email.ingress.fields import IncomingFields
 from cleo_email.ingress.receiving import Outcome
 from cleo_email.intake import Arrival
 from cleo_email.web.answers import Refused, answer
-from cleo_email.web.guards import front, parse_json, read_bytes
+from cleo_email.web.guards import front, parse_json, read_bytes, receiving
 from cleo_email.web.proving import proved_body, proving
 
 log = logging.getLogger(__name__)
@@ -50,16 +50,15 @@ def raw() -> Response:
 @bp.post("/<name>")
 def provider(name: str) -> Response:
     """A mail in the format of a provider that receives it; answered with the codes that it understands."""
-    receiving = front().receiving
-    ingress = receiving.find(name)
+    ingress = receiving().find(name)
     headers = {key.lower(): value for key, value in request.headers.items()}
     posted = Posted(headers, request.args.to_dict(), now_ms() / 1000)
     with proving():
         if not ingress.signs_body:  # then nobody's body is read before the password was right
             ingress.verify(posted)
-        body = read_bytes(receiving.max_request_bytes, status=ingress.gives_up_with)
+        body = read_bytes(receiving().max_request_bytes, status=ingress.gives_up_with)
         try:
-            return report(receiving.receive(ingress, posted.with_body(body)))
+            return report(receiving().receive(ingress, posted.with_body(body)))
         except Unusable as fault:
             log.warning("a request of %s is of no use: %s", name, fault)
             raise Refused(ingress.gives_up_with, str(fault)) from None

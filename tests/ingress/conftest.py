@@ -7,7 +7,6 @@ from collections.abc import Callable
 import pytest
 from flask.testing import FlaskClient
 
-from cleo_email.services import build_front
 from cleo_email.settings import read_settings
 from cleo_email.web import create_app
 from tests.ingress.samples import BASE, Web, mail, resend_answers, secrets_env
@@ -29,7 +28,7 @@ def make(redis_url: str, web: Web) -> Make:
     def build(**env: str | None) -> FlaskClient:
         values = {**BASE, **secrets_env(), "REDIS_URL": redis_url, **env}
         settings = read_settings({k: v for k, v in values.items() if v is not None}, dotenv=None)
-        return create_app(settings, build_front(settings, fetch=web)).test_client()
+        return create_app(settings, fetch=web).test_client()
 
     return build
 
