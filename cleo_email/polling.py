@@ -35,6 +35,7 @@ HEADERS_PER_POLL = 500  # of mail that is only recorded, so that a full old inbo
 ALONE = 3  # failures of one mail by itself before it is left alone
 LOCK = "mailbox"
 BUSY_MS = 3 * SECOND
+CHORES_MS = SECOND  # between two runs of chores
 # A poll that has not told its end by then is asked for again: its process may be gone.
 UNTOLD_MS = 20 * SECOND
 # After a fault the next poll waits 1, 2, 4 … seconds; after a refused login five minutes, since many servers
@@ -103,13 +104,17 @@ class Polling:
 
         Raises MailboxError and StoreUnavailable; what was not done stays due.
         """
-        if self._store.pulse.resting("poll"):
+        pulse = self._store.pulse
+        # While a long poll had the mailbox, wake-ups for chores may have piled up before those for polls.
+        if pulse.resting("poll") or pulse.tick_left_ms("chores-done") > 0:
             return None
         with self._store.locks.hold(LOCK) as lock:
             if lock is None:
                 return None
             with self._resting_after_a_fault():
-                return self._filing.run()
+                done = self._filing.run()
+            pulse.next_tick("chores-done", CHORES_MS)
+            return done
 
     @contextmanager
     def _resting_after_a_fault(self) -> Iterator[None]:

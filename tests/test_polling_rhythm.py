@@ -10,12 +10,12 @@ import pytest
 from redis import Redis
 
 from cleo_email.errors import MailboxError, MailboxLoginRefused
-from cleo_email.filing import Filing
+from cleo_email.filing import RUN_S, Filing
 from cleo_email.intake import Intake
 from cleo_email.mail.model import OutboundEmail
 from cleo_email.mail.screening import Policy
 from cleo_email.mailbox import Mailbox
-from cleo_email.polling import BUSY_MS, LOCK, LOGIN_REST_MS, UNTOLD_MS, Polling
+from cleo_email.polling import BUSY_MS, CHORES_MS, LOCK, LOGIN_REST_MS, UNTOLD_MS, Polling
 from cleo_email.queue import Wake
 from cleo_email.store import Effects, Identity, Record, State, Store, new_id
 from tests.imap_server import FakeImapServer, Message, first, hang_up, says
@@ -121,6 +121,32 @@ def test_a_copy_that_the_server_does_not_take_stops_no_other(
     assert filed == [_answer(record).source for record in records[1:]]
     assert store.filing.due(NOW + 1000) == []
     assert store.filing.due(NOW + 31_000) == [records[0].id], "it is tried again"
+
+
+def test_many_copies_for_sent_let_new_mail_in_between(
+    polling: Polling, store: Store, redis: Redis, server: FakeImapServer
+) -> None:
+    """After a burst of answers hundreds of copies wait; each run makes some, then the poll has its turn."""
+    store.pulse.set_sent_mode("client")
+    records = [_record(State.REPLIED, number) for number in range(10)]
+    for record in records:
+        store.messages.accept(record, b"", Identity(record.id), (), answer=_answer(record))
+        store.filing.add(record.id, NOW)
+    seconds = itertools.count(0.0, RUN_S / 3)  # each copy takes a third of a run
+    with Mailbox(server.account(), ssl_context=server.ssl_context()) as mailbox:
+        filing = Filing(store, mailbox, save_sent=True, max_bytes=10**6, timer=seconds.__next__)
+        assert filing.run() == 3
+        assert len(store.filing.due(NOW + 10**9)) == 7
+        while filing.run():
+            pass
+    assert [message.source for message in server.folders["Sent"]] == [_answer(r).source for r in records]
+
+
+def test_chores_that_piled_up_are_done_once(polling: Polling, store: Store, server: FakeImapServer) -> None:
+    """While a long poll has the mailbox, a wake-up for chores comes every other second."""
+    assert polling.chores() == 0
+    assert polling.chores() is None
+    assert 0 < store.pulse.tick_left_ms("chores-done") <= CHORES_MS
 
 
 def test_a_settled_send_is_not_searched_for_again(
