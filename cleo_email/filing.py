@@ -24,7 +24,7 @@ from cleo_email.store import Effects, Record, State, Store
 log = logging.getLogger(__name__)
 Thing = TypeVar("Thing")
 
-# How long one run may keep the mailbox from the poll, its last step aside. A copy takes 0.1 s on a far server.
+# How long one run may keep the mailbox from the poll, its last step aside. A copy takes 0.1 s over the net.
 RUN_S = 1.0
 
 # When Sent is searched for a mail of which nobody knows whether it was sent: some servers file it only after
