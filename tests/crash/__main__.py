@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import traceback
@@ -27,6 +28,8 @@ from tests.crash.scenario import Scenario
 
 def main() -> int:
     options = _options()
+    # Ended from outside, it still ends the servers and processes that it has started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     if options.random:
         plan = Random(
             mails=options.random,
@@ -86,21 +89,24 @@ def _run(chosen: list[Scenario], jobs: int, directory: Path | None) -> list[tupl
     found: dict[int, Tally] = {}
     with ThreadPoolExecutor(jobs) as pool:
         tasks = {pool.submit(_one, s, base / f"{n:03}"): n for n, s in enumerate(chosen)}
-        for task in as_completed(tasks):
-            number = tasks[task]
-            found[number] = tally = task.result()
-            word = "ok" if not tally.problems else "PROBLEM"
-            print(
-                f"[{len(found)}/{len(chosen)}] {chosen[number].name} by {chosen[number].ingress}: "
-                f"{word}, {tally.seconds:.0f} s",
-                file=sys.stderr,
-                flush=True,
-            )
+        try:
+            for task in as_completed(tasks):
+                number = tasks[task]
+                found[number] = task.result()
+                _say(f"[{len(found)}/{len(chosen)}]", chosen[number], found[number])
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     if directory is None and not any(tally.problems for tally in found.values()):
         shutil.rmtree(base, ignore_errors=True)
     else:
         print(f"logs: {base}", file=sys.stderr)
     return [(chosen[number], found[number]) for number in sorted(found)]
+
+
+def _say(count: str, row: Scenario, tally: Tally) -> None:
+    word = "PROBLEM" if tally.problems else "ok"
+    print(f"{count} {row.name} by {row.ingress}: {word}, {tally.seconds:.0f} s", file=sys.stderr, flush=True)
 
 
 def _one(scenario: Scenario, directory: Path) -> Tally:

@@ -41,7 +41,11 @@ class Random:
 
 def run_random(plan: Random, directory: Path) -> int:
     """Play it, with a word now and then on standard error; the exit status."""
-    env = {"EMAIL_CONCURRENCY": "20", "EMAIL_POLL_INTERVAL_SECONDS": "5"}
+    env = {
+        "EMAIL_CONCURRENCY": "20",
+        "EMAIL_POLL_INTERVAL_SECONDS": "5",
+        "EMAIL_MAX_SENDS_PER_HOUR": "100000",
+    }
     with AgentServer(delay=0.3) as agent:
         rig = CrashRig(directory, files=plan.files, env={**env, "CLEO_AGENT": agent.url})
         with rig:
