@@ -48,7 +48,9 @@ def _demo(arguments: argparse.Namespace) -> int:
         mail = stack.enter_context(MailServer(folder / "mail"))
         log = stack.enter_context((folder / "demo.log").open("wb"))
         web = f"{HOST}:{_free_port()}"
-        supervisor = Supervisor(commands(_environ(mail, redis.url), web), output=log, keepers=[redis.ensure])
+        supervisor = Supervisor(
+            commands(_environ(mail, redis.url), web, folder), output=log, keepers=[redis.ensure]
+        )
         thread = threading.Thread(target=supervisor.run, name="supervisor", daemon=True)
         thread.start()
         stack.callback(thread.join)

@@ -42,13 +42,13 @@ def _run(arguments: argparse.Namespace) -> int:
         return Supervisor(commands(environ, arguments.bind), keepers=keepers).run()
 
 
-def commands(environ: Mapping[str, str], bind: str) -> Sequence[Command]:
-    """The two processes of the Procfile, from any working directory."""
+def commands(environ: Mapping[str, str], bind: str, cwd: Path | None = None) -> Sequence[Command]:
+    """The two processes of the Procfile, from any working directory; a ``.env`` in ``cwd`` counts."""
     web = [sys.executable, "-m", "gunicorn", "--workers", WEB_PROCESSES, "--bind", bind]
     web += ["--log-level", "warning", "cleo_email.wsgi:app"]
     return (
-        Command("web", web, environ),
-        Command("worker", [sys.executable, "-m", "cleo_email.worker"], environ),
+        Command("web", web, environ, cwd),
+        Command("worker", [sys.executable, "-m", "cleo_email.worker"], environ, cwd),
     )
 
 
