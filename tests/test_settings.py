@@ -121,3 +121,42 @@ def test_secrets_and_lists_may_be_several() -> None:
     settings = read(EMAIL_WEBHOOK_SECRET="old, new", EMAIL_ALLOWED_SENDERS="Anna@Example.com,@example.org")
     assert [secret.get_secret_value() for secret in settings.webhook_secrets] == ["old", "new"]
     assert settings.allowed_senders == ("anna@example.com", "@example.org")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("EMAIL_POSTMARK_AUTH", "s3cret"),
+        ("EMAIL_POSTMARK_AUTH", "user:s3cret,other"),
+        ("EMAIL_CLOUDMAILIN_AUTH", ":s3cret"),
+        ("EMAIL_SENDGRID_PUBLIC_KEY", "s3cret"),
+        ("EMAIL_SENDGRID_PUBLIC_KEY", "AAAA"),
+        ("EMAIL_SES_TOPIC_ARN", "arn:aws:s3:::bucket"),
+        ("EMAIL_SES_TOPIC_ARN", "https://sns.eu-central-1.amazonaws.com/"),
+        ("EMAIL_RESEND_SIGNING_SECRET", "whsec_s3cret!"),
+        ("EMAIL_RESEND_SIGNING_SECRET", "whsec_"),
+    ],
+)
+def test_a_providers_secret_that_cannot_be_one_stops_the_start_and_is_not_shown(
+    name: str, value: str
+) -> None:
+    (line,) = faults({**WHOLE, name: value})
+    assert line.startswith(f"{name}: found ")
+    assert ", expected " in line
+    if "KEY" not in name:  # that one is public
+        assert "s3cret" not in line
+
+
+def test_secrets_of_providers_are_not_in_a_repr() -> None:
+    settings = read(
+        EMAIL_MAILGUN_SIGNING_KEY="s3cret-m",
+        EMAIL_POSTMARK_AUTH="u:s3cret-p,v:s3cret-q",
+        EMAIL_RESEND_SIGNING_SECRET="whsec_czNjcmV0",
+        EMAIL_RESEND_API_KEY="s3cret-r",
+        EMAIL_BREVO_AUTH="s3cret-b",
+        EMAIL_BREVO_API_KEY="s3cret-k",
+        EMAIL_CLOUDMAILIN_AUTH="u:s3cret-c",
+    )
+    assert "s3cret" not in repr(settings)
+    assert "czNjcmV0" not in repr(settings)
+    assert [pair.get_secret_value() for pair in settings.postmark_auth] == ["u:s3cret-p", "v:s3cret-q"]

@@ -1,0 +1,98 @@
+"""Forms are read as bytes, whole or not at all."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cleo_email.ingress.forms import MAX_FIELDS, Form, read_form
+from tests.ingress.samples import multipart
+
+KIND = "multipart/form-data; boundary=xYzZY"
+URLENCODED = "application/x-www-form-urlencoded"
+
+
+@given(
+    fields=st.lists(st.tuples(st.text("abc[]-", min_size=1, max_size=8), st.binary(max_size=80)), max_size=8)
+)
+def test_what_was_put_in_comes_out(fields: list[Any]) -> None:
+    fields = [(name, value) for name, value in fields if b"\r\n--xYzZY" not in b"\r\n" + value]
+    assert read_form(KIND, multipart(fields)).fields == tuple(fields)
+
+
+@given(st.binary(max_size=400))
+@settings(max_examples=300)
+def test_nothing_raises(body: bytes) -> None:
+    for kind in (
+        KIND,
+        URLENCODED,
+        "",
+        "multipart/form-data",
+        "text/plain",
+        "multipart/form-data; boundary=\xff",
+    ):
+        assert isinstance(read_form(kind, body), Form)
+    assert isinstance(read_form(KIND, b"--xYzZY\r\n" + body + b"\r\n--xYzZY--"), Form)
+
+
+def test_a_form_that_was_cut_off_has_no_fields() -> None:
+    body = multipart([("a", "1"), ("b", "2")])
+    end = body.rindex(b"--")
+    assert len(read_form(KIND, body).fields) == 2
+    assert all(read_form(KIND, body[:at]).fields == () for at in range(end))
+
+
+def test_a_boundary_that_only_begins_like_ours_is_none() -> None:
+    inner = b"before\r\n--xYzZYx\r\nafter\r\n--xYzZY-"
+    assert (
+        read_form(KIND, multipart([("a", b"before\r\n--xYz\r\nafter")])).bytes("a")
+        == b"before\r\n--xYz\r\nafter"
+    )
+    assert read_form(KIND, multipart([("a", inner)])) == Form()
+
+
+def test_blanks_after_a_boundary_and_text_around_the_parts_are_allowed() -> None:
+    body = (
+        b"preamble\r\n--xYzZY  \r\nContent-Disposition: form-data; name=a\r\n\r\n1\r\n--xYzZY--\r\nepilogue"
+    )
+    assert read_form(KIND, body).fields == (("a", b"1"),)
+
+
+def test_files_and_fields() -> None:
+    form = read_form(KIND, multipart([("f", ('ü \\"x.txt', "text/plain", b"\xff")), ("g", "v")]))
+    file = form.file("f")
+    assert file is not None
+    assert (file.content_type, file.content, form.bytes("f"), form.text("g")) == (
+        "text/plain",
+        b"\xff",
+        b"\xff",
+        "v",
+    )
+    assert form.file("g") is None
+    assert not form.has("h")
+
+
+def test_urlencoded_keeps_every_byte() -> None:
+    form = read_form(URLENCODED + "; charset=utf-8", b"a=%FF+%00%2B&b=&c&a=%C3%BC")
+    assert form.fields == (("a", b"\xff \x00+"), ("b", b""), ("a", "ü".encode()))
+    assert form.bytes("a") == "ü".encode()
+    assert form.is_ambiguous("a")
+    assert not form.is_ambiguous("b", "c")
+
+
+@pytest.mark.parametrize("kind", [KIND, URLENCODED])
+def test_too_many_fields_are_none(kind: str) -> None:
+    many = [("a", "1")] * (MAX_FIELDS + 5)
+    body = multipart(many) if kind == KIND else b"&".join([b"a=1"] * (MAX_FIELDS + 5))
+    assert read_form(kind, body) == Form()
+
+
+def test_a_large_form_is_read_quickly() -> None:
+    body = multipart([("email", b"\r\n-" * 5_000_000)])
+    begun = time.monotonic()
+    assert len(read_form(KIND, body).bytes("email")) == 15_000_000
+    assert time.monotonic() - begun < 1
