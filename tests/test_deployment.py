@@ -257,7 +257,7 @@ def nginx(tmp_path: Path, ca: Certificates) -> Iterator[tuple[int, int]]:
 
 @pytest.mark.servers("nginx")
 def test_nginx_passes_on_what_is_ours_with_the_headers_that_mark_a_caller_from_outside(
-    nginx: tuple[int, int], ca: Certificates
+    nginx: tuple[int, int], ca: Certificates, tmp_path: Path
 ) -> None:
     plain, tls = nginx
 
@@ -282,6 +282,12 @@ def test_nginx_passes_on_what_is_ours_with_the_headers_that_mark_a_caller_from_o
         assert response.headers["Got-Forwarded"] == "none"
     assert ask("GET", "/healthz").status == 200
     assert announce(tls, ca, 27 * 1024 * 1024) == 413
+    wrapped = ask("POST", "/email/incoming/postmark", 37 * 1024 * 1024)
+    assert (wrapped.status, wrapped.headers["Got-X-Real-IP"]) == (200, "127.0.0.1")
+    assert ask("POST", "/email/incoming/sendgrid?secret=geheim-4711", 100).status == 200
+    log = (tmp_path / "access.log").read_text()
+    assert "/email/incoming/postmark" in log
+    assert "geheim-4711" not in log
     for path in ("/", "/readyz", "/workflows/x", "/admin"):
         assert ask("GET", path).status == 404
 
