@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, StrictInt
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator
 from pydantic import WithJsonSchema as Schema
 
 from cleo_email.agents.words import well_formed, well_formed_json
@@ -71,6 +71,14 @@ def _content(value: object) -> bytes:
     return decoded(value)
 
 
+def _name(value: object) -> str | int | None:
+    if isinstance(value, str):
+        return well_formed(value)
+    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
+        return value
+    raise ValueError("expected a string, a whole number or null")
+
+
 def _json(value: object) -> object:
     try:
         return well_formed_json(value)
@@ -97,7 +105,7 @@ Short = Annotated[
     AfterValidator(well_formed),
     Schema({"anyOf": [{"type": "string", "maxLength": MAX_SUBJECT}, {"type": "null"}], "default": None}),
 ]
-Name = Text | StrictInt | None
+Name = Annotated[str | int | None, PlainValidator(_name), Schema({"type": ["string", "integer", "null"]})]
 WorkflowId = Annotated[
     str, Field(strict=True, min_length=1, max_length=MAX_ID, pattern=r"\S"), AfterValidator(well_formed)
 ]

@@ -111,8 +111,10 @@ class Starting:
             raise InvalidField("attachments", f"the files take {size} bytes in a mail, more than {limit}")
 
     def _begin(self, request: StartRequest, name: str, remember_s: int, digest: str) -> list[Started]:
-        users = list({address.key: (given, address) for given, address in reversed(request.users)}.values())
-        users.reverse()
+        first: dict[str, tuple[str, Address]] = {}
+        for given, address in request.users:
+            first.setdefault(address.key, (given, address))
+        users = list(first.values())
         known = self._store.messages.first_of(f"{name}:{users[0][1].key}")
         batch = hashlib.sha256(f"{name} {digest}".encode()).hexdigest() if request.attachments else ""
         starts = [self._start(request, given, one, name, remember_s, digest, batch) for given, one in users]
