@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from cleo_email.agents import Agent, AgentAttachment, AgentMessage, AgentRequest, HistoryTurn
-from cleo_email.backoff import backoff_ms
+from cleo_email.backoff import HOUR, backoff_ms
 from cleo_email.budget import Budget, Limits
 from cleo_email.clock import Clock, now_ms
 from cleo_email.crashpoints import reach
@@ -22,8 +22,10 @@ from cleo_email.mail.model import Address, Answer, Attachment, InboundEmail, Out
 from cleo_email.mail.quotes import split_quoted
 from cleo_email.mail.screening import Policy
 from cleo_email.mail.subject import is_forward
+from cleo_email.mail.thread import people_of
 from cleo_email.recipients import recipients_of
 from cleo_email.store import AT_WORK, Effects, Lock, Record, State, Store, iso
+from cleo_email.verifying import Outcome, SenderCheck
 from cleo_email.workflows.opening import Opening
 from cleo_email.workflows.starting import INGRESS
 
@@ -31,6 +33,7 @@ log = logging.getLogger(__name__)
 
 MAX_TRIES = 6
 MAX_STUMBLES = 12
+PROOF_HORIZON_MS = 24 * HOUR  # DNS that says nothing for so long: a person decides
 REMEMBERED = 100_000  # characters of a mail and of an answer that a thread's history keeps
 
 
@@ -74,9 +77,11 @@ class Answering:
         *,
         opening: Opening | None = None,
         budget: Budget | None = None,
+        sender_check: SenderCheck | None = None,
         clock: Clock = now_ms,
     ) -> None:
         self._store = store
+        self._sender_check = sender_check
         self._budget = budget or Budget(store, Limits(rules.per_thread, rules.per_sender), clock=clock)
         self._opening = opening
         self._agent = agent
@@ -138,6 +143,9 @@ class Answering:
         if source is None:
             self._finish(record, State.FAILED, "the stored mail is gone", lock)
             return
+        if not self._is_proven(record, source, lock):
+            return
+        record = self._store.messages.get(record.id)
         if used := self._budget.before_asking(record):
             self._hold(record, used, lock)
             return
@@ -160,6 +168,30 @@ class Answering:
             question.done()
             return
         self._keep(record, question, answer, lock)
+
+    def _is_proven(self, record: Record, source: bytes, lock: Lock) -> bool:
+        """Whether the mail may go on; else it is held, or waits until DNS answers."""
+        known = record.authenticated == "1" or record.released or record.ingress == INGRESS
+        if self._sender_check is None or known:
+            return True
+        mail = parse(source)
+        finding = self._sender_check.check(source, mail)
+        if finding.outcome is Outcome.PROVEN:
+            self._store.threads.add_people(
+                record.thread_id, people_of(mail, self._rules.policy.own_addresses)
+            )
+            self._store.messages.note(record.id, "authenticated", 1)
+            return True
+        if finding.outcome is Outcome.UNKNOWN and self._clock() - record.received_at < PROOF_HORIZON_MS:
+            due = self._clock() + backoff_ms(record.attempts + 1)
+            fields = {"attempts": record.attempts + 1}
+            reason = f"{finding.reason}; asked again {iso(due)}"
+            self._move(record, record.state, reason, lock, Effects(fields=fields, due=due))
+            return False
+        if finding.outcome is Outcome.UNPROVEN:
+            self._store.messages.note(record.id, "authenticated", 0)
+        self._hold(record, finding.reason, lock)
+        return False
 
     def _question(self, record: Record, source: bytes) -> Question:
         if record.ingress == INGRESS and self._opening is not None:

@@ -37,6 +37,7 @@ from cleo_email.workflows.starting import Starting
 if TYPE_CHECKING:
     from cleo_email.ingress.fetching import Fetch
     from cleo_email.ingress.receiving import Receiving
+from cleo_email.verifying import SenderCheck
 
 # Longest stay of one message in a job beside the agent's time: submission, its retry, and Redis.
 OVERHEAD_S = 300
@@ -84,6 +85,7 @@ def build_front(settings: Settings, redis: Redis | None = None) -> Front:
         max_age_days=settings.max_age_days,
         retention_days=settings.retention_days,
         signer=_signer(settings, redis),
+        verifies=settings.verify_dkim,
     )
     return Front(settings, redis, store, wake, intake)
 
@@ -155,7 +157,16 @@ def build_services(settings: Settings, environ: Mapping[str, str] = os.environ) 
         reply_all=settings.reply_all,
     )
     opening = Opening(store, build_outbound(front), workflows, suppliers)
-    answering = Answering(store, agent, delivery, front.intake, rules, opening=opening, budget=budget)
+    answering = Answering(
+        store,
+        agent,
+        delivery,
+        front.intake,
+        rules,
+        opening=opening,
+        budget=budget,
+        sender_check=SenderCheck() if settings.verify_dkim else None,
+    )
     scheduling = Scheduling(store, build_starting(front), list(workflows.values()))
     sweeping = Sweeping(store, front.wake, front.intake, retention_days=settings.retention_days)
     mailbox = Mailbox(imap) if imap else None

@@ -19,6 +19,7 @@ from cleo_email.mail.screening import Policy
 from cleo_email.queue import Wake
 from cleo_email.store import Accepted, Record, Store
 from cleo_email.sweeping import Sweeping
+from cleo_email.verifying import SenderCheck
 
 FROM = Address("agent@cleo.test", "Cleo")
 
@@ -72,7 +73,13 @@ class FakeSubmitter:
 
 class Bench:
     def __init__(
-        self, url: str, *, policy: Policy | None = None, limits: Limits | None = None, **rules: Any
+        self,
+        url: str,
+        *,
+        policy: Policy | None = None,
+        limits: Limits | None = None,
+        sender_check: SenderCheck | None = None,
+        **rules: Any,
     ) -> None:
         self.redis = Redis.from_url(url)
         self.clock = FakeClock()
@@ -82,7 +89,13 @@ class Bench:
         self.policy = policy or Policy(frozenset({FROM.addr}))
         wake = Wake(self.redis)
         self.intake = Intake(
-            self.store, wake, self.policy, max_age_days=7, retention_days=90, clock=self.clock
+            self.store,
+            wake,
+            self.policy,
+            max_age_days=7,
+            retention_days=90,
+            verifies=sender_check is not None,
+            clock=self.clock,
         )
         budget = Budget(self.store, limits, clock=self.clock) if limits else None
         self.delivery = Delivery(
@@ -100,6 +113,7 @@ class Bench:
             self.intake,
             Rules(from_=FROM, policy=self.policy, **rules),
             budget=budget,
+            sender_check=sender_check,
             clock=self.clock,
         )
         self.deciding = Deciding(self.store, self.intake, self.policy, clock=self.clock)

@@ -69,6 +69,7 @@ class Settings(WebhookSettings):
     authserv_id: str | None = env(
         "EMAIL_TRUSTED_AUTHSERV_ID", "the authserv-id of your own mail server, such as mx.example.com"
     )
+    verify_dkim: Flag = env("EMAIL_VERIFY_DKIM", FLAG, False)
     max_message_bytes: Annotated[int, Field(ge=1, le=67_108_864)] = env(
         "EMAIL_MAX_MESSAGE_BYTES", "a whole number from 1 to 67108864 (64 MiB)", 26_214_400
     )
