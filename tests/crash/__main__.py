@@ -75,8 +75,11 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--markdown", action="store_true", help="print the table for the documentation")
     parser.add_argument("--list", action="store_true", help="print the names of the rows and end")
-    parser.add_argument("--directory", type=Path, help="keep logs and data here")
-    return parser.parse_args()
+    parser.add_argument("--directory", type=Path, help="keep logs and data here; it must not exist yet")
+    options = parser.parse_args()
+    if options.directory and options.directory.exists():
+        parser.error(f"{options.directory} exists: data of an earlier run would be counted too")
+    return options
 
 
 def _is_meant(scenario: Scenario, words: list[str]) -> bool:
