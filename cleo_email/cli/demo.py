@@ -155,7 +155,7 @@ def _post(url: str, body: dict[str, Any]) -> Any:
     until = time.monotonic() + PATIENCE_S
     while True:
         try:
-            with urllib.request.urlopen(request, timeout=10) as response:  # noqa: S310  # nosec B310 - loopback
+            with urllib.request.urlopen(request, timeout=10) as response:  # noqa: S310 - loopback  # nosec B310
                 return json.load(response)
         except urllib.error.HTTPError as error:
             raise CleoError(f"the webhook answered {error.code}: {error.read(500)!r}") from None
