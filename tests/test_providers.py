@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cleo_email.cli.check import examine
+from cleo_email.cli.check import Finding, _with_needs, examine
 from cleo_email.errors import SettingsError
 from cleo_email.settings import Settings, read_settings
 from cleo_email.settings.providers import NAMES, PRESETS, find_preset
@@ -97,6 +97,20 @@ def test_check_says_what_the_provider_needs_when_it_refuses_a_login(
     assert "application password" not in findings["imap"].text, "nobody refused a login there"
 
 
+def test_with_a_token_it_says_what_the_token_lacks() -> None:
+    settings = read(
+        OAUTH,
+        EMAIL_OAUTH_PROVIDER="microsoft",
+        EMAIL_SMTP_HOST="smtp.office365.com",
+    )
+    refused = Finding("smtp", "wrong", "the server refuses the login of agent@example.com: 535 5.7.3")
+    assert "SmtpClientAuthenticationDisabled" in _with_needs(settings, refused).text
+    ended = Finding("smtp", "wrong", "the login has ended: run `cleo-email login microsoft`")
+    assert _with_needs(settings, ended) == ended
+    fine = Finding("smtp", "ok", "logged in")
+    assert _with_needs(settings, fine) == fine
+
+
 # --- OAuth --------------------------------------------------------------------------------------------------
 
 
@@ -181,3 +195,11 @@ def test_no_secret_of_oauth_is_shown() -> None:
     shown = repr(settings) + repr(settings.oauth)
     for secret in ("s3cret", "r3fresh", KEY):
         assert secret not in shown
+
+
+def test_the_table_of_the_documents_is_that_of_the_code() -> None:
+    text = (Path(__file__).resolve().parent.parent / "docs" / "providers.md").read_text()
+    rows = re.findall(r"^\| `([^`]+)` \| (\S+):(\d+) \| (\S+) \|", text, re.MULTILINE)
+    assert {name: (smtp, int(port), imap) for name, smtp, port, imap in rows} == {
+        preset.name: (preset.smtp_host, preset.smtp_port, preset.imap_host) for preset in PRESETS.values()
+    }

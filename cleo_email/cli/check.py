@@ -17,6 +17,7 @@ from cleo_email.errors import CleoError, SettingsError
 from cleo_email.mailbox import Mailbox
 from cleo_email.services import accounts, build_front
 from cleo_email.settings import Settings, read_settings
+from cleo_email.settings.providers import OAUTH_NEEDS
 from cleo_email.store import Store
 from cleo_email.store.connection import connect_web
 from cleo_email.submission import Submitter
@@ -157,11 +158,15 @@ def _provider(settings: Settings) -> list[Finding]:
 
 def _with_needs(settings: Settings, finding: Finding) -> Finding:
     """A refused login is mostly one that lacks what this provider asks for."""
-    refused = finding.level == "wrong" and any(word in finding.text for word in ("login", "LOGIN"))
-    if not refused or settings.preset is None or settings.oauth is not None:
+    refused = finding.level == "wrong" and "login" in finding.text.lower()
+    if not refused or settings.preset is None:
         return finding
-    text = f"{finding.text}. {settings.preset.title}: {settings.preset.needs}"
-    return Finding(finding.what, finding.level, text)
+    needs = settings.preset.needs
+    if settings.oauth is not None:
+        needs = OAUTH_NEEDS.get(settings.preset.name, "")
+    if not needs or "cleo-email login" in finding.text:
+        return finding
+    return Finding(finding.what, finding.level, f"{finding.text}. {settings.preset.title}: {needs}")
 
 
 def _agent(settings: Settings) -> list[Finding]:

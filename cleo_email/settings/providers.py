@@ -159,6 +159,15 @@ PRESETS = {
         ),
     )
 }
+# What a login by token takes beyond the token.
+OAUTH_NEEDS = {
+    "gmail": "the scope must be https://mail.google.com/, and EMAIL_USER the address that logged in",
+    "microsoft365": "an administrator must allow IMAP and authenticated SMTP for this mailbox "
+    "(Set-CASMailbox -ImapEnabled $true -SmtpClientAuthenticationDisabled $false); a client that acts by "
+    "itself also needs its service principal and the right to this mailbox, see docs/oauth.md",
+    "outlook": "IMAP must be allowed in the settings of the mailbox, and EMAIL_USER the address that "
+    "logged in",
+}
 NAMES = ", ".join(PRESETS)
 _OTHER_NAMES = {
     "google": "gmail",
