@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from cleo_email.crashpoints import arm
 from cleo_email.errors import SettingsError
 from cleo_email.logs import set_up_logging
+from cleo_email.memory import give_back_large_blocks
 from cleo_email.settings import Settings, read_settings
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def web() -> Flask:
     from cleo_email.web import create_app
 
     set_up_logging()
+    give_back_large_blocks()
     arm(os.environ)
     return create_app(settings_or_exit())
 
@@ -44,6 +46,7 @@ def worker() -> int:
     from cleo_email.worker import run_worker
 
     set_up_logging()
+    give_back_large_blocks()
     try:
         return run_worker(settings_or_exit())
     except SettingsError as error:  # CLEO_AGENT names nobody

@@ -12,7 +12,8 @@ PACKAGE = Path(__file__).resolve().parent.parent / "cleo_email"
 GROUND, EDGES, SERVICES, COMPOSITION, DOORS = range(5)
 ROOMS = {
     GROUND: "errors accounts clock backoff crashpoints mail",
-    EDGES: "attaching settings mailbox submission store agents queue embedded logs oauth http_client verifying",
+    EDGES: "attaching memory settings mailbox submission store agents queue embedded logs oauth http_client "
+    "verifying",
     SERVICES: "intake recipients polling filing answering delivery sweeping outbound deciding recovering "
     "workflows budget bouncing ingress",
     COMPOSITION: "services",

@@ -25,7 +25,7 @@ def attachment_part(attachment: Attachment, number: int) -> bytes:
         + wire.field("Content-Disposition", _with("attachment", [("filename", filename)]))
         + wire.CRLF
     )
-    return head.encode("ascii") + wire.base64_lines(attachment.content)
+    return wire.base64_lines(attachment.content, head.encode("ascii"))
 
 
 def _with(value: str, parameters: list[tuple[str, str]]) -> list[str]:

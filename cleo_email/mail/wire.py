@@ -172,14 +172,14 @@ def text_part(subtype: str, text: str) -> bytes:
     return (head + field("Content-Transfer-Encoding", [encoding]) + CRLF).encode("ascii") + body
 
 
-def base64_lines(data: bytes) -> bytes:
-    """Base64 in lines of 76 (RFC 2045 section 6.8), each ended by CRLF.
+def base64_lines(data: bytes, head: bytes = b"") -> bytes:
+    """Base64 in lines of 76 (RFC 2045 section 6.8), each ended by CRLF; ``head`` is put before them.
 
     In blocks: all lines of a large file as objects at once take several times its memory.
     """
     view = memoryview(data)
     blocks = (view[start : start + _BLOCK] for start in range(0, len(view), _BLOCK))
-    return b"".join(base64.encodebytes(block).replace(b"\n", b"\r\n") for block in blocks)
+    return b"".join([head, *(base64.encodebytes(block).replace(b"\n", b"\r\n") for block in blocks)])
 
 
 def multipart(subtype: str, boundary: str, parts: Sequence[bytes]) -> bytes:
@@ -187,8 +187,8 @@ def multipart(subtype: str, boundary: str, parts: Sequence[bytes]) -> bytes:
     head = field("Content-Type", [f"multipart/{subtype};", f'boundary="{boundary}"']) + CRLF
     opening, closing = f"--{boundary}{CRLF}".encode("ascii"), f"--{boundary}--{CRLF}".encode("ascii")
     # The line end before a boundary belongs to the boundary (RFC 2046 section 5.1.1).
-    body = b"".join(opening + part + b"\r\n" for part in parts)
-    return head.encode("ascii") + body + closing
+    body = [piece for part in parts for piece in (opening, part, b"\r\n")]
+    return b"".join([head.encode("ascii"), *body, closing])
 
 
 def _quoted_printable(data: bytes) -> bytes:

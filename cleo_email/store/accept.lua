@@ -27,7 +27,8 @@ local key = P .. 'm:' .. id
 redis.call('HSET', key, unpack(cjson.decode(ARGV[12])))
 if ARGV[15] ~= '' then
   local answer = cjson.decode(ARGV[15])
-  redis.call('HSET', key .. ':answer', 'source', ARGV[10], unpack(answer.fields))
+  redis.call('HSET', key .. ':answer', unpack(answer.fields))
+  redis.call('SET', key .. ':answer:bytes', ARGV[10])
   redis.call('SET', P .. 'ours:' .. answer.our_id, cjson.encode({thread, id}), 'EX', answer.keep_s)
 else
   redis.call('SET', key .. ':source', ARGV[10])

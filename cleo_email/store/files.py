@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 from redis import Redis
 
 from cleo_email.mail.model import Attachment
 from cleo_email.store.connection import ours
 from cleo_email.store.keys import PREFIX
+from cleo_email.store.large import read_large
 
 # Nobody may be left to drop them (a failed start that no person retries): then they go by themselves.
 KEEP_S = 30 * 86_400
@@ -30,7 +31,7 @@ class WaitingFiles:
     def get(self, batch: str) -> tuple[Attachment, ...] | None:
         """The files, or None where they were dropped."""
         with ours():
-            packed = cast("bytes | None", self._redis.get(f"{PREFIX}files:{batch}"))
+            packed = read_large(self._redis, f"{PREFIX}files:{batch}")
         return None if packed is None else unpack(packed)
 
     def done(self, batch: str, record_id: str) -> None:
@@ -48,9 +49,9 @@ def pack(files: Sequence[Attachment]) -> bytes:
 
 
 def unpack(packed: bytes) -> tuple[Attachment, ...]:
-    head, _, content = packed.partition(b"\n")
-    files, start = [], 0
+    start = packed.index(b"\n") + 1
+    head, files = packed[:start], []
     for filename, content_type, size in json.loads(head):
-        files.append(Attachment(filename, content_type, content[start : start + size]))
+        files.append(Attachment(filename, content_type, packed[start : start + size]))
         start += size
     return tuple(files)

@@ -15,5 +15,5 @@ if mid and mid ~= '' then redis.call('ZREM', P .. 'index:message-id:' .. mid, id
 if redis.call('EXISTS', P .. 'index:thread:' .. thread) == 0 then
   redis.call('DEL', P .. 'people:' .. thread, P .. 'workflow:' .. thread)
 end
-redis.call('DEL', key, key .. ':source', key .. ':answer', key .. ':history')
+redis.call('DEL', key, key .. ':source', key .. ':answer', key .. ':answer:bytes', key .. ':history')
 return 1

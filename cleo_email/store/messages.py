@@ -16,6 +16,7 @@ from cleo_email.mail.model import Attachment, OutboundEmail
 from cleo_email.store.connection import ours
 from cleo_email.store.files import WaitingFiles
 from cleo_email.store.keys import PREFIX, script
+from cleo_email.store.large import read_large
 from cleo_email.store.locks import Lock
 from cleo_email.store.record import FINAL, MAY_BECOME, Record, State, iso
 
@@ -161,10 +162,12 @@ class Messages:
         lock: Lock | None = None,
         effects: Effects = Effects(),
         only_from: Sequence[State] = (),
+        given: tuple[str, int] | None = None,
         quiet: bool = False,
     ) -> None:
         """The one way from state to state: atomic, fenced by the conversation's lock, with its history.
 
+        ``given`` is a field of the record that must have this value, a fence in place of the lock.
         ``quiet`` leaves no line in the history (a note for the machine, not for a person).
         Raises NotFound, LockLost (another worker has taken over) or WrongState (with the state it is in).
         """
@@ -185,6 +188,8 @@ class Messages:
                 options[name] = value
         if effects.people:
             options["people"] = list(effects.people)
+        if given:
+            options["given"] = [given[0], str(given[1])]
         with ours():
             word, state = self._move(
                 args=[
@@ -214,7 +219,7 @@ class Messages:
     def source(self, id_: str) -> bytes | None:
         """The stored mail, or None where it was dropped some days after the final state."""
         with ours():
-            return cast("bytes | None", self._redis.get(f"{PREFIX}m:{id_}:source"))
+            return read_large(self._redis, f"{PREFIX}m:{id_}:source")
 
     def replace_source(self, id_: str, source: bytes) -> None:
         """The whole mail in place of its header, once it was fetched after all."""
@@ -227,13 +232,14 @@ class Messages:
         """The kept answer, exactly as it is or was submitted."""
         with ours():
             raw = cast("dict[bytes, bytes]", self._redis.hgetall(f"{PREFIX}m:{id_}:answer"))
-        if not raw:
+            source = read_large(self._redis, f"{PREFIX}m:{id_}:answer:bytes") if raw else None
+        if source is None:
             return None
         return OutboundEmail(
             raw[b"message_id"].decode(),
             raw[b"envelope_from"].decode(),
             tuple(json.loads(raw[b"recipients"])),
-            raw[b"source"],
+            source,
         )
 
     def mark_data_end(self, id_: str, lock: Lock, now: int) -> None:

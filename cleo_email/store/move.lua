@@ -2,7 +2,7 @@
 -- ARGV: 1 prefix, 2 id, 3 allowed states (comma-separated), 4 new state, 5 now (ms), 6 lock token ('' none needed),
 --       7 operation token (a repeated call with it changes nothing), 8 options (JSON object), 9 kept answer's bytes
 -- options: fields (flat list), history (string), pop, push, due (ms), filing (ms), settling (ms),
---          keep_source_s, keep_s, answer (flat list), our_id, people (list)
+--          keep_source_s, keep_s, answer (flat list), our_id, people (list), given (field, value it must have)
 -- Returns {'moved' | 'missing' | 'lost' | 'wrong', state}.
 local P, id, now = ARGV[1], ARGV[2], ARGV[5]
 local key = P .. 'm:' .. id
@@ -16,6 +16,7 @@ end
 if not string.find(',' .. ARGV[3] .. ',', ',' .. state .. ',', 1, true) then return {'wrong', state} end
 
 local options = cjson.decode(ARGV[8])
+if options.given and redis.call('HGET', key, options.given[1]) ~= options.given[2] then return {'lost', state} end
 if ARGV[4] == 'replied' or ARGV[4] == 'uncertain' then
   -- A fact, whatever room there is: a script that has written something is not refused for want of memory.
   redis.call('HDEL', key, 'operation')
@@ -30,12 +31,14 @@ end
 if options.keep_source_s then
   redis.call('EXPIRE', key .. ':source', options.keep_source_s)
   redis.call('EXPIRE', key .. ':answer', options.keep_source_s)
+  redis.call('EXPIRE', key .. ':answer:bytes', options.keep_source_s)
 else
   redis.call('PERSIST', key .. ':source')
 end
 if options.answer then
   redis.call('DEL', key .. ':answer')
-  redis.call('HSET', key .. ':answer', 'source', ARGV[9], unpack(options.answer))
+  redis.call('HSET', key .. ':answer', unpack(options.answer))
+  redis.call('SET', key .. ':answer:bytes', ARGV[9])
 end
 if options.our_id then
   redis.call('SET', P .. 'ours:' .. options.our_id, cjson.encode({thread, id}), 'EX', options.keep_s)
@@ -46,8 +49,7 @@ end
 
 local list = P .. 'conversation:' .. thread
 if options.push then
-  redis.call('LREM', list, 0, id)
-  redis.call('RPUSH', list, id)
+  if not redis.call('LPOS', list, id) then redis.call('RPUSH', list, id) end
   redis.call('ZADD', P .. 'active', 'NX', now, thread)
 end
 if options.pop then
