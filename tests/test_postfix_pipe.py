@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
+import shutil
+import smtplib
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests import postfix
 from tests.channel import ROOT, Channel
 from tests.ingress.samples import SECRET, mail
 
-pytestmark = pytest.mark.servers("curl")
+pytestmark = pytest.mark.servers("curl", "postfix", "dovecot")
 
 STORED, NEVER, LATER = 0, 65, 75  # sysexits.h
 
@@ -69,3 +73,46 @@ def test_what_can_be_mended_is_kept_and_what_cannot_goes_back(channel: Channel) 
     assert pipe(channel, mail(1, text="x" * 6000)) == NEVER
     assert pipe(channel, b"") == NEVER
     assert channel.records() == []
+
+
+class PostfixWithPipe(postfix.PostfixAndDovecot):
+    """With the lines that the documentation gives for master.cf, main.cf and the transport."""
+
+    def __init__(self, channel: Channel) -> None:
+        super().__init__(
+            {"ann@example.com": "secret"},
+            extra="cleo_destination_recipient_limit = 1\ntransport_maps = inline:{agent@cleo.test=cleo:}\n",
+        )
+        self._channel = channel
+
+    def _configure(self) -> None:
+        super()._configure()
+        # The user of the pipe may not look into the test's own folder.
+        script = shutil.copy(ROOT / "deploy" / "postfix-pipe", self.home)
+        secret = self.home / "webhook-secret"
+        secret.write_text(f"X-Webhook-Secret: {SECRET}\n")
+        secret.chmod(0o644)
+        text = (ROOT / "docs" / "webhooks.md").read_text()
+        found = re.search(r"^cleo +unix .*\n +flags=.*$", text, re.MULTILINE)
+        assert found, "the documentation has no line for master.cf"
+        call = (
+            f"/usr/bin/env CLEO_URL=http://127.0.0.1:{self._channel.port} CLEO_SECRET_FILE={secret} {script}"
+        )
+        line = found[0].replace("user=cleo", "user=nobody").replace("/usr/local/bin/postfix-pipe", call)
+        with (self.home / "config" / "master.cf").open("a") as file:
+            file.write(f"{line}\n")
+
+
+def test_a_real_postfix_hands_its_mail_over(channel: Channel) -> None:
+    if reason := postfix.missing():
+        pytest.skip(reason)
+    with PostfixWithPipe(channel) as servers:
+        account = servers.account("ann@example.com")
+        with smtplib.SMTP("localhost", account.port, timeout=20) as client:
+            client.starttls(context=servers.dovecot.ssl_context())
+            client.login(account.login.user, account.login.password)
+            client.sendmail("ann@example.com", ["agent@cleo.test"], mail(1, text=".dots\n.\nend"))
+            client.sendmail("", ["agent@cleo.test"], mail(2))
+        channel.wait(lambda: len(channel.records()) == 2, 20)
+        states = {record["message_id"]: record["state"] for record in channel.records()}
+        assert states == {"<m1@example.test>": "received", "<m2@example.test>": "ignored"}, servers.log()
