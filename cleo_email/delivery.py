@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from cleo_email.backoff import HOUR, MINUTE, SECOND, backoff_ms
@@ -12,11 +14,13 @@ from cleo_email.budget import Budget
 from cleo_email.clock import Clock, now_ms
 from cleo_email.crashpoints import reach
 from cleo_email.errors import (
+    LockLost,
     StoreUnavailable,
     SubmissionError,
     SubmissionLoginRefused,
     SubmissionUnavailable,
     SubmissionUncertain,
+    WrongState,
 )
 from cleo_email.mail.model import OutboundEmail, Receipt
 from cleo_email.store import Effects, Lock, Record, State, Store, iso
@@ -32,6 +36,15 @@ RECORD_FOR_S = 120
 
 class Submitter(Protocol):
     def submit(self, mail: OutboundEmail, *, before_end_of_data: Callable[[], None]) -> Receipt: ...
+
+
+@dataclass
+class _Attempt:
+    """One submission. ``marked``: the time noted in the record before the end of DATA; 0 before that."""
+
+    record: Record
+    lock: Lock
+    marked: int = 0
 
 
 class Delivery:
@@ -57,42 +70,56 @@ class Delivery:
 
         Raises LockLost, StoreUnavailable; every outcome of SMTP ends in a state or a later try.
         """
+        attempt = _Attempt(record, lock)
         if record.data_ended_at:
-            self._uncertain(record, "the process ended after the end of DATA and before its answer", lock)
+            self._uncertain(attempt, "the process ended after the end of DATA and before its answer")
             return
         fault = self._store.pulse.health().submission_fault
         if fault and not self._store.pulse.tick("submission-probe", PROBE_MS):
-            self._wait(record, lock, fault, LOGIN_PAUSE_MS)
+            self._wait(attempt, fault, LOGIN_PAUSE_MS)
             return
         mail = self._store.messages.answer(record.id)
         if mail is None:
-            self._fail(record, lock, "the kept answer is gone; nothing was sent")
+            self._fail(attempt, "the kept answer is gone; nothing was sent")
             return
         if self._budget and (used := self._budget.before_sending(record, mail)):
             filing = self._clock() if record.mailbox else None
-            self._move(record, State.HELD, used, lock, Effects(pop=True, filing=filing))
+            self._move(attempt, State.HELD, used, Effects(pop=True, filing=filing))
             return
+        self._hand_over(attempt, mail, fault)
+
+    def _hand_over(self, attempt: _Attempt, mail: OutboundEmail, fault: str) -> None:
         reach("submit-before-data")
         try:
-            receipt = self._submitter.submit(mail, before_end_of_data=lambda: self._mark(record, lock))
+            receipt = self._submitter.submit(mail, before_end_of_data=lambda: self._mark(attempt))
         except SubmissionLoginRefused as error:
-            log.error("nothing can be sent: %s", error)
-            self._store.pulse.submission_fault(str(error))
-            self._wait(record, lock, str(error), LOGIN_PAUSE_MS)
+            why = str(error)
+            log.error("nothing can be sent: %s", why)
+            self._insist(lambda: self._store.pulse.submission_fault(why))
+            self._wait(attempt, why, LOGIN_PAUSE_MS)
         except SubmissionUnavailable as error:
-            self._later(record, lock, str(error))
+            self._later(attempt, str(error))
         except SubmissionUncertain as error:
-            self._uncertain(record, str(error), lock)
+            self._uncertain(attempt, str(error))
         except SubmissionError as error:
-            self._fail(record, lock, str(error))
+            self._fail(attempt, str(error))
         else:
             reach("submit-after-250")
-            self._sent(record, mail, receipt, fault)
+            self._sent(attempt.record, mail, receipt, fault)
             reach("submit-after-record")
 
-    def _mark(self, record: Record, lock: Lock) -> None:
+    def _mark(self, attempt: _Attempt) -> None:
         reach("submit-before-end-of-data")
-        self._store.messages.mark_data_end(record.id, lock, self._clock())
+        now = self._clock()
+        try:
+            self._store.messages.mark_data_end(attempt.record.id, attempt.lock, now)
+        except StoreUnavailable:
+            # Whether the mark is there nobody can say; the end of DATA is not sent, so it must not stay.
+            attempt.marked = now
+            with suppress(LockLost, WrongState):
+                self._move(attempt, State.SUBMITTING, "", Effects(fields={"data_ended_at": 0}), quiet=True)
+            raise
+        attempt.marked = now
         reach("submit-after-mark")
 
     def _sent(self, record: Record, mail: OutboundEmail, receipt: Receipt, fault: str) -> None:
@@ -103,45 +130,33 @@ class Delivery:
             filing=self._clock() if self._has_mailbox else None,
             people=[address.lower() for address in mail.recipients],
         )
-        until = time.monotonic() + RECORD_FOR_S
-        while True:
-            try:
-                self._store.messages.move(
-                    record.id,
-                    State.REPLIED,
-                    now=self._clock(),
-                    reason=reason,
-                    effects=effects,
-                    only_from=[State.SUBMITTING, State.UNCERTAIN],
-                )
-                break
-            except StoreUnavailable:
-                if time.monotonic() > until:
-                    raise
-                self._sleep(1)
+        self._insist(
+            lambda: self._store.messages.move(
+                record.id,
+                State.REPLIED,
+                now=self._clock(),
+                reason=reason,
+                effects=effects,
+                only_from=[State.SUBMITTING, State.UNCERTAIN],
+            )
+        )
         log.info("message %s replied%s", record.id, f" ({reason})" if reason else "")
         if fault:
             self._store.pulse.submission_fault("")
 
-    def _wait(self, record: Record, lock: Lock, why: str, pause_ms: int) -> None:
+    def _wait(self, attempt: _Attempt, why: str, pause_ms: int) -> None:
         """Not an attempt: the record stays as it is and its conversation rests."""
         now = self._clock()
         effects = Effects(fields={"data_ended_at": 0}, due=now + pause_ms)
-        self._move(
-            record,
-            State.SUBMITTING,
-            f"waiting: {why}",
-            lock,
-            effects,
-            quiet=record.reason.startswith("waiting: "),
-        )
+        quiet = attempt.record.reason.startswith("waiting: ")
+        self._move(attempt, State.SUBMITTING, f"waiting: {why}", effects, quiet=quiet)
 
-    def _later(self, record: Record, lock: Lock, why: str) -> None:
-        now = self._clock()
+    def _later(self, attempt: _Attempt, why: str) -> None:
+        record, now = attempt.record, self._clock()
         since = record.sends_since or now
         sends = record.sends + 1
         if now - since > HORIZON_MS:
-            self._fail(record, lock, f"given up after 72 h: {why}")
+            self._fail(attempt, f"given up after 72 h: {why}")
             return
         due = now + backoff_ms(sends)
         fields = {
@@ -151,10 +166,11 @@ class Delivery:
             "data_ended_at": 0,
         }
         reason = f"submission {sends} failed, the next is due {iso(due)}: {why}"
-        self._move(record, State.SUBMITTING, reason, lock, Effects(fields=fields, due=due))
+        self._move(attempt, State.SUBMITTING, reason, Effects(fields=fields, due=due))
         log.warning("message %s: %s", record.id, reason)
 
-    def _uncertain(self, record: Record, why: str, lock: Lock) -> None:
+    def _uncertain(self, attempt: _Attempt, why: str) -> None:
+        record = attempt.record
         reason = f"it may have been sent or not ({why}); "
         settling = None
         if self._has_mailbox:
@@ -162,18 +178,62 @@ class Delivery:
             reason += f"Sent is searched for {record.reply_message_id}"
         else:
             reason += "without EMAIL_IMAP_HOST nobody can look into Sent"
-        self._move(record, State.UNCERTAIN, reason, lock, Effects(pop=True, settling=settling))
+        self._move(attempt, State.UNCERTAIN, reason, Effects(pop=True, settling=settling))
         log.warning("message %s is uncertain: %s", record.id, why)
 
-    def _fail(self, record: Record, lock: Lock, why: str) -> None:
+    def _fail(self, attempt: _Attempt, why: str) -> None:
+        record = attempt.record
         fields = {"data_ended_at": 0}
         filing = self._clock() if record.mailbox else None
-        self._move(record, State.FAILED, why, lock, Effects(fields=fields, pop=True, filing=filing))
+        self._move(attempt, State.FAILED, why, Effects(fields=fields, pop=True, filing=filing))
         log.error("message %s failed: %s", record.id, why)
 
     def _move(
-        self, record: Record, to: State, reason: str, lock: Lock, effects: Effects, *, quiet: bool = False
+        self, attempt: _Attempt, to: State, reason: str, effects: Effects, *, quiet: bool = False
     ) -> None:
-        self._store.messages.move(
-            record.id, to, now=self._clock(), reason=reason, lock=lock, effects=effects, quiet=quiet
-        )
+        """Record it under the lock. What came after the mark is recorded even if Redis was away and the lock
+        went to another worker: all that this one can have done is to call the message uncertain."""
+
+        def locked() -> None:
+            self._store.messages.move(
+                attempt.record.id,
+                to,
+                now=self._clock(),
+                reason=reason,
+                lock=attempt.lock,
+                effects=effects,
+                quiet=quiet,
+            )
+
+        def known() -> None:
+            self._store.messages.move(
+                attempt.record.id,
+                to,
+                now=self._clock(),
+                reason=reason,
+                effects=replace(effects, push=not effects.pop),
+                only_from=[State.SUBMITTING, State.UNCERTAIN],
+                given=("data_ended_at", attempt.marked),
+                quiet=quiet,
+            )
+
+        if not attempt.marked:
+            locked()
+            return
+        try:
+            self._insist(locked)
+        except (LockLost, WrongState):
+            self._insist(known)
+
+    def _insist(self, record: Callable[[], None]) -> None:
+        """A fact that is known here alone waits for Redis for a while. Raises StoreUnavailable after that."""
+        until = time.monotonic() + RECORD_FOR_S
+        while True:
+            try:
+                record()
+            except StoreUnavailable:
+                if time.monotonic() > until:
+                    raise
+                self._sleep(1)
+            else:
+                return

@@ -29,7 +29,7 @@ MAY_BECOME: dict[State, tuple[State, ...]] = {
     S.REPLIED: (S.SUBMITTING, S.UNCERTAIN, S.REPLIED),
     S.IGNORED: (S.RECEIVED, S.ANSWERING),
     S.HELD: (S.RECEIVED, S.ANSWERING, S.SUBMITTING),
-    S.FAILED: (S.RECEIVED, S.ANSWERING, S.SUBMITTING),
+    S.FAILED: (S.RECEIVED, S.ANSWERING, S.SUBMITTING, S.UNCERTAIN),
     S.UNCERTAIN: (S.SUBMITTING, S.UNCERTAIN),
 }
 # Nothing follows by itself; the source is dropped some days later. The others wait for a person.
