@@ -20,7 +20,7 @@ def bench(redis_url: str) -> Bench:
 
 
 class Away:
-    """Redis is away for the next ``times`` moves of records from ``begin`` on; then ``meanwhile`` runs, once."""
+    """Redis is away for the next ``times`` moves of records from ``begin`` on; then ``meanwhile`` runs."""
 
     def __init__(self, bench: Bench, times: int, meanwhile: Callable[[], Any] = lambda: None) -> None:
         self.left = 0
