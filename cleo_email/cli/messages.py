@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from typing import Any
 
+from cleo_email.cli.arguments import at_least_one
 from cleo_email.deciding import Deciding
+from cleo_email.errors import NotFound, WrongState
 from cleo_email.services import Front, build_front, policy
 from cleo_email.settings import read_settings
 from cleo_email.store import Record, State, iso
@@ -18,9 +21,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     listing = actions.add_parser("list", help="messages, newest first")
-    listing.add_argument("--state", choices=list(State), help="only those in this state")
+    listing.add_argument("--state", choices=[str(state) for state in State], help="only those in this state")
     listing.add_argument("--thread", default="", help="only those of this thread")
-    listing.add_argument("--limit", type=int, default=50)
+    listing.add_argument("--limit", type=at_least_one, default=50)
     listing.set_defaults(call=_list)
     show = actions.add_parser("show", help="one message with its history")
     show.add_argument("id")
@@ -38,7 +41,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def _list(arguments: argparse.Namespace) -> int:
     records, following = _front().store.messages.page(
-        state=arguments.state or "", thread_id=arguments.thread, limit=max(1, arguments.limit)
+        state=arguments.state or "", thread_id=arguments.thread, limit=arguments.limit
     )
     if arguments.json:
         print(json.dumps({"messages": [record.public() for record in records], "next": following}, indent=1))
@@ -77,17 +80,26 @@ def _retry(arguments: argparse.Namespace) -> int:
 
 
 def _decide(arguments: argparse.Namespace, what: str) -> int:
+    """Each message by itself: one that cannot be released or retried keeps no other from it."""
     front = _front()
     deciding = Deciding(front.store, front.intake, policy(front.settings))
-    done: list[dict[str, Any]] = []
+    told: list[dict[str, Any]] = []
+    refused = 0
     for id_ in arguments.id:
-        record = getattr(deciding, what)(id_)
-        done.append(record.public())
+        try:
+            record = getattr(deciding, what)(id_)
+        except (NotFound, WrongState) as error:
+            refused += 1
+            told.append({"id": id_, "error": str(error)})
+            if not arguments.json:
+                print(f"cleo-email: {error}", file=sys.stderr)
+            continue
+        told.append(record.public())
         if not arguments.json:
             print(f"{record.id} is {record.state} again")
     if arguments.json:
-        print(json.dumps(done, indent=1))
-    return 0
+        print(json.dumps(told, indent=1))
+    return 1 if refused else 0
 
 
 def _front() -> Front:

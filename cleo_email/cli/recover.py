@@ -7,6 +7,7 @@ import dataclasses
 import json
 import os
 
+from cleo_email.cli.arguments import at_least_one
 from cleo_email.cli.progress import Progress
 from cleo_email.errors import CleoError
 from cleo_email.logs import set_up_logging
@@ -21,7 +22,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "recover", help="after Redis was lost: take up unanswered mail again (a dry run unless --apply)"
     )
-    parser.add_argument("--days", type=int, default=7, help="how far to look back (7)")
+    parser.add_argument("--days", type=at_least_one, default=7, help="how far to look back (7)")
     parser.add_argument("--apply", action="store_true", help="do it; without it nothing is changed")
     parser.add_argument("--json", action="store_true", help="for programs")
     parser.set_defaults(call=_recover)
@@ -40,7 +41,7 @@ def _recover(arguments: argparse.Namespace) -> int:
         max_bytes=settings.max_message_bytes,
     )
     with Progress("mails", quiet=arguments.json) as progress:
-        result = recovering.run(days=max(1, arguments.days), apply=arguments.apply, progress=progress)
+        result = recovering.run(days=arguments.days, apply=arguments.apply, progress=progress)
     if arguments.json:
         print(json.dumps(dataclasses.asdict(result), indent=1))
     else:

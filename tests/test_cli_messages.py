@@ -1,0 +1,85 @@
+"""``cleo-email messages``: what a person and a program see, right and wrong arguments."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from cleo_email.cli import main
+from cleo_email.errors import AgentError
+from cleo_email.store import State
+from tests.bench import Bench
+from tests.rig import mail
+
+ENV = {
+    "ENABLED_CLIENTS": "email",
+    "EMAIL_SMTP_HOST": "127.0.0.1",
+    "EMAIL_USER": "agent@cleo.test",
+    "EMAIL_PASSWORD": "x",
+}
+Failed = Callable[[int], str]
+
+
+@pytest.fixture
+def bench(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    for name, value in {**ENV, "REDIS_URL": redis_url}.items():
+        monkeypatch.setenv(name, value)
+    return Bench(redis_url)
+
+
+@pytest.fixture
+def failed(bench: Bench) -> Failed:
+    def make(number: int) -> str:
+        bench.agent.script = [AgentError("no")]
+        accepted = bench.receive(mail(number))
+        bench.work(accepted.thread_id)
+        return accepted.id
+
+    return make
+
+
+def test_one_that_cannot_be_retried_keeps_no_other_from_it(
+    bench: Bench, failed: Failed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = failed(1), failed(2)
+    assert main(["messages", "retry", first, "nobody", second, "--json"]) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert [entry["id"] for entry in told] == [first, "nobody", second]
+    assert "there is no message" in told[1]["error"]
+    assert {bench.store.messages.get(id_).state for id_ in (first, second)} == {State.RECEIVED}
+
+
+def test_a_person_reads_which_was_refused_and_why(
+    bench: Bench, failed: Failed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = failed(1)
+    assert main(["messages", "release", first]) == 1
+    assert main(["messages", "retry", first]) == 0
+    assert main(["messages", "retry", first]) == 1
+    out, err = capsys.readouterr()
+    assert out == f"{first} is received again\n"
+    assert "is failed, not held" in err
+    assert "is received; only failed and uncertain" in err
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["messages", "list", "--limit", "0"],
+        ["messages", "list", "--limit", "-5"],
+        ["messages", "list", "--limit", "many"],
+        ["messages", "list", "--state", "lost"],
+        ["recover", "--days", "-1"],
+        ["recover", "--days", "0"],
+    ],
+)
+def test_nonsense_is_refused_with_what_is_expected(
+    bench: Bench, argv: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(argv)
+    assert end.value.code == 2
+    error = capsys.readouterr().err
+    assert "expected a whole number from 1" in error or "'received', 'answering'" in error
