@@ -10,12 +10,14 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
+from cleo_email.http_client import Deadline
 from cleo_email.ingress.base import (
     Extracted,
     Ingress,
     NotSetUp,
     Posted,
     Unproven,
+    Unusable,
     list_of,
     object_of,
     text_of,
@@ -27,6 +29,7 @@ from cleo_email.intake import Arrival
 from cleo_email.mail.model import Attachment
 
 HOUR_S = 3600
+FILES_S = 20.0  # of one request; gunicorn ends one that takes a minute
 FILES = "https://api.brevo.com/v3/inbound/attachments/"
 _MOST_FILES = 20
 _TOKEN = re.compile(r"[A-Za-z0-9._~=-]{1,2000}", re.ASCII)
@@ -66,11 +69,12 @@ class Brevo(Ingress):
         items = [item for item in map(object_of, list_of(posted.json.get("items"))) if item]
         if not items:
             return Extracted(note="Brevo's request has no items: it tells of no mail that came in")
-        return Extracted(tuple(self._arrival(item) for item in items))
+        deadline = Deadline(FILES_S)
+        return Extracted(tuple(self._arrival(item, deadline) for item in items))
 
-    def _arrival(self, item: dict[str, Any]) -> Arrival:
+    def _arrival(self, item: dict[str, Any], deadline: Deadline) -> Arrival:
         headers = list(_pairs(item))
-        files, hold = self._files(item)
+        files, hold = self._files(item, deadline)
         recipients = [text_of(object_of(one).get("Address")) for one in list_of(item.get("Recipients"))]
         to = [*recipients, *(value for name, value in headers if name.lower() == "delivered-to"), ""]
         paths = [value for name, value in headers if name.lower() == "return-path"]
@@ -88,19 +92,29 @@ class Brevo(Ingress):
             same_for_s=HOUR_S,
         )
 
-    def _files(self, item: dict[str, Any]) -> tuple[list[Attachment], str]:
-        """The files of a mail, and why they are not all there."""
+    def _files(self, item: dict[str, Any], deadline: Deadline) -> tuple[list[Attachment], str]:
+        """The files of a mail, and why they are not all there: then a person is to look at it."""
         wanted = [one for one in map(object_of, list_of(item.get("Attachments"))) if one]
         if not wanted:
             return [], ""
+        missing = f"Its {len(wanted)} files were not fetched"
         sizes = [one.get("ContentLength") for one in wanted]
         total = sum(size for size in sizes if isinstance(size, int) and size > 0)
         if not self._api_key:
-            return [], f"Its {len(wanted)} files were not fetched: set EMAIL_BREVO_API_KEY."
+            return [], f"{missing}: set EMAIL_BREVO_API_KEY."
         if total > self._max_bytes or len(wanted) > _MOST_FILES:
             limit = f"EMAIL_MAX_MESSAGE_BYTES ({self._max_bytes})"
-            return [], f"Its {len(wanted)} files were not fetched: more than {limit} or {_MOST_FILES} files."
-        return [self._file(one) for one in wanted if _TOKEN.fullmatch(text_of(one.get("DownloadToken")))], ""
+            return [], f"{missing}: more than {limit} or {_MOST_FILES} files."
+        if not all(_TOKEN.fullmatch(text_of(one.get("DownloadToken"))) for one in wanted):
+            return [], f"{missing}: Brevo names no token for them."
+        files = []
+        for one in wanted:
+            try:
+                deadline.left()
+                files.append(self._file(one))
+            except (TimeoutError, Unusable) as fault:
+                return files, f"Not all of its {len(wanted)} files could be fetched: {fault}."
+        return files, ""
 
     def _file(self, one: dict[str, Any]) -> Attachment:
         token = text_of(one.get("DownloadToken"))

@@ -50,7 +50,8 @@ def require_webhook_secret() -> None:
         if not equals_one(request.headers.get("X-Webhook-Secret", ""), secrets):
             raise wrong_secret(Refused(403, "X-Webhook-Secret is missing or wrong (EMAIL_WEBHOOK_SECRET)"))
     elif not is_direct_loopback():
-        raise Refused(403, "no EMAIL_WEBHOOK_SECRET is set: webhooks are taken only from this machine itself")
+        text = "webhooks are taken only from this machine itself, as localhost"
+        raise Refused(403, f"no EMAIL_WEBHOOK_SECRET is set: {text}")
 
 
 def wrong_secret(fault: Refused) -> Refused:
@@ -65,7 +66,9 @@ def require_api_token() -> None:
     if token is None:
         if not is_direct_loopback():
             raise Refused(
-                401, "no CLEO_API_TOKEN is set: this answers only this machine itself", headers=wanted
+                401,
+                "no CLEO_API_TOKEN is set: only this machine itself is answered, as localhost",
+                headers=wanted,
             )
         return
     scheme, _, given = request.headers.get("Authorization", "").partition(" ")

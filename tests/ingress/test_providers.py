@@ -173,6 +173,18 @@ def test_brevo_without_a_key_holds_a_mail_whose_files_it_cannot_fetch(make: Make
     assert "EMAIL_BREVO_API_KEY" in record.reason
 
 
+@pytest.mark.parametrize(
+    "change",
+    [{"DownloadToken": None}, {"DownloadToken": "../x"}, {"DownloadToken": "gone"}, {"ContentLength": 10**9}],
+)
+def test_brevo_holds_a_mail_of_which_a_file_is_missing(client: FlaskClient, change: dict[str, Any]) -> None:
+    file = {"Name": "p.png", "ContentType": "image/png", "ContentLength": 8, "DownloadToken": "t", **change}
+    record, read = stored(client, samples.brevo(samples.brevo_item(1, Attachments=[file])))
+    assert record.state == "held"
+    assert "files" in record.reason
+    assert read.text.strip() == "Ein Text."
+
+
 def test_a_bounce_taken_apart_is_still_a_bounce(client: FlaskClient) -> None:
     headers = [
         ["From", "Mail Delivery <postmaster@example.test>"],
