@@ -1,0 +1,125 @@
+"""Sends under random kill -9 of the web and the worker: none may be lost, none may go out twice.
+
+    python -m benchmarks.sends --count 500 --seed 1
+
+Callers repeat a request that got no answer with the same Idempotency-Key, as they must. Prints one line of
+JSON. A mail whose worker died between the end of DATA and the note of its answer is ``uncertain``, and was
+sent at most once: that is counted, not hidden.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.redis_server import RedisServer
+from tests.rig import Rig
+
+SEND = "/email/send"
+
+
+@dataclass(frozen=True)
+class Result:
+    sends: int
+    answered: int  # got a 202 in the end
+    delivered: int  # distinct mails that the SMTP server accepted
+    doubled: int
+    lost: int  # neither delivered nor uncertain
+    uncertain: int
+    kills: int
+    repeats: int  # requests that were sent again
+    seconds: float
+
+
+def run(rig: Rig, *, count: int, kills: int, rng: random.Random, wait_s: float = 300.0) -> Result:
+    """Send ``count`` mails from four callers while web and worker are killed ``kills`` times."""
+    channel = rig.channel
+    processes = {"web": channel.start_web(), "worker": channel.start_worker()}
+    channel.wait(lambda: channel.get("/readyz")[0] == 200)
+    begun = time.monotonic()
+    stop = threading.Event()
+    repeats: list[int] = []
+    with ThreadPoolExecutor(4) as pool:
+        answers = pool.map(lambda n: _send(channel.post, n, repeats, stop), range(count))
+        for _ in range(kills):
+            # Spread over the run, whatever its speed: the next kill waits for some progress.
+            seen = len(rig.smtp.mails) + rng.randrange(1, max(2, count // (kills + 1)))
+            _until(lambda seen=seen: len(rig.smtp.mails) >= min(seen, count - 1), 20)  # type: ignore[misc]
+            name = rng.choice(["web", "worker"])
+            channel.kill(processes[name])
+            processes[name] = channel.start_web() if name == "web" else channel.start_worker()
+        ids = [answer["id"] for answer in answers if answer]
+    done = ("replied", "uncertain")
+    channel.wait(lambda: sum(len(channel.records(state)) for state in done) >= count, wait_s)
+    sent = Counter(mail["Message-ID"] for mail in rig.replies())
+    uncertain = channel.records("uncertain")
+    records = channel.records()
+    subjects = Counter(record["subject"] for record in records)
+    lost = [r for r in records if not sent[r["reply_message_id"]] and r not in uncertain]
+    return Result(
+        sends=count,
+        answered=len(set(ids)),
+        delivered=len(sent),
+        doubled=sum(n - 1 for n in sent.values()) + sum(n - 1 for n in subjects.values()),
+        lost=len(lost) + count - len(subjects),
+        uncertain=len(uncertain),
+        kills=kills,
+        repeats=len(repeats),
+        seconds=round(time.monotonic() - begun, 1),
+    )
+
+
+def _send(
+    post: Callable[..., Any], number: int, repeats: list[int], stop: threading.Event
+) -> dict[str, str] | None:
+    body = {
+        "to": f"user{number}@example.test",
+        "subject": f"Mail {number}",
+        "body": f"This is mail {number}.",
+    }
+    until = time.monotonic() + 120
+    while time.monotonic() < until:
+        status, answer = post(body, SEND, Idempotency_Key=f"send-{number}")
+        if status == 202:
+            found: dict[str, str] = answer
+            return found
+        assert status in (0, 503), (status, answer)
+        repeats.append(number)
+        stop.wait(0.2)
+    return None
+
+
+def _until(condition: Callable[[], bool], seconds: float) -> None:
+    until = time.monotonic() + seconds
+    while not condition() and time.monotonic() < until:
+        time.sleep(0.02)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--count", type=int, default=500)
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "redis").mkdir()
+        env = {"EMAIL_MAX_SENDS_PER_HOUR": "1000000"}
+        with RedisServer(Path(folder) / "redis") as redis, Rig(Path(folder), redis.url, env=env) as rig:
+            result = run(rig, count=options.count, kills=options.kills, rng=random.Random(options.seed))
+    print(json.dumps(asdict(result)))
+    return 1 if result.lost or result.doubled else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
