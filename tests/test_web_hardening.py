@@ -7,9 +7,10 @@ import json
 import logging
 import random
 import re
+import socket
 import string
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,10 @@ from hypothesis import strategies as st
 
 from cleo_email.settings import read_settings
 from cleo_email.web import create_app
+from tests.channel import Channel
 from tests.ingress import samples
 from tests.ingress.samples import VALID, send
+from tests.redis_server import RedisServer
 
 Make = Callable[..., FlaskClient]
 SECRET = {"X-Webhook-Secret": samples.SECRET}
@@ -413,3 +416,41 @@ def test_no_body_keeps_a_worker_busy(make: Make, body: bytes, kind: dict[str, st
         answer = send(client, samples.Request(f"/email/incoming/{name}", body, headers))
         assert answer.status_code in (403, 429, 503)
         assert time.monotonic() - begun < 2
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"GET /" + b"a" * 5000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Long: " + b"a" * 9000 + b"\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nHost: x\r\n" + b"X-Many: 1\r\n" * 150 + b"\r\n",
+        b"GET /healthz HTTP/1.1\r\nHost: x\r\nBad Name: 1\r\n\r\n",
+        b"GET /healthz HTTP/9.9\r\nHost: x\r\n\r\n",
+        b"POST /email/incoming HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n",
+        b"POST /email/incoming HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n{}",
+        b"POST /readyz HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n{}",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",  # TLS spoken to a plain port
+        b"\x00" * 100 + b"\r\n\r\n",
+    ],
+)
+def test_what_is_no_http_gets_no_trace_of_the_inside(served: Channel, request_: bytes) -> None:
+    """gunicorn itself answers these, before the application is asked; its limits are the documented ones."""
+    before = served.log.read_text().count("Traceback")
+    with socket.create_connection(("127.0.0.1", served.port), timeout=10) as connection:
+        connection.sendall(request_)
+        connection.shutdown(socket.SHUT_WR)
+        answer = connection.makefile("rb").read()
+    status = answer.split(b" ", 2)[1:2]
+    assert status == [] or 400 <= int(status[0]) < 500, answer[:200]
+    assert b"Traceback" not in answer
+    assert b".py" not in answer
+    assert served.log.read_text().count("Traceback") == before
+    assert served.get("/healthz")[0] == 200
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory, redis_server: RedisServer) -> Iterator[Channel]:
+    env = {"EMAIL_SMTP_HOST": "127.0.0.1", "REDIS_URL": redis_server.url}
+    with Channel(tmp_path_factory.mktemp("web"), env) as channel:
+        channel.start_web()
+        yield channel

@@ -517,6 +517,8 @@ def sendgrid_with(spf: str, dkim: str, source: bytes, envelope: str = "anna@exam
         (samples.ses(mail(1), dmarc=""), ""),
         (samples.ses(TWO_FROM, dmarc="PASS"), "0"),
         (samples.ses(mail(1, sender="a@x.test, b@y.test"), dmarc="PASS"), "0"),
+        (samples.ses(mail(1, extra="From: anna@example.test"), dmarc="PASS"), "0"),
+        (samples.ses(mail(1, extra="From:"), dmarc="PASS"), "0"),
         (sendgrid_with("pass", "none", mail(1)), "1"),
         (sendgrid_with("pass", "none", mail(1), envelope="bounce@mailer.test"), ""),
         (sendgrid_with("pass", "none", mail(1), envelope="x@sub.example.test"), ""),
