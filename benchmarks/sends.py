@@ -1,6 +1,6 @@
 """Sends under random kill -9 of the web and the worker: none may be lost, none may go out twice.
 
-    python -m benchmarks.sends --count 500 --seed 1
+    python -m benchmarks.sends --count 500 --seed 1 [--workflows]
 
 Callers repeat a request that got no answer with the same Idempotency-Key, as they must. Prints one line of
 JSON. A mail whose worker died between the end of DATA and the note of its answer is ``uncertain``, and was
@@ -27,6 +27,7 @@ from tests.redis_server import RedisServer
 from tests.rig import Rig
 
 SEND = "/email/send"
+START = "/workflows"
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,9 @@ class Result:
     seconds: float
 
 
-def run(rig: Rig, *, count: int, kills: int, rng: random.Random, wait_s: float = 300.0) -> Result:
+def run(
+    rig: Rig, *, count: int, kills: int, rng: random.Random, path: str = SEND, wait_s: float = 300.0
+) -> Result:
     """Send ``count`` mails from four callers while web and worker are killed ``kills`` times."""
     channel = rig.channel
     processes = {"web": channel.start_web(), "worker": channel.start_worker()}
@@ -51,7 +54,7 @@ def run(rig: Rig, *, count: int, kills: int, rng: random.Random, wait_s: float =
     stop = threading.Event()
     repeats: list[int] = []
     with ThreadPoolExecutor(4) as pool:
-        answers = pool.map(lambda n: _send(channel.post, n, repeats, stop), range(count))
+        answers = pool.map(lambda n: _send(channel.post, path, n, repeats, stop), range(count))
         for _ in range(kills):
             # Spread over the run, whatever its speed: the next kill waits for some progress.
             seen = len(rig.smtp.mails) + rng.randrange(1, max(2, count // (kills + 1)))
@@ -81,18 +84,17 @@ def run(rig: Rig, *, count: int, kills: int, rng: random.Random, wait_s: float =
 
 
 def _send(
-    post: Callable[..., Any], number: int, repeats: list[int], stop: threading.Event
+    post: Callable[..., Any], path: str, number: int, repeats: list[int], stop: threading.Event
 ) -> dict[str, str] | None:
-    body = {
-        "to": f"user{number}@example.test",
-        "subject": f"Mail {number}",
-        "body": f"This is mail {number}.",
-    }
+    to, subject = f"user{number}@example.test", f"Mail {number}"
+    body: dict[str, Any] = {"to": to, "subject": subject, "body": f"This is mail {number}."}
+    if path == START:
+        body = {"workflow_id": "load", "user_ids": [to], "channel": "email", "subject": subject}
     until = time.monotonic() + 120
     while time.monotonic() < until:
-        status, answer = post(body, SEND, Idempotency_Key=f"send-{number}")
+        status, answer = post(body, path, Idempotency_Key=f"send-{number}")
         if status == 202:
-            found: dict[str, str] = answer
+            found: dict[str, str] = answer["ids"][0] if path == START else answer
             return found
         assert status in (0, 503), (status, answer)
         repeats.append(number)
@@ -111,12 +113,15 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=500)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--workflows", action="store_true", help="start workflows instead of sending mail")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "redis").mkdir()
         env = {"EMAIL_MAX_SENDS_PER_HOUR": "1000000"}
         with RedisServer(Path(folder) / "redis") as redis, Rig(Path(folder), redis.url, env=env) as rig:
-            result = run(rig, count=options.count, kills=options.kills, rng=random.Random(options.seed))
+            path = START if options.workflows else SEND
+            rng = random.Random(options.seed)
+            result = run(rig, count=options.count, kills=options.kills, rng=rng, path=path)
     print(json.dumps(asdict(result)))
     return 1 if result.lost or result.doubled else 0
 
