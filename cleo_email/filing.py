@@ -17,7 +17,7 @@ from cleo_email.backoff import HOUR, MINUTE, SECOND
 from cleo_email.clock import Clock, now_ms
 from cleo_email.crashpoints import reach
 from cleo_email.errors import NotFound, WrongState
-from cleo_email.mailbox import ANSWERED, FAILED, HELD, REPLIED, Mailbox
+from cleo_email.mailbox import ANSWERED, FAILED, HELD, REPLIED, BatchFailed, Mailbox, MailboxStatus
 from cleo_email.mailbox.faults import RefusedForGood, RefusedForNow
 from cleo_email.store import Effects, Record, State, Store
 
@@ -68,12 +68,12 @@ class Filing:
             self._flag(records)
             reach("chores-after-flags")
         done = 0
+        for record in self._in_time(records, until):
+            done += self._file_or_say(record)
         for id_ in self._in_time(self._store.settling.due(self._clock()), until):
             self._settle(id_)
         for id_ in self._in_time(self._store.fetching.due(self._clock()), until):
             self._fetch(id_)
-        for record in self._in_time(records, until):
-            done += self._file_or_say(record)
         return done
 
     def _in_time(self, things: Iterable[Thing], until: float) -> Iterator[Thing]:
@@ -155,6 +155,12 @@ class Filing:
     def _refetch(self, record: Record) -> str:
         status = self._mailbox.open()
         validity, _, uid = record.mailbox.partition("/")
+        try:
+            return self._fetch_whole(record, status, validity, uid)
+        except BatchFailed as error:  # else it would be tried for ever, before everything that waits behind
+            return f"the server could not deliver the mail: {error}"
+
+    def _fetch_whole(self, record: Record, status: MailboxStatus, validity: str, uid: str) -> str:
         if not uid or int(validity) != status.uidvalidity:
             return "the mail cannot be found any more: the mailbox has a new UIDVALIDITY"
         info = self._mailbox.describe([int(uid)]).get(int(uid))

@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 
 FLUSH = 25  # mails between two STORE commands
 HEADERS_PER_POLL = 500  # of mail that is only recorded, so that a full old inbox does not delay new mail
+FAULTS_IN_A_ROW = 4  # headers; then it is the server's fault, and a poll ends in bounded time
 ALONE = 3  # failures of one mail by itself before it is left alone
 LOCK = "mailbox"
 BUSY_MS = 3 * SECOND
@@ -149,6 +150,7 @@ class Polling:
         others = [i for i in infos if i.uid not in whole][:HEADERS_PER_POLL]
         pass_.total = len(fresh) + len(others)
         self._take_fresh(pass_, fresh)
+        pass_.flush(self._mailbox)
         self._take_headers(pass_, others)
         pass_.flush(self._mailbox)
         self._advance(pass_, infos)
@@ -173,12 +175,35 @@ class Polling:
             log.warning("the mailbox has a new UIDVALIDITY %s: it is read anew", status.uidvalidity)
         trouble = self._store.mailbox.trouble(status.uidvalidity)
         wanted = [uid for uid in sorted(unseen | opened) if trouble.get(uid, 0) < ALONE]
-        infos = self._mailbox.describe(wanted) if wanted else {}
+        infos = self._describe(pass_, wanted) if wanted else {}
         return [
             info
             for uid, info in sorted(infos.items())
             if _is_wanted(info, opened=uid in opened, earliest=earliest)
         ]
+
+    def _describe(self, pass_: _Pass, uids: Sequence[int]) -> dict[int, MessageInfo]:
+        """Size, date and flags; a mail of which the server cannot even tell these is found by halving."""
+        try:
+            return self._mailbox.describe(uids)
+        except BatchFailed as error:
+            log.warning("the server cannot tell the sizes of %d mails at once: %s", len(uids), error)
+        found: dict[int, MessageInfo] = {}
+        failed: list[tuple[int, str]] = []
+        parts = [list(uids)]
+        while parts:
+            part = parts.pop()
+            self._mailbox.open()  # raises where the server is gone
+            try:
+                found.update(self._mailbox.describe(part))
+            except BatchFailed as error:
+                half = len(part) // 2
+                if half:
+                    parts += [part[half:], part[:half]]
+                else:
+                    failed.append((part[0], str(error)))
+        self._blame(pass_, failed, others=len(found))
+        return found
 
     def _take_fresh(self, pass_: _Pass, infos: Sequence[MessageInfo]) -> None:
         waiting = {info.uid: info for info in infos}
@@ -210,8 +235,12 @@ class Polling:
                 self._take(pass_, uid, fetched.source)
                 taken += 1
         self._mailbox.open()  # raises where the server is gone: then no mail is to blame
+        self._blame(pass_, failed, others=taken)
+
+    def _blame(self, pass_: _Pass, failed: Sequence[tuple[int, str]], *, others: int) -> None:
+        """Count against mails that failed alone. That a server fails on all of them is no mail's fault."""
         pass_.stuck.update(uid for uid, _ in failed)
-        if taken == 0 and len(failed) > 1:
+        if not others and len(failed) > 1:
             raise MailboxUnavailable(f"none of {len(failed)} mails could be fetched: {failed[0][1]}")
         for uid, why in failed:
             if self._store.mailbox.add_trouble(pass_.status.uidvalidity, uid) >= ALONE:
@@ -225,14 +254,28 @@ class Polling:
         pass_.result.quarantined += 1
 
     def _take_headers(self, pass_: _Pass, infos: Iterable[MessageInfo]) -> None:
+        failed: list[tuple[int, str]] = []
+        taken = 0
         for info in infos:
-            if info.size > self._max_bytes:
-                limit = f"EMAIL_MAX_MESSAGE_BYTES ({self._max_bytes})"
-                hold = f"{info.size} bytes, more than {limit}: not downloaded"
-            else:
-                day = info.internal_date.date().isoformat()
-                hold = f"it came on {day}, longer ago than EMAIL_MAX_AGE_DAYS ({self._max_age.days})"
-            self._take(pass_, info.uid, self._mailbox.fetch_headers(info.uid), hold=hold)
+            try:
+                header = self._mailbox.fetch_headers(info.uid)
+            except BatchFailed as error:
+                failed.append((info.uid, str(error)))
+                self._mailbox.open()  # raises where the server is gone
+                if len(failed) > FAULTS_IN_A_ROW and not taken:
+                    break
+                continue
+            if header:  # else it has vanished meanwhile
+                self._take(pass_, info.uid, header, hold=self._why_held(info))
+                taken += 1
+        self._blame(pass_, failed, others=taken)
+
+    def _why_held(self, info: MessageInfo) -> str:
+        if info.size > self._max_bytes:
+            limit = f"EMAIL_MAX_MESSAGE_BYTES ({self._max_bytes})"
+            return f"{info.size} bytes, more than {limit}: not downloaded"
+        day = info.internal_date.date().isoformat()
+        return f"it came on {day}, longer ago than EMAIL_MAX_AGE_DAYS ({self._max_age.days})"
 
     def _take(self, pass_: _Pass, uid: int, source: bytes, *, hold: str = "") -> None:
         where = f"{pass_.status.uidvalidity}/{uid}"
@@ -251,9 +294,10 @@ class Polling:
     def _advance(self, pass_: _Pass, infos: Sequence[MessageInfo]) -> None:
         """Move the cursor over everything that needs no second look, or that UNSEEN will find again."""
         highest = max([pass_.status.uidnext - 1, *(info.uid for info in infos), 0])
-        opened = [info.uid for info in infos if SEEN in info.flags and info.uid not in pass_.done]
-        if opened:
-            highest = min(highest, min(opened) - 1)
+        again = [info.uid for info in infos if SEEN in info.flags and info.uid not in pass_.done]
+        again += pass_.stuck
+        if again:
+            highest = min(highest, min(again) - 1)
         self._store.mailbox.set_cursor(pass_.status.uidvalidity, highest)
 
 

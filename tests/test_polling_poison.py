@@ -1,0 +1,174 @@
+"""A mail that the server cannot read stops no other: not its size, not its header, not the whole of it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from cleo_email.deciding import Deciding
+from cleo_email.errors import MailboxUnavailable
+from cleo_email.filing import Filing
+from cleo_email.intake import Intake
+from cleo_email.mail.screening import Policy
+from cleo_email.mailbox import Mailbox
+from cleo_email.polling import ALONE, Polling
+from cleo_email.queue import Wake
+from cleo_email.store import State, Store
+from tests.channel import AGENT
+from tests.imap_server import FakeImapServer, HangUp, Message, Session
+from tests.rig import Rig, mail
+
+OLD = '"24-Nov-2020 10:00:00 +0100"'
+POLICY = Policy(frozenset({"agent@cleo.test"}))
+Fault = Callable[[Session, str, str], None]
+
+
+@pytest.fixture
+def server() -> Iterator[FakeImapServer]:
+    with FakeImapServer() as server:
+        yield server
+
+
+@pytest.fixture
+def store(redis_url: str) -> Store:
+    return Store.on(Redis.from_url(redis_url))
+
+
+@pytest.fixture
+def intake(store: Store, redis_url: str) -> Intake:
+    return Intake(store, Wake(Redis.from_url(redis_url)), POLICY, max_age_days=7, retention_days=90)
+
+
+@pytest.fixture
+def polling(server: FakeImapServer, store: Store, intake: Intake) -> Iterator[Polling]:
+    with Mailbox(server.account(), ssl_context=server.ssl_context()) as mailbox:
+        filing = Filing(store, mailbox, save_sent=False, max_bytes=10**6)
+        yield Polling(store, mailbox, intake, filing, max_bytes=10**6, max_age_days=7)
+
+
+def hangs_up_on(uids: set[int], item: str) -> Fault:
+    def fetch(session: Session, tag: str, rest: str) -> None:
+        if item in rest and uids & {uid for uid, _ in session._chosen(rest)}:
+            raise HangUp
+        session.usual(tag, rest)
+
+    return fetch
+
+
+def fill(server: FakeImapServer, *numbers: int, date: str = "") -> None:
+    today = datetime.now(UTC).strftime('"%d-%b-%Y %H:%M:%S +0000"')
+    server.inbox.extend(Message(mail(number), date=date or today) for number in numbers)
+
+
+def states(store: Store) -> dict[str, State]:
+    return {record.message_id: record.state for record in store.messages.page(limit=100)[0]}
+
+
+@pytest.mark.parametrize("item", ["RFC822.SIZE", "BODY.PEEK[]"])
+def test_a_mail_that_cannot_be_looked_at_is_left_alone_after_three_polls(
+    polling: Polling, store: Store, server: FakeImapServer, item: str
+) -> None:
+    fill(server, *range(1, 8))
+    server.answers["UID FETCH"] = hangs_up_on({3}, item)
+    polling.run()
+    assert len(states(store)) == 6
+    fill(server, 20)
+    for _ in range(ALONE - 1):
+        polling.run()
+    quarantined = [record for record in store.messages.page(limit=100)[0] if record.state is State.FAILED]
+    assert ["UID 3" in record.reason for record in quarantined] == [True]
+    assert states(store)["<q20@example.test>"] is State.RECEIVED
+    unseen = [uid for uid, message in enumerate(server.inbox, 1) if "\\Seen" not in message.flags]
+    assert unseen == [3]
+    logins = len(server.sent("AUTHENTICATE"))
+    polling.run()
+    assert len(server.sent("AUTHENTICATE")) == logins, "it is not tried any more"
+
+
+def test_a_header_that_cannot_be_read_stops_neither_new_nor_old_mail(
+    polling: Polling, store: Store, server: FakeImapServer
+) -> None:
+    fill(server, 1, 2, 3, date=OLD)
+    fill(server, 4)
+    server.answers["UID FETCH"] = hangs_up_on({2}, "BODY.PEEK[HEADER]")
+    polling.run()
+    assert states(store) == {
+        "<q1@example.test>": State.HELD,
+        "<q3@example.test>": State.HELD,
+        "<q4@example.test>": State.RECEIVED,
+    }
+    assert "\\Seen" in server.inbox[3].flags
+    for _ in range(ALONE - 1):
+        polling.run()
+    assert store.messages.count(State.FAILED) == 1
+
+
+def test_a_server_that_reads_no_mail_at_all_blames_none(
+    polling: Polling, store: Store, server: FakeImapServer
+) -> None:
+    fill(server, *range(1, 9), date=OLD)
+    for item in ("RFC822.SIZE", "BODY.PEEK[HEADER]"):
+        server.answers["UID FETCH"] = hangs_up_on(set(range(1, 9)), item)
+        for _ in range(ALONE + 1):
+            with pytest.raises(MailboxUnavailable):
+                polling.run(force=True)
+    assert states(store) == {}
+    del server.answers["UID FETCH"]
+    polling.run(force=True)
+    assert set(states(store).values()) == {State.HELD}
+
+
+def test_an_old_mail_that_vanishes_before_it_is_read_leaves_no_record(
+    polling: Polling, store: Store, server: FakeImapServer
+) -> None:
+    fill(server, 1, 2, date=OLD)
+
+    def without_the_first(session: Session, tag: str, rest: str) -> None:
+        if "BODY.PEEK[HEADER]" in rest and session._chosen(rest)[0][0] == 1:
+            session.send(f"{tag} OK nothing")
+        else:
+            session.usual(tag, rest)
+
+    server.answers["UID FETCH"] = without_the_first
+    polling.run()
+    assert states(store) == {"<q2@example.test>": State.HELD}
+
+
+def test_a_released_mail_that_the_server_cannot_deliver_is_held_again(
+    polling: Polling, store: Store, intake: Intake, server: FakeImapServer
+) -> None:
+    fill(server, 1, 2, date=OLD)
+    polling.run()
+    ids = {record.message_id: record.id for record in store.messages.page(limit=10)[0]}
+    deciding = Deciding(store, intake, POLICY)
+    for id_ in ids.values():
+        deciding.release(id_)
+    server.answers["UID FETCH"] = hangs_up_on({1}, "BODY.PEEK[]")
+    polling.chores()
+    assert states(store) == {"<q1@example.test>": State.HELD, "<q2@example.test>": State.RECEIVED}
+    assert "could not deliver" in store.messages.get(ids["<q1@example.test>"]).reason
+
+
+@pytest.mark.servers("dovecot")
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can make a file that its owner cannot read")
+def test_a_file_that_dovecot_cannot_open_stops_no_other(tmp_path: Path, redis_url: str) -> None:
+    with Rig(tmp_path, redis_url) as rig:
+        rig.dovecot.fill(AGENT, mail(1), mail(2), mail(3))
+        files = sorted(file for file in rig.dovecot.maildir(AGENT).rglob("17*") if file.is_file())
+        os.chown(files[1], 0, 0)
+        files[1].chmod(0)
+        rig.channel.start_worker()
+        begun = time.monotonic()
+        rig.smtp.wait_for(lambda server: len(server.mails) == 2, 20)
+        rig.deliver(mail(4))
+        rig.smtp.wait_for(lambda server: len(server.mails) == 3, 20)
+        rig.channel.start_web()
+        rig.channel.wait(lambda: rig.channel.records("failed"), 30)
+        rig.channel.wait(lambda: rig.channel.get("/readyz")[0] == 200)
+        assert time.monotonic() - begun < 60
