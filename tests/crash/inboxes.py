@@ -29,6 +29,7 @@ class Inbox(Protocol):
     """``files`` puts a copy into Sent as a provider does that files by itself."""
 
     name: str
+    password: str
 
     @property
     def port(self) -> int: ...
@@ -49,11 +50,12 @@ class _ByImap:
 
     port: int
     context: ssl.SSLContext
+    password = PASSWORD
 
     @contextlib.contextmanager
     def client(self, folder: str, *, readonly: bool = True) -> Iterator[IMAPClient]:
         with IMAPClient("127.0.0.1", self.port, ssl_context=self.context, timeout=20) as client:
-            client.plain_login(AGENT, PASSWORD)
+            client.plain_login(AGENT, self.password)
             client.select_folder(folder, readonly=readonly)
             yield client
 
@@ -103,9 +105,10 @@ class EmbeddedInbox(_ByImap):
     """Where no Dovecot is installed: no keywords, and its mail is gone when it stops."""
 
     name = "embedded"
+    password = "geheim"  # pymap compares plain passwords in ASCII only
 
     def __init__(self, directory: Path) -> None:
-        self._server = MailServer(directory / "embedded", logins=[Login(AGENT, PASSWORD)])
+        self._server = MailServer(directory / "embedded", logins=[Login(AGENT, self.password)])
         self.ca = self._server.certificates.ca_file.read_bytes()
         self.context = self._server.certificates.client_context()
 
@@ -131,6 +134,7 @@ class FakeInbox:
     """For what no real server does on demand: see ``tests/imap_server.py``."""
 
     name = "scripted"
+    password = PASSWORD
 
     def __init__(self) -> None:
         self.server = FakeImapServer()

@@ -16,7 +16,7 @@ from typing import Self
 
 from cleo_email.errors import StoreUnavailable
 from cleo_email.store import AT_WORK, Record, State, Store
-from tests.channel import AGENT, PASSWORD, Channel
+from tests.channel import AGENT, Channel
 from tests.crash.inboxes import Inbox, usual
 from tests.redis_server import RedisServer
 from tests.rig import mail
@@ -102,7 +102,7 @@ class CrashRig:
         self.inbox = inbox or usual(directory)
         self.files = files
         self.redis = RedisServer(directory / "redis")
-        self.smtp = SelfFiling(passwords={AGENT: PASSWORD})
+        self.smtp = SelfFiling(passwords={AGENT: self.inbox.password})
         self.letters: dict[str, Letter] = {}
         self._env = dict(env or {})
         self._replies: list[str] = []
@@ -131,6 +131,7 @@ class CrashRig:
 
     def _environment(self, trusted: Path) -> dict[str, str]:
         return {
+            "EMAIL_PASSWORD": self.inbox.password,
             "EMAIL_SMTP_HOST": "127.0.0.1",
             "EMAIL_SMTP_PORT": str(self.smtp.port),
             "EMAIL_IMAP_HOST": "127.0.0.1",
