@@ -57,6 +57,10 @@ class NotFound(CleoError):
     """No record, thread or file of that name."""
 
 
+class KeyReused(CleoError):
+    """The idempotency key was used for something else within 24 hours."""
+
+
 # --- agents ---------------------------------------------------------------------------------------------
 
 

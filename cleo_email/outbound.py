@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from cleo_email.clock import Clock, now_ms
-from cleo_email.errors import CleoError, InvalidField, NotFound
+from cleo_email.errors import InvalidField, KeyReused, NotFound
 from cleo_email.intake import Intake
 from cleo_email.mail.compose import compose_message, new_message_id
 from cleo_email.mail.envelope import validate_address
@@ -25,10 +25,6 @@ REMEMBERED = 100_000  # characters of a mail that a thread's history keeps
 # How far back the last mail of a thread is looked for among records that have none (ignored starts).
 LOOK_BACK = 50
 SENT = frozenset({State.SUBMITTING, State.REPLIED, State.UNCERTAIN})
-
-
-class KeyReused(CleoError):
-    """The idempotency key was used for something else within 24 hours."""
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,7 @@ from redis import Redis
 
 import cleo_email
 from cleo_email import Attachment, send_message
-from cleo_email.errors import InvalidField, NotFound, SettingsError, StoreUnavailable
-from cleo_email.outbound import KeyReused
+from cleo_email.errors import InvalidField, KeyReused, NotFound, SettingsError, StoreUnavailable
 from cleo_email.settings import read_settings
 from cleo_email.store import State, Store
 from cleo_email.web import create_app

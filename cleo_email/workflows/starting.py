@@ -12,10 +12,10 @@ from typing import Any
 
 from cleo_email.backoff import DAY
 from cleo_email.clock import Clock, now_ms
-from cleo_email.errors import InvalidField
+from cleo_email.errors import InvalidField, KeyReused
 from cleo_email.intake import Intake
 from cleo_email.mail.model import Address, Attachment, JsonObject
-from cleo_email.outbound import KEY_REMEMBERED_S, KeyReused, Outbound, digests, key_digest
+from cleo_email.outbound import KEY_REMEMBERED_S, Outbound, digests, key_digest
 from cleo_email.settings.workflows import Workflow
 from cleo_email.store import Accepted, Identity, Record, Start, State, Store, new_id
 from cleo_email.store.threads import workflow_key
@@ -23,7 +23,8 @@ from cleo_email.store.threads import workflow_key
 INGRESS = "workflow"
 MAX_USERS = 500
 # The workflow goes to the agent with each mail of its threads: it is context, not a way to carry files.
-MAX_CONTEXT = 1_048_576
+MAX_CONTEXT = 262_144  # bytes of JSON
+MAX_CONTEXTS = 16_777_216  # of all users of one request, which are stored in one step
 _SEPARATORS = re.compile(r"[\s_.-]+")
 
 
@@ -178,8 +179,14 @@ class Starting:
                 for file in request.attachments
             ],
         }
-        if len(json.dumps(context)) > MAX_CONTEXT:
-            raise InvalidField("workflow_data", f"the workflow takes more than {MAX_CONTEXT} bytes as JSON")
+        size = len(json.dumps(context))
+        if size > MAX_CONTEXT:
+            raise InvalidField(
+                "workflow_data", f"the workflow takes {size} bytes as JSON, more than {MAX_CONTEXT}"
+            )
+        if size * len(request.users) > MAX_CONTEXTS:
+            most = MAX_CONTEXTS // size
+            raise InvalidField("user_ids", f"with a workflow of {size} bytes at most {most} users at once")
         return context
 
     def _same_or_refuse(self, accepted: Accepted, digest: str) -> None:
