@@ -69,6 +69,15 @@ def test_who_finds_the_renewal_under_way_uses_the_old_token_meanwhile(
         assert renewing.result(20) != old
 
 
+def test_a_process_that_was_killed_while_it_renewed_holds_nobody_up_for_long(
+    make_source: MakeSource, tokens: TokenServer, redis: Redis
+) -> None:
+    source = make_source()
+    redis.set(f"cleo:lock:oauth:{client_of(tokens).name_for(USER)}", "of a dead process", px=600)
+    assert tokens.is_alive(source.access_token())
+    assert len(tokens.forms) == 1
+
+
 def test_a_rotated_refresh_token_is_saved_and_used_next(
     make_source: MakeSource, tokens: TokenServer, clock: FakeClock
 ) -> None:
