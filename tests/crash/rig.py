@@ -209,8 +209,8 @@ class CrashRig:
         while not self.is_over() and time.monotonic() < until:
             time.sleep(0.1)
         seconds = time.monotonic() - since
-        while not self.filed() and time.monotonic() < until:
-            time.sleep(0.1)
+        while not (self.filed() and not self.inbox.unseen()) and time.monotonic() < until:
+            time.sleep(0.2)
         tally = self.count()
         tally.seconds = seconds
         return tally
