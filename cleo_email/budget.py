@@ -31,12 +31,12 @@ SAYS_FIRST = ("send", "workflow")
 @dataclass(frozen=True)
 class Limits:
     """``per_thread`` and ``per_sender`` answers in two hours, ``per_hour`` mails of the whole mailbox,
-    ``repeats`` of one text to the same people in one thread in two hours."""
+    ``repeats`` of one answer to the same words of the same people in one thread in two hours."""
 
     per_thread: int = 20
     per_sender: int = 60
     per_hour: int = 500
-    repeats: int = 3
+    repeats: int = 10
 
 
 class Budget:
@@ -95,12 +95,15 @@ class Budget:
                 f"{limits.per_sender} answers to this sender within two hours (EMAIL_MAX_REPLIES_PER_SENDER)"
             )
         if kind == "same":
-            return f"the same text went to the same people in this thread {limits.repeats} times in two hours"
+            return f"the same words got the same answer in this thread {limits.repeats} times in two hours"
         return f"{limits.per_hour} mails left this mailbox within an hour (EMAIL_MAX_SENDS_PER_HOUR)"
 
 
 def _digest(record: Record, mail: OutboundEmail) -> str:
-    """The same for the same words, however they are set, to the same people in the same thread."""
-    words = " ".join(record.answer_text.split()).casefold()
+    """The same for the same answer to the same words, however they are set, of the same people in one thread.
+
+    Both sides have to repeat themselves: short answers to different questions are no loop.
+    """
+    words = [" ".join(text.split()).casefold() for text in (record.text, record.answer_text)]
     people = sorted(address.lower() for address in mail.recipients)
     return hashlib.sha256(json.dumps([record.thread_id, people, words]).encode()).hexdigest()
