@@ -17,9 +17,16 @@ from cleo_email.mail.message import parse
 from cleo_email.mail.model import Action, Address, InboundEmail, Verdict
 from cleo_email.mail.screening import Policy, screen
 from cleo_email.mail.signed_ids import NO_PROOF, NONCE_BYTES, Signer
-from cleo_email.mail.thread import choose_thread, fingerprint, people_of, quoted_ids, threads_in_question
+from cleo_email.mail.thread import (
+    by_sender,
+    choose_thread,
+    fingerprint,
+    people_of,
+    quoted_ids,
+    threads_in_question,
+)
 from cleo_email.queue import Wake
-from cleo_email.store import AT_WORK, Accepted, Identity, Record, State, Store, new_id
+from cleo_email.store import AT_WORK, Accepted, Identity, Record, State, Store, ThreadClosed, new_id
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +90,6 @@ class Intake:
         verdict, trusted = self._judge(mail, arrival)
         if verdict.action is Action.IGNORE:
             self._bouncing.note(arrival.source, mail, arrival.envelope_from)
-        record = self._record(mail, arrival, verdict, trusted)
         key, date = fingerprint(mail, arrival.source)
         identity = Identity(
             arrival.fingerprint or key,
@@ -94,7 +100,17 @@ class Intake:
         open_ = verdict.action is Action.ANSWER and not self._waits_for_proof(trusted)
         people = people_of(mail, self._policy.own_addresses) if open_ else ()
         reach("accept-before-store")
-        accepted = self._store.messages.accept(record, arrival.source, identity, people)
+        while True:
+            record = self._record(mail, arrival, verdict, trusted)
+            # A thread named by the sender is open to the sender, whatever happens meanwhile.
+            sender = mail.from_[0].key if mail.from_ and record.thread_id != by_sender(mail) else ""
+            try:
+                accepted = self._store.messages.accept(
+                    record, arrival.source, identity, people, sender=sender
+                )
+                break
+            except ThreadClosed:
+                continue  # others have begun the thread since it was chosen: it is not chosen again
         reach("accept-after-store")
         if not accepted.duplicate:
             log.info(

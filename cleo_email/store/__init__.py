@@ -10,7 +10,7 @@ from cleo_email.store.conversations import Conversations
 from cleo_email.store.files import WaitingFiles
 from cleo_email.store.guarding import Claim, Events, Failures
 from cleo_email.store.locks import Lock, Locks
-from cleo_email.store.messages import Accepted, Effects, Identity, Messages, Start
+from cleo_email.store.messages import Accepted, Effects, Identity, Messages, Start, ThreadClosed
 from cleo_email.store.pulse import Chores, MailboxState, Pulse
 from cleo_email.store.record import AT_WORK, FINAL, Record, State, iso, new_id
 from cleo_email.store.threads import Threads
@@ -35,6 +35,7 @@ __all__ = [
     "Start",
     "State",
     "Store",
+    "ThreadClosed",
     "Threads",
     "WaitingFiles",
     "iso",

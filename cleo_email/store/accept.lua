@@ -3,8 +3,9 @@
 --       6 now (ms), 7 state, 8 thread id, 9 Message-ID, 10 source, 11 seconds to keep the source ('' for good),
 --       12 record (flat JSON list), 13 history entries (JSON list), 14 participants (JSON list),
 --       15 kept answer (flat JSON list without its bytes, '' for none; the source then is its bytes),
---       16 keys to set on acceptance (JSON list of [key, value, seconds or 0], '' for none)
--- Returns {'accepted' | 'duplicate', id, thread id}.
+--       16 keys to set on acceptance (JSON list of [key, value, seconds or 0], '' for none),
+--       17 who has to take part in the thread if anybody does ('' nobody has to)
+-- Returns {'accepted' | 'duplicate' | 'stranger', id, thread id}.
 local P, id, date, thread = ARGV[1], ARGV[2], ARGV[4], ARGV[8]
 local seen = P .. 'seen:' .. ARGV[3]
 
@@ -19,6 +20,11 @@ for i = 1, #known, 2 do
     end
     return {'duplicate', first, redis.call('HGET', P .. 'm:' .. first, 'thread_id') or ''}
   end
+end
+-- Two who quote an id that was unknown a moment ago: the second one is a stranger to the first one's thread.
+local people = P .. 'people:' .. thread
+if ARGV[17] ~= '' and redis.call('EXISTS', people) == 1 and redis.call('SISMEMBER', people, ARGV[17]) == 0 then
+  return {'stranger', id, thread}
 end
 redis.call('HSET', seen, date, id)
 redis.call('EXPIRE', seen, ARGV[5])
@@ -41,7 +47,7 @@ redis.call('ZADD', P .. 'index:state:' .. ARGV[7], 0, id)
 redis.call('ZADD', P .. 'index:thread:' .. thread, 0, id)
 if ARGV[9] ~= '' then redis.call('ZADD', P .. 'index:message-id:' .. ARGV[9], 0, id) end
 
-for _, address in ipairs(cjson.decode(ARGV[14])) do redis.call('SADD', P .. 'people:' .. thread, address) end
+for _, address in ipairs(cjson.decode(ARGV[14])) do redis.call('SADD', people, address) end
 if ARGV[7] == 'received' or ARGV[7] == 'submitting' then
   redis.call('RPUSH', P .. 'conversation:' .. thread, id)
   redis.call('ZADD', P .. 'active', 'NX', ARGV[6], thread)

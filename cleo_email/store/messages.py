@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from redis import Redis
 
-from cleo_email.errors import LockLost, NotFound, WrongState
+from cleo_email.errors import CleoError, LockLost, NotFound, WrongState
 from cleo_email.mail.model import Attachment, OutboundEmail
 from cleo_email.store.connection import ours
 from cleo_email.store.files import WaitingFiles
@@ -24,6 +24,10 @@ _ID = re.compile(r"[0-9a-f]{24}")
 DAY_S = 86_400
 SOURCE_AFTER_FINAL_S = 7 * DAY_S
 LIGHT = [spec.name for spec in fields(Record) if spec.name not in ("text", "answer_text")]
+
+
+class ThreadClosed(CleoError):
+    """Between the choice of a thread and the storing of a mail, others have begun it."""
 
 
 @dataclass(frozen=True)
@@ -84,14 +88,20 @@ class Messages:
         people: Sequence[str],
         *,
         answer: OutboundEmail | None = None,
+        sender: str = "",
     ) -> Accepted:
         """Store a mail, its record and its place in the conversation in one step, once.
 
         Calling it again with the same record (a lost answer of Redis) is told as accepted. With ``answer``
-        the record is of a mail that we send first; ``source`` is not used then.
+        the record is of a mail that we send first; ``source`` is not used then. Raises ThreadClosed where
+        others take part in the thread by now, but not ``sender``: then nothing was stored.
         """
         with ours():
-            told = self._accept(args=self._accept_args(record, source, identity, people, answer, ()))
+            told = self._accept(
+                args=[*self._accept_args(record, source, identity, people, answer, ()), sender]
+            )
+        if told[0] == b"stranger":
+            raise ThreadClosed(f"{record.thread_id[:200]} is a thread of others")
         return _told(told, record)
 
     def accept_together(
@@ -104,7 +114,7 @@ class Messages:
         with ours(), self._redis.pipeline(transaction=True) as pipe:
             for start in starts:
                 args = self._accept_args(start.record, b"", start.identity, start.people, None, start.keys)
-                self._accept(args=args, client=pipe)
+                self._accept(args=[*args, ""], client=pipe)
             if files:
                 WaitingFiles.put(pipe, batch, files, [start.record.id for start in starts])
             told = pipe.execute()[: len(starts)]
