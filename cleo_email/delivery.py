@@ -23,6 +23,7 @@ from cleo_email.errors import (
     WrongState,
 )
 from cleo_email.mail.model import OutboundEmail, Receipt
+from cleo_email.memory import LargeWork
 from cleo_email.store import Effects, Lock, Record, State, Store, iso
 
 log = logging.getLogger(__name__)
@@ -31,6 +32,10 @@ HORIZON_MS = 72 * HOUR
 PROBE_MS = MINUTE
 # A login fault is everybody's: those who wait for its end look again so often, and use up no attempt.
 LOGIN_PAUSE_MS = 20 * SECOND
+# Large mails go out a few at a time; who waits longer than this gives its thread to somebody else meanwhile.
+LARGE_AT_ONCE = 2
+LARGE_PATIENCE_S = 30.0
+LARGE_PAUSE_MS = 5 * SECOND
 RECORD_FOR_S = 120
 
 
@@ -64,6 +69,7 @@ class Delivery:
         self._budget = budget
         self._clock = clock
         self._sleep = sleep
+        self._large = LargeWork(LARGE_AT_ONCE)
 
     def submit(self, record: Record, lock: Lock) -> None:
         """Submit the kept answer of a record that is ``submitting``.
@@ -78,6 +84,15 @@ class Delivery:
         if fault and not self._store.pulse.tick("submission-probe", PROBE_MS):
             self._wait(attempt, fault, LOGIN_PAUSE_MS)
             return
+        size = self._store.messages.answer_size(record.id)
+        with self._large.turn(size, patience=LARGE_PATIENCE_S) as now:
+            if now:
+                self._submit_kept(attempt, fault)
+            else:
+                self._wait(attempt, "other large mails are being sent", LARGE_PAUSE_MS)
+
+    def _submit_kept(self, attempt: _Attempt, fault: str) -> None:
+        record = attempt.record
         mail = self._store.messages.answer(record.id)
         if mail is None:
             self._fail(attempt, "the kept answer is gone; nothing was sent")

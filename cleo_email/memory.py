@@ -1,9 +1,12 @@
-"""Large blocks of memory go back to the system as soon as they are free."""
+"""Memory: few large things at once, and what they took goes back to the system when they are done."""
 
 from __future__ import annotations
 
 import ctypes
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 _M_MMAP_THRESHOLD = -3
 _FROM = 256 * 1024  # bytes
@@ -21,3 +24,27 @@ def give_back_large_blocks() -> None:
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _FROM)
     except (OSError, AttributeError):
         return
+
+
+class LargeWork:
+    """Lets at most ``at_once`` threads of this process work on something of ``from_bytes`` or more.
+
+    Fifty conversations at once are no matter for memory, fifty mails of 25 MB at once are.
+    """
+
+    def __init__(self, at_once: int, *, from_bytes: int = 1 << 20) -> None:
+        self._from = from_bytes
+        self._slots = threading.BoundedSemaphore(at_once)
+
+    @contextmanager
+    def turn(self, size: int, *, patience: float | None = None) -> Iterator[bool]:
+        """True once it is our turn; False if that was not so within ``patience`` seconds (None: for ever)."""
+        if size < self._from:
+            yield True
+            return
+        taken = self._slots.acquire(timeout=patience)
+        try:
+            yield taken
+        finally:
+            if taken:
+                self._slots.release()

@@ -46,6 +46,9 @@ SUPPLYING = """
 import io
 def numbers(workflow):
     return io.BytesIO(workflow["user_id"].encode())
+def several(workflow):
+    import cleo_email
+    return [cleo_email.Attachment("one.pdf", b"1"), io.BytesIO(b"2"), b"3"]
 def path(workflow):
     return "/etc/passwd"
 def failing(workflow):
@@ -250,6 +253,14 @@ def test_an_answer_that_is_none_ends_the_start_and_drops_its_files(make: Make, r
     assert (record.state, record.reason) == (State.IGNORED, "not today")
     with Redis.from_url(redis_url) as redis:
         assert redis.keys("cleo:files:*") == []
+
+
+def test_a_supplier_may_give_several_files(make: Make) -> None:
+    flow = make('[workflows.x]\nattachments = ["supplying:several"]\n')
+    (started,) = flow.start(workflow_id="x")
+    flow.handle(started)
+    given = [(name, content) for name, _, content in files(kept(flow.store, started["id"]))]
+    assert given == [("one.pdf", b"1"), ("attachment-2.bin", b"2"), ("attachment-3.bin", b"3")]
 
 
 @pytest.mark.parametrize(

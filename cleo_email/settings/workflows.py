@@ -147,7 +147,9 @@ class _Table:
     def _check_schedule(self, text: str, zone: ZoneInfo | None) -> None:
         fits = text.startswith("@") or len(text.split()) == 5
         try:
-            croniter(text, datetime.now(zone or UTC)).get_next(datetime)
+            times = croniter(text, datetime.now(zone or UTC))
+            times.get_next(datetime)
+            times.get_prev(datetime)
         except (ValueError, KeyError, AttributeError):
             fits = False
         if not fits:

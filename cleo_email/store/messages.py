@@ -252,6 +252,11 @@ class Messages:
             source,
         )
 
+    def answer_size(self, id_: str) -> int:
+        """Octets of the kept answer, 0 where there is none."""
+        with ours():
+            return self._redis.strlen(f"{PREFIX}m:{id_}:answer:bytes")
+
     def mark_data_end(self, id_: str, lock: Lock, now: int) -> None:
         """From here on the server may have the mail: durable before the end of DATA is sent."""
         self.move(

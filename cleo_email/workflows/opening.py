@@ -14,7 +14,8 @@ from cleo_email.attaching import Attachment as Given
 from cleo_email.attaching import make_file, read_content
 from cleo_email.errors import AgentError, AgentUnavailable, InvalidField, SettingsError
 from cleo_email.mail.filenames import safe_filename
-from cleo_email.mail.model import Address, Answer, Attachment, OutboundEmail
+from cleo_email.mail.model import Address, Answer, Attachment, JsonObject, OutboundEmail
+from cleo_email.memory import LargeWork
 from cleo_email.outbound import Draft, Outbound
 from cleo_email.settings.workflows import Supplied, Workflow
 from cleo_email.store import Record, Store
@@ -38,6 +39,7 @@ class Opening:
         self._outbound = outbound
         self._configured = configured
         self._suppliers = suppliers
+        self._large = LargeWork(1)
 
     def question(self, record: Record) -> AgentRequest:
         """No mail has come in: the agent gets the workflow, and whom it is about to write to."""
@@ -56,6 +58,11 @@ class Opening:
     def compose(self, record: Record, answer: Answer) -> OutboundEmail:
         """The mail to the user. Raises InvalidField, AgentUnavailable (a supplier failed), AgentError."""
         plan = json.loads(record.outbound)
+        size = plan["size"] + sum(file.size for file in answer.attachments)
+        with self._large.turn(size):
+            return self._compose(record, plan, answer)
+
+    def _compose(self, record: Record, plan: JsonObject, answer: Answer) -> OutboundEmail:
         draft = Draft(
             to=[Address(record.to_address, plan["name"])],
             subject=json.loads(record.workflow)["subject"],

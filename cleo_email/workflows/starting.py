@@ -145,6 +145,13 @@ class Starting:
         latest = "" if request.new_room else self._store.threads.room(room)
         thread = latest or self._outbound.new_message_id([user])
         context = self._context(request, given)
+        plan = {
+            "digest": digest,
+            "opens": not latest,
+            "name": user.name,
+            "files": batch,
+            "size": sum(file.size for file in request.attachments),
+        }
         record = Record(
             id=new_id(now),
             state=State.RECEIVED,
@@ -156,7 +163,7 @@ class Starting:
             subject=context["subject"][:1000],
             ingress=INGRESS,
             workflow=json.dumps(context),
-            outbound=json.dumps({"digest": digest, "opens": not latest, "name": user.name, "files": batch}),
+            outbound=json.dumps(plan),
         )
         keys = [(room, thread, self._room_s), (workflow_key(thread), record.workflow, 0)]
         return Start(record, Identity(f"{name}:{user.key}", remember_s=remember_s), [user.key], keys)
