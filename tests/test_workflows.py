@@ -300,6 +300,25 @@ def test_a_repeated_request_with_its_key_is_one_start(make: Make) -> None:
     assert flow.handle(first.json["ids"][0]).state is State.SUBMITTING
 
 
+def test_a_request_that_is_refused_uses_up_no_key(make: Make) -> None:
+    flow = make()
+    headers = {"Idempotency-Key": "k1"}
+    bad = flow.web.post("/workflows", json={**START, "workflow_data": "x" * 270_000}, headers=headers)
+    good = flow.web.post("/workflows", json=START, headers=headers)
+    assert (bad.status_code, good.status_code) == (422, 202)
+
+
+@pytest.mark.parametrize("users", [["a@b.test", "c@d.test"], ["c@d.test"]])
+def test_a_key_of_another_request_starts_nobody(make: Make, users: list[str]) -> None:
+    flow = make()
+    headers = {"Idempotency-Key": "k1"}
+    first = flow.web.post("/workflows", json={**START, "user_ids": ["a@b.test"]}, headers=headers)
+    assert first.status_code == 202
+    other = flow.web.post("/workflows", json={**START, "user_ids": users}, headers=headers)
+    assert other.status_code == 409
+    assert [record.to_address for record in flow.store.messages.page()[0]] == ["a@b.test"]
+
+
 def test_all_users_are_stored_or_none(make: Make, redis_url: str) -> None:
     flow = make()
     users = [(one, Address(one)) for one in ("a@b.test", "c@d.test")]

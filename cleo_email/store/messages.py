@@ -120,6 +120,13 @@ class Messages:
             told = pipe.execute()[: len(starts)]
         return [_told(one, start.record) for one, start in zip(told, starts, strict=True)]
 
+    def first_value(self, name: str, value: str, seconds: int) -> str:
+        """The value that was given first under this name within that time: ours, or another one's."""
+        with ours(), self._redis.pipeline() as pipe:
+            pipe.set(f"{PREFIX}first:{name}", value, nx=True, ex=seconds)
+            pipe.get(f"{PREFIX}first:{name}")
+            return cast("bytes", pipe.execute()[1]).decode()
+
     def first_of(self, fingerprint: str) -> str | None:
         """The record that was accepted under this fingerprint, as long as that is remembered."""
         with ours():

@@ -17,7 +17,7 @@ from cleo_email.intake import Intake
 from cleo_email.mail.model import Address, Attachment, JsonObject
 from cleo_email.outbound import KEY_REMEMBERED_S, Outbound, digests, key_digest
 from cleo_email.settings.workflows import Workflow
-from cleo_email.store import Accepted, Identity, Record, Start, State, Store, new_id
+from cleo_email.store import Identity, Record, Start, State, Store, new_id
 from cleo_email.store.threads import workflow_key
 
 INGRESS = "workflow"
@@ -84,9 +84,10 @@ class Starting:
         Raises InvalidField, KeyReused, StoreUnavailable (nothing was stored).
         """
         self._check(request)
-        digest = _digest(request)
-        key = key_digest(idempotency_key) if idempotency_key else secrets.token_hex(16)
-        return self._begin(request, f"workflow:{key}", KEY_REMEMBERED_S, digest)
+        if not idempotency_key:
+            return self._begin(request, f"workflow:{secrets.token_hex(16)}", KEY_REMEMBERED_S)
+        name = f"workflow:{key_digest(idempotency_key)}"
+        return self._begin(request, name, KEY_REMEMBERED_S, _digest(request))
 
     def start_scheduled(self, workflow: Workflow, at_ms: int) -> list[Started]:
         """The start that is due at that time, whoever else starts it too."""
@@ -94,7 +95,7 @@ class Starting:
         data = workflow.workflow_data
         request = StartRequest(workflow.id, users, new_room=workflow.new_room, workflow_data=data)
         name = hashlib.sha256(json.dumps([workflow.id, at_ms]).encode()).hexdigest()
-        return self._begin(request, f"schedule:{name}", 30 * DAY // 1000, "schedule") if users else []
+        return self._begin(request, f"schedule:{name}", 30 * DAY // 1000) if users else []
 
     def _check(self, request: StartRequest) -> None:
         if self._configured is not None and request.workflow_id not in self._configured:
@@ -111,20 +112,21 @@ class Starting:
             limit = f"EMAIL_MAX_MESSAGE_BYTES ({self._max_bytes})"
             raise InvalidField("attachments", f"the files take {size} bytes in a mail, more than {limit}")
 
-    def _begin(self, request: StartRequest, name: str, remember_s: int, digest: str) -> list[Started]:
+    def _begin(self, request: StartRequest, name: str, remember_s: int, digest: str = "") -> list[Started]:
         first: dict[str, tuple[str, Address]] = {}
         for given, address in request.users:
             first.setdefault(address.key, (given, address))
         users = list(first.values())
         known = self._store.messages.first_of(f"{name}:{users[0][1].key}")
-        batch = hashlib.sha256(f"{name} {digest}".encode()).hexdigest() if request.attachments else ""
-        starts = [self._start(request, given, one, name, remember_s, digest, batch) for given, one in users]
+        batch = hashlib.sha256(name.encode()).hexdigest() if request.attachments else ""
+        starts = [self._start(request, given, one, name, remember_s, batch) for given, one in users]
+        # Before anything is stored: another request may share some of the users with this one, or none.
+        if digest and self._store.messages.first_value(name, digest, KEY_REMEMBERED_S) != digest:
+            raise KeyReused("this Idempotency-Key was used for another request within the last 24 hours")
         files = () if known else request.attachments
         accepted = self._store.messages.accept_together(starts, batch=batch, files=files)
         for one in accepted:
-            if one.duplicate:
-                self._same_or_refuse(one, digest)
-            else:
+            if not one.duplicate:
                 self._intake.wake(one.thread_id)
         return [
             Started(one.id, given, one.thread_id) for one, (given, _) in zip(accepted, users, strict=True)
@@ -137,7 +139,6 @@ class Starting:
         user: Address,
         name: str,
         remember_s: int,
-        digest: str,
         batch: str,
     ) -> Start:
         now = self._clock()
@@ -146,7 +147,6 @@ class Starting:
         thread = latest or self._outbound.new_message_id([user])
         context = self._context(request, given)
         plan = {
-            "digest": digest,
             "opens": not latest,
             "name": user.name,
             "files": batch,
@@ -195,11 +195,6 @@ class Starting:
             most = MAX_CONTEXTS // size
             raise InvalidField("user_ids", f"with a workflow of {size} bytes at most {most} users at once")
         return context
-
-    def _same_or_refuse(self, accepted: Accepted, digest: str) -> None:
-        first = self._store.messages.get(accepted.id)
-        if json.loads(first.outbound)["digest"] != digest:
-            raise KeyReused("this Idempotency-Key was used for another request within the last 24 hours")
 
 
 def default_subject(workflow_id: str) -> str:
