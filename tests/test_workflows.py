@@ -472,6 +472,23 @@ def test_a_changed_schedule_does_not_make_up_for_times_before_the_change(make: M
     assert changed.store.messages.page()[0] == []
 
 
+def test_check_tells_when_workflows_are_due_and_what_is_wrong_with_them(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cleo_email.cli import check
+
+    settings = make(CONFIG).settings
+    monkeypatch.setattr(check, "now_ms", lambda: at(2026, 11, 27, 9, 0))
+    texts = [finding.text for finding in check._workflows(settings)]
+    assert texts == [
+        "weekly_report: next Mon 2026-11-30 08:00 CET, to 2 users",
+        "bare: started by POST /workflows",
+    ]
+    Path("flows.toml").write_text('[workflows.x]\nattachments = ["supplying:missing"]\n')
+    (finding,) = check._workflows(read_settings({"CLEO_WORKFLOWS": "flows.toml"}, dotenv=None))
+    assert (finding.level, "supplying:missing" in finding.text) == ("wrong", True)
+
+
 # --- the file -----------------------------------------------------------------------------------------------
 
 

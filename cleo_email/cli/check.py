@@ -13,6 +13,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from cleo_email.agents import build_agent
+from cleo_email.clock import now_ms
 from cleo_email.errors import CleoError, SettingsError
 from cleo_email.mailbox import Mailbox
 from cleo_email.services import accounts, build_front
@@ -21,6 +22,8 @@ from cleo_email.settings.providers import OAUTH_NEEDS
 from cleo_email.store import Store
 from cleo_email.store.connection import connect_web
 from cleo_email.submission import Submitter
+from cleo_email.workflows.opening import load_suppliers
+from cleo_email.workflows.scheduling import next_due
 
 OLDEST_REDIS = (6, 2)
 
@@ -62,7 +65,7 @@ def examine() -> list[Finding]:
             Finding("settings", "wrong", "ENABLED_CLIENTS does not list email: set ENABLED_CLIENTS=email")
         ]
     findings = [Finding("settings", "ok", f"mail goes out as {settings.from_address.addr}")]
-    for examine_one in (_redis, _provider, _imap, _smtp, _agent, _doors):
+    for examine_one in (_redis, _provider, _imap, _smtp, _agent, _workflows, _doors):
         findings += examine_one(settings)
     return findings
 
@@ -181,6 +184,22 @@ def _agent(settings: Settings) -> list[Finding]:
     if probe is None:
         return [Finding("agent", "ok", f"{settings.agent.split('?')[0]} is there")]
     return [_tried("agent", probe)]
+
+
+def _workflows(settings: Settings) -> list[Finding]:
+    workflows = settings.workflows or {}
+    try:
+        load_suppliers(workflows)
+    except SettingsError as error:
+        return [Finding("workflows", "wrong", fault) for fault in error.faults]
+    findings = []
+    for one in workflows.values():
+        text = f"{one.id}: started by POST /workflows"
+        if one.schedule:
+            due = next_due(one.schedule, one.timezone, now_ms())
+            text = f"{one.id}: next {due:%a %Y-%m-%d %H:%M %Z}, to {len(one.users)} users"
+        findings.append(Finding("workflows", "ok", text))
+    return findings
 
 
 def _doors(settings: Settings) -> list[Finding]:

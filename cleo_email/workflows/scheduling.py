@@ -74,3 +74,10 @@ def last_due(schedule: str, timezone: str, now_ms: int) -> int:
         # An hour that comes twice, when summer time ends, makes one start of those at a fixed hour.
         due = due.replace(fold=0)
     return int(due.timestamp() * 1000)
+
+
+def next_due(schedule: str, timezone: str, now_ms: int) -> datetime:
+    """When a cron expression is due next, in its own time zone."""
+    now = datetime.fromtimestamp(now_ms / 1000, UTC).astimezone(ZoneInfo(timezone))
+    due: datetime = croniter(schedule, now).get_next(datetime)
+    return due
