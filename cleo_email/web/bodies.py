@@ -71,14 +71,6 @@ def _content(value: object) -> bytes:
     return decoded(value)
 
 
-def _name(value: object) -> str | int | None:
-    if isinstance(value, str):
-        return well_formed(value)
-    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
-        return value
-    raise ValueError("expected a string, a whole number or null")
-
-
 def _json(value: object) -> object:
     try:
         return well_formed_json(value)
@@ -105,7 +97,7 @@ Short = Annotated[
     AfterValidator(well_formed),
     Schema({"anyOf": [{"type": "string", "maxLength": MAX_SUBJECT}, {"type": "null"}], "default": None}),
 ]
-Name = Annotated[str | int | None, PlainValidator(_name), Schema({"type": ["string", "integer", "null"]})]
+Json = Annotated[Any, BeforeValidator(_json)]
 WorkflowId = Annotated[
     str, Field(strict=True, min_length=1, max_length=MAX_ID, pattern=r"\S"), AfterValidator(well_formed)
 ]
@@ -188,14 +180,14 @@ class WorkflowFields(BaseModel):
     workflow_id: WorkflowId
     user_ids: Users = Field(description="addresses, a@b or Name <a@b>")
     channel: Literal["email"]
-    config_id: Name = None
-    instance: Name = None
+    config_id: Json = Field(None, description="to the agent, as given")
+    instance: Json = Field(None, description="to the agent, as given")
     language: Short = Field("", description="to the agent, with each mail of the thread", examples=["de"])
     model: Short = Field("", description="to the agent, with each mail of the thread")
     new_room: Annotated[bool, Field(strict=True)] = Field(
         True, description="false: goes on in the latest thread of that user and workflow"
     )
-    workflow_data: Annotated[Any, BeforeValidator(_json)] = Field(None, description="to the agent, as given")
+    workflow_data: Json = Field(None, description="to the agent, as given")
     subject: Short = Field("", description="absent: the configured one, else made of the id")
     attachments: Files = Field(None, repr=False)
 
