@@ -365,6 +365,14 @@ def test_bad_fields_are_named(make: Make, change: dict[str, Any], field: str) ->
     assert flow.store.messages.page()[0] == []
 
 
+def test_large_files_go_to_some_users_at_once_only(make: Make) -> None:
+    large = [{"filename": "a", "content": "A" * 4_000_000}]
+    users = [f"u{n}@b.test" for n in range(300)]
+    answer = make().web.post("/workflows", json={**START, "user_ids": users, "attachments": large})
+    assert (answer.status_code, list(answer.json["fields"])) == (422, ["user_ids"])
+    assert "at most 261 users" in answer.json["fields"]["user_ids"]
+
+
 def test_an_unknown_workflow_is_422_once_workflows_are_configured(make: Make) -> None:
     answer = make(CONFIG).web.post("/workflows", json={**START, "workflow_id": "unknown"})
     assert (answer.status_code, list(answer.json["fields"])) == (422, ["workflow_id"])

@@ -25,6 +25,7 @@ MAX_USERS = 500
 # The workflow goes to the agent with each mail of its threads: it is context, not a way to carry files.
 MAX_CONTEXT = 262_144  # bytes of JSON
 MAX_CONTEXTS = 16_777_216  # of all users of one request, which are stored in one step
+MAX_COPIES = 1 << 30  # bytes in Redis of the mails of one request: each is kept for some days
 _SEPARATORS = re.compile(r"[\s_.-]+")
 
 
@@ -111,6 +112,11 @@ class Starting:
         if size > self._max_bytes:
             limit = f"EMAIL_MAX_MESSAGE_BYTES ({self._max_bytes})"
             raise InvalidField("attachments", f"the files take {size} bytes in a mail, more than {limit}")
+        if size * len(request.users) > MAX_COPIES:
+            most = MAX_COPIES // size
+            raise InvalidField(
+                "user_ids", f"with files of {size} bytes in a mail at most {most} users at once"
+            )
 
     def _begin(self, request: StartRequest, name: str, remember_s: int, digest: str = "") -> list[Started]:
         first: dict[str, tuple[str, Address]] = {}
