@@ -22,7 +22,7 @@ from cleo_email.mail.model import Address, Answer, Attachment, InboundEmail, Out
 from cleo_email.mail.quotes import split_quoted
 from cleo_email.mail.screening import Policy
 from cleo_email.mail.subject import is_forward
-from cleo_email.mail.thread import people_of
+from cleo_email.mail.thread import own_threads, people_of
 from cleo_email.recipients import recipients_of
 from cleo_email.store import AT_WORK, Effects, Lock, Record, State, Store, iso
 from cleo_email.verifying import Outcome, SenderCheck
@@ -177,11 +177,13 @@ class Answering:
         mail = parse(source)
         finding = self._sender_check.check(source, mail)
         if finding.outcome is Outcome.PROVEN:
-            self._store.threads.add_people(
-                record.thread_id, people_of(mail, self._rules.policy.own_addresses)
-            )
+            people = people_of(mail, self._rules.policy.own_addresses)
+            sender, own = mail.from_[0].key, own_threads(mail)
+            thread = self._store.threads.admit(record.id, sender, people, own, self._clock())
             self._store.messages.note(record.id, "authenticated", 1)
-            return True
+            if thread != record.thread_id:  # that of others by now: it goes on in a conversation of its own
+                self._intake.wake(thread)
+            return thread == record.thread_id
         if finding.outcome is Outcome.UNKNOWN and self._clock() - record.received_at < PROOF_HORIZON_MS:
             due = self._clock() + backoff_ms(record.attempts + 1)
             fields = {"attempts": record.attempts + 1}

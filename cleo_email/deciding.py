@@ -7,7 +7,7 @@ from cleo_email.errors import UnreadableMessage, WrongState
 from cleo_email.intake import Intake
 from cleo_email.mail.message import parse
 from cleo_email.mail.screening import Policy
-from cleo_email.mail.thread import people_of
+from cleo_email.mail.thread import own_threads, people_of
 from cleo_email.store import Effects, Record, State, Store
 
 
@@ -41,11 +41,12 @@ class Deciding:
         return self._store.messages.get(id_)
 
     def _again(self, record: Record, reason: str, *, released: bool = False) -> None:
+        thread = record.thread_id
         kept = self._store.messages.answer(record.id) is not None
         fields: dict[str, str | int] = {"tries": 0, "sends": 0, "sends_since": 0, "data_ended_at": 0}
         if released:
             fields["released"] = 1
-            self._admit(record, kept=kept)
+            thread = self._admit(record, kept=kept)
         to = State.SUBMITTING if kept else State.RECEIVED
         fetch = bool(record.partial) and not kept
         effects = Effects(fields=fields, push=not fetch)
@@ -56,17 +57,22 @@ class Deciding:
         if fetch:
             self._store.fetching.add(record.id, now)
         else:
-            self._intake.wake(record.thread_id)
+            self._intake.wake(thread)
 
-    def _admit(self, record: Record, *, kept: bool) -> None:
-        """Who is named in a released mail takes part in its thread, as with any accepted mail."""
+    def _admit(self, record: Record, *, kept: bool) -> str:
+        """Who is named in a released mail takes part in its thread, as with any accepted mail.
+
+        The thread's id: another one where the thread has become that of others.
+        """
         source = self._store.messages.source(record.id)
         if source is None and kept:
-            return  # a mail that Cleo writes first: nobody is named but its recipients
+            return record.thread_id  # a mail that Cleo writes first: nobody is named but its recipients
         if source is None:
             raise WrongState(f"message {record.id} can no longer be answered: its source was dropped")
         try:
-            people = people_of(parse(source), self._policy.own_addresses)
+            mail = parse(source)
         except UnreadableMessage:
-            return
-        self._store.threads.add_people(record.thread_id, people)
+            return record.thread_id
+        people = people_of(mail, self._policy.own_addresses)
+        sender = mail.from_[0].key if mail.from_ else ""
+        return self._store.threads.admit(record.id, sender, people, own_threads(mail), self._clock())

@@ -7,9 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from cleo_email.store import Accepted
-from tests.bench import Bench
+from cleo_email.mail.screening import Policy
+from cleo_email.store import Accepted, State
+from cleo_email.verifying import SenderCheck
+from tests.bench import FROM, Bench
 from tests.rig import mail
+from tests.verifying.signing import BODY, FakeDns, head, sign
 
 
 @pytest.fixture
@@ -49,3 +52,40 @@ def test_many_at_once_are_each_alone(bench: Bench) -> None:
     with ThreadPoolExecutor(16) as pool:
         threads = [accepted.thread_id for accepted in pool.map(post, range(64))]
     assert len(set(threads)) == 64
+
+
+def test_two_held_mails_that_quote_one_unknown_id_do_not_meet_when_they_are_released(redis_url: str) -> None:
+    """Nobody takes part in their thread while both are held; the first one released makes it theirs."""
+    bench = Bench(redis_url, policy=Policy(frozenset({FROM.addr}), allowed_senders=("@friends.test",)))
+    anna = bench.receive(
+        mail(1, sender="anna@example.test", references="<news@shop.test>", text="anna's secret")
+    )
+    bert = bench.receive(mail(2, sender="bert@example.test", references="<news@shop.test>"))
+    assert anna.thread_id == bert.thread_id
+    for accepted in (anna, bert):
+        bench.deciding.release(accepted.id)
+    threads = [bench.record(accepted).thread_id for accepted in (anna, bert)]
+    assert threads == ["<news@shop.test>", "<q2@example.test>"]
+    for thread in threads:
+        bench.work(thread)
+    assert [bench.record(accepted).state for accepted in (anna, bert)] == [State.REPLIED] * 2
+    assert [request.history for request in bench.agent.asked] == [(), ()]
+    assert [record.id for record in bench.store.messages.page(thread_id=threads[0])[0]] == [anna.id]
+
+
+def test_two_mails_that_are_proven_only_later_do_not_meet_either(redis_url: str) -> None:
+    dns = FakeDns()
+    dns.publish("example.com")
+    bench = Bench(redis_url, sender_check=SenderCheck(dns))
+    quoting = {"References": "<news@shop.test>"}
+    anna = bench.receive(sign(head(Message_ID="<m1@example.com>", **quoting) + b"\r\n" + BODY))
+    other = head(From="bert@example.com", Message_ID="<m2@example.com>", **quoting)
+    bert = bench.receive(sign(other + b"\r\n" + BODY))
+    assert anna.thread_id == bert.thread_id
+    bench.work(anna.thread_id)
+    bench.work(anna.thread_id)
+    assert bench.record(bert).thread_id == "<m2@example.com>"
+    bench.work("<m2@example.com>")
+    assert [bench.record(accepted).state for accepted in (anna, bert)] == [State.REPLIED] * 2
+    assert [request.history for request in bench.agent.asked] == [(), ()]
+    assert bench.store.conversations.waiting() == 0

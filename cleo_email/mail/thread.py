@@ -22,6 +22,11 @@ def by_sender(mail: InboundEmail) -> str:
     return f"email:{mail.from_address}"
 
 
+def own_threads(mail: InboundEmail) -> list[str]:
+    """Names for a thread of the mail's own, the last of which is always open to its sender."""
+    return [*([mail.message_id] if mail.message_id else []), by_sender(mail)]
+
+
 def quoted_ids(mail: InboundEmail) -> list[str]:
     """Message-IDs that may lead to a thread, nearest first: In-Reply-To, then References from the newest."""
     return list(dict.fromkeys([*mail.in_reply_to, *reversed(mail.references)]))

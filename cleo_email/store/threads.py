@@ -29,6 +29,7 @@ class Threads:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._reserve = script(redis, "reserve")
+        self._admit = script(redis, "admit")
 
     def by_our_ids(self, message_ids: Sequence[str]) -> dict[str, tuple[str, str]]:
         """Of these Message-IDs those that we sent: each with the thread and the record it was sent for."""
@@ -50,10 +51,16 @@ class Threads:
             for thread, members in zip(thread_ids, found, strict=True)
         }
 
-    def add_people(self, thread_id: str, people: Sequence[str]) -> None:
-        if people:
-            with ours():
-                self._redis.sadd(f"{PREFIX}people:{thread_id}", *people)
+    def admit(self, id_: str, sender: str, people: Sequence[str], own: Sequence[str], now: int) -> str:
+        """Let ``people`` take part in the thread of record ``id_``; the thread it then belongs to.
+
+        Where the thread has people and ``sender`` is none of them, the record moves to the first of ``own``
+        that is open to the sender.
+        """
+        with ours():
+            lists = [json.dumps(list(people)), json.dumps(list(own))]
+            told = self._admit(args=[PREFIX, id_, sender, *lists, now])
+        return cast("bytes", told).decode()
 
     def workflow(self, thread_id: str) -> JsonObject | None:
         """The workflow that the thread belongs to, as its latest start gave it, or None."""
