@@ -15,6 +15,7 @@ from collections.abc import Callable
 from types import TracebackType
 
 from redis import Redis
+from redis.client import Pipeline
 from redis.exceptions import RedisError
 from rq.executions import Execution
 from rq.job import Job
@@ -67,6 +68,7 @@ class ThreadWorker(SimpleWorker):
         self._guard = threading.Lock()
         self._idle = threading.Condition(self._guard)
         self._over = False
+        self._next_beat = 0.0
         threading.Thread(target=self._beat, name=f"{name}-heartbeat", daemon=True).start()
 
     @property
@@ -88,6 +90,18 @@ class ThreadWorker(SimpleWorker):
 
     def unsubscribe(self) -> None:
         return None
+
+    def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
+        """RQ beats three times per job, each with three commands; once in a while is enough for its TTL."""
+        if pipeline is None and time.monotonic() < self._next_beat:
+            return
+        if pipeline is None:
+            self._next_beat = time.monotonic() + HEARTBEAT_S / 2
+        super().heartbeat(timeout, pipeline)
+
+    def set_state(self, state: str, pipeline: Pipeline | None = None) -> None:
+        if pipeline is not None or state != self._state:
+            super().set_state(state, pipeline)
 
     def stop(self) -> None:
         self._stop_requested = True
