@@ -23,6 +23,7 @@ from cleo_email.oauth import Endpoint, TokenSource, Vault
 from cleo_email.outbound import Outbound
 from cleo_email.polling import Polling
 from cleo_email.queue import Wake
+from cleo_email.reading import Reading
 from cleo_email.settings import Settings
 from cleo_email.store import Store
 from cleo_email.store.connection import connect_web, connect_worker
@@ -173,15 +174,14 @@ def build_services(settings: Settings, environ: Mapping[str, str] = os.environ) 
     filing = _filing(settings, store, mailbox) if mailbox else None
     polling = None
     if mailbox and filing:
-        polling = Polling(
+        reading = Reading(
             store,
             mailbox,
             front.intake,
-            filing,
             max_bytes=settings.max_message_bytes,
             max_age_days=settings.max_age_days,
-            interval_s=settings.poll_interval,
         )
+        polling = Polling(store, mailbox, reading, filing, interval_s=settings.poll_interval)
     return Services(front, submitter, answering, sweeping, polling, filing, mailbox, scheduling)
 
 

@@ -14,8 +14,8 @@ ROOMS = {
     GROUND: "errors accounts clock backoff crashpoints mail",
     EDGES: "attaching memory settings mailbox submission store agents queue embedded logs oauth http_client "
     "verifying",
-    SERVICES: "intake recipients polling filing answering delivery sweeping outbound deciding recovering "
-    "workflows budget bouncing ingress",
+    SERVICES: "intake recipients reading polling filing answering delivery sweeping outbound deciding "
+    "recovering workflows budget bouncing ingress",
     COMPOSITION: "services",
     DOORS: "web jobs worker cli doors wsgi sending",
 }

@@ -17,8 +17,9 @@ from cleo_email.filing import Filing
 from cleo_email.intake import Intake
 from cleo_email.mail.screening import Policy
 from cleo_email.mailbox import Mailbox
-from cleo_email.polling import ALONE, Polling
+from cleo_email.polling import Polling
 from cleo_email.queue import Wake
+from cleo_email.reading import ALONE, Reading
 from cleo_email.store import State, Store
 from tests.channel import AGENT
 from tests.imap_server import FakeImapServer, HangUp, Message, Session
@@ -49,7 +50,8 @@ def intake(store: Store, redis_url: str) -> Intake:
 def polling(server: FakeImapServer, store: Store, intake: Intake) -> Iterator[Polling]:
     with Mailbox(server.account(), ssl_context=server.ssl_context()) as mailbox:
         filing = Filing(store, mailbox, save_sent=False, max_bytes=10**6)
-        yield Polling(store, mailbox, intake, filing, max_bytes=10**6, max_age_days=7)
+        reading = Reading(store, mailbox, intake, max_bytes=10**6, max_age_days=7)
+        yield Polling(store, mailbox, reading, filing)
 
 
 def hangs_up_on(uids: set[int], item: str) -> Fault:

@@ -17,6 +17,7 @@ from cleo_email.mail.screening import Policy
 from cleo_email.mailbox import Mailbox
 from cleo_email.polling import BUSY_MS, CHORES_MS, LOCK, LOGIN_REST_MS, UNTOLD_MS, Polling
 from cleo_email.queue import Wake
+from cleo_email.reading import Reading
 from cleo_email.store import Effects, Identity, Record, State, Store, new_id
 from tests.imap_server import FakeImapServer, Message, first, hang_up, says
 from tests.rig import mail
@@ -54,9 +55,8 @@ def polling(
     intake = Intake(store, Wake(redis), policy, max_age_days=7, retention_days=90, clock=clock)
     with Mailbox(server.account(), ssl_context=server.ssl_context()) as mailbox:
         filing = Filing(store, mailbox, save_sent=True, max_bytes=10**6, clock=clock)
-        yield Polling(
-            store, mailbox, intake, filing, max_bytes=10**6, max_age_days=7, interval_s=60, clock=clock
-        )
+        reading = Reading(store, mailbox, intake, max_bytes=10**6, max_age_days=7, clock=clock)
+        yield Polling(store, mailbox, reading, filing, interval_s=60, clock=clock)
 
 
 def test_the_next_poll_follows_the_interval(polling: Polling, store: Store) -> None:
