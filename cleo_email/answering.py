@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import UTC, datetime
 
-from cleo_email.agents import Agent, AgentAttachment, AgentMessage, AgentRequest, HistoryTurn
+from cleo_email.agents import Agent
+from cleo_email.asking import Asking, Question, Rules
 from cleo_email.backoff import HOUR, backoff_ms
 from cleo_email.budget import Budget, Limits
 from cleo_email.clock import Clock, now_ms
@@ -16,14 +14,9 @@ from cleo_email.crashpoints import reach
 from cleo_email.delivery import Delivery
 from cleo_email.errors import AgentError, AgentUnavailable, CleoError, LockLost, NotFound, StoreUnavailable
 from cleo_email.intake import Intake
-from cleo_email.mail.compose import compose_reply, new_message_id
-from cleo_email.mail.message import attachment_text, parse
-from cleo_email.mail.model import Address, Answer, Attachment, InboundEmail, OutboundEmail, Turn
-from cleo_email.mail.quotes import split_quoted
-from cleo_email.mail.screening import Policy
-from cleo_email.mail.subject import is_forward
+from cleo_email.mail.message import parse
+from cleo_email.mail.model import Answer
 from cleo_email.mail.thread import own_threads, people_of
-from cleo_email.recipients import recipients_of
 from cleo_email.store import AT_WORK, Effects, Lock, Record, State, Store, iso
 from cleo_email.verifying import Outcome, SenderCheck
 from cleo_email.workflows.opening import Opening
@@ -35,33 +28,6 @@ MAX_TRIES = 6
 MAX_STUMBLES = 12
 PROOF_HORIZON_MS = 24 * HOUR  # DNS that says nothing for so long: a person decides
 REMEMBERED = 100_000  # characters of a mail and of an answer that a thread's history keeps
-
-
-@dataclass(frozen=True)
-class Rules:
-    """What the operator set for answers. ``agent_timeout`` in seconds."""
-
-    from_: Address
-    policy: Policy
-    agent_timeout: float = 300.0
-    max_attachment_bytes: int = 10_485_760
-    per_thread: int = 20
-    per_sender: int = 60
-    reply_all: bool = False
-
-
-@dataclass(frozen=True)
-class Question:
-    """What the agent is asked, and what to do with its answer.
-
-    ``text`` is what the thread's history keeps of the question; ``compose`` gives the mail and a note for the
-    record; ``done`` is called once the agent will not be asked again.
-    """
-
-    request: AgentRequest
-    text: str
-    compose: Callable[[Answer], tuple[OutboundEmail, str]]
-    done: Callable[[], None] = lambda: None
 
 
 class Answering:
@@ -83,7 +49,7 @@ class Answering:
         self._store = store
         self._sender_check = sender_check
         self._budget = budget or Budget(store, Limits(rules.per_thread, rules.per_sender), clock=clock)
-        self._opening = opening
+        self._asking = Asking(store, intake, rules, opening=opening, clock=clock)
         self._agent = agent
         self._delivery = delivery
         self._intake = intake
@@ -151,7 +117,7 @@ class Answering:
             return
         fields = {"tries": record.tries + 1, "attempts": record.attempts + 1}
         self._move(record, State.ANSWERING, "", lock, Effects(fields=fields))
-        question = self._question(record, source)
+        question = self._asking.question(record, source)
         text = question.text
         reach("answer-before-agent")
         try:
@@ -195,21 +161,6 @@ class Answering:
         self._hold(record, finding.reason, lock)
         return False
 
-    def _question(self, record: Record, source: bytes) -> Question:
-        if record.ingress == INGRESS and self._opening is not None:
-            opening = self._opening
-            return Question(
-                opening.question(record),
-                "",
-                lambda answer: (opening.compose(record, answer), ""),
-                lambda: opening.done(record),
-            )
-        mail = parse(source)
-        history = self._store.threads.history(record.thread_id, but=record.id)
-        text = new_part(mail, history)
-        request = self._request(record, mail, text, history)
-        return Question(request, text, lambda answer: self._compose(record, mail, answer))
-
     def _keep(self, record: Record, question: Question, answer: Answer, lock: Lock) -> None:
         """From here on the agent is not asked again: what is sent are these bytes."""
         text = question.text
@@ -228,48 +179,6 @@ class Answering:
         self._move(record, State.SUBMITTING, note, lock, Effects(fields=fields, answer=outbound))
         reach("answer-after-keep")
         question.done()
-
-    def _compose(self, record: Record, mail: InboundEmail, answer: Answer) -> tuple[OutboundEmail, str]:
-        who = recipients_of(mail, self._rules.policy, reply_all=self._rules.reply_all)
-        domain = self._rules.from_.addr.rpartition("@")[2]
-        outbound = compose_reply(
-            mail,
-            answer,
-            from_=self._rules.from_,
-            to=who.to,
-            cc=who.cc,
-            message_id=new_message_id(domain, token=self._intake.new_token(record.thread_id, who.to)),
-            date=datetime.fromtimestamp(self._clock() / 1000, UTC),
-        )
-        return outbound, who.note
-
-    def _request(
-        self, record: Record, mail: InboundEmail, text: str, history: tuple[Turn, ...]
-    ) -> AgentRequest:
-        limit = self._rules.max_attachment_bytes
-        message = AgentMessage(
-            message_id=mail.message_id,
-            from_address=mail.from_address,
-            from_name=mail.from_name,
-            to_address=record.to_address,
-            cc=tuple(address.addr for address in mail.cc),
-            subject=mail.subject,
-            text=text,
-            full_text=_with_texts(mail),
-            date=mail.date.isoformat() if mail.date else None,
-            authenticated={"1": True, "0": False}.get(record.authenticated),
-            attachments=tuple(_shown(attachment, limit) for attachment in mail.attachments),
-        )
-        workflow = self._store.threads.workflow(record.thread_id)
-        return AgentRequest(
-            id=record.id,
-            thread_id=record.thread_id,
-            message=message,
-            history=tuple(HistoryTurn(role=turn.role, content=turn.content) for turn in history),
-            workflow=workflow,
-            language=(workflow or {}).get("language"),
-            model=(workflow or {}).get("model"),
-        )
 
     def _again(self, record: Record, lock: Lock, why: str, text: str = "") -> None:
         if record.tries >= MAX_TRIES:
@@ -304,30 +213,3 @@ class Answering:
 
     def _move(self, record: Record, to: State, reason: str, lock: Lock, effects: Effects) -> None:
         self._store.messages.move(record.id, to, now=self._clock(), reason=reason, lock=lock, effects=effects)
-
-
-def new_part(mail: InboundEmail, history: tuple[Turn, ...]) -> str:
-    """What the sender wrote now: text that the thread already holds counts as quoted, marked or not."""
-    if not history:
-        return mail.text
-    known = [turn.content for turn in history]
-    return split_quoted(mail.full_text, known=known, forwarded=is_forward(mail.subject)).text
-
-
-def _shown(attachment: Attachment, limit: int) -> AgentAttachment:
-    """A file within the limit with its content, a larger one by name, type and size only."""
-    if attachment.size <= limit:
-        return AgentAttachment.of(attachment)
-    return AgentAttachment(
-        filename=attachment.filename, content_type=attachment.content_type, size=attachment.size, content=""
-    )
-
-
-def _with_texts(mail: InboundEmail) -> str:
-    """The full text, and after it the text of those attachments that are text."""
-    parts = [mail.full_text]
-    for attachment in mail.attachments:
-        text = attachment_text(attachment)
-        if text and text.strip():
-            parts.append(f"[{attachment.filename}]\n{text}")
-    return "\n\n".join(parts)

@@ -11,7 +11,8 @@ from redis import Redis
 
 from cleo_email.accounts import ImapAccount, Login, SmtpAccount
 from cleo_email.agents import build_agent
-from cleo_email.answering import Answering, Rules
+from cleo_email.answering import Answering
+from cleo_email.asking import Rules
 from cleo_email.budget import Budget, Limits
 from cleo_email.delivery import Delivery
 from cleo_email.filing import Filing

@@ -9,7 +9,8 @@ from typing import Any
 from redis import Redis
 
 from cleo_email.agents import AgentRequest
-from cleo_email.answering import Answering, Rules
+from cleo_email.answering import Answering
+from cleo_email.asking import Rules
 from cleo_email.budget import Budget, Limits
 from cleo_email.deciding import Deciding
 from cleo_email.delivery import Delivery

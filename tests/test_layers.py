@@ -14,7 +14,7 @@ ROOMS = {
     GROUND: "errors accounts clock backoff crashpoints mail",
     EDGES: "attaching memory settings mailbox submission store agents queue embedded logs oauth http_client "
     "verifying",
-    SERVICES: "intake recipients reading polling filing answering delivery sweeping outbound deciding "
+    SERVICES: "intake recipients reading asking polling filing answering delivery sweeping outbound deciding "
     "recovering workflows budget bouncing ingress",
     COMPOSITION: "services",
     DOORS: "web jobs worker cli doors wsgi sending",

@@ -13,7 +13,8 @@ from flask.testing import FlaskClient
 from redis import Redis
 
 from cleo_email.agents import AgentRequest
-from cleo_email.answering import Answering, Rules
+from cleo_email.answering import Answering
+from cleo_email.asking import Rules
 from cleo_email.errors import SettingsError, StoreUnavailable
 from cleo_email.mail.model import Address, Answer, Attachment
 from cleo_email.mail.screening import Policy
