@@ -1,12 +1,11 @@
-"""Records: accepted once, moved by one function, listed newest first."""
+"""Records: accepted once, and moved by one function."""
 
 from __future__ import annotations
 
 import json
-import re
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 from redis import Redis
@@ -16,14 +15,12 @@ from cleo_email.mail.model import Attachment, OutboundEmail
 from cleo_email.store.connection import ours
 from cleo_email.store.files import WaitingFiles
 from cleo_email.store.keys import PREFIX, script
-from cleo_email.store.large import read_large
 from cleo_email.store.locks import Lock
 from cleo_email.store.record import FINAL, MAY_BECOME, Record, State, iso
+from cleo_email.store.records import Records
 
-_ID = re.compile(r"[0-9a-f]{24}")
 DAY_S = 86_400
 SOURCE_AFTER_FINAL_S = 7 * DAY_S
-LIGHT = [spec.name for spec in fields(Record) if spec.name not in ("text", "answer_text")]
 
 
 class ThreadClosed(CleoError):
@@ -72,9 +69,11 @@ class Start:
     keys: Sequence[tuple[str, str, int]] = ()
 
 
-class Messages:
+class Messages(Records):
+    """What changes a record."""
+
     def __init__(self, redis: Redis, *, retention_days: int = 90) -> None:
-        self._redis = redis
+        super().__init__(redis)
         self._accept = script(redis, "accept")
         self._move = script(redis, "move")
         self._forget = script(redis, "forget")
@@ -126,12 +125,6 @@ class Messages:
             pipe.set(f"{PREFIX}first:{name}", value, nx=True, ex=seconds)
             pipe.get(f"{PREFIX}first:{name}")
             return cast("bytes", pipe.execute()[1]).decode()
-
-    def first_of(self, fingerprint: str) -> str | None:
-        """The record that was accepted under this fingerprint, as long as that is remembered."""
-        with ours():
-            found = cast("list[bytes]", self._redis.hvals(f"{PREFIX}seen:{fingerprint}"))
-        return found[0].decode() if found else None
 
     def _accept_args(
         self,
@@ -223,46 +216,12 @@ class Messages:
             )
         _raise_unless_moved(id_, to, word.decode(), state.decode())
 
-    def get(self, id_: str) -> Record:
-        """Raises NotFound."""
-        raw: dict[bytes, bytes] = {}
-        if _ID.fullmatch(id_):  # other text could name a key beside the record
-            with ours():
-                raw = cast("dict[bytes, bytes]", self._redis.hgetall(f"{PREFIX}m:{id_}"))
-        if not raw:
-            raise NotFound(f"there is no message {id_[:60]!r}; see: cleo-email messages list")
-        return Record.load(raw)
-
-    def source(self, id_: str) -> bytes | None:
-        """The stored mail, or None where it was dropped some days after the final state."""
-        with ours():
-            return read_large(self._redis, f"{PREFIX}m:{id_}:source")
-
     def replace_source(self, id_: str, source: bytes) -> None:
         """The whole mail in place of its header, once it was fetched after all."""
         with ours(), self._redis.pipeline() as pipe:
             pipe.set(f"{PREFIX}m:{id_}:source", source)
             pipe.hset(f"{PREFIX}m:{id_}", "partial", 0)
             pipe.execute()
-
-    def answer(self, id_: str) -> OutboundEmail | None:
-        """The kept answer, exactly as it is or was submitted."""
-        with ours():
-            raw = cast("dict[bytes, bytes]", self._redis.hgetall(f"{PREFIX}m:{id_}:answer"))
-            source = read_large(self._redis, f"{PREFIX}m:{id_}:answer:bytes") if raw else None
-        if source is None:
-            return None
-        return OutboundEmail(
-            raw[b"message_id"].decode(),
-            raw[b"envelope_from"].decode(),
-            tuple(json.loads(raw[b"recipients"])),
-            source,
-        )
-
-    def answer_size(self, id_: str) -> int:
-        """Octets of the kept answer, 0 where there is none."""
-        with ours():
-            return self._redis.strlen(f"{PREFIX}m:{id_}:answer:bytes")
 
     def mark_data_end(self, id_: str, lock: Lock, now: int) -> None:
         """From here on the server may have the mail: durable before the end of DATA is sent."""
@@ -282,75 +241,9 @@ class Messages:
             if self._redis.exists(f"{PREFIX}m:{id_}"):
                 self._redis.hset(f"{PREFIX}m:{id_}", field, value)
 
-    def history(self, id_: str) -> list[dict[str, str]]:
-        with ours():
-            raw = cast("list[bytes]", self._redis.lrange(f"{PREFIX}m:{id_}:history", 0, -1))
-        return [json.loads(entry) for entry in raw]
-
-    def page(
-        self,
-        *,
-        state: str = "",
-        thread_id: str = "",
-        message_id: str = "",
-        limit: int = 100,
-        cursor: str = "",
-    ) -> tuple[list[Record], str | None]:
-        """Records newest first, and the cursor of the next page or None."""
-        index = "all"
-        if message_id:
-            index = f"message-id:{message_id}"
-        elif thread_id:
-            index = f"thread:{thread_id}"
-        elif state:
-            index = f"state:{state}"
-        found: list[Record] = []
-        for record in self._newest_first(f"{PREFIX}index:{index}", cursor, limit):
-            if (state and record.state != state) or (thread_id and record.thread_id != thread_id):
-                continue
-            if len(found) == limit:
-                return found, found[-1].id
-            found.append(record)
-        return found, None
-
-    def count(self, state: State) -> int:
-        with ours():
-            return self._redis.zcard(f"{PREFIX}index:state:{state}")
-
-    def older_than(self, cutoff_ms: int, limit: int) -> list[str]:
-        """Ids of records that arrived before ``cutoff_ms``, oldest first."""
-        with ours():
-            raw = self._redis.zrange(
-                f"{PREFIX}index:all", "-", f"({cutoff_ms:012x}", bylex=True, offset=0, num=limit
-            )
-        return [item.decode() for item in cast("list[bytes]", raw)]
-
     def forget(self, id_: str) -> None:
         with ours():
             self._forget(args=[PREFIX, id_])
-
-    def load(self, ids: Sequence[str]) -> list[Record]:
-        """The records of these ids that there are, without the texts that only a thread's history needs."""
-        with ours(), self._redis.pipeline(transaction=False) as pipe:
-            for id_ in ids:
-                pipe.hmget(f"{PREFIX}m:{id_}", LIGHT)
-            rows = pipe.execute()
-        pairs = (zip((name.encode() for name in LIGHT), row, strict=True) for row in rows)
-        found = ({name: value for name, value in pair if value is not None} for pair in pairs)
-        return [Record.load(raw) for raw in found if raw]
-
-    def _newest_first(self, key: str, cursor: str, chunk: int) -> Iterator[Record]:
-        start = f"({cursor}" if cursor else "+"
-        while True:
-            with ours():
-                raw = self._redis.zrange(
-                    key, start, "-", desc=True, bylex=True, offset=0, num=min(chunk + 1, 1001)
-                )
-            ids = [item.decode() for item in cast("list[bytes]", raw)]
-            if not ids:
-                return
-            yield from self.load(ids)
-            start = f"({ids[-1]}"
 
 
 def _told(told: Sequence[bytes], record: Record) -> Accepted:
