@@ -15,7 +15,7 @@ from cleo_email.delivery import Delivery
 from cleo_email.errors import AgentError, AgentUnavailable, CleoError, LockLost, NotFound, StoreUnavailable
 from cleo_email.intake import Intake
 from cleo_email.mail.message import parse
-from cleo_email.mail.model import Answer
+from cleo_email.mail.model import Action, Answer
 from cleo_email.mail.thread import own_threads, people_of
 from cleo_email.store import AT_WORK, Effects, Lock, Record, State, Store, iso
 from cleo_email.verifying import Outcome, SenderCheck
@@ -50,6 +50,7 @@ class Answering:
         self._sender_check = sender_check
         self._budget = budget or Budget(store, Limits(rules.per_thread, rules.per_sender), clock=clock)
         self._asking = Asking(store, intake, rules, opening=opening, clock=clock)
+        self._refused = rules.policy.refused
         self._agent = agent
         self._delivery = delivery
         self._intake = intake
@@ -158,6 +159,9 @@ class Answering:
             return False
         if finding.outcome is Outcome.UNPROVEN:
             self._store.messages.note(record.id, "authenticated", 0)
+            if self._refused is Action.IGNORE:
+                self._finish(record, State.IGNORED, finding.reason, lock)
+                return False
         self._hold(record, finding.reason, lock)
         return False
 

@@ -17,6 +17,7 @@ from cleo_email.budget import Budget, Limits
 from cleo_email.delivery import Delivery
 from cleo_email.filing import Filing
 from cleo_email.intake import Intake
+from cleo_email.mail.model import Action
 from cleo_email.mail.screening import Policy
 from cleo_email.mail.signed_ids import Signer, derive_key
 from cleo_email.mailbox import Mailbox
@@ -72,7 +73,11 @@ class Services:
 
 def policy(settings: Settings) -> Policy:
     return Policy(
-        settings.own_addresses, settings.allowed_senders, settings.allowed_robots, settings.authserv_id
+        settings.own_addresses,
+        settings.allowed_senders,
+        settings.allowed_robots,
+        settings.authserv_id,
+        refused=Action.IGNORE if settings.refused_senders == "ignored" else Action.HOLD,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from cleo_email.mail.model import Action
 from cleo_email.mail.screening import Policy
 from cleo_email.store import State
 from cleo_email.verifying import SenderCheck
@@ -130,3 +131,23 @@ def test_a_resolver_that_does_not_answer_is_a_fault(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("cleo_email.verifying.dns.LIFETIME_S", 0.3)
     with pytest.raises(DnsFault):
         Dns(silent)("s1._domainkey.example.com")
+
+
+def test_forged_mail_may_be_ignored_instead_of_held(redis_url: str, dns: FakeDns) -> None:
+    policy = Policy(frozenset({FROM.addr}), refused=Action.IGNORE)
+    bench = Bench(redis_url, policy=policy, sender_check=SenderCheck(dns))
+    accepted = bench.receive(FORGED)
+    bench.work(accepted.thread_id)
+    record = bench.record(accepted)
+    assert record.state is State.IGNORED
+    assert "EMAIL_VERIFY_DKIM" in record.reason
+
+
+def test_who_is_not_allowed_is_held_unless_the_operator_wants_them_ignored(redis_url: str) -> None:
+    for refused, state in ((Action.HOLD, State.HELD), (Action.IGNORE, State.IGNORED)):
+        policy = Policy(frozenset({FROM.addr}), allowed_senders=("@friends.test",), refused=refused)
+        bench = Bench(redis_url, policy=policy)
+        bench.redis.flushdb()
+        record = bench.record(bench.receive(FORGED))
+        assert record.state is state
+        assert "EMAIL_ALLOWED_SENDERS" in record.reason

@@ -28,12 +28,14 @@ class Policy:
     like a person's; the address of a list (its ``List-Post``) admits the people who write through it.
     ``authserv_id``: the server whose Authentication-Results count (EMAIL_TRUSTED_AUTHSERV_ID); where it is
     set, unauthenticated senders are held.
+    ``refused``: what becomes of those who are not allowed or not authenticated (EMAIL_REFUSED_SENDERS).
     """
 
     own_addresses: frozenset[str]
     allowed_senders: tuple[str, ...] = ()
     allowed_robots: tuple[str, ...] = ()
     authserv_id: str | None = None
+    refused: Action = Action.HOLD
 
 
 def screen(
@@ -55,7 +57,7 @@ def screen(
     if reason := _machine(mail, envelope_from, policy):
         return Verdict(Action.IGNORE, reason)
     if reason := _not_to_be_trusted(mail, policy, authenticated):
-        return Verdict(Action.HOLD, reason)
+        return Verdict(policy.refused, reason)
     return Verdict(Action.ANSWER)
 
 

@@ -65,6 +65,7 @@ class Settings(WebhookSettings):
     )
     api_token: SecretStr | None = env("CLEO_API_TOKEN", "a bearer token")
     allowed_senders: Patterns = env("EMAIL_ALLOWED_SENDERS", LIST, ())
+    refused_senders: Literal["held", "ignored"] = env("EMAIL_REFUSED_SENDERS", "held or ignored", "held")
     allowed_robots: Patterns = env("EMAIL_ALLOWED_ROBOTS", LIST, ())
     authserv_id: str | None = env(
         "EMAIL_TRUSTED_AUTHSERV_ID", "the authserv-id of your own mail server, such as mx.example.com"
