@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from cleo_email.attaching import Attachment
 from cleo_email.errors import SettingsError
+from cleo_email.front import Front, build_front, build_outbound
 from cleo_email.outbound import Draft, SentMessage, read_addresses
-from cleo_email.services import Front, build_front, build_outbound
 from cleo_email.settings import read_settings
 
 __all__ = ["Attachment", "SentMessage", "send_message"]

@@ -5,9 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
-
-from redis import Redis
 
 from cleo_email.accounts import ImapAccount, Login, SmtpAccount
 from cleo_email.agents import build_agent
@@ -16,45 +13,20 @@ from cleo_email.asking import Rules
 from cleo_email.budget import Budget, Limits
 from cleo_email.delivery import Delivery
 from cleo_email.filing import Filing
-from cleo_email.intake import Intake
-from cleo_email.mail.model import Action
-from cleo_email.mail.screening import Policy
-from cleo_email.mail.signed_ids import Signer, derive_key
+from cleo_email.front import Front, build_front, build_outbound, build_starting, policy
 from cleo_email.mailbox import Mailbox
 from cleo_email.oauth import Endpoint, TokenSource, Vault
-from cleo_email.outbound import Outbound
 from cleo_email.polling import Polling
-from cleo_email.queue import Wake
 from cleo_email.reading import Reading
 from cleo_email.settings import Settings
 from cleo_email.store import Store
-from cleo_email.store.connection import connect_web, connect_worker
-from cleo_email.store.signing import SigningKeys
+from cleo_email.store.connection import connect_worker
 from cleo_email.store.tokens import TokenShelf
 from cleo_email.submission import Submitter
 from cleo_email.sweeping import Sweeping
+from cleo_email.verifying import SenderCheck
 from cleo_email.workflows.opening import Opening, load_suppliers
 from cleo_email.workflows.scheduling import Scheduling
-from cleo_email.workflows.starting import Starting
-
-if TYPE_CHECKING:
-    from cleo_email.ingress.fetching import Fetch
-    from cleo_email.ingress.receiving import Receiving
-from cleo_email.verifying import SenderCheck
-
-# Longest stay of one message in a job beside the agent's time: submission, its retry, and Redis.
-OVERHEAD_S = 300
-
-
-@dataclass(frozen=True)
-class Front:
-    """What the web process needs: it stores and asks, it never answers."""
-
-    settings: Settings
-    redis: Redis
-    store: Store
-    wake: Wake
-    intake: Intake
 
 
 @dataclass(frozen=True)
@@ -69,70 +41,6 @@ class Services:
     filing: Filing | None
     mailbox: Mailbox | None
     scheduling: Scheduling
-
-
-def policy(settings: Settings) -> Policy:
-    return Policy(
-        settings.own_addresses,
-        settings.allowed_senders,
-        settings.allowed_robots,
-        settings.authserv_id,
-        refused=Action.IGNORE if settings.refused_senders == "ignored" else Action.HOLD,
-    )
-
-
-def build_front(settings: Settings, redis: Redis | None = None) -> Front:
-    redis = redis if redis is not None else connect_web(settings.redis_url.get_secret_value())
-    store = Store.on(redis, account=_account(settings), retention_days=settings.retention_days)
-    wake = Wake(redis, answer_timeout_s=int(settings.agent_timeout) + OVERHEAD_S)
-    intake = Intake(
-        store,
-        wake,
-        policy(settings),
-        max_age_days=settings.max_age_days,
-        retention_days=settings.retention_days,
-        signer=_signer(settings, redis),
-        verifies=settings.verify_dkim,
-    )
-    return Front(settings, redis, store, wake, intake)
-
-
-def build_receiving(front: Front, fetch: Fetch | None = None) -> Receiving:
-    """The providers' ways in; ``fetch`` replaces the HTTPS client that completes their requests.
-
-    Only the web process loads them.
-    """
-    from cleo_email.ingress.fetching import Https
-    from cleo_email.ingress.providers import build_ingresses
-    from cleo_email.ingress.receiving import Receiving
-
-    settings = front.settings
-    ingresses = build_ingresses(settings, fetch or Https(os.environ))
-    return Receiving(ingresses, front.intake, front.store.events, max_bytes=settings.max_message_bytes)
-
-
-def _signer(settings: Settings, redis: Redis) -> Signer | None:
-    keys = [derive_key(key.get_secret_value().encode()) for key in settings.secret_keys]
-    domain = settings.from_address.addr.rpartition("@")[2]
-    return Signer(domain, SigningKeys(redis, keys)) if domain else None
-
-
-def build_outbound(front: Front) -> Outbound:
-    settings = front.settings
-    return Outbound(front.store, front.intake, settings.from_address, max_bytes=settings.max_message_bytes)
-
-
-def build_starting(front: Front) -> Starting:
-    settings = front.settings
-    return Starting(
-        front.store,
-        front.intake,
-        build_outbound(front),
-        settings.from_address,
-        settings.workflows,
-        max_bytes=settings.max_message_bytes,
-        retention_days=settings.retention_days,
-    )
 
 
 def build_services(settings: Settings, environ: Mapping[str, str] = os.environ) -> Services:
@@ -222,9 +130,3 @@ def token_source(
 
 def _filing(settings: Settings, store: Store, mailbox: Mailbox) -> Filing:
     return Filing(store, mailbox, save_sent=settings.save_sent, max_bytes=settings.max_message_bytes)
-
-
-def _account(settings: Settings) -> str:
-    return (
-        f"{settings.user.casefold()}@{settings.imap_host}:{settings.imap_port}" if settings.imap_host else ""
-    )

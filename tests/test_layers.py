@@ -16,7 +16,7 @@ ROOMS = {
     "verifying",
     SERVICES: "intake recipients reading asking polling filing answering delivery sweeping outbound deciding "
     "recovering workflows budget bouncing ingress",
-    COMPOSITION: "services",
+    COMPOSITION: "front services",
     DOORS: "web jobs worker cli doors wsgi sending",
 }
 FLOORS = {room: floor for floor, rooms in ROOMS.items() for room in rooms.split()}

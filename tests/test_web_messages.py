@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from flask.testing import FlaskClient
 
-from cleo_email.services import build_front
+from cleo_email.front import build_front
 from cleo_email.settings import read_settings
 from cleo_email.web import create_app
 from cleo_email.web.health import why_not_ready

@@ -15,8 +15,9 @@ from redis.exceptions import RedisError
 from cleo_email.agents import build_agent
 from cleo_email.clock import now_ms
 from cleo_email.errors import CleoError, SettingsError
+from cleo_email.front import build_front
 from cleo_email.mailbox import Mailbox
-from cleo_email.services import accounts, build_front
+from cleo_email.services import accounts
 from cleo_email.settings import Settings, read_settings
 from cleo_email.settings.providers import OAUTH_NEEDS
 from cleo_email.store import Store

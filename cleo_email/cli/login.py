@@ -8,9 +8,10 @@ import sys
 from collections.abc import Mapping
 
 from cleo_email.errors import CleoError, SettingsError
+from cleo_email.front import build_front
 from cleo_email.oauth import PROVIDERS, Endpoint, OAuthClient, Tokens, device, loopback
 from cleo_email.oauth.client import CLIENT_CREDENTIALS, GOOGLE
-from cleo_email.services import build_front, token_source
+from cleo_email.services import token_source
 from cleo_email.settings import Settings, read_settings
 
 WAIT_S = 900.0

@@ -10,7 +10,7 @@ from typing import Any
 from cleo_email.cli.arguments import at_least_one
 from cleo_email.deciding import Deciding
 from cleo_email.errors import NotFound, WrongState
-from cleo_email.services import Front, build_front, policy
+from cleo_email.front import Front, build_front, policy
 from cleo_email.settings import read_settings
 from cleo_email.store import Record, State, iso
 

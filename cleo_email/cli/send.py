@@ -10,8 +10,8 @@ from pathlib import Path
 
 from cleo_email.attaching import Attachment
 from cleo_email.errors import CleoError, InvalidField
+from cleo_email.front import build_front, build_outbound
 from cleo_email.outbound import Draft, read_addresses
-from cleo_email.services import build_front, build_outbound
 from cleo_email.settings import read_settings
 
 

@@ -8,8 +8,8 @@ from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from cleo_email.errors import NotFound, StoreUnavailable, WrongState
+from cleo_email.front import Front, build_front, build_receiving
 from cleo_email.ingress.fetching import Fetch
-from cleo_email.services import Front, build_front, build_receiving
 from cleo_email.settings import Settings
 from cleo_email.web import docs, health, incoming, messages, sending
 from cleo_email.web.answers import Refused, error

@@ -12,9 +12,9 @@ from gunicorn.http.errors import ParseException  # type: ignore[import-untyped]
 from pydantic import BaseModel, ValidationError
 from werkzeug.exceptions import ClientDisconnected
 
+from cleo_email.front import Front
 from cleo_email.ingress.proofs import equals_one as is_one_of
 from cleo_email.ingress.receiving import Receiving
-from cleo_email.services import Front
 from cleo_email.web.answers import Refused, fields_of
 from cleo_email.web.callers import failed, is_direct_loopback
 

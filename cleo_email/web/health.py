@@ -6,7 +6,7 @@ from flask import Blueprint, Response
 
 from cleo_email.clock import now_ms
 from cleo_email.errors import StoreUnavailable
-from cleo_email.services import Front
+from cleo_email.front import Front
 from cleo_email.web.answers import answer, error
 from cleo_email.web.guards import front
 

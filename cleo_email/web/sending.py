@@ -8,7 +8,7 @@ from flask import Blueprint, Response, request
 
 from cleo_email.crashpoints import reach
 from cleo_email.errors import InvalidField, KeyReused, NotFound
-from cleo_email.services import build_outbound, build_starting
+from cleo_email.front import build_outbound, build_starting
 from cleo_email.web.answers import Refused, answer
 from cleo_email.web.bodies import SendFields, WorkflowFields
 from cleo_email.web.forms import FORM, read_form

@@ -11,10 +11,10 @@ import pytest
 from flask.testing import FlaskClient
 
 from cleo_email.errors import StoreUnavailable
+from cleo_email.front import Front
 from cleo_email.ingress.base import NotNow, Unusable
 from cleo_email.mail.message import parse
 from cleo_email.mail.model import InboundEmail
-from cleo_email.services import Front
 from cleo_email.store import Record
 from tests.ingress import samples
 from tests.ingress.conftest import Make
