@@ -8,6 +8,7 @@ kill -9 too, and all acknowledged data is back.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import fcntl
 import hashlib
 import importlib.util
@@ -146,6 +147,7 @@ class EmbeddedRedis:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        self._remove_socket_folder()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -174,6 +176,14 @@ class EmbeddedRedis:
         # In a folder that everybody may write to, somebody else could have been there first.
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
             raise CleoError(f"{folder} is not a private directory of this user: remove it and start again")
+
+    def _remove_socket_folder(self) -> None:
+        """Leave nothing in the folder for temporary files; a killed server leaves its socket there."""
+        socket_path = self._socket_path()
+        if self._port is None and socket_path.parent != self._directory:
+            socket_path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                socket_path.parent.rmdir()
 
     # --- one instance to a directory --------------------------------------------------------------------
 

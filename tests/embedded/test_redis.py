@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 import redis
@@ -167,6 +168,7 @@ def test_without_the_extra_the_error_is_the_command_to_type(
 _PARENT = """
 import sys, threading
 from pathlib import Path
+from urllib.parse import unquote
 from cleo_email.embedded.redis import EmbeddedRedis
 server = EmbeddedRedis(Path(sys.argv[1]))
 if sys.argv[2] == "thread":
@@ -215,3 +217,15 @@ def test_others_can_see_whether_it_listens(tmp_path: Path) -> None:
     with EmbeddedRedis(tmp_path / "redis"):
         assert EmbeddedRedis(tmp_path / "redis").is_listening()
     assert not EmbeddedRedis(tmp_path / "redis").is_listening()
+
+
+def test_a_socket_outside_of_a_long_path_leaves_nothing_behind(tmp_path: Path) -> None:
+    deep = tmp_path / ("x" * 90) / "redis"
+    with EmbeddedRedis(deep) as server:
+        folder = Path(unquote(server.url.removeprefix("unix://").partition("?")[0])).parent
+        assert folder != deep
+        assert folder.is_dir()
+    assert not folder.exists()
+    with EmbeddedRedis(deep) as server:
+        os.kill(server.pid or 0, signal.SIGKILL)
+    assert not folder.exists()
