@@ -164,6 +164,8 @@ def test_a_page_in_a_browser_on_this_machine_is_no_loopback_caller(redis_url: st
     client = create_app(read_settings({**samples.BASE, "REDIS_URL": redis_url}, dotenv=None)).test_client()
     for host in ("evil.test", "evil.test:8000", "localhost.evil.test", "127.0.0.1.evil.test", "[::2]:80"):
         assert client.get("/email/messages", headers={"Host": host}).status_code == 401, host
+    for host in ("a_b.evil.test", "a!b.evil.test:8000", "*.evil.test", "ü.evil.test", "localhost@evil.test"):
+        assert client.get("/email/messages", headers={"Host": host}).status_code == 401, host
     for host in (
         "localhost",
         "localhost:8000",

@@ -22,7 +22,7 @@ def is_direct_loopback() -> bool:
 
     Nor a web page in a browser on this machine, whose own host name was made to lead here (DNS rebinding).
     """
-    if any(name in request.headers for name in _FORWARDED) or not _names_loopback(request.host):
+    if any(name in request.headers for name in _FORWARDED) or not _names_loopback(_host()):
         return False
     # A form on any web page can post here from a browser on this machine; browsers say whose page it was.
     own = request.host_url.rstrip("/")
@@ -32,6 +32,11 @@ def is_direct_loopback() -> bool:
         return ipaddress.ip_address(request.environ.get("REMOTE_ADDR", "")).is_loopback
     except ValueError:
         return False  # a Unix socket says nothing about the caller
+
+
+def _host() -> str:
+    """As it came: Werkzeug makes '' of a_b.example and its like, where a browser goes all the same."""
+    return request.headers.get("Host", "").strip()
 
 
 def _names_loopback(host: str) -> bool:

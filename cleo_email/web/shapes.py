@@ -115,7 +115,8 @@ class MessagesQuery(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    state: WantedState = None
+    # Pydantic describes the default by the value that Python sees, which is no string.
+    state: WantedState = Field(None, json_schema_extra={"default": ""})
     thread_id: str = ""
     message_id: str = ""
     limit: int = Field(100, ge=1, le=1000)
