@@ -166,6 +166,35 @@ def test_a_thread_goes_on_with_its_history_and_a_stranger_gets_none_of_it(
         assert histories["<w3@example.test>"] == []
 
 
+@pytest.mark.parametrize("rights", ["lrp", "lrwp"])
+def test_a_mailbox_that_may_only_be_read_is_told_of_until_it_may_be_written(
+    tmp_path: Path, redis_url: str, rights: str
+) -> None:
+    """RFC 4314: without ``s`` nothing can be marked as seen. Nothing is answered then, and nothing lost."""
+    with Rig(tmp_path, redis_url) as rig:
+        rules = rig.dovecot.home / "acl"
+        rules.write_text(f"INBOX user={AGENT} {rights}\n")
+        plugins = f"mail_plugins = acl\nplugin {{\n  acl = vfile:{rules}\n}}\n"
+        rig.dovecot.stop()
+        rig.dovecot.extra = plugins
+        rig.dovecot.start()
+        rig.deliver(mail(1), mail(2))
+        channel = rig.channel
+        channel.start_web()
+        channel.start_worker()
+        channel.wait(lambda: "read-only" in str(channel.get("/readyz")[1]))
+        done = channel.run("check")
+        assert done.returncode == 1
+        (line,) = [line for line in done.stdout.splitlines() if line.startswith("WRONG")]
+        assert "imap" in line
+        assert "READ-ONLY" in line
+        assert channel.records() == []
+        rules.write_text(f"INBOX user={AGENT} lrwstip\n")
+        channel.wait(lambda: len(channel.records("replied")) == 2)
+        channel.wait(lambda: not rig.unseen())
+        assert len(rig.replies()) == 2
+
+
 @pytest.mark.parametrize("which", ["imap", "smtp"])
 def test_a_server_whose_certificate_is_not_trusted_is_refused(
     tmp_path: Path, redis_url: str, which: str

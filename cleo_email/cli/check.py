@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 
 from cleo_email.agents import build_agent
 from cleo_email.clock import now_ms
-from cleo_email.errors import CleoError, SettingsError
+from cleo_email.errors import CleoError, MailboxError, SettingsError
 from cleo_email.front import build_front
 from cleo_email.mailbox import Mailbox
 from cleo_email.services import accounts
@@ -140,7 +140,15 @@ def _imap(settings: Settings) -> list[Finding]:
     _, account = accounts(settings, build_front(settings))
     assert account is not None
     with Mailbox(account) as mailbox:
-        return [_with_needs(settings, _tried("imap", mailbox.check))]
+        return [_with_needs(settings, _tried("imap", lambda: _inbox(mailbox)))]
+
+
+def _inbox(mailbox: Mailbox) -> str:
+    """Raises MailboxError for one that no poll takes mail from."""
+    text = mailbox.check()
+    if mailbox.open().read_only:
+        raise MailboxError(f"{text}; give EMAIL_USER the right to write to its INBOX")
+    return text
 
 
 def _smtp(settings: Settings) -> list[Finding]:
