@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -74,6 +75,18 @@ def test_files_and_fields() -> None:
     )
     assert form.file("g") is None
     assert not form.has("h")
+
+
+@pytest.mark.parametrize("shift", range(4))
+def test_urlencoded_takes_memory_for_what_it_holds_and_not_for_each_escape(shift: int) -> None:
+    """A stranger may send it where a provider signs a field of the form: it is read before it is proved."""
+    data = b"x" * shift + b"%C3%BC" * 300_000 + b"%"
+    tracemalloc.start()
+    form = read_form(URLENCODED, b"a=" + data)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert form.bytes("a") == b"x" * shift + "ü".encode() * 300_000 + b"%"
+    assert peak < 5 * len(data)
 
 
 def test_urlencoded_keeps_every_byte() -> None:
