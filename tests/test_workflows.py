@@ -301,6 +301,32 @@ def test_a_repeated_request_with_its_key_is_one_start(make: Make) -> None:
     assert flow.handle(first.json["ids"][0]).state is State.SUBMITTING
 
 
+@pytest.mark.parametrize("again_after", [0, 1, 2])
+def test_the_same_request_at_the_same_moment_leaves_no_files_behind(
+    make: Make, redis_url: str, monkeypatch: pytest.MonkeyPatch, again_after: int
+) -> None:
+    """Both have looked before either was stored; the other one comes after so many mails were made."""
+    flow = make()
+    body = {"attachments": [{"filename": "a", "content": "YQ=="}], "user_ids": ["a@b.test", "c@d.test"]}
+
+    def post() -> list[dict[str, str]]:
+        answer = flow.web.post("/workflows", json={**START, **body}, headers={"Idempotency-Key": "k"})
+        ids: list[dict[str, str]] = answer.json["ids"]
+        return ids
+
+    first = post()
+    monkeypatch.setattr("cleo_email.store.records.Records.first_of", lambda *_: None)
+    for one in first[:again_after]:
+        flow.handle(one)
+    assert post() == first
+    for one in first[again_after:]:
+        flow.handle(one)
+    for one in first:
+        assert files(kept(flow.store, one["id"])) == [("a", "application/octet-stream", b"a")]
+    with Redis.from_url(redis_url) as redis:
+        assert redis.keys("cleo:files:*") == []
+
+
 def test_a_request_that_is_refused_uses_up_no_key(make: Make) -> None:
     flow = make()
     headers = {"Idempotency-Key": "k1"}

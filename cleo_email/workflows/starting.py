@@ -7,12 +7,13 @@ import json
 import re
 import secrets
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from cleo_email.backoff import DAY
 from cleo_email.clock import Clock, now_ms
-from cleo_email.errors import InvalidField, KeyReused
+from cleo_email.errors import InvalidField, KeyReused, StoreUnavailable
 from cleo_email.intake import Intake
 from cleo_email.mail.model import Address, Attachment, JsonObject
 from cleo_email.outbound import KEY_REMEMBERED_S, Outbound, digests, key_digest
@@ -131,9 +132,12 @@ class Starting:
             raise KeyReused("this Idempotency-Key was used for another request within the last 24 hours")
         files = () if known else request.attachments
         accepted = self._store.messages.accept_together(starts, batch=batch, files=files)
-        for one in accepted:
+        for start, one in zip(starts, accepted, strict=True):
             if not one.duplicate:
                 self._intake.wake(one.thread_id)
+            elif files:  # the same request at the same moment: its first copy has the files already
+                with suppress(StoreUnavailable):
+                    self._store.files.done(batch, start.record.id)
         return [
             Started(one.id, given, one.thread_id) for one, (given, _) in zip(accepted, users, strict=True)
         ]
