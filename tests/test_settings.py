@@ -74,6 +74,11 @@ def test_an_empty_value_counts_as_missing() -> None:
         ("REDIS_URL", "redis://localhost/0?db=one"),
         ("REDIS_URL", "redis://localhost:port/0"),
         ("EMAIL_FROM_ADDRESS", "nobody"),
+        ("EMAIL_FROM_ADDRESS", "cleo@example.com, anna@example.com"),
+        ("EMAIL_SMTP_HOST", "smtp://smtp.example.com"),
+        ("EMAIL_SMTP_HOST", "smtp.example.com:587"),
+        ("EMAIL_IMAP_HOST", "imap.example.com other.example.com"),
+        ("EMAIL_TRUSTED_AUTHSERV_ID", "mx.example.com; dmarc=pass"),
         ("CLEO_AGENT_TIMEOUT_SECONDS", "soon"),
         ("SSL_CERT_FILE", "/does/not/exist.pem"),
     ],
@@ -82,6 +87,12 @@ def test_nonsense_names_the_variable_what_was_found_and_what_is_expected(name: s
     (line,) = faults({**WHOLE, name: value})
     assert line.startswith(f"{name}: found ")
     assert ", expected " in line
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", "mail_1.example.com", "münchen.example"])
+def test_a_server_may_be_named_or_numbered(host: str) -> None:
+    settings = read(EMAIL_SMTP_HOST=host, EMAIL_IMAP_HOST=host)
+    assert (settings.smtp_host, settings.imap_host) == (host, host)
 
 
 def test_all_faults_are_told_at_once() -> None:

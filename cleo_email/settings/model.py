@@ -19,11 +19,13 @@ from cleo_email.settings.types import (
     WHOLE,
     Csv,
     Flag,
+    Host,
     HttpsUrl,
     Patterns,
     Port,
     Positive,
     SecretKeys,
+    Word,
     env,
     read_address,
     read_lower,
@@ -41,14 +43,14 @@ class Settings(WebhookSettings):
     )
 
     enabled_clients: Csv = env("ENABLED_CLIENTS", "names separated by commas, such as email", ())
-    smtp_host: str = env("EMAIL_SMTP_HOST", "the submission server's name, such as smtp.example.com", "")
+    smtp_host: Host = env("EMAIL_SMTP_HOST", "the submission server's name, such as smtp.example.com", "")
     smtp_port: Port = env("EMAIL_SMTP_PORT", PORT, 587)
     user: str = env("EMAIL_USER", "the login of the mailbox, usually its address", "")
     password: SecretStr = env("EMAIL_PASSWORD", "the password of EMAIL_USER", SecretStr(""))
     from_: Annotated[Address | None, BeforeValidator(read_address)] = env(
         "EMAIL_FROM_ADDRESS", "an address, or Name <address>; required where EMAIL_USER is no address"
     )
-    imap_host: str | None = env("EMAIL_IMAP_HOST", "the IMAP server's name, such as imap.example.com")
+    imap_host: Host | None = env("EMAIL_IMAP_HOST", "the IMAP server's name, such as imap.example.com")
     imap_port: Port = env("EMAIL_IMAP_PORT", PORT, 993)
     poll_interval: Annotated[int, Field(ge=1, le=86400)] = env(
         "EMAIL_POLL_INTERVAL_SECONDS", "a whole number of seconds from 1 to 86400", 60
@@ -67,7 +69,7 @@ class Settings(WebhookSettings):
     allowed_senders: Patterns = env("EMAIL_ALLOWED_SENDERS", LIST, ())
     refused_senders: Literal["held", "ignored"] = env("EMAIL_REFUSED_SENDERS", "held or ignored", "held")
     allowed_robots: Patterns = env("EMAIL_ALLOWED_ROBOTS", LIST, ())
-    authserv_id: str | None = env(
+    authserv_id: Word | None = env(
         "EMAIL_TRUSTED_AUTHSERV_ID", "the authserv-id of your own mail server, such as mx.example.com"
     )
     verify_dkim: Flag = env("EMAIL_VERIFY_DKIM", FLAG, False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import ipaddress
-from email.utils import parseaddr
+from email.utils import getaddresses
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
@@ -24,11 +24,30 @@ def read_csv(value: object) -> object:
 def read_address(value: object) -> object:
     if not isinstance(value, str):
         return value
-    name, addr = parseaddr(value)
+    found = getaddresses([value])
+    if len(found) != 1:
+        raise ValueError("not one address")
+    name, addr = found[0]
     local, _, domain = addr.rpartition("@")
     if not local or not domain or any(ord(c) < 33 or ord(c) > 126 for c in addr) or "\n" in value:
         raise ValueError("no address")
     return Address(addr, name)
+
+
+def read_host(value: object) -> object:
+    """A name or an address: no URL, no port behind it (that has a setting of its own)."""
+    if isinstance(value, str):
+        if ":" in value:
+            ipaddress.ip_address(value)  # raises ValueError
+        if any(ord(c) < 33 or c in "/@,;" for c in value):
+            raise ValueError("no host")
+    return value
+
+
+def read_word(value: object) -> object:
+    if isinstance(value, str) and any(ord(c) < 33 or c == ";" for c in value):
+        raise ValueError("more than a word")
+    return value
 
 
 def read_flag(value: object) -> object:
@@ -106,6 +125,8 @@ Patterns = Annotated[tuple[str, ...], BeforeValidator(read_patterns)]
 Flag = Annotated[bool, BeforeValidator(read_flag)]
 SecretKeys = Annotated[tuple[SecretStr, ...], BeforeValidator(read_secret_keys)]
 HttpsUrl = Annotated[str, BeforeValidator(read_https_url)]
+Host = Annotated[str, BeforeValidator(read_host)]
+Word = Annotated[str, BeforeValidator(read_word)]
 Positive = Annotated[int, Field(ge=1, le=2**53)]
 WHOLE = "a whole number from 1"
 FLAG = "0 or 1"
