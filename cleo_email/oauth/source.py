@@ -82,10 +82,14 @@ class TokenSource:
         """A server did not take ``token``: the next login gets another one. Raises nothing."""
         with self._turn:
             try:
-                saved = self._load()
-                old = self._clock() - saved.issued_at > PROOF_OF_AGE_MS
-                if saved.access_token == token and old:
-                    self._shelf.put(self._name, self._vault.lock(dataclasses.replace(saved, access_token="")))
+                with self._locks.hold(f"oauth:{self._name}") as lock:
+                    saved = self._load()
+                    old = self._clock() - saved.issued_at > PROOF_OF_AGE_MS
+                    # Without the lock somebody is renewing it: what we have read would undo that, with its
+                    # refresh token.
+                    if lock is not None and saved.access_token == token and old:
+                        cleared = dataclasses.replace(saved, access_token="")
+                        self._shelf.put(self._name, self._vault.lock(cleared))
             except (StoreUnavailable, TokenError):
                 old = True
             if self._held.access_token == token and old and not self._unsaved:

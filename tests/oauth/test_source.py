@@ -243,6 +243,43 @@ def test_changed_settings_end_the_rest_after_a_lasting_fault(
     assert make_source(client_secret="right").access_token()
 
 
+def test_a_token_that_is_refused_while_another_process_renews_it_does_not_undo_the_renewal(
+    make_source: MakeSource, tokens: TokenServer, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its refresh token would be lost, and with it the login."""
+    one, other, third = make_source(), make_source(), make_source()
+    old = one.access_token()
+    assert third.access_token() == old
+    clock.advance(3600 - 200)
+    tokens.gate = threading.Event()
+    tokens.entered.clear()
+    read, renewed = threading.Event(), threading.Event()
+    get = TokenShelf.get
+
+    def get_and_wait(shelf: TokenShelf, name: str) -> bytes | None:
+        blob = get(shelf, name)
+        if shelf is third._shelf:
+            read.set()
+            assert renewed.wait(10)
+        return blob
+
+    monkeypatch.setattr(TokenShelf, "get", get_and_wait)
+    with ThreadPoolExecutor(2) as pool:
+        renewing = pool.submit(other.access_token)
+        assert tokens.entered.wait(10)
+        refusing = pool.submit(third.refused, old)
+        assert read.wait(10)
+        tokens.gate.set()
+        fresh = renewing.result(20)
+        renewed.set()
+        refusing.result(20)
+    tokens.gate = None
+    assert make_source().access_token() == fresh
+    clock.advance(3600)
+    assert make_source().access_token() not in (old, fresh)
+    assert [form["refresh_token"] for form in tokens.forms] == ["first", "refresh-1", "refresh-2"]
+
+
 def test_a_token_that_a_server_refused_is_replaced_but_a_new_one_is_not(
     make_source: MakeSource, tokens: TokenServer, clock: FakeClock
 ) -> None:
