@@ -77,8 +77,8 @@ def _urlencoded(body: bytes) -> Form:
 
 
 def _unquoted(text: bytes) -> bytes:
-    """Percent-decoded, piece by piece: the library holds some 80 octets for each escape that it decodes, and a
-    provider that signs a field of the form has this done before anything is proved.
+    """Percent-decoded, piece by piece: the library holds some 80 octets for each escape that it decodes,
+    and where a provider signs a field of the form this is done before anything is proved.
     """
     pieces = []
     start = 0
