@@ -6,6 +6,7 @@ import threading
 from collections.abc import Sequence
 
 from cleo_email.attaching import Attachment
+from cleo_email.embedded.beside import find_embedded_redis
 from cleo_email.errors import SettingsError
 from cleo_email.front import Front, build_front, build_outbound
 from cleo_email.outbound import Draft, SentMessage, read_addresses
@@ -63,6 +64,7 @@ def send_message(
 
 def _front() -> Front:
     """The connections of this process, made at the first call and again when the environment changes."""
+    find_embedded_redis()
     settings = read_settings()
     if not settings.enabled:
         raise SettingsError(["ENABLED_CLIENTS: found no email in it, expected a list with email"])

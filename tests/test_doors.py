@@ -10,6 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from cleo_email.embedded.certificates import Certificates
+from cleo_email.embedded.mailserver import AGENT as DEMO_AGENT
+from cleo_email.embedded.mailserver import CUSTOMER, MailServer
+from cleo_email.settings import read_settings
 from tests.agent_server import AgentServer
 from tests.channel import ROOT, Channel
 from tests.rig import Rig, mail
@@ -99,3 +103,58 @@ def test_sigterm_takes_no_more_work_and_finishes_what_it_has(tmp_path: Path, red
         assert len(rig.unseen()) == 1
         rig.channel.start_worker()
         rig.smtp.wait_for(lambda server: len(server.mails) == 2, 20)
+
+
+def test_run_answers_from_a_directory_with_a_blank_and_tells_of_a_taken_port(
+    tmp_path: Path, ca: Certificates
+) -> None:
+    """RQ reads CLIENT INFO, which redis-py cannot split where the socket's path has a blank."""
+    folder = tmp_path / "a b"
+    folder.mkdir()
+    with MailServer(tmp_path / "mail", certificates=ca) as server:
+        account = server.smtp_account(DEMO_AGENT)
+        env = {
+            "EMAIL_SMTP_HOST": "127.0.0.1",
+            "EMAIL_SMTP_PORT": str(server.smtp_port),
+            "EMAIL_USER": DEMO_AGENT,
+            "EMAIL_PASSWORD": account.login.password,
+            "SSL_CERT_FILE": str(ca.ca_file),
+            "REDIS_URL": "",
+        }
+        with Channel(folder, env) as channel:
+            bind = f"127.0.0.1:{channel.port}"
+            process = channel.start("-m", "cleo_email", "run", "--bind", bind)
+            channel.wait(lambda: process.poll() is not None or channel.get("/healthz")[0] == 200, 20)
+            fields = {"from_address": CUSTOMER, "to_address": DEMO_AGENT, "subject": "s", "body": "b"}
+            assert channel.post(fields)[0] == 202
+            channel.wait(lambda: channel.records("replied"))
+            done = channel.run("check")
+            assert "worker    at work" in done.stdout, "the embedded Redis was found"
+            taken = channel.run("run", "--bind", bind)
+            assert taken.returncode == 1
+            assert "--bind" in taken.stderr
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(30) == 0
+
+
+def test_run_without_the_channel_ends_with_a_line(tmp_path: Path) -> None:
+    done = run("-m", "cleo_email", "run", cwd=tmp_path, PYTHONPATH=str(ROOT))
+    assert done.returncode == 3
+    assert "ENABLED_CLIENTS" in done.stderr
+
+
+def test_a_password_in_a_dotenv_file_is_taken_as_it_is(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text("EMAIL_PASSWORD='abc # def${HOME}'\n")
+    settings = read_settings({}, dotenv=file)
+    assert settings.password.get_secret_value() == "abc # def${HOME}"
+
+
+def test_check_says_when_nobody_listens_where_the_agent_should_be(tmp_path: Path, redis_url: str) -> None:
+    with Channel(
+        tmp_path, {"REDIS_URL": redis_url, "EMAIL_SMTP_HOST": "127.0.0.1", "EMAIL_SMTP_PORT": "9"}
+    ) as channel:
+        done = channel.run("check", CLEO_AGENT="http://127.0.0.1:9/answer")
+        assert "WRONG    agent     127.0.0.1:9 cannot be reached" in done.stdout
+        with AgentServer() as agent:
+            assert "answers; it is asked" in channel.run("check", CLEO_AGENT=agent.url).stdout

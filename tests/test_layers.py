@@ -17,7 +17,7 @@ ROOMS = {
     SERVICES: "intake recipients reading asking polling filing answering delivery sweeping outbound deciding "
     "recovering workflows budget bouncing ingress",
     COMPOSITION: "front services",
-    DOORS: "web jobs worker cli doors wsgi sending",
+    DOORS: "web jobs worker __main__ cli doors wsgi sending",
 }
 FLOORS = {room: floor for floor, rooms in ROOMS.items() for room in rooms.split()}
 NO_IO = {

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from cleo_email import __version__
 from cleo_email.cli import check, demo, login, messages, poll, recover, run, send
 from cleo_email.doors import BAD_SETTINGS
+from cleo_email.embedded.beside import find_embedded_redis
 from cleo_email.errors import CleoError, SettingsError
 
 COMMANDS: tuple[Callable[[argparse._SubParsersAction[argparse.ArgumentParser]], None], ...] = (
@@ -32,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         add(commands)
     arguments = parser.parse_args(argv)
     if arguments.command not in ("run", "demo"):
-        run.find_embedded_redis()
+        find_embedded_redis()
     try:
         status: int = arguments.call(arguments)
     except SettingsError as error:

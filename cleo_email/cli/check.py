@@ -5,14 +5,18 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import socket
+import ssl
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from urllib.parse import urlsplit
 
 from redis import Redis
 from redis.exceptions import RedisError
 
 from cleo_email.agents import build_agent
+from cleo_email.agents.openai import DEFAULT_BASE_URL, OpenAIAgent
 from cleo_email.clock import now_ms
 from cleo_email.errors import CleoError, MailboxError, SettingsError
 from cleo_email.front import build_front
@@ -27,6 +31,8 @@ from cleo_email.workflows.opening import load_suppliers
 from cleo_email.workflows.scheduling import next_due
 
 OLDEST_REDIS = (6, 2)
+REACH_S = 10.0
+WORKER_MS = 90_000
 
 
 @dataclass(frozen=True)
@@ -94,6 +100,11 @@ def _redis(settings: Settings) -> list[Finding]:
     health = Store.on(redis).pulse.health()
     if health.submission_fault:
         findings.append(Finding("sending", "wrong", f"stopped: {health.submission_fault}"))
+    if now_ms() - health.worker_seen > WORKER_MS:
+        text = "none has been seen in the last 90 s: start cleo-email run, or python worker.py"
+        findings.append(Finding("worker", "warning", text))
+    else:
+        findings.append(Finding("worker", "ok", "at work"))
     return findings
 
 
@@ -189,10 +200,30 @@ def _agent(settings: Settings) -> list[Finding]:
         return [Finding("agent", "wrong", fault) for fault in error.faults]
     if settings.agent == "echo":
         return [Finding("agent", "warning", "CLEO_AGENT is echo: mail is answered with its own text")]
-    probe = getattr(agent, "check", None)
-    if probe is None:
-        return [Finding("agent", "ok", f"{settings.agent.split('?')[0]} is there")]
-    return [_tried("agent", probe)]
+    url = settings.agent if "://" in settings.agent else ""
+    if isinstance(agent, OpenAIAgent):
+        url = os.environ.get("OPENAI_BASE_URL", "").strip() or DEFAULT_BASE_URL
+    if not url:
+        return [Finding("agent", "ok", f"{settings.agent} was found")]
+    return [_tried("agent", lambda: _reached(url))]
+
+
+def _reached(url: str) -> str:
+    """Whether somebody listens at ``url``; no question is asked, since answers may cost money."""
+    parts = urlsplit(url)
+    host, tls = parts.hostname or "", parts.scheme == "https"
+    port = parts.port or (443 if tls else 80)
+    if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy")):
+        return f"{host}:{port} is behind a proxy and was not tried"
+    try:
+        with socket.create_connection((host, port), REACH_S) as plain:
+            if tls:
+                ssl.create_default_context().wrap_socket(plain, server_hostname=host).close()
+    except ssl.SSLCertVerificationError as error:
+        raise CleoError(f"{host}:{port}: {error.verify_message} (a private CA: SSL_CERT_FILE)") from None
+    except OSError as error:
+        raise CleoError(f"{host}:{port} cannot be reached: {error} (CLEO_AGENT, OPENAI_BASE_URL)") from None
+    return f"{host}:{port} answers; it is asked with the first mail"
 
 
 def _workflows(settings: Settings) -> list[Finding]:

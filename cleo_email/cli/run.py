@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import argparse
 import os
+import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from dotenv import dotenv_values
-
+from cleo_email.embedded.beside import DATA, redis_is_given
 from cleo_email.embedded.redis import EmbeddedRedis
 from cleo_email.embedded.supervisor import Command, Supervisor
+from cleo_email.errors import CleoError, SettingsError
 from cleo_email.settings import read_settings
 
 WEB_PROCESSES = "2"
-DATA = Path("var")
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -29,17 +29,33 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    read_settings()  # faults are told once, before anything starts
+    if not read_settings().enabled:  # faults are told once, before anything starts
+        raise SettingsError(["ENABLED_CLIENTS: found no email, expected a list with it, such as email"])
+    _try_to_bind(arguments.bind)
     with ExitStack() as stack:
         environ = dict(os.environ)
         keepers: list[Callable[[], object]] = []
-        if not _redis_is_given(environ):
+        if not redis_is_given(environ):
             redis = stack.enter_context(EmbeddedRedis(arguments.data / "redis"))
             keepers.append(redis.ensure)
             environ["REDIS_URL"] = redis.url
             print(f"cleo-email: embedded Redis in {arguments.data / 'redis'}", file=sys.stderr)
         print(f"cleo-email: web on http://{arguments.bind}", file=sys.stderr)
         return Supervisor(commands(environ, arguments.bind), keepers=keepers).run()
+
+
+def _try_to_bind(bind: str) -> None:
+    """A taken port is told at once: gunicorn would try again for ever, and callers reach another program."""
+    host, _, port = bind.rpartition(":")
+    if not port.isdigit() or bind.startswith("unix:"):
+        return
+    address = host.strip("[]") or "0.0.0.0"  # noqa: S104 - as gunicorn reads it
+    try:
+        socket.create_server(
+            (address, int(port)), family=socket.AF_INET6 if ":" in address else socket.AF_INET
+        ).close()
+    except OSError as error:
+        raise CleoError(f"{bind}: {error.strerror}; another: cleo-email run --bind 127.0.0.1:8001") from None
 
 
 def commands(environ: Mapping[str, str], bind: str, cwd: Path | None = None) -> Sequence[Command]:
@@ -50,18 +66,3 @@ def commands(environ: Mapping[str, str], bind: str, cwd: Path | None = None) -> 
         Command("web", web, environ, cwd),
         Command("worker", [sys.executable, "-m", "cleo_email.worker"], environ, cwd),
     )
-
-
-def find_embedded_redis() -> None:
-    """For the other commands, beside a running ``cleo-email run`` in this directory: use its Redis.
-
-    Only where nobody has set REDIS_URL; ``run --data`` elsewhere needs it to be set.
-    """
-    redis = EmbeddedRedis(DATA / "redis")
-    if not _redis_is_given(os.environ) and redis.is_listening():
-        os.environ["REDIS_URL"] = redis.url
-
-
-def _redis_is_given(environ: Mapping[str, str]) -> bool:
-    dotenv = dotenv_values(".env") if Path(".env").is_file() else {}
-    return bool(environ.get("REDIS_URL") or dotenv.get("REDIS_URL"))

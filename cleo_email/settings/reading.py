@@ -43,7 +43,7 @@ def read_settings(
     faults: list[str] = []
     if dotenv is not None and dotenv.is_file():
         try:
-            given.update({k: v for k, v in dotenv_values(dotenv).items() if v is not None})
+            given.update({k: v for k, v in dotenv_values(dotenv, interpolate=False).items() if v is not None})
         except (OSError, UnicodeDecodeError) as error:
             faults.append(
                 f".env: found a file that cannot be read ({type(error).__name__}), expected UTF-8 text"

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from types import TracebackType
 
@@ -78,6 +79,10 @@ class ThreadWorker(SimpleWorker):
     @property
     def connection_timeout(self) -> int:
         return DEQUEUE_S + 10
+
+    def _set_ip_address(self, connection: Redis) -> None:
+        """Not asked for: redis-py cannot read CLIENT INFO where the path of a Unix socket has a blank."""
+        self.ip_address = "unknown"
 
     def _install_signal_handlers(self) -> None:
         """The process's signals belong to its door, not to one of its workers."""
@@ -201,5 +206,7 @@ def work_until_stopped(
             if not stop.is_set():
                 worker.work(logging_level=None)
         except Exception as error:  # noqa: BLE001 - the thread's edge: if it ended, nothing would be answered
-            log.warning("the queue's worker ended (%s); it starts again", type(error).__name__)
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            what = f"{type(error).__name__} at {where.filename.rpartition('/')[2]}:{where.lineno}"
+            log.warning("the queue's worker ended (%s); it starts again", what)
         stop.wait(2)
