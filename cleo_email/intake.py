@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 DAY_S = 86_400
 # A wake-up that has not been taken for so long counts as lost, and the sweeper repeats it.
 WOKEN_S = 20
+# Ways on which a mail has passed the operator's own mail server, whose Authentication-Results may count.
+THROUGH_OUR_SERVER = frozenset({"imap", "raw"})
 
 
 @dataclass(frozen=True)
@@ -155,7 +157,9 @@ class Intake:
     def _judge(self, mail: InboundEmail, arrival: Arrival) -> tuple[Verdict, bool | None]:
         trusted = arrival.authenticated
         if trusted is None and self._policy.authserv_id:
-            trusted = authenticated(mail, self._policy.authserv_id)
+            # A mail provider hands on whatever header a stranger has written; our own server's strips it.
+            own = arrival.ingress in THROUGH_OUR_SERVER
+            trusted = authenticated(mail, self._policy.authserv_id) if own else False
         policy = self._policy
         if self._waits_for_proof(trusted):
             policy = replace(policy, authserv_id=None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from cleo_email.intake import Arrival
 from cleo_email.mail.model import Action
 from cleo_email.mail.screening import Policy
 from cleo_email.store import State
@@ -151,3 +152,18 @@ def test_who_is_not_allowed_is_held_unless_the_operator_wants_them_ignored(redis
         record = bench.record(bench.receive(FORGED))
         assert record.state is state
         assert "EMAIL_ALLOWED_SENDERS" in record.reason
+
+
+@pytest.mark.parametrize(
+    ("ingress", "state"),
+    [("imap", State.RECEIVED), ("raw", State.RECEIVED), ("mailgun", State.HELD), ("webhook", State.HELD)],
+)
+def test_the_own_servers_verdict_counts_only_in_mail_that_has_passed_it(
+    redis_url: str, ingress: str, state: State
+) -> None:
+    """A provider does not strip the header that a stranger has written in the server's name."""
+    bench = Bench(redis_url, policy=Policy(frozenset({FROM.addr}), authserv_id="mx.cleo.test"))
+    verdict = "mx.cleo.test; dmarc=pass header.from=example.com"
+    source = head(Authentication_Results=verdict) + b"\r\n" + BODY
+    accepted = bench.intake.accept(Arrival(source, ingress))
+    assert bench.record(accepted).state is state

@@ -49,7 +49,7 @@ def _try_to_bind(bind: str) -> None:
     host, _, port = bind.rpartition(":")
     if not port.isdigit() or bind.startswith("unix:"):
         return
-    address = host.strip("[]") or "0.0.0.0"  # noqa: S104 - as gunicorn reads it
+    address = host.strip("[]") or "0.0.0.0"  # noqa: S104  # nosec B104
     try:
         socket.create_server(
             (address, int(port)), family=socket.AF_INET6 if ":" in address else socket.AF_INET
