@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from cleo_email.cli import main
 from cleo_email.errors import AgentError
 from cleo_email.store import State
 from tests.bench import Bench
+from tests.channel import Channel
 from tests.rig import mail
 
 ENV = {
@@ -83,3 +85,10 @@ def test_nonsense_is_refused_with_what_is_expected(
     assert end.value.code == 2
     error = capsys.readouterr().err
     assert "expected a whole number from 1" in error or "'received', 'answering'" in error
+
+
+def test_a_mail_that_answers_nobody_is_listed_with_its_recipient(tmp_path: Path, redis_url: str) -> None:
+    with Channel(tmp_path, {"REDIS_URL": redis_url, "EMAIL_SMTP_HOST": "127.0.0.1"}) as channel:
+        sent = channel.run("send", "--to", "bob@example.test", "--subject", "Report", "--body", "here")
+        assert sent.returncode == 0, sent.stderr
+        assert "to bob@example.test: Report" in channel.run("messages", "list").stdout

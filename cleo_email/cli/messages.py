@@ -109,4 +109,9 @@ def _front() -> Front:
 def _line(record: Record) -> str:
     when = iso(record.received_at)[:19].replace("T", " ")
     reason = f" — {record.reason}" if record.reason else ""
-    return f"{record.id}  {when}  {record.state:10} {record.from_address}: {record.subject[:60]}{reason}"
+    return f"{record.id}  {when}  {record.state:10} {_who(record)}: {record.subject[:60]}{reason}"
+
+
+def _who(record: Record) -> str:
+    """Who wrote, or, for a mail that answers nobody, to whom it goes."""
+    return f"to {record.to_address}" if record.outbound else record.from_address
