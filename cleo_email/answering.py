@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import logging
-import traceback
 
 from cleo_email.agents import Agent
 from cleo_email.asking import Asking, Question, Rules
 from cleo_email.backoff import HOUR, backoff_ms
-from cleo_email.budget import Budget, Limits
+from cleo_email.budget import Budget
 from cleo_email.clock import Clock, now_ms
 from cleo_email.crashpoints import reach
 from cleo_email.delivery import Delivery
-from cleo_email.errors import AgentError, AgentUnavailable, CleoError, LockLost, NotFound, StoreUnavailable
+from cleo_email.errors import (
+    AgentError,
+    AgentUnavailable,
+    CleoError,
+    LockLost,
+    NotFound,
+    StoreUnavailable,
+    place_of,
+)
 from cleo_email.intake import Intake
 from cleo_email.mail.message import parse
 from cleo_email.mail.model import Action, Answer
@@ -41,14 +48,14 @@ class Answering:
         intake: Intake,
         rules: Rules,
         *,
+        budget: Budget,
         opening: Opening | None = None,
-        budget: Budget | None = None,
         sender_check: SenderCheck | None = None,
         clock: Clock = now_ms,
     ) -> None:
         self._store = store
         self._sender_check = sender_check
-        self._budget = budget or Budget(store, Limits(rules.per_thread, rules.per_sender), clock=clock)
+        self._budget = budget
         self._asking = Asking(store, intake, rules, opening=opening, clock=clock)
         self._refused = rules.policy.refused
         self._agent = agent
@@ -97,8 +104,7 @@ class Answering:
         except (LockLost, StoreUnavailable):
             raise
         except Exception as error:  # noqa: BLE001 - the job's outermost edge: one bad message stops nothing
-            where = traceback.extract_tb(error.__traceback__)[-1]
-            what = f"{type(error).__name__} at {where.filename.rpartition('/')[2]}:{where.lineno}"
+            what = place_of(error)
             log.error("message %s: unexpected %s", id_, what)
             self._stumble(self._store.messages.get(id_), lock, f"unexpected {what}")
 

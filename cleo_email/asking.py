@@ -29,8 +29,6 @@ class Rules:
     policy: Policy
     agent_timeout: float = 300.0
     max_attachment_bytes: int = 10_485_760
-    per_thread: int = 20
-    per_sender: int = 60
     reply_all: bool = False
 
 

@@ -59,7 +59,7 @@ class Delivery:
         submitter: Submitter,
         *,
         has_mailbox: bool,
-        budget: Budget | None = None,
+        budget: Budget,
         clock: Clock = now_ms,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -97,7 +97,7 @@ class Delivery:
         if mail is None:
             self._fail(attempt, "the kept answer is gone; nothing was sent")
             return
-        if self._budget and (used := self._budget.before_sending(record, mail)):
+        if used := self._budget.before_sending(record, mail):
             filing = self._clock() if record.mailbox else None
             self._move(attempt, State.HELD, used, Effects(pop=True, filing=filing))
             return

@@ -7,8 +7,16 @@ agents) turn foreign exceptions into these and never let their own escape.
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Sequence
 from typing import ClassVar
+
+
+def place_of(error: BaseException) -> str:
+    """The kind of an unexpected error and where it rose; its text may hold what a stranger sent."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f"{frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno}" if frames else "an unknown place"
+    return f"{type(error).__name__} at {where}"
 
 
 class CleoError(Exception):

@@ -67,8 +67,6 @@ def build_services(settings: Settings, environ: Mapping[str, str] = os.environ) 
         policy=policy(settings),
         agent_timeout=settings.agent_timeout,
         max_attachment_bytes=settings.max_attachment_bytes,
-        per_thread=settings.max_replies_per_thread,
-        per_sender=settings.max_replies_per_sender,
         reply_all=settings.reply_all,
     )
     opening = Opening(store, build_outbound(front), workflows, suppliers)

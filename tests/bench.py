@@ -98,7 +98,7 @@ class Bench:
             verifies=sender_check is not None,
             clock=self.clock,
         )
-        budget = Budget(self.store, limits, clock=self.clock) if limits else None
+        budget = Budget(self.store, limits or Limits(), clock=self.clock)
         self.delivery = Delivery(
             self.store,
             self.smtp,

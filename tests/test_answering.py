@@ -7,6 +7,7 @@ from email import message_from_bytes, policy
 import pytest
 
 from cleo_email.backoff import backoff_ms
+from cleo_email.budget import Limits
 from cleo_email.errors import (
     AgentError,
     AgentUnavailable,
@@ -219,7 +220,7 @@ def test_a_partial_refusal_is_success_with_its_reason(bench: Bench) -> None:
 
 
 def test_caps_hold_and_a_person_releases(redis_url: str) -> None:
-    bench = Bench(redis_url, per_thread=2, per_sender=3)
+    bench = Bench(redis_url, limits=Limits(per_thread=2, per_sender=3))
     first = bench.receive(mail(1))
     more = [
         bench.receive(mail(n, sender="customer1@example.test", references="<q1@example.test>"))

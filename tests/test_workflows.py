@@ -15,6 +15,7 @@ from redis import Redis
 from cleo_email.agents import AgentRequest
 from cleo_email.answering import Answering
 from cleo_email.asking import Rules
+from cleo_email.budget import Budget, Limits
 from cleo_email.errors import SettingsError, StoreUnavailable
 from cleo_email.front import build_front, build_outbound, build_starting
 from cleo_email.mail.model import Address, Answer, Attachment
@@ -96,6 +97,7 @@ class Flow:
             NoDelivery(),  # type: ignore[arg-type]
             self.front.intake,
             Rules(from_=settings.from_address, policy=policy),
+            budget=Budget(self.store, Limits()),
             opening=opening,
         )
 

@@ -32,7 +32,6 @@ from cleo_email.workflows.scheduling import next_due
 
 OLDEST_REDIS = (6, 2)
 REACH_S = 10.0
-WORKER_MS = 90_000
 
 
 @dataclass(frozen=True)
@@ -100,7 +99,7 @@ def _redis(settings: Settings) -> list[Finding]:
     health = Store.on(redis).pulse.health()
     if health.submission_fault:
         findings.append(Finding("sending", "wrong", f"stopped: {health.submission_fault}"))
-    if now_ms() - health.worker_seen > WORKER_MS:
+    if health.worker_is_away(now_ms()):
         text = "none has been seen in the last 90 s: start cleo-email run, or python worker.py"
         findings.append(Finding("worker", "warning", text))
     else:

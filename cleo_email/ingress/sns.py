@@ -40,10 +40,6 @@ _HASHES: Mapping[str, type[hashes.HashAlgorithm]] = {"1": hashes.SHA1, "2": hash
 _WRONG = "the signature is missing or wrong (EMAIL_SES_TOPIC_ARN)"
 
 
-def is_topic(arn: str) -> bool:
-    return bool(_ARN.fullmatch(arn))
-
-
 def host_of(arn: str) -> str:
     """The SNS host of a topic's region; '' for what is no topic."""
     found = _ARN.fullmatch(arn)

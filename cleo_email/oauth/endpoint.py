@@ -58,7 +58,6 @@ class Endpoint:
             proxy=proxy_address(address, environ),
             tls=tls_context(environ) if address.tls else None,
         )
-        self._variable = variable
 
     def __str__(self) -> str:
         return f"the token server {self._client.address}"

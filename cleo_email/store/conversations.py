@@ -51,10 +51,6 @@ class Conversations:
         with ours():
             return bool(self._redis.set(f"{PREFIX}woken:{thread_id}", 1, nx=True, ex=seconds))
 
-    def postpone(self, thread_id: str, due: int) -> None:
-        with ours():
-            self._redis.zadd(f"{PREFIX}active", {thread_id: due}, xx=True)
-
     def waiting(self) -> int:
         with ours():
             return self._redis.zcard(f"{PREFIX}active")

@@ -10,6 +10,8 @@ from redis import Redis
 from cleo_email.store.connection import ours
 from cleo_email.store.keys import PREFIX
 
+WORKER_MS = 90_000
+
 
 @dataclass(frozen=True)
 class Health:
@@ -19,6 +21,10 @@ class Health:
     polled: int
     poll_fault: str
     submission_fault: str
+
+    def worker_is_away(self, now: int) -> bool:
+        """Whether no worker has been seen in the last 90 seconds."""
+        return now - self.worker_seen > WORKER_MS
 
 
 class Pulse:

@@ -7,7 +7,7 @@ import logging
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from cleo_email.errors import NotFound, StoreUnavailable, WrongState
+from cleo_email.errors import NotFound, StoreUnavailable, WrongState, place_of
 from cleo_email.front import Front, build_front, build_receiving
 from cleo_email.ingress.fetching import Fetch
 from cleo_email.settings import Settings
@@ -90,9 +90,5 @@ def _handle_errors(app: Flask) -> None:
     @app.errorhandler(Exception)
     def unexpected(fault: Exception) -> Response:
         # The request's outermost edge. The text of the exception may hold what a stranger sent.
-        trace = fault.__traceback__
-        while trace is not None and trace.tb_next is not None:
-            trace = trace.tb_next
-        where = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "?"
-        log.error("unexpected %s at %s", type(fault).__name__, where)
+        log.error("unexpected %s", place_of(fault))
         return error(500, "an internal fault; it is in the log")

@@ -12,8 +12,6 @@ from cleo_email.web.guards import front
 
 bp = Blueprint("health", __name__)
 
-WORKER_MS = 90_000
-
 
 @bp.get("/healthz")
 def healthz() -> Response:
@@ -36,7 +34,7 @@ def why_not_ready(services: Front, now: int) -> str:
         health = services.store.pulse.health()
     except StoreUnavailable as fault:
         return str(fault)
-    if now - health.worker_seen > WORKER_MS:
+    if health.worker_is_away(now):
         return "no worker has been seen in the last 90 s: start python worker.py"
     if health.submission_fault:
         return health.submission_fault

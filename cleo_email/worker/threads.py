@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-import traceback
 from collections.abc import Callable
 from types import TracebackType
 
@@ -24,6 +23,7 @@ from rq.queue import Queue
 from rq.timeouts import BaseDeathPenalty
 from rq.worker import SimpleWorker
 
+from cleo_email.errors import place_of
 from cleo_email.queue import PlainJob, PlainSerializer, queue
 
 log = logging.getLogger(__name__)
@@ -206,7 +206,5 @@ def work_until_stopped(
             if not stop.is_set():
                 worker.work(logging_level=None)
         except Exception as error:  # noqa: BLE001 - the thread's edge: if it ended, nothing would be answered
-            where = traceback.extract_tb(error.__traceback__)[-1]
-            what = f"{type(error).__name__} at {where.filename.rpartition('/')[2]}:{where.lineno}"
-            log.warning("the queue's worker ended (%s); it starts again", what)
+            log.warning("the queue's worker ended (%s); it starts again", place_of(error))
         stop.wait(2)
