@@ -25,7 +25,7 @@ find_python() {
 
 stamp() { # what the installation was made from; another folder or another declaration is another stamp
     printf '%s\n' "$root"
-    cat "$root/setup.cfg" "$root/setup.py" "$root/requirements.txt" | cksum
+    cat "$root/setup.cfg" "$root/setup.py" "$root/requirements.txt" "$root/script/constraints.txt" | cksum
 }
 
 installed() { # dev brings everything that the other extras bring
@@ -55,6 +55,6 @@ install() {
     fi
     rm -f "$venv"/.installed-*
     printf '%s\n' "$root" >"$venv/.root"
-    (cd "$root" && "$venv/bin/python" -m pip install --no-input --disable-pip-version-check -e ".[$1]") || return 1
+    (cd "$root" && "$venv/bin/python" -m pip install --no-input --disable-pip-version-check -c requirements.txt -c script/constraints.txt -e ".[$1]") || return 1
     stamp >"$venv/.installed-$1"
 }

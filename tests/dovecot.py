@@ -21,7 +21,7 @@ import ssl
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -29,6 +29,7 @@ from typing import Self
 import trustme
 
 from cleo_email.accounts import ImapAccount, Login
+from tests.ports import free_ports
 
 HOST = "127.0.0.1"
 SENT_MARKED = "mailbox Sent {\n  special_use = \\Sent\n}"
@@ -75,7 +76,7 @@ class Dovecot:
         self._process: subprocess.Popen[bytes] | None = None
         self.home = Path(tempfile.mkdtemp(prefix="dovecot-"))
         self.home.chmod(0o755)
-        self.imap_port, self.imaps_port, self.lmtp_port = _free_ports(3)
+        self.imap_port, self.imaps_port, self.lmtp_port = free_ports(3)
         self.ca = trustme.CA()
         self.ca_file = self.home / "ca.pem"
         self.ca.cert_pem.write_to_path(str(self.ca_file))
@@ -242,14 +243,6 @@ def _signal_group(leader: int, number: int) -> bool:
     except ProcessLookupError:
         return False
     return True
-
-
-def _free_ports(count: int) -> Sequence[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for sock in sockets:
-            sock.bind((HOST, 0))
-        return [sock.getsockname()[1] for sock in sockets]
 
 
 _TEMPLATE = """\

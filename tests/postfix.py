@@ -16,7 +16,6 @@ import os
 import pwd
 import shutil
 import smtplib
-import socket
 import subprocess
 import tempfile
 import time
@@ -27,6 +26,7 @@ from typing import Self
 
 from cleo_email.accounts import Login, SmtpAccount
 from tests import dovecot
+from tests.ports import free_ports
 
 HOST = "127.0.0.1"
 _SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
@@ -59,7 +59,7 @@ class PostfixAndDovecot:
         self.home = Path(tempfile.mkdtemp(prefix="postfix-"))
         self.home.chmod(0o755)
         self.dovecot = dovecot.Dovecot(users, extra=_AUTH)
-        self.smtp_port, self.smtps_port = _free_ports(2)
+        self.smtp_port, self.smtps_port = free_ports(2)
 
     def __enter__(self) -> Self:
         try:
@@ -150,14 +150,6 @@ class PostfixAndDovecot:
         (config / "users").write_text(str(values["users"]))
         (config / "main.cf").write_text(_MAIN.format(**values) + self._extra)
         (config / "master.cf").write_text(_MASTER.format(**values))
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for sock in sockets:
-            sock.bind((HOST, 0))
-        return [sock.getsockname()[1] for sock in sockets]
 
 
 _MAIN = """\

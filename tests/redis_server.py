@@ -13,7 +13,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -21,6 +20,7 @@ from typing import Self
 import redis
 
 from cleo_email.embedded.redis import EmbeddedRedis, valkey_binary
+from tests.ports import free_port
 
 _SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
 
@@ -35,7 +35,7 @@ class RedisServer:
     """``port`` 0 takes a free loopback port once, None (the default) a Unix socket."""
 
     def __init__(self, directory: Path, *, port: int | None = None, appendfsync: str = "everysec") -> None:
-        self.port = _free_port() if port == 0 else port
+        self.port = free_port() if port == 0 else port
         self._server = EmbeddedRedis(directory, appendfsync=appendfsync, port=self.port, binary=binary())
         self.url = self._server.url
 
@@ -75,9 +75,3 @@ class RedisServer:
 
     def client(self) -> redis.Redis:
         return redis.Redis.from_url(self.url)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -16,6 +16,7 @@ import redis
 from cleo_email.embedded import redis as module
 from cleo_email.embedded.redis import EmbeddedRedis
 from cleo_email.errors import CleoError
+from tests.ports import free_port
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Valkey runs on Linux and macOS")
 
@@ -119,9 +120,7 @@ def test_a_socket_folder_that_somebody_else_prepared_is_not_used(
 
 
 def test_a_loopback_port_instead_of_a_socket(tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     with EmbeddedRedis(tmp_path, port=port) as server, client(server) as connection:
         assert server.url == f"redis://127.0.0.1:{port}/0"
         assert connection.config_get("bind")["bind"] == "127.0.0.1"
@@ -147,9 +146,7 @@ def test_a_taken_port_is_an_error_and_the_directory_is_free_again(tmp_path: Path
 
 
 def test_another_redis_on_the_port_is_not_taken_for_ours(tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     with (
         EmbeddedRedis(tmp_path / "a", port=port),
         pytest.raises(CleoError, match="ended while starting"),
