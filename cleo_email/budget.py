@@ -1,8 +1,8 @@
 """How much may leave: what a loop, a flood or a gone-wild agent meets where the mail goes out.
 
 Beyond a limit nothing is dropped: the message is held with the reason, and a person may release it. A message
-takes its units once, however often it is tried. One final answer to each mail is no limit of this room: no
-way leads from ``replied`` back to ``submitting``.
+takes its units once, however often it is tried. That each mail gets one final answer is no limit of
+these: no way leads from ``replied`` back to ``submitting``.
 """
 
 from __future__ import annotations
@@ -49,12 +49,11 @@ class Budget:
         """Why the agent need not be asked, '' if it may be. Raises StoreUnavailable."""
         if record.released:
             return ""
-        if used := self._take(record, self._of_answers(record)):
-            return used
-        # Not taken yet: the agent may decide to say nothing.
+        # The mailbox's is not taken yet, since the agent may decide to say nothing; looked at first, so that
+        # a full one costs the thread and the sender nothing.
         if self._store.threads.units(MAILBOX, self._clock() - HOUR) >= self._limits.per_hour:
             return self._told(MAILBOX)
-        return ""
+        return self._take(record, self._of_answers(record))
 
     def before_sending(self, record: Record, mail: OutboundEmail) -> str:
         """Why the mail may not leave, '' if it may. Raises StoreUnavailable."""

@@ -40,6 +40,15 @@ def test_the_breaker_holds_what_the_whole_mailbox_sends_too_much(
     assert bench.record(ask(bench, 20)).state is State.REPLIED
 
 
+def test_what_the_mailboxs_limit_holds_costs_its_sender_nothing(redis_url: str) -> None:
+    bench = Bench(redis_url, limits=Limits(per_hour=1, per_sender=2))
+    assert bench.record(ask(bench, 1, sender="other@example.test")).state is State.REPLIED
+    for number in (2, 3):
+        assert "EMAIL_MAX_SENDS_PER_HOUR" in bench.record(ask(bench, number, sender="a@example.test")).reason
+    bench.clock.pass_(HOUR_S + 1)
+    assert bench.record(ask(bench, 4, sender="a@example.test")).state is State.REPLIED
+
+
 def test_a_person_lets_a_held_mail_through_the_breaker(redis_url: str) -> None:
     bench = Bench(redis_url, limits=Limits(per_hour=1))
     ask(bench, 1)
