@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from cleo_email.attaching import Attachment
 from cleo_email.embedded.beside import find_embedded_redis
@@ -42,15 +42,14 @@ def send_message(
     :raises TypeError: an argument of another type, such as a path among the attachments.
     """
     for name, value in (("subject", subject), ("body", body)):
-        if not isinstance(value, str):
-            raise TypeError(f"{name} is {type(value).__name__}, expected a string")
-    for one in attachments:
-        if not isinstance(one, Attachment):
-            kind = type(one).__name__
-            raise TypeError(
-                f"attachments holds a {kind}, expected cleo_email.Attachment(filename, content): "
-                "no path is ever opened here"
-            )
+        _expect(isinstance(value, str), name, value, "a string")
+    for name, id_ in (("thread_id", thread_id), ("idempotency_key", idempotency_key)):
+        _expect(id_ is None or isinstance(id_, str), name, id_, "a string or None")
+    for name, given in (("to", to), ("cc", cc)):
+        usable = isinstance(given, str) or _is_list_of(str, given)
+        _expect(usable, name, given, "an address or a list of addresses, each a string")
+    wanted = "a list of cleo_email.Attachment(filename, content): no path is ever opened here"
+    _expect(_is_list_of(Attachment, attachments), "attachments", attachments, wanted)
     draft = Draft(
         to=read_addresses("to", to),
         subject=subject,
@@ -60,6 +59,21 @@ def send_message(
         thread_id=thread_id or "",
     )
     return build_outbound(_front()).send(draft, idempotency_key=idempotency_key or "")
+
+
+def _is_list_of(kind: type, value: object) -> bool:
+    return (
+        isinstance(value, Collection)
+        and not isinstance(value, str)
+        and all(isinstance(one, kind) for one in value)
+    )
+
+
+def _expect(holds: bool, name: str, value: object, expected: str) -> None:
+    if not holds:
+        kinds = sorted({type(one).__name__ for one in value}) if isinstance(value, list | tuple) else []
+        found = f"{type(value).__name__} of {', '.join(kinds)}" if kinds else type(value).__name__
+        raise TypeError(f"{name} is {found}, expected {expected}")
 
 
 def _front() -> Front:

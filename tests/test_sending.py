@@ -133,6 +133,28 @@ def test_a_path_is_no_attachment(given: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    "given",
+    [
+        {"to": None},
+        {"to": ["anna@example.test", 3]},
+        {"cc": 3},
+        {"cc": [None]},
+        {"subject": None},
+        {"body": b"x"},
+        {"thread_id": 3},
+        {"idempotency_key": 3},
+        {"attachments": Attachment("a.txt", b"x")},
+        {"attachments": (one for one in [Attachment("a.txt", b"x")])},
+    ],
+)
+def test_an_argument_of_another_type_is_named(given: dict[str, Any]) -> None:
+    (name,) = given
+    arguments: dict[str, Any] = {"to": "anna@example.test", "subject": "x", "body": "y", **given}
+    with pytest.raises(TypeError, match=f"^{name} is .*, expected "):
+        send_message(**arguments)
+
+
+@pytest.mark.parametrize(
     "name", ["../../etc/passwd", "a\\b.txt", "a\r\nBcc: x@y.z", "", "  ", "x" * 256, "a\0b"]
 )
 def test_a_name_with_path_parts_or_line_ends_is_refused(name: str) -> None:
