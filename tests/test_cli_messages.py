@@ -87,6 +87,35 @@ def test_nonsense_is_refused_with_what_is_expected(
     assert "expected a whole number from 1" in error or "'received', 'answering'" in error
 
 
+def test_all_that_failed_for_one_reason_are_tried_again_oldest_first(
+    bench: Bench, failed: Failed, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cleo_email.cli.messages.PAGE", 2)  # several pages
+    numbers = []
+    for number in range(5):
+        bench.clock.pass_(1)
+        numbers.append(failed(number))
+    bench.agent.script = [AgentError("HTTP 401: wrong CLEO_AGENT_TOKEN")]
+    other = bench.receive(mail(9))
+    bench.work(other.thread_id)
+    assert main(["messages", "retry", "--failed", "--reason", "401"]) == 0
+    assert capsys.readouterr().out == f"{other.id} is received again\n"
+    assert main(["messages", "retry", "--failed", "--json"]) == 0
+    assert [entry["id"] for entry in json.loads(capsys.readouterr().out)] == numbers
+    assert main(["messages", "retry", "--failed"]) == 0
+    assert capsys.readouterr().out == "no messages\n"
+
+
+@pytest.mark.parametrize("arguments", [[], ["01", "--failed"], ["01", "--reason", "x"], ["--reason", "x"]])
+def test_what_to_retry_is_said_in_one_way(
+    bench: Bench, arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["messages", "retry", *arguments])
+    assert end.value.code == 2
+    assert "--failed" in capsys.readouterr().err
+
+
 def test_a_mail_that_answers_nobody_is_listed_with_its_recipient(tmp_path: Path, redis_url: str) -> None:
     with Channel(tmp_path, {"REDIS_URL": redis_url, "EMAIL_SMTP_HOST": "127.0.0.1"}) as channel:
         sent = channel.run("send", "--to", "bob@example.test", "--subject", "Report", "--body", "here")

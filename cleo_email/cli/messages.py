@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from cleo_email.cli.arguments import at_least_one
@@ -12,7 +13,9 @@ from cleo_email.deciding import Deciding
 from cleo_email.errors import NotFound, WrongState
 from cleo_email.front import Front, build_front, policy
 from cleo_email.settings import read_settings
-from cleo_email.store import Record, State, iso
+from cleo_email.store import Record, State, Store, iso
+
+PAGE = 500  # records that are read at once
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -33,8 +36,14 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         ("retry", "try a failed or uncertain message again", _retry),
     ):
         action = actions.add_parser(name, help=text)
-        action.add_argument("id", nargs="+")
+        action.add_argument("id", nargs="+" if name == "release" else "*")
         action.set_defaults(call=call)
+    retry = actions.choices["retry"]
+    retry.add_argument("--failed", action="store_true", help="instead of ids: every failed one, oldest first")
+    retry.add_argument(
+        "--reason", default="", metavar="TEXT", help="with --failed: only where the reason has it"
+    )
+    retry.set_defaults(usage=retry)
     for action in actions.choices.values():
         action.add_argument("--json", action="store_true", help="for programs")
 
@@ -72,20 +81,38 @@ def _show(arguments: argparse.Namespace) -> int:
 
 
 def _release(arguments: argparse.Namespace) -> int:
-    return _decide(arguments, "release")
+    return _decide(arguments, _front(), "release", arguments.id)
 
 
 def _retry(arguments: argparse.Namespace) -> int:
-    return _decide(arguments, "retry")
-
-
-def _decide(arguments: argparse.Namespace, what: str) -> int:
-    """Each message by itself: one that cannot be released or retried keeps no other from it."""
+    """Those that are named, or all that failed; what is uncertain a person looks at one by one."""
+    if arguments.failed == bool(arguments.id):
+        arguments.usage.error("expected one or more ids, or --failed")
+    if arguments.reason and not arguments.failed:
+        arguments.usage.error("--reason goes with --failed")
     front = _front()
+    ids = arguments.id or _failed(front.store, arguments.reason)
+    if not ids and not arguments.json:
+        print("no messages")
+    return _decide(arguments, front, "retry", ids)
+
+
+def _failed(store: Store, reason: str) -> list[str]:
+    """Oldest first, so that each conversation goes on in its order."""
+    found: list[str] = []
+    cursor: str | None = ""
+    while cursor is not None:
+        records, cursor = store.messages.page(state=State.FAILED, limit=PAGE, cursor=cursor)
+        found += [record.id for record in records if reason.lower() in record.reason.lower()]
+    return found[::-1]
+
+
+def _decide(arguments: argparse.Namespace, front: Front, what: str, ids: Sequence[str]) -> int:
+    """Each message by itself: one that cannot be released or retried keeps no other from it."""
     deciding = Deciding(front.store, front.intake, policy(front.settings))
     told: list[dict[str, Any]] = []
     refused = 0
-    for id_ in arguments.id:
+    for id_ in ids:
         try:
             record = getattr(deciding, what)(id_)
         except (NotFound, WrongState) as error:
