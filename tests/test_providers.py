@@ -161,6 +161,14 @@ def test_a_microsoft_client_with_a_secret_acts_by_itself() -> None:
         ({"EMAIL_OAUTH_TOKEN_URL": "https://token.example:x/"}, ["TOKEN_URL"]),
         ({"EMAIL_OAUTH_PROVIDER": "microsoft", "EMAIL_OAUTH_TENANT": "a/../b"}, ["TENANT"]),
         ({"EMAIL_OAUTH_PROVIDER": "microsoft", "EMAIL_OAUTH_GRANT": "password"}, ["GRANT"]),
+        (
+            {
+                "EMAIL_OAUTH_PROVIDER": "google",
+                "EMAIL_OAUTH_GRANT": "client_credentials",
+                "EMAIL_OAUTH_CLIENT_SECRET": "s",
+            },
+            ["GRANT"],
+        ),
     ],
 )
 def test_what_oauth_lacks_is_told_in_a_line_each(env: dict[str, str], names: list[str]) -> None:

@@ -141,7 +141,13 @@ def _oauth(values: Mapping[str, str]) -> list[str]:
     by_tenant = provider == MICROSOFT.name and grant == CLIENT_CREDENTIALS
     if by_tenant and not {"EMAIL_OAUTH_TENANT", "EMAIL_OAUTH_TOKEN_URL"} & values.keys():
         names.append("EMAIL_OAUTH_TENANT")
-    return [_line(name, values) for name in names]
+    faults = [_line(name, values) for name in names]
+    if provider == GOOGLE.name and grant == CLIENT_CREDENTIALS and "EMAIL_OAUTH_TOKEN_URL" not in values:
+        faults.append(
+            "EMAIL_OAUTH_GRANT: found 'client_credentials', expected refresh_token: Google has no other "
+            "grant for mailboxes; run: cleo-email login google"
+        )
+    return faults
 
 
 def _trust(values: Mapping[str, str]) -> list[str]:
