@@ -236,7 +236,8 @@ def _workflows(settings: Settings) -> list[Finding]:
         text = f"{one.id}: started by POST /workflows"
         if one.schedule:
             due = next_due(one.schedule, one.timezone, now_ms())
-            text = f"{one.id}: next {due:%a %Y-%m-%d %H:%M %Z}, to {len(one.users)} user{"s" * (len(one.users) != 1)}"
+            many = "" if len(one.users) == 1 else "s"
+            text = f"{one.id}: next {due:%a %Y-%m-%d %H:%M %Z}, to {len(one.users)} user{many}"
         findings.append(Finding("workflows", "ok", text))
     return findings
 
