@@ -13,7 +13,7 @@ from cleo_email.crashpoints import arm
 from cleo_email.errors import SettingsError
 from cleo_email.logs import set_up_logging
 from cleo_email.memory import give_back_large_blocks
-from cleo_email.settings import Settings, read_settings
+from cleo_email.settings import Settings, export_dotenv, read_settings
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -25,6 +25,7 @@ BAD_SETTINGS = 3
 def settings_or_exit() -> Settings:
     """The settings, or an end with one line per fault on standard error."""
     try:
+        export_dotenv()
         return read_settings()
     except SettingsError as error:
         _say(error)

@@ -13,7 +13,7 @@ import threading
 from cleo_email.crashpoints import arm, reach
 from cleo_email.errors import MailboxError, NotFound, StoreUnavailable
 from cleo_email.services import Services, build_services
-from cleo_email.settings import read_settings
+from cleo_email.settings import export_dotenv, read_settings
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +31,7 @@ def _current() -> Services:
     with _guard:
         if not _services:
             arm(os.environ)
+            export_dotenv()
             _services.append(build_services(read_settings()))
         return _services[0]
 

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 from cleo_email.attaching import Attachment
-from cleo_email.embedded.beside import find_embedded_redis
+from cleo_email.embedded.beside import embedded_redis
 from cleo_email.errors import SettingsError
 from cleo_email.front import Front, build_front, build_outbound
 from cleo_email.outbound import Draft, SentMessage, read_addresses
-from cleo_email.settings import read_settings
+from cleo_email.settings.remembered import RememberedSettings
+from cleo_email.store.connection import connect_web
 
 __all__ = ["Attachment", "SentMessage", "send_message"]
 
 _guard = threading.Lock()
-_fronts: list[Front] = []
+_fronts: dict[str, Front] = {}  # at most one, by its Redis
+_remembered = RememberedSettings()
+# OpenSSL takes these from the process's environment by itself; redis-py takes them as options of the URL.
+_TRUST = {"SSL_CERT_FILE": "ssl_ca_certs", "SSL_CERT_DIR": "ssl_ca_path"}
 
 
 def send_message(
@@ -29,6 +35,8 @@ def send_message(
     idempotency_key: str | None = None,
 ) -> SentMessage:
     """Store a mail for submission; a worker sends it. Returns once it is durable.
+
+    The settings come from the environment and ``.env`` as they are at the call; neither is changed.
 
     :param to: one address or several, each ``a@b`` or ``Name <a@b>``; with ``cc`` at most 50.
     :param body: Markdown; it goes out as text and HTML.
@@ -78,11 +86,26 @@ def _expect(holds: bool, name: str, value: object, expected: str) -> None:
 
 def _front() -> Front:
     """The connections of this process, made at the first call and again when the environment changes."""
-    find_embedded_redis()
-    settings = read_settings()
+    reading = _remembered.read(embedded_redis())
+    settings = reading.settings
     if not settings.enabled:
         raise SettingsError(["ENABLED_CLIENTS: found no email in it, expected a list with email"])
+    url = _trusting(settings.redis_url.get_secret_value(), reading.given)
     with _guard:
-        if not _fronts or _fronts[0].settings != settings:
-            _fronts[:] = [build_front(settings)]
-        return _fronts[0]
+        if url not in _fronts or _fronts[url].settings != settings:
+            _fronts.clear()
+            _fronts[url] = build_front(settings, connect_web(url))
+        return _fronts[url]
+
+
+def _trusting(url: str, given: Mapping[str, str]) -> str:
+    """The URL with a private CA that ``.env`` alone names: where OpenSSL looks, nothing is put."""
+    parts = urlsplit(url)
+    if parts.scheme != "rediss":
+        return url
+    options = {
+        option: given[name]
+        for name, option in _TRUST.items()
+        if name in given and not os.environ.get(name) and option not in parse_qs(parts.query)
+    }
+    return parts._replace(query="&".join(filter(None, (parts.query, urlencode(options))))).geturl()

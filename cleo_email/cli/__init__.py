@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from cleo_email import __version__
 from cleo_email.cli import check, demo, login, messages, poll, recover, run, send
 from cleo_email.doors import BAD_SETTINGS
-from cleo_email.embedded.beside import find_embedded_redis
 from cleo_email.errors import CleoError, SettingsError
+from cleo_email.settings import export_dotenv
 
 COMMANDS: tuple[Callable[[argparse._SubParsersAction[argparse.ArgumentParser]], None], ...] = (
     demo.add,
@@ -32,9 +32,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     for add in COMMANDS:
         add(commands)
     arguments = parser.parse_args(argv)
-    if arguments.command not in ("run", "demo"):
-        find_embedded_redis()
     try:
+        if arguments.command != "demo":  # which brings all its settings itself
+            export_dotenv()
         status: int = arguments.call(arguments)
     except SettingsError as error:
         for fault in error.faults:

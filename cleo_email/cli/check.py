@@ -18,6 +18,7 @@ from redis.exceptions import RedisError
 from cleo_email.agents import build_agent
 from cleo_email.agents.openai import DEFAULT_BASE_URL, OpenAIAgent
 from cleo_email.clock import now_ms
+from cleo_email.embedded.beside import embedded_redis
 from cleo_email.errors import CleoError, MailboxError, SettingsError
 from cleo_email.front import build_front
 from cleo_email.mailbox import Mailbox
@@ -63,7 +64,7 @@ def _check(arguments: argparse.Namespace) -> int:
 def examine() -> list[Finding]:
     """Everything that can be known without sending a mail."""
     try:
-        settings = read_settings()
+        settings = read_settings(defaults=embedded_redis())
     except SettingsError as error:
         return [Finding("settings", "wrong", fault) for fault in error.faults]
     if not settings.enabled:

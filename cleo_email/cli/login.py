@@ -7,12 +7,13 @@ import os
 import sys
 from collections.abc import Mapping
 
+from cleo_email.embedded.beside import embedded_redis
 from cleo_email.errors import CleoError, SettingsError
 from cleo_email.front import build_front
 from cleo_email.oauth import PROVIDERS, Endpoint, OAuthClient, Tokens, device, loopback
 from cleo_email.oauth.client import CLIENT_CREDENTIALS, GOOGLE
 from cleo_email.services import token_source
-from cleo_email.settings import Settings, read_settings
+from cleo_email.settings import Settings, gather, read_settings
 
 WAIT_S = 900.0
 
@@ -38,7 +39,8 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def _login(arguments: argparse.Namespace) -> int:
     given: str = arguments.provider or ""
-    settings = read_settings(defaults={"EMAIL_OAUTH_PROVIDER": given} if given else None)
+    named = {"EMAIL_OAUTH_PROVIDER": given} if given else {}
+    settings = read_settings(defaults={**embedded_redis(), **named})
     client = settings.oauth
     if client is None:
         raise CleoError("say whom to log in with: cleo-email login google, or cleo-email login microsoft")
@@ -55,7 +57,7 @@ def _login(arguments: argparse.Namespace) -> int:
     source.adopt(tokens)
     front.store.pulse.fresh_start()
     print(f"logged in as {settings.user}; the login is saved, encrypted. Next: cleo-email check")
-    if "EMAIL_OAUTH_PROVIDER" not in os.environ and given:
+    if given and "EMAIL_OAUTH_PROVIDER" not in gather():
         print(f"For every process set EMAIL_OAUTH_PROVIDER={given}")
     return 0
 

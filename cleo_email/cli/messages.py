@@ -10,6 +10,7 @@ from typing import Any
 
 from cleo_email.cli.arguments import at_least_one
 from cleo_email.deciding import Deciding
+from cleo_email.embedded.beside import embedded_redis
 from cleo_email.errors import NotFound, WrongState
 from cleo_email.front import Front, build_front, policy
 from cleo_email.settings import read_settings
@@ -130,7 +131,7 @@ def _decide(arguments: argparse.Namespace, front: Front, what: str, ids: Sequenc
 
 
 def _front() -> Front:
-    return build_front(read_settings())
+    return build_front(read_settings(defaults=embedded_redis()))
 
 
 def _line(record: Record) -> str:

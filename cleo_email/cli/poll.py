@@ -10,6 +10,7 @@ import sys
 
 from cleo_email.cli.progress import Progress
 from cleo_email.crashpoints import arm
+from cleo_email.embedded.beside import embedded_redis
 from cleo_email.errors import CleoError
 from cleo_email.logs import set_up_logging
 from cleo_email.services import build_services
@@ -25,7 +26,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 def _poll(arguments: argparse.Namespace) -> int:
     set_up_logging()
     arm(os.environ)
-    settings = read_settings()
+    settings = read_settings(defaults=embedded_redis())
     if not settings.enabled:
         raise CleoError("the email channel is not enabled: ENABLED_CLIENTS does not list email")
     polling = build_services(settings).polling

@@ -9,6 +9,7 @@ import os
 
 from cleo_email.cli.arguments import at_least_one
 from cleo_email.cli.progress import Progress
+from cleo_email.embedded.beside import embedded_redis
 from cleo_email.errors import CleoError
 from cleo_email.logs import set_up_logging
 from cleo_email.recovering import Recovering, Recovery
@@ -30,7 +31,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def _recover(arguments: argparse.Namespace) -> int:
     set_up_logging()
-    settings = read_settings()
+    settings = read_settings(defaults=embedded_redis())
     services = build_services(settings, os.environ)
     if services.mailbox is None:
         raise CleoError("EMAIL_IMAP_HOST is not set: there is no mailbox to recover from")

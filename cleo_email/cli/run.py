@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from cleo_email.embedded.beside import DATA, redis_is_given
+from cleo_email.embedded.beside import DATA
 from cleo_email.embedded.redis import EmbeddedRedis
 from cleo_email.embedded.supervisor import Command, Supervisor
 from cleo_email.errors import CleoError, SettingsError
-from cleo_email.settings import read_settings
+from cleo_email.settings import gather, make_settings
 
 WEB_PROCESSES = "2"
 
@@ -29,13 +29,14 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    if not read_settings().enabled:  # faults are told once, before anything starts
+    given = gather()
+    if not make_settings(given).enabled:  # faults are told once, before anything starts
         raise SettingsError(["ENABLED_CLIENTS: found no email, expected a list with it, such as email"])
     _try_to_bind(arguments.bind)
     with ExitStack() as stack:
         environ = dict(os.environ)
         keepers: list[Callable[[], object]] = []
-        if not redis_is_given(environ):
+        if "REDIS_URL" not in given:
             redis = stack.enter_context(EmbeddedRedis(arguments.data / "redis"))
             keepers.append(redis.ensure)
             environ["REDIS_URL"] = redis.url

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from cleo_email.attaching import Attachment
+from cleo_email.embedded.beside import embedded_redis
 from cleo_email.errors import CleoError, InvalidField
 from cleo_email.front import build_front, build_outbound
 from cleo_email.outbound import Draft, read_addresses
@@ -29,7 +30,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def _send(arguments: argparse.Namespace) -> int:
-    settings = read_settings()
+    settings = read_settings(defaults=embedded_redis())
     if not settings.enabled:
         raise CleoError("the email channel is not enabled: ENABLED_CLIENTS does not list email")
     draft = Draft(

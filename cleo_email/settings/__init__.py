@@ -1,6 +1,6 @@
 """The environment, read once at a door into one frozen ``Settings``."""
 
 from cleo_email.settings.model import Settings
-from cleo_email.settings.reading import read_settings
+from cleo_email.settings.reading import export_dotenv, gather, make_settings, read_settings
 
-__all__ = ["Settings", "read_settings"]
+__all__ = ["Settings", "export_dotenv", "gather", "make_settings", "read_settings"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import ssl
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from dotenv import dotenv_values
@@ -24,37 +25,41 @@ from cleo_email.settings.workflows import WorkflowFaults
 
 # REDIS_URL and whatever else is declared as a secret is told of without its value.
 _SECRET = {field.alias for field in Settings.model_fields.values() if "SecretStr" in repr(field)}
+NAMES = frozenset(field.alias for field in Settings.model_fields.values() if field.alias)
+DOTENV = Path(".env")  # in the working directory
 
 
 def read_settings(
     environ: Mapping[str, str] | None = None,
     *,
-    dotenv: Path | None = Path(".env"),
+    dotenv: Path | None = DOTENV,
     defaults: Mapping[str, str] | None = None,
 ) -> Settings:
     """Read the environment and ``.env`` in the working directory; the environment wins.
 
-    ``defaults`` count where neither says anything, and EMAIL_PROVIDER's servers where nobody names others.
-
-    Without ``environ`` the file's values also enter this process's environment: OpenSSL reads SSL_CERT_FILE
-    there, and an agent its own variables. Raises SettingsError with a line per fault.
+    ``environ`` is that of this process where it is not given. ``defaults`` count where neither says anything,
+    and EMAIL_PROVIDER's servers where nobody names others. Changes nothing. Raises SettingsError with a line
+    per fault.
     """
-    given: dict[str, str] = dict(defaults or {})
-    faults: list[str] = []
-    if dotenv is not None and dotenv.is_file():
-        try:
-            given.update({k: v for k, v in dotenv_values(dotenv, interpolate=False).items() if v is not None})
-        except (OSError, UnicodeDecodeError) as error:
-            faults.append(
-                f".env: found a file that cannot be read ({type(error).__name__}), expected UTF-8 text"
-            )
-    if environ is None:
-        for name, value in given.items() - (defaults or {}).items():
-            os.environ.setdefault(name, value)
-        environ = os.environ
-    given.update(environ)
-    values = {name: value.strip() for name, value in given.items() if value.strip()}
-    faults.extend(_apply_provider(values))
+    return make_settings(gather(environ, dotenv=dotenv, defaults=defaults))
+
+
+def gather(
+    environ: Mapping[str, str] | None = None,
+    *,
+    dotenv: Path | None = DOTENV,
+    defaults: Mapping[str, str] | None = None,
+) -> dict[str, str]:
+    """What ``read_settings`` reads, by name and without what is empty. Raises SettingsError on the file."""
+    given = {**_read_dotenv(dotenv), **(os.environ if environ is None else environ)}
+    stripped = {name: value.strip() for name, value in given.items()}
+    return {**(defaults or {}), **{name: value for name, value in stripped.items() if value}}
+
+
+def make_settings(given: Mapping[str, str]) -> Settings:
+    """The settings that such values make. Raises SettingsError with a line per fault."""
+    values = dict(given)
+    faults = _apply_provider(values)
     settings = None
     try:
         settings = Settings.model_validate(values)
@@ -66,6 +71,31 @@ def read_settings(
     if faults or settings is None:
         raise SettingsError(faults)
     return settings
+
+
+def export_dotenv(dotenv: Path = DOTENV) -> None:
+    """Put what ``.env`` holds beside our settings into this process's environment, where it is not set yet.
+
+    OpenSSL reads SSL_CERT_FILE there, and an agent its own variables. Our own settings, passwords among them,
+    stay out of it: every subprocess would inherit them. For doors of processes that are ours alone. What is
+    wrong with the file ``read_settings`` tells.
+    """
+    with suppress(SettingsError):
+        for name, value in _read_dotenv(dotenv).items():
+            if name not in NAMES:
+                os.environ.setdefault(name, value)
+
+
+def _read_dotenv(path: Path | None) -> dict[str, str]:
+    if path is None or not path.is_file():
+        return {}
+    try:
+        found = dotenv_values(path, interpolate=False)
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(
+            [f".env: found a file that cannot be read ({type(error).__name__}), expected UTF-8 text"]
+        ) from None
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _lines(item: ErrorDetails, values: Mapping[str, str]) -> list[str]:

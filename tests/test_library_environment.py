@@ -1,0 +1,193 @@
+"""What a call of the library and what a process of ours may do to the environment, and what a call costs."""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from cleo_email import send_message, sending
+from cleo_email.embedded.certificates import Certificates
+from cleo_email.embedded.redis import EmbeddedRedis
+from cleo_email.errors import SettingsError, StoreUnavailable
+from cleo_email.settings import Settings, reading, remembered
+from cleo_email.store import Store
+from tests.channel import ROOT
+from tests.test_web_incoming import BASE
+
+OURS = ("EMAIL_", "CLEO_", "REDIS_URL", "ENABLED_CLIENTS", "SSL_CERT", "OPENAI_")
+Write = Callable[..., None]
+
+
+@pytest.fixture
+def dotenv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
+    """An application whose settings are all in ``.env``; a call writes it anew, with these changes."""
+    for name in [name for name in os.environ if name.startswith(OURS)]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+    def write(**env: str) -> None:
+        lines = [f"{name}='{value}'\n" for name, value in {**BASE, **env}.items()]
+        (tmp_path / ".env").write_text("".join(lines), "utf-8")
+
+    write()
+    return write
+
+
+def send() -> str:
+    return send_message("anna@example.test", "Report", "Here it is.").id
+
+
+def stored(url: str) -> set[str]:
+    with Redis.from_url(url) as redis:
+        return {record.id for record in Store.on(redis).messages.page()[0]}
+
+
+# --- the library --------------------------------------------------------------------------------------------
+
+
+def test_a_call_changes_nothing_in_the_environment(dotenv: Write, redis_url: str, ca: Certificates) -> None:
+    dotenv(REDIS_URL=redis_url, OPENAI_API_KEY="k", SSL_CERT_FILE=str(ca.ca_file))
+    before = dict(os.environ)
+    assert {send()} == stored(redis_url)
+    assert dict(os.environ) == before
+
+
+def test_the_redis_of_run_in_the_same_directory_is_found_and_nothing_is_left(
+    dotenv: Write, tmp_path: Path, redis_url: str
+) -> None:
+    before = dict(os.environ)
+    with EmbeddedRedis(tmp_path / "var" / "redis") as redis:
+        id_ = send()
+        assert stored(redis.url) == {id_}
+        assert dict(os.environ) == before
+        dotenv(REDIS_URL=redis_url)  # what is set counts, though the other one listens
+        assert {send()} == stored(redis_url)
+        assert stored(redis.url) == {id_}
+
+
+def test_what_changes_is_noticed_at_the_next_call(
+    dotenv: Write, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dotenv(REDIS_URL=redis_url)
+    send()
+    flows = tmp_path / "flows.toml"
+    flows.write_text("[workflows.report]\n")
+    for change in (
+        {"ENABLED_CLIENTS": "teams"},
+        {"EMAIL_SMTP_PORT": "x"},
+        {"CLEO_WORKFLOWS": str(tmp_path / "none.toml")},
+        {"SSL_CERT_FILE": str(tmp_path / "none.pem")},
+    ):
+        dotenv(REDIS_URL=redis_url, **change)
+        with pytest.raises(SettingsError, match=next(iter(change))):
+            send()
+    dotenv(REDIS_URL=redis_url, CLEO_WORKFLOWS=str(flows))
+    send()
+    flows.write_text("[workflows.report]\nlanguages = 'de'\n")
+    with pytest.raises(SettingsError, match="languages"):
+        send()
+    flows.unlink()
+    with pytest.raises(SettingsError, match="CLEO_WORKFLOWS"):
+        send()
+    dotenv(REDIS_URL=redis_url)
+    send()
+    monkeypatch.setenv("ENABLED_CLIENTS", "teams")  # the environment wins
+    with pytest.raises(SettingsError, match="ENABLED_CLIENTS"):
+        send()
+    monkeypatch.setenv("ENABLED_CLIENTS", "email")
+    send()
+    assert len(stored(redis_url)) == 4
+
+
+def test_settings_are_not_read_again_while_nothing_changes(
+    dotenv: Write, redis_url: str, ca: Certificates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dotenv(REDIS_URL=redis_url, SSL_CERT_FILE=str(ca.ca_file))
+    read: list[int] = []
+
+    def counted(given: dict[str, str]) -> Settings:
+        read.append(1)
+        return reading.make_settings(given)
+
+    monkeypatch.setattr(remembered, "make_settings", counted)
+    for _ in range(5):
+        send()
+    assert len(read) == 1
+
+
+def test_a_private_authority_in_dotenv_counts_for_redis(dotenv: Write, ca: Certificates) -> None:
+    """OpenSSL looks for it in the environment only."""
+    outcomes: list[str] = []
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(ca.cert_file, ca.key_file)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def shake() -> None:
+            for _ in range(2):  # the client tries twice
+                with server.accept()[0] as plain:
+                    try:
+                        context.wrap_socket(plain, server_side=True).close()
+                        outcomes.append("trusted")
+                    except OSError:
+                        outcomes.append("refused")
+
+        thread = threading.Thread(target=shake)
+        thread.start()
+        dotenv(REDIS_URL=f"rediss://127.0.0.1:{server.getsockname()[1]}/0", SSL_CERT_FILE=str(ca.ca_file))
+        with pytest.raises(StoreUnavailable):
+            send()
+        thread.join(30)
+    assert outcomes == ["trusted", "trusted"]
+
+
+def test_an_authority_that_the_url_names_itself_is_kept(
+    dotenv: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {"SSL_CERT_FILE": "/a.pem", "SSL_CERT_DIR": "/b"}
+    url = "rediss://h/0?ssl_ca_certs=/own.pem"
+    assert sending._trusting(url, given) == f"{url}&ssl_ca_path=%2Fb"
+    assert sending._trusting("redis://h/0", given) == "redis://h/0"
+    monkeypatch.setenv("SSL_CERT_FILE", "/a.pem")
+    monkeypatch.setenv("SSL_CERT_DIR", "/b")
+    assert sending._trusting(url, given) == url
+
+
+# --- our own processes --------------------------------------------------------------------------------------
+
+
+def test_a_process_of_ours_exports_what_others_read_and_no_setting(
+    dotenv: Write, tmp_path: Path, ca: Certificates
+) -> None:
+    dotenv(OPENAI_API_KEY="k", SSL_CERT_FILE=str(ca.ca_file), MY_OWN="x y", CLEO_API_TOKEN="t", HOME="/no")
+    code = (
+        "import os; before = dict(os.environ); from cleo_email.doors import settings_or_exit\n"
+        "assert settings_or_exit().api_token\n"
+        "print(sorted(set(os.environ.items()) - set(before.items())))"
+    )
+    env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": str(ROOT), "MY_OWN": "kept"}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == repr([("OPENAI_API_KEY", "k"), ("SSL_CERT_FILE", str(ca.ca_file))])
+
+
+@pytest.mark.parametrize("argv", [["check"], ["messages", "list"], ["run"], ["poll"]])
+def test_a_file_that_cannot_be_read_is_told_in_a_line(argv: list[str], dotenv: Write, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(b"EMAIL_USER='\xff'\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "cleo_email", *argv],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == (1 if argv == ["check"] else 3), done.stderr
+    assert ".env: found a file that cannot be read" in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
