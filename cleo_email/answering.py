@@ -106,7 +106,7 @@ class Answering:
         except Exception as error:  # noqa: BLE001 - the job's outermost edge: one bad message stops nothing
             what = place_of(error)
             log.error("message %s: unexpected %s", id_, what)
-            self._stumble(self._store.messages.get(id_), lock, f"unexpected {what}")
+            self._stumbled(self._store.messages.get(id_), lock, f"unexpected {what}")
 
     def _think(self, record: Record, lock: Lock) -> None:
         if record.tries >= MAX_TRIES:
@@ -199,8 +199,17 @@ class Answering:
         self._move(record, record.state, reason, lock, Effects(due=due))
         log.warning("message %s: %s", record.id, reason)
 
+    def _stumbled(self, record: Record, lock: Lock, why: str) -> None:
+        """A fault of ours. From the end of DATA on the server may have it: nobody may try again."""
+        if record.state not in AT_WORK:  # it had come to its end before the fault
+            return
+        if record.data_ended_at:
+            self._delivery.call_uncertain(record, lock, why)
+        else:
+            self._stumble(record, lock, why)
+
     def _stumble(self, record: Record, lock: Lock, why: str) -> None:
-        """A fault of ours, wherever it was: tried again a bounded number of times, then a person's."""
+        """Tried again a bounded number of times, then a person's."""
         if record.attempts >= MAX_STUMBLES:
             self._finish(record, State.FAILED, f"given up after {record.attempts} attempts: {why}", lock)
             return

@@ -91,6 +91,13 @@ class Delivery:
             else:
                 self._wait(attempt, "other large mails are being sent", LARGE_PAUSE_MS)
 
+    def call_uncertain(self, record: Record, lock: Lock, why: str) -> None:
+        """Nobody knows any more whether the server has the mail of this record: ``uncertain``.
+
+        Raises LockLost, StoreUnavailable; the record's ``data_ended_at`` says it then, too.
+        """
+        self._uncertain(_Attempt(record, lock), why)
+
     def _submit_kept(self, attempt: _Attempt, fault: str) -> None:
         record = attempt.record
         mail = self._store.messages.answer(record.id)

@@ -19,7 +19,7 @@ from cleo_email.errors import (
 )
 from cleo_email.mail.model import Answer, Attachment, Receipt
 from cleo_email.mail.screening import Policy
-from cleo_email.store import State
+from cleo_email.store import Lock, Record, State
 from tests.bench import FROM, Bench
 from tests.rig import mail
 
@@ -190,6 +190,36 @@ def test_a_process_that_died_after_the_end_of_data_leaves_an_uncertain_message(b
     bench.work(accepted.thread_id)
     assert bench.record(accepted).state is State.UNCERTAIN
     assert bench.smtp.tries == 1
+
+
+def test_a_fault_of_ours_after_the_end_of_data_never_makes_a_message_fail(bench: Bench) -> None:
+    """``failed`` says that nothing was sent: a person, or ``retry --failed``, would send it twice."""
+    bench.smtp.script = [*[SubmissionUnavailable("450 later")] * 14, ValueError("a bug")]
+    accepted = bench.receive(mail(1))
+    for _ in range(15):
+        bench.work(accepted.thread_id)
+        bench.clock.pass_(3700)
+    record = bench.record(accepted)
+    assert (record.state, record.data_ended_at > 0) == (State.UNCERTAIN, True)
+    assert "ValueError" in record.reason
+    assert "bug" not in record.reason
+    assert bench.store.settling.due(bench.clock.now) == [accepted.id], "Sent is searched for it"
+    bench.work(accepted.thread_id)
+    assert bench.smtp.tries == 15
+
+
+def test_a_fault_of_ours_after_the_outcome_changes_nothing(bench: Bench) -> None:
+    accepted = bench.receive(mail(1))
+    hand_over = bench.delivery.submit
+
+    def stumbles(record: Record, lock: Lock) -> None:
+        hand_over(record, lock)
+        raise ValueError("a bug")
+
+    bench.delivery.submit = stumbles  # type: ignore[method-assign]
+    bench.work(accepted.thread_id)
+    record = bench.record(accepted)
+    assert (record.state, record.reason) == (State.REPLIED, "")
 
 
 def test_a_reply_to_an_uncertain_mail_shows_that_it_was_sent(bench: Bench) -> None:
