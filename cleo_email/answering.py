@@ -32,7 +32,7 @@ from cleo_email.workflows.starting import INGRESS
 log = logging.getLogger(__name__)
 
 MAX_TRIES = 6
-MAX_STUMBLES = 12
+MAX_FAULTS = 12  # unexpected ones, of our own
 PROOF_HORIZON_MS = 24 * HOUR  # DNS that says nothing for so long: a person decides
 REMEMBERED = 100_000  # characters of a mail and of an answer that a thread's history keeps
 
@@ -209,12 +209,13 @@ class Answering:
             self._stumble(record, lock, why)
 
     def _stumble(self, record: Record, lock: Lock, why: str) -> None:
-        """Tried again a bounded number of times, then a person's."""
-        if record.attempts >= MAX_STUMBLES:
-            self._finish(record, State.FAILED, f"given up after {record.attempts} attempts: {why}", lock)
+        """Tried again a bounded number of times, then a person's. What others did to it is not counted."""
+        faults = record.faults + 1
+        if faults >= MAX_FAULTS:
+            self._finish(record, State.FAILED, f"given up after {faults} unexpected faults: {why}", lock)
             return
-        due = self._clock() + backoff_ms(record.attempts + 1)
-        effects = Effects(fields={"attempts": record.attempts + 1}, due=due)
+        due = self._clock() + backoff_ms(faults)
+        effects = Effects(fields={"faults": faults, "attempts": record.attempts + 1}, due=due)
         self._move(record, record.state, f"{why}; the next attempt is due {iso(due)}", lock, effects)
 
     def _hold(self, record: Record, reason: str, lock: Lock) -> None:

@@ -10,6 +10,9 @@ from cleo_email.mail.screening import Policy
 from cleo_email.mail.thread import own_threads, people_of
 from cleo_email.store import Effects, Record, State, Store
 
+# What bounds the work on a message is counted from the decision on.
+BEGUN_ANEW = ("tries", "faults", "sends", "sends_since", "data_ended_at")
+
 
 class Deciding:
     def __init__(self, store: Store, intake: Intake, policy: Policy, *, clock: Clock = now_ms) -> None:
@@ -43,7 +46,7 @@ class Deciding:
     def _again(self, record: Record, reason: str, *, released: bool = False) -> None:
         thread = record.thread_id
         kept = self._store.messages.answer(record.id) is not None
-        fields: dict[str, str | int] = {"tries": 0, "sends": 0, "sends_since": 0, "data_ended_at": 0}
+        fields: dict[str, str | int] = dict.fromkeys(BEGUN_ANEW, 0)
         if released:
             fields["released"] = 1
             thread = self._admit(record, kept=kept)

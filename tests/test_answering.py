@@ -107,6 +107,46 @@ def test_a_bug_of_ours_ends_in_failed_after_bounded_attempts(bench: Bench) -> No
     assert len(bench.agent.asked) <= 12
 
 
+def test_what_the_mail_server_refused_is_not_counted_as_a_fault_of_ours(bench: Bench) -> None:
+    """A server that says 4xx for half a day has used up nothing of the 72 hours that are promised."""
+    bench.smtp.script = [SubmissionUnavailable("450 later")]
+    accepted = bench.receive(mail(1))
+    for _ in range(20):
+        bench.work(accepted.thread_id)
+        bench.clock.pass_(3700)
+    submit, bench.smtp.submit = bench.smtp.submit, broken  # type: ignore[method-assign]
+    bench.work(accepted.thread_id)
+    record = bench.record(accepted)
+    assert (record.state, record.faults, record.attempts) == (State.SUBMITTING, 1, 22)
+    bench.clock.pass_(backoff_ms(1) / 1000)
+    bench.smtp.submit, bench.smtp.script = submit, [Receipt("250")]  # type: ignore[method-assign]
+    bench.work(accepted.thread_id)
+    assert bench.record(accepted).state is State.REPLIED
+
+
+def broken(*_: object, **__: object) -> Receipt:
+    raise ValueError("a bug")
+
+
+def test_after_a_retry_faults_of_ours_are_counted_anew(bench: Bench) -> None:
+    bench.smtp.submit = broken  # type: ignore[method-assign]
+    accepted = bench.receive(mail(1))
+
+    def until_it_fails() -> int:
+        for count in range(1, 50):
+            bench.work(accepted.thread_id)
+            if bench.record(accepted).state is State.FAILED:
+                return count
+            bench.clock.pass_(3700)
+        return 0
+
+    first = until_it_fails()
+    assert first > 1
+    assert "12 unexpected faults" in bench.record(accepted).reason
+    bench.deciding.retry(accepted.id)
+    assert until_it_fails() == first
+
+
 def test_a_retry_sends_the_kept_bytes_and_asks_nobody_again(bench: Bench) -> None:
     bench.smtp.script = [SubmissionUnavailable("450 later"), SubmissionUnavailable("421"), Receipt("250")]
     accepted = bench.receive(mail(1))

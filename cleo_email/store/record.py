@@ -46,8 +46,10 @@ def new_id(now_ms: int) -> str:
 class Record:
     """What is known of one message. Times are milliseconds since 1970 UTC.
 
-    ``thread_id`` is also the conversation in whose list the message waits. ``tries`` counts calls of the
-    agent, ``sends`` submissions; ``data_ended_at`` is set just before the end of DATA is sent: from then on
+    ``thread_id`` is also the conversation in whose list the message waits. ``attempts`` counts whatever was
+    tried and is for people only; what bounds the work is ``tries`` (calls of the agent), ``sends``
+    (submissions that failed, since ``sends_since``) and ``faults`` (unexpected ones, our own).
+    ``data_ended_at`` is set just before the end of DATA is sent: from then on
     the message may have been accepted, whatever happens to us.
     """
 
@@ -65,6 +67,7 @@ class Record:
     ingress: str = ""
     attempts: int = 0
     tries: int = 0
+    faults: int = 0
     sends: int = 0
     sends_since: int = 0
     data_ended_at: int = 0
