@@ -200,7 +200,9 @@ class Delivery:
             reason += f"Sent is searched for {record.reply_message_id}"
         else:
             reason += "without EMAIL_IMAP_HOST nobody can look into Sent"
-        self._move(attempt, State.UNCERTAIN, reason, Effects(pop=True, settling=settling))
+        # A submission that a person has asked for again is searched for as often as the first one.
+        effects = Effects(fields={"looks": 0}, pop=True, settling=settling)
+        self._move(attempt, State.UNCERTAIN, reason, effects)
         log.warning("message %s is uncertain: %s", record.id, why)
 
     def _fail(self, attempt: _Attempt, why: str) -> None:

@@ -218,6 +218,20 @@ def test_a_break_after_the_end_of_data_is_uncertain_and_is_not_sent_again(bench:
     assert bench.smtp.tries == 1
 
 
+def test_what_is_uncertain_again_after_a_retry_is_searched_for_from_the_start(bench: Bench) -> None:
+    bench.smtp.script = [SubmissionUncertain("connection lost")]
+    accepted = bench.receive(mail(1))
+    bench.work(accepted.thread_id)
+    bench.store.messages.note(accepted.id, "looks", 4)
+    bench.store.settling.done(accepted.id)
+    bench.deciding.retry(accepted.id)
+    assert bench.store.settling.due(bench.clock.now) == []
+    bench.work(accepted.thread_id)
+    record = bench.record(accepted)
+    assert (record.state, record.looks) == (State.UNCERTAIN, 0)
+    assert bench.store.settling.due(bench.clock.now) == [accepted.id]
+
+
 def test_a_process_that_died_after_the_end_of_data_leaves_an_uncertain_message(bench: Bench) -> None:
     def die() -> None:
         raise KeyboardInterrupt
