@@ -9,7 +9,7 @@ from cleo_email.errors import NotFound, WrongState
 from cleo_email.mail.bounces import Report, ReportKind, read_report
 from cleo_email.mail.model import InboundEmail
 from cleo_email.mail.thread import quoted_ids
-from cleo_email.store import Effects, State, Store
+from cleo_email.store import Effects, Record, State, Store
 
 log = logging.getLogger(__name__)
 
@@ -48,8 +48,9 @@ class Bouncing:
         """Somebody answers mail of ours: where we did not know whether it was sent, now we do."""
         for id_ in record_ids:
             try:
-                if self._store.messages.get(id_).state is State.UNCERTAIN:
-                    self._move(id_, "a reply to it shows that it was sent")
+                record = self._store.messages.get(id_)
+                if record.state is State.UNCERTAIN:
+                    self._move(record, "a reply to it shows that it was sent")
             except (NotFound, WrongState):
                 continue
 
@@ -62,20 +63,25 @@ class Bouncing:
                 return True
             if report.kind in _MILD and record.reason.startswith(WORDS[ReportKind.BOUNCE]):
                 return True
-            self._move(record_id, reason)
+            self._move(record, reason)
         except (NotFound, WrongState) as error:
             log.info("a report could not be attached: %s", error)
             return False
         log.warning("message %s: %s", record_id, reason)
         return True
 
-    def _move(self, id_: str, reason: str) -> None:
-        """A report or a reply also proves that an uncertain mail was sent."""
+    def _move(self, record: Record, reason: str) -> None:
+        """A report or a reply also proves that an uncertain mail was sent: then the mailbox is told of it."""
+        effects = Effects()
+        if record.state is State.UNCERTAIN and self._store.mailbox.is_configured:
+            now = self._clock()
+            # As if our copy had been begun: Sent is searched first, for the server's own or an earlier one.
+            effects = Effects(filing=now, fields={"filing_begun": now})
         self._store.messages.move(
-            id_,
+            record.id,
             State.REPLIED,
             now=self._clock(),
             reason=reason,
             only_from=[State.REPLIED, State.UNCERTAIN],
-            effects=Effects(),
+            effects=effects,
         )

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from redis import Redis
 
+from cleo_email.bouncing import Bouncing
+from cleo_email.errors import SubmissionUncertain
+from cleo_email.mail.model import Receipt
+from cleo_email.store import Accepted, State, Store
 from tests.agent_server import AgentServer
+from tests.bench import Bench
 from tests.rig import Rig, mail
-
-pytestmark = pytest.mark.servers("dovecot")
 
 BOUNCE = """\
 Return-Path: <>
@@ -45,6 +50,7 @@ Message-ID: {message_id}
 """
 
 
+@pytest.mark.servers("dovecot")
 def test_a_bounce_lands_on_the_record_of_the_delivery(tmp_path: Path, redis_url: str) -> None:
     with AgentServer() as agent, Rig(tmp_path, redis_url, env={"CLEO_AGENT": agent.url}) as rig:
         rig.channel.start_web()
@@ -61,3 +67,53 @@ def test_a_bounce_lands_on_the_record_of_the_delivery(tmp_path: Path, redis_url:
         assert after["history"][-1]["reason"] == after["reason"]
         assert len(agent.requests()) == 1
         assert len(rig.replies()) == 1
+
+
+def bounce(bench: Bench, message_id: str) -> None:
+    bench.receive(BOUNCE.format(message_id=message_id).replace("\n", "\r\n").encode(), envelope_from="")
+
+
+def reply(bench: Bench, message_id: str) -> None:
+    bench.receive(mail(2, sender="customer1@example.test", references=f"<q1@example.test> {message_id}"))
+
+
+def uncertain(bench: Bench) -> Accepted:
+    bench.smtp.script = [SubmissionUncertain("connection lost"), Receipt("250")]
+    accepted = bench.receive(mail(1), mailbox="1/1")
+    bench.work(accepted.thread_id)
+    assert bench.record(accepted).state is State.UNCERTAIN
+    return accepted
+
+
+@pytest.mark.parametrize("proof", [bounce, reply])
+def test_the_mailbox_is_told_of_what_a_report_or_a_reply_proves(
+    redis_url: str, proof: Callable[[Bench, str], None]
+) -> None:
+    bench = Bench(redis_url)
+    accepted = uncertain(bench)
+    proof(bench, bench.record(accepted).reply_message_id)
+    record = bench.record(accepted)
+    assert record.state is State.REPLIED
+    assert bench.store.filing.due(bench.clock.now) == [accepted.id], "\\Answered, a keyword, our copy"
+    assert record.filing_begun > 0, "Sent is searched first: the server may have filed it by itself"
+    assert bench.store.settling.due(bench.clock.now + 10**9) == []
+
+
+def test_a_bounce_of_a_mail_that_was_filed_long_ago_asks_for_no_second_copy(redis_url: str) -> None:
+    bench = Bench(redis_url)
+    accepted = bench.receive(mail(1))
+    bench.work(accepted.thread_id)
+    bench.store.filing.done(accepted.id)
+    bounce(bench, bench.record(accepted).reply_message_id)
+    assert bench.record(accepted).reason.startswith("bounced")
+    assert bench.store.filing.due(bench.clock.now + 10**9) == []
+
+
+def test_without_a_mailbox_nothing_waits_to_be_filed(redis_url: str) -> None:
+    bench = Bench(redis_url)
+    accepted = uncertain(bench)
+    with Redis.from_url(redis_url) as redis:
+        store = Store.on(redis)
+        Bouncing(store, clock=bench.clock).settle([accepted.id])
+        assert store.messages.get(accepted.id).state is State.REPLIED
+        assert store.filing.due(bench.clock.now + 10**9) == []

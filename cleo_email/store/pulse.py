@@ -131,11 +131,12 @@ class Pulse:
 
 
 class MailboxState:
-    """What the poll remembers of a mailbox, per UIDVALIDITY."""
+    """What the poll remembers of a mailbox, per UIDVALIDITY. ``account`` is '' where there is none."""
 
     def __init__(self, redis: Redis, account: str) -> None:
         self._redis = redis
         self._key = f"{PREFIX}mailbox:{account}"
+        self.is_configured = bool(account)
 
     def cursor(self, uidvalidity: int) -> int | None:
         """The highest UID that was taken up, or None for a mailbox (or a UIDVALIDITY) never seen."""
