@@ -10,7 +10,7 @@ from typing import cast
 from redis import Redis
 
 from cleo_email.store.connection import ours
-from cleo_email.store.keys import PREFIX
+from cleo_email.store.keys import PREFIX, script
 
 CLAIM_S = 60  # longest stay of one request; a crashed one gives the event free again
 
@@ -35,6 +35,7 @@ class Events:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
+        self._unlock = script(redis, "unlock")
 
     def claim(self, name: str) -> Claim:
         """Begin with the event ``name`` (any text). Raises StoreUnavailable."""
@@ -57,8 +58,8 @@ class Events:
     def release(self, claim: Claim) -> None:
         """It was not stored: it may come again. Raises StoreUnavailable."""
         with ours():
-            if cast("bytes | None", self._redis.get(claim.key)) == claim.token.encode():
-                self._redis.delete(claim.key)
+            # In one step: it may expire at any moment, and be taken or stored by another request.
+            self._unlock(keys=[claim.key], args=[claim.token, 0])
 
 
 class Failures:
