@@ -66,7 +66,7 @@ def test_who_gives_an_event_free_takes_it_from_nobody_else(
 
     interrupted.between = meanwhile
     events.release(claim)
-    if interrupted.between:
+    if interrupted.between is not None:
         meanwhile()
     assert store.events.claim("mailgun:1").note == "stored"
 
@@ -74,3 +74,32 @@ def test_who_gives_an_event_free_takes_it_from_nobody_else(
 def test_an_event_that_was_given_free_may_come_again(store: Store) -> None:
     store.events.release(store.events.claim("mailgun:1"))
     assert store.events.claim("mailgun:1").is_ours
+
+
+def note(store: Store, id_: str) -> None:
+    store.messages.note(id_, "looks", 1)
+
+
+def replace(store: Store, id_: str) -> None:
+    store.messages.replace_source(id_, b"the whole mail")
+
+
+@pytest.mark.parametrize("write", [note, replace])
+def test_a_record_that_is_forgotten_while_it_is_noted_leaves_no_rest(
+    interrupted: Interrupted, redis: Redis, store: Store, write: Callable[[Store, str], None]
+) -> None:
+    id_ = accept(store)
+    messages = Store.on(interrupted)
+    interrupted.between = lambda: store.messages.forget(id_)
+    write(messages, id_)
+    store.messages.forget(id_)
+    write(messages, id_)
+    assert redis.keys(f"{KEY}*") == []
+
+
+def test_what_is_noted_is_in_the_record(store: Store) -> None:
+    id_ = accept(store)
+    note(store, id_)
+    replace(store, id_)
+    record = store.messages.get(id_)
+    assert (record.looks, record.partial, store.messages.source(id_)) == (1, 0, b"the whole mail")

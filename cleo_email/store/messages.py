@@ -77,6 +77,7 @@ class Messages(Records):
         self._accept = script(redis, "accept")
         self._move = script(redis, "move")
         self._forget = script(redis, "forget")
+        self._note = script(redis, "note")
         self._keep_s = (retention_days + 7) * DAY_S
 
     def accept(
@@ -217,11 +218,9 @@ class Messages(Records):
         _raise_unless_moved(id_, to, word.decode(), state.decode())
 
     def replace_source(self, id_: str, source: bytes) -> None:
-        """The whole mail in place of its header, once it was fetched after all."""
-        with ours(), self._redis.pipeline() as pipe:
-            pipe.set(f"{PREFIX}m:{id_}:source", source)
-            pipe.hset(f"{PREFIX}m:{id_}", "partial", 0)
-            pipe.execute()
+        """The whole mail in place of its header, once it was fetched. Nothing if it was forgotten."""
+        with ours():
+            self._note(args=[PREFIX, id_, "partial", 0, source])
 
     def mark_data_end(self, id_: str, lock: Lock, now: int) -> None:
         """From here on the server may have the mail: durable before the end of DATA is sent."""
@@ -236,10 +235,9 @@ class Messages(Records):
         )
 
     def note(self, id_: str, field: str, value: str | int) -> None:
-        """A remark for the machine that changes no state."""
+        """A remark for the machine that changes no state. Nothing where the record was forgotten."""
         with ours():
-            if self._redis.exists(f"{PREFIX}m:{id_}"):
-                self._redis.hset(f"{PREFIX}m:{id_}", field, value)
+            self._note(args=[PREFIX, id_, field, value])
 
     def forget(self, id_: str) -> None:
         with ours():
