@@ -59,6 +59,11 @@ class Arrival:
     authenticated: bool | None = None
 
 
+def unfetched(mailbox: str) -> Arrival:
+    """A polled mail of which nothing is known but where it lies (UIDVALIDITY/UID)."""
+    return Arrival(b"", "imap", mailbox=mailbox, partial=True, fingerprint=f"uid:{mailbox}")
+
+
 class Intake:
     def __init__(
         self,
@@ -209,11 +214,13 @@ class Intake:
         """A mail that cannot be fetched or read is recorded as failed, where a person finds it."""
         now = self._clock()
         digest = hashlib.sha256(arrival.source).hexdigest()
+        key = arrival.fingerprint or f"bytes:{digest}"
         record = Record(
             id=new_id(now),
             state=State.FAILED,
             reason=why,
-            thread_id=f"unreadable:{digest[:32]}",
+            # A thread of its own: nobody's mail may be read in the history of another's.
+            thread_id=f"unreadable:{hashlib.sha256(key.encode()).hexdigest()[:32]}",
             received_at=now,
             updated_at=now,
             ingress=arrival.ingress,
@@ -221,7 +228,7 @@ class Intake:
             partial=int(arrival.partial),
             to_address=arrival.envelope_to,
         )
-        identity = Identity(arrival.fingerprint or f"bytes:{digest}", remember_s=self._remember_s)
+        identity = Identity(key, remember_s=self._remember_s)
         accepted = self._store.messages.accept(record, arrival.source, identity, ())
         return replace(accepted, state=State.FAILED)
 

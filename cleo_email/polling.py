@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from cleo_email.backoff import MINUTE, SECOND
+from cleo_email.chores import Chores
 from cleo_email.clock import Clock, now_ms
 from cleo_email.errors import MailboxError, MailboxLoginRefused
-from cleo_email.filing import Filing
 from cleo_email.mailbox import Mailbox
-from cleo_email.reading import PollResult, Reading
+from cleo_email.reading import Reading
+from cleo_email.reading_pass import PollResult
 from cleo_email.store import Store
 
 log = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ class Polling:
         store: Store,
         mailbox: Mailbox,
         reading: Reading,
-        filing: Filing,
+        chores: Chores,
         *,
         interval_s: int = 60,
         clock: Clock = now_ms,
@@ -43,7 +44,7 @@ class Polling:
         self._store = store
         self._mailbox = mailbox
         self._reading = reading
-        self._filing = filing
+        self._chores = chores
         self._interval = interval_s * SECOND
         self._clock = clock
 
@@ -60,10 +61,9 @@ class Polling:
                 return PollResult(busy=True)
             with self._resting_after_a_fault():
                 result = self._reading.run(progress or (lambda _done, _all: None))
-                self._filing.run()
-            now = self._clock()
-            pulse.polled(now)
-            pulse.next_tick("poll", self._interval - (now - begun))
+                pulse.polled(self._clock())
+                self._chores.run()
+            pulse.next_tick("poll", self._interval - (self._clock() - begun))
             return result
 
     def chores(self) -> int | None:
@@ -79,7 +79,7 @@ class Polling:
             if lock is None:
                 return None
             with self._resting_after_a_fault():
-                done = self._filing.run()
+                done = self._chores.run()
             pulse.next_tick("chores-done", CHORES_MS)
             return done
 

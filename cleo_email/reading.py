@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from cleo_email.backoff import MINUTE
 from cleo_email.clock import Clock, now_ms
 from cleo_email.crashpoints import reach
 from cleo_email.errors import MailboxError, MailboxUnavailable
-from cleo_email.intake import Arrival, Intake
+from cleo_email.intake import Arrival, Intake, unfetched
 from cleo_email.mailbox import (
     ACCEPTED,
     ANSWERED,
@@ -20,29 +20,19 @@ from cleo_email.mailbox import (
     SEEN,
     BatchFailed,
     Mailbox,
-    MailboxStatus,
     MessageInfo,
+    describe_each,
 )
+from cleo_email.reading_pass import FLUSH, Pass, PollResult
 from cleo_email.store import State, Store
 
 log = logging.getLogger(__name__)
 
-FLUSH = 25  # mails between two STORE commands
 HEADERS_PER_POLL = 500  # of mail that is only recorded, so that a full old inbox does not delay new mail
 FAULTS_IN_A_ROW = 4  # headers; then it is the server's fault, and a poll ends in bounded time
 ALONE = 3  # failures of one mail by itself before it is left alone
-
-
-@dataclass
-class PollResult:
-    """What one poll did; ``busy``: another process was at it."""
-
-    accepted: int = 0
-    duplicates: int = 0
-    held: int = 0
-    quarantined: int = 0
-    busy: bool = False
-    resting: bool = False
+FEW = 5
+SLOW_COUNT, SLOW_COUNT_MS = "mail-trouble", 10 * MINUTE
 
 
 class Reading:
@@ -73,7 +63,7 @@ class Reading:
                 "the mailbox is read-only for this login: a mail could not be marked \\Seen; give EMAIL_USER "
                 "the right to write to its INBOX"
             )
-        pass_ = _Pass(status, PollResult(), progress)
+        pass_ = Pass(status, PollResult(), progress)
         infos = self._candidates(pass_)
         reach("poll-after-search")
         oldest = datetime.fromtimestamp(self._clock() / 1000, UTC) - self._max_age
@@ -90,7 +80,7 @@ class Reading:
             log.info("poll: %s", pass_.result)
         return pass_.result
 
-    def _candidates(self, pass_: _Pass) -> list[MessageInfo]:
+    def _candidates(self, pass_: Pass) -> list[MessageInfo]:
         """Unread mail, and mail that a person opened before we came by, oldest first."""
         status = pass_.status
         unseen = set(self._mailbox.search_unseen())
@@ -107,37 +97,15 @@ class Reading:
             log.warning("the mailbox has a new UIDVALIDITY %s: it is read anew", status.uidvalidity)
         trouble = self._store.mailbox.trouble(status.uidvalidity)
         wanted = [uid for uid in sorted(unseen | opened) if trouble.get(uid, 0) < ALONE]
-        infos = self._describe(pass_, wanted) if wanted else {}
+        infos, failed = describe_each(self._mailbox, wanted)
+        self._blame(pass_, failed, others=len(infos))
         return [
             info
             for uid, info in sorted(infos.items())
             if _is_wanted(info, opened=uid in opened, earliest=earliest)
         ]
 
-    def _describe(self, pass_: _Pass, uids: Sequence[int]) -> dict[int, MessageInfo]:
-        """Size, date and flags; a mail of which the server cannot even tell these is found by halving."""
-        try:
-            return self._mailbox.describe(uids)
-        except BatchFailed as error:
-            log.warning("the server cannot tell the sizes of %d mails at once: %s", len(uids), error)
-        found: dict[int, MessageInfo] = {}
-        failed: list[tuple[int, str]] = []
-        parts = [list(uids)]
-        while parts:
-            part = parts.pop()
-            self._mailbox.open()  # raises where the server is gone
-            try:
-                found.update(self._mailbox.describe(part))
-            except BatchFailed as error:
-                half = len(part) // 2
-                if half:
-                    parts += [part[half:], part[:half]]
-                else:
-                    failed.append((part[0], str(error)))
-        self._blame(pass_, failed, others=len(found))
-        return found
-
-    def _take_fresh(self, pass_: _Pass, infos: Sequence[MessageInfo]) -> None:
+    def _take_fresh(self, pass_: Pass, infos: Sequence[MessageInfo]) -> None:
         waiting = {info.uid: info for info in infos}
         while waiting:
             try:
@@ -152,7 +120,7 @@ class Reading:
                 for uid in error.uids:
                     waiting.pop(uid, None)
 
-    def _one_by_one(self, pass_: _Pass, uids: Sequence[int]) -> None:
+    def _one_by_one(self, pass_: Pass, uids: Sequence[int]) -> None:
         """Find the mail that breaks a batch. A server that fails on all of them is not the mails' fault."""
         failed: list[tuple[int, str]] = []
         taken = 0
@@ -169,23 +137,35 @@ class Reading:
         self._mailbox.open()  # raises where the server is gone: then no mail is to blame
         self._blame(pass_, failed, others=taken)
 
-    def _blame(self, pass_: _Pass, failed: Sequence[tuple[int, str]], *, others: int) -> None:
-        """Count against mails that failed alone. That a server fails on all of them is no mail's fault."""
+    def _blame(self, pass_: Pass, failed: Sequence[tuple[int, str]], *, others: int) -> None:
+        """Count against mails that failed alone. That a server fails on all of many is no mail's fault."""
         pass_.stuck.update(uid for uid, _ in failed)
-        if not others and len(failed) > 1:
+        if others or len(failed) == 1:
+            self._count(pass_, failed)
+        elif failed:
+            # A few bad mails look like a bad server while nothing else comes: those are counted slowly.
+            pulse = self._store.pulse
+            if len(failed) <= FEW and pulse.tick_left_ms(SLOW_COUNT) <= 0:
+                pulse.next_tick(SLOW_COUNT, SLOW_COUNT_MS)
+                self._count(pass_, failed)
             raise MailboxUnavailable(f"none of {len(failed)} mails could be fetched: {failed[0][1]}")
-        for uid, why in failed:
-            if self._store.mailbox.add_trouble(pass_.status.uidvalidity, uid) >= ALONE:
-                self._quarantine(pass_, uid, why)
 
-    def _quarantine(self, pass_: _Pass, uid: int, why: str) -> None:
+    def _count(self, pass_: Pass, failed: Sequence[tuple[int, str]]) -> None:
+        before = self._store.mailbox.trouble(pass_.status.uidvalidity)
+        for uid, why in failed:
+            if before.get(uid, 0) + 1 >= ALONE:
+                self._quarantine(pass_, uid, why)  # stored first: what is counted out is looked at no more
+            self._store.mailbox.add_trouble(pass_.status.uidvalidity, uid)
+
+    def _quarantine(self, pass_: Pass, uid: int, why: str) -> None:
         where = f"{pass_.status.uidvalidity}/{uid}"
-        arrival = Arrival(b"", "imap", mailbox=where, partial=True, fingerprint=f"uid:{where}")
-        self._intake.quarantine(arrival, f"the server could not deliver UID {uid} three times: {why}")
+        self._intake.quarantine(
+            unfetched(where), f"the server could not deliver UID {uid} three times: {why}"
+        )
         pass_.stuck.discard(uid)
         pass_.result.quarantined += 1
 
-    def _take_headers(self, pass_: _Pass, infos: Iterable[MessageInfo]) -> None:
+    def _take_headers(self, pass_: Pass, infos: Iterable[MessageInfo]) -> None:
         failed: list[tuple[int, str]] = []
         taken = 0
         for info in infos:
@@ -209,7 +189,7 @@ class Reading:
         day = info.internal_date.date().isoformat()
         return f"it came on {day}, longer ago than EMAIL_MAX_AGE_DAYS ({self._max_age.days})"
 
-    def _take(self, pass_: _Pass, uid: int, source: bytes, *, hold: str = "") -> None:
+    def _take(self, pass_: Pass, uid: int, source: bytes, *, hold: str = "") -> None:
         where = f"{pass_.status.uidvalidity}/{uid}"
         accepted = self._intake.accept(Arrival(source, "imap", hold=hold, partial=bool(hold), mailbox=where))
         reach("poll-after-accept")
@@ -223,7 +203,7 @@ class Reading:
         if pass_.pending >= FLUSH:
             pass_.flush(self._mailbox)
 
-    def _advance(self, pass_: _Pass, infos: Sequence[MessageInfo]) -> None:
+    def _advance(self, pass_: Pass, infos: Sequence[MessageInfo]) -> None:
         """Move the cursor over everything that needs no second look, or that UNSEEN will find again."""
         highest = max([pass_.status.uidnext - 1, *(info.uid for info in infos), 0])
         again = [info.uid for info in infos if SEEN in info.flags and info.uid not in pass_.done]
@@ -231,46 +211,6 @@ class Reading:
         if again:
             highest = min(highest, min(again) - 1)
         self._store.mailbox.set_cursor(pass_.status.uidvalidity, highest)
-
-
-class _Pass:
-    """The state of one poll: what was taken and still has to be flagged."""
-
-    def __init__(
-        self, status: MailboxStatus, result: PollResult, progress: Callable[[int, int], None]
-    ) -> None:
-        self.status = status
-        self.result = result
-        self.total = 0
-        self.done: set[int] = set()
-        self.stuck: set[int] = set()
-        self._progress = progress
-        self._pending: dict[int, bool] = {}
-
-    @property
-    def pending(self) -> int:
-        return len(self._pending)
-
-    def take(self, uid: int, *, held: bool) -> None:
-        self._pending[uid] = held
-
-    def flush(self, mailbox: Mailbox) -> None:
-        """Only now, with the records durable, the mails become \\Seen."""
-        if not self._pending:
-            return
-        confirmed: set[int] = set()
-        for held, flags in ((False, (SEEN, ACCEPTED)), (True, (SEEN, ACCEPTED, HELD))):
-            uids = [uid for uid, is_held in self._pending.items() if is_held is held]
-            if uids:
-                confirmed |= mailbox.add_flags(uids, flags if self.status.keywords_allowed else (SEEN,))
-        if missing := self._pending.keys() - confirmed:
-            log.warning(
-                "the server did not confirm \\Seen for %d mails; they are looked at again", len(missing)
-            )
-        self.done |= self._pending.keys()
-        self._pending.clear()
-        reach("poll-after-seen")
-        self._progress(len(self.done), self.total)
 
 
 def _is_wanted(info: MessageInfo, *, opened: bool, earliest: datetime) -> bool:

@@ -8,10 +8,21 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from cleo_email.clock import Clock, now_ms
-from cleo_email.errors import MailboxError, MailboxUnavailable
-from cleo_email.intake import Arrival, Intake
+from cleo_email.errors import MailboxError, MailboxUnavailable, UnreadableMessage
+from cleo_email.intake import Arrival, Intake, unfetched
 from cleo_email.mail.message import parse
-from cleo_email.mailbox import ACCEPTED, ANSWERED, FAILED, HELD, REPLIED, SEEN, Mailbox, MessageInfo
+from cleo_email.mailbox import (
+    ACCEPTED,
+    ANSWERED,
+    FAILED,
+    HELD,
+    REPLIED,
+    SEEN,
+    BatchFailed,
+    Mailbox,
+    MessageInfo,
+    describe_each,
+)
 from cleo_email.polling import LOCK
 from cleo_email.store import State, Store
 
@@ -23,7 +34,8 @@ UNKNOWN = "it was opened before Redis was lost, and nothing shows whether it was
 
 @dataclass
 class Recovery:
-    """What was found and, with ``apply``, done. ``unknown``: opened, and nothing tells what became of it."""
+    """What was found and, with ``apply``, done. ``unknown``: opened, and nothing tells what became of it;
+    ``failed``: it cannot be fetched or read."""
 
     answered: int = 0
     taken_up: int = 0
@@ -63,11 +75,24 @@ class Recovering:
         since = (datetime.fromtimestamp(self._clock() / 1000, UTC) - timedelta(days=days)).date()
         answered = self._mailbox.answered_ids(since)
         self._mailbox.open()
-        infos = self._mailbox.describe(self._mailbox.search_since(since))
+        infos, failed = describe_each(self._mailbox, self._mailbox.search_since(since))
+        for uid, why in failed:
+            self._failed(f"{status.uidvalidity}/{uid}", why, result, apply=apply)
         for number, info in enumerate(infos[uid] for uid in sorted(infos)):
-            self._one(info, status.uidvalidity, answered, result, apply=apply)
+            try:
+                self._one(info, status.uidvalidity, answered, result, apply=apply)
+            except BatchFailed as error:
+                self._mailbox.open()  # raises where the server is gone: then no mail is to blame
+                self._failed(f"{status.uidvalidity}/{info.uid}", str(error), result, apply=apply)
             progress(number + 1, len(infos))
         return result
+
+    def _failed(self, where: str, why: str, result: Recovery, *, apply: bool) -> None:
+        """One mail that the server cannot deliver stops no other; a person finds it, and may retry it."""
+        result.failed += 1
+        result.subjects.append(f"{where}: cannot be fetched: {why}")
+        if apply:
+            self._intake.quarantine(unfetched(where), f"the server could not deliver UID {where}: {why}")
 
     def _one(
         self, info: MessageInfo, validity: int, answered: frozenset[str], result: Recovery, *, apply: bool
@@ -79,16 +104,19 @@ class Recovering:
         if flags & {"\\deleted", "\\draft"}:
             return
         header = self._mailbox.fetch_headers(info.uid)
-        mail = parse(header)
-        if mail.message_id in answered:
-            result.answered += 1
-            if apply:
-                self._mailbox.add_flags([info.uid], (ANSWERED, REPLIED))
-            return
+        try:
+            mail = parse(header)
+        except UnreadableMessage as error:
+            who = f"cannot be read: {error}"
+        else:
+            who = f"{mail.from_address}: {mail.subject[:70]}"
+            if mail.message_id in answered:
+                result.answered += 1
+                if apply:
+                    self._mailbox.add_flags([info.uid], (ANSWERED, REPLIED))
+                return
         hold = _hold(flags)
-        result.subjects.append(
-            f"{info.internal_date:%Y-%m-%d %H:%M}  {mail.from_address}: {mail.subject[:70]}"
-        )
+        result.subjects.append(f"{info.internal_date:%Y-%m-%d %H:%M}  {who}")
         if not apply:
             _count(result, hold)
             return
@@ -107,6 +135,8 @@ class Recovering:
         accepted = self._intake.accept(Arrival(source, "imap", hold=hold, partial=partial, mailbox=where))
         if accepted.duplicate:
             result.known += 1
+        elif accepted.state is State.FAILED:
+            result.failed += 1
         else:
             _count(result, hold)
         held = (HELD,) if accepted.state is State.HELD else ()

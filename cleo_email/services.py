@@ -11,7 +11,9 @@ from cleo_email.agents import build_agent
 from cleo_email.answering import Answering
 from cleo_email.asking import Rules
 from cleo_email.budget import Budget, Limits
+from cleo_email.chores import Chores
 from cleo_email.delivery import Delivery
+from cleo_email.fetching import Fetching
 from cleo_email.filing import Filing
 from cleo_email.front import Front, build_front, build_outbound, build_starting, policy
 from cleo_email.mailbox import Mailbox
@@ -19,7 +21,7 @@ from cleo_email.oauth import Endpoint, TokenSource, Vault
 from cleo_email.polling import Polling
 from cleo_email.reading import Reading
 from cleo_email.settings import Settings
-from cleo_email.store import Store
+from cleo_email.settling import Settling
 from cleo_email.store.connection import connect_worker
 from cleo_email.store.tokens import TokenShelf
 from cleo_email.submission import Submitter
@@ -38,7 +40,6 @@ class Services:
     answering: Answering
     sweeping: Sweeping
     polling: Polling | None
-    filing: Filing | None
     mailbox: Mailbox | None
     scheduling: Scheduling
 
@@ -83,9 +84,8 @@ def build_services(settings: Settings, environ: Mapping[str, str] = os.environ) 
     scheduling = Scheduling(store, build_starting(front), list(workflows.values()))
     sweeping = Sweeping(store, front.wake, front.intake, retention_days=settings.retention_days)
     mailbox = Mailbox(imap) if imap else None
-    filing = _filing(settings, store, mailbox) if mailbox else None
     polling = None
-    if mailbox and filing:
+    if mailbox:
         reading = Reading(
             store,
             mailbox,
@@ -93,8 +93,13 @@ def build_services(settings: Settings, environ: Mapping[str, str] = os.environ) 
             max_bytes=settings.max_message_bytes,
             max_age_days=settings.max_age_days,
         )
-        polling = Polling(store, mailbox, reading, filing, interval_s=settings.poll_interval)
-    return Services(front, submitter, answering, sweeping, polling, filing, mailbox, scheduling)
+        chores = Chores(
+            Filing(store, mailbox, save_sent=settings.save_sent),
+            Settling(store, mailbox),
+            Fetching(store, mailbox, front.intake, max_bytes=settings.max_message_bytes),
+        )
+        polling = Polling(store, mailbox, reading, chores, interval_s=settings.poll_interval)
+    return Services(front, submitter, answering, sweeping, polling, mailbox, scheduling)
 
 
 def accounts(
@@ -124,7 +129,3 @@ def token_source(
         TokenShelf(front.redis),
         front.store.locks,
     )
-
-
-def _filing(settings: Settings, store: Store, mailbox: Mailbox) -> Filing:
-    return Filing(store, mailbox, save_sent=settings.save_sent, max_bytes=settings.max_message_bytes)

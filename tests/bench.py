@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,17 +13,41 @@ from cleo_email.agents import AgentRequest
 from cleo_email.answering import Answering
 from cleo_email.asking import Rules
 from cleo_email.budget import Budget, Limits
+from cleo_email.chores import Chores
+from cleo_email.clock import Clock, now_ms
 from cleo_email.deciding import Deciding
 from cleo_email.delivery import Delivery
+from cleo_email.fetching import Fetching
+from cleo_email.filing import Filing
 from cleo_email.intake import Arrival, Intake
 from cleo_email.mail.model import Address, Answer, OutboundEmail, Receipt
 from cleo_email.mail.screening import Policy
+from cleo_email.mailbox import Mailbox
 from cleo_email.queue import Wake
+from cleo_email.settling import Settling
 from cleo_email.store import Accepted, Record, Store
 from cleo_email.sweeping import Sweeping
 from cleo_email.verifying import SenderCheck
 
 FROM = Address("agent@cleo.test", "Cleo")
+
+
+def chores_of(
+    store: Store,
+    mailbox: Mailbox,
+    intake: Intake,
+    *,
+    save_sent: bool = True,
+    clock: Clock = now_ms,
+    timer: Callable[[], float] = time.monotonic,
+) -> Chores:
+    """What waits for a real mailbox, on a clock of the test's."""
+    return Chores(
+        Filing(store, mailbox, save_sent=save_sent, clock=clock),
+        Settling(store, mailbox, clock=clock),
+        Fetching(store, mailbox, intake, max_bytes=10**6, clock=clock),
+        timer=timer,
+    )
 
 
 class FakeClock:

@@ -14,8 +14,8 @@ ROOMS = {
     GROUND: "errors accounts clock backoff crashpoints mail",
     EDGES: "attaching memory settings mailbox submission store agents queue embedded logs oauth http_client "
     "verifying",
-    SERVICES: "intake recipients reading asking polling filing answering delivery sweeping outbound deciding "
-    "recovering workflows budget bouncing ingress",
+    SERVICES: "intake recipients reading reading_pass asking polling chores filing settling fetching "
+    "answering delivery sweeping outbound deciding recovering workflows budget bouncing ingress",
     COMPOSITION: "front services",
     DOORS: "web jobs worker __main__ cli doors wsgi sending",
 }

@@ -12,15 +12,15 @@ import pytest
 from redis import Redis
 
 from cleo_email.deciding import Deciding
-from cleo_email.errors import MailboxUnavailable
-from cleo_email.filing import Filing
-from cleo_email.intake import Intake
+from cleo_email.errors import MailboxUnavailable, StoreUnavailable
+from cleo_email.intake import Arrival, Intake
 from cleo_email.mail.screening import Policy
 from cleo_email.mailbox import Mailbox
 from cleo_email.polling import Polling
 from cleo_email.queue import Wake
 from cleo_email.reading import ALONE, Reading
 from cleo_email.store import State, Store
+from tests.bench import chores_of
 from tests.channel import AGENT
 from tests.imap_server import FakeImapServer, HangUp, Message, Session
 from tests.rig import Rig, mail
@@ -49,9 +49,9 @@ def intake(store: Store, redis_url: str) -> Intake:
 @pytest.fixture
 def polling(server: FakeImapServer, store: Store, intake: Intake) -> Iterator[Polling]:
     with Mailbox(server.account(), ssl_context=server.ssl_context()) as mailbox:
-        filing = Filing(store, mailbox, save_sent=False, max_bytes=10**6)
+        chores = chores_of(store, mailbox, intake, save_sent=False)
         reading = Reading(store, mailbox, intake, max_bytes=10**6, max_age_days=7)
-        yield Polling(store, mailbox, reading, filing)
+        yield Polling(store, mailbox, reading, chores)
 
 
 def hangs_up_on(uids: set[int], item: str) -> Fault:
@@ -63,9 +63,12 @@ def hangs_up_on(uids: set[int], item: str) -> Fault:
     return fetch
 
 
+def today() -> str:
+    return datetime.now(UTC).strftime('"%d-%b-%Y %H:%M:%S +0000"')
+
+
 def fill(server: FakeImapServer, *numbers: int, date: str = "") -> None:
-    today = datetime.now(UTC).strftime('"%d-%b-%Y %H:%M:%S +0000"')
-    server.inbox.extend(Message(mail(number), date=date or today) for number in numbers)
+    server.inbox.extend(Message(mail(number), date=date or today()) for number in numbers)
 
 
 def states(store: Store) -> dict[str, State]:
@@ -91,6 +94,83 @@ def test_a_mail_that_cannot_be_looked_at_is_left_alone_after_three_polls(
     logins = len(server.sent("AUTHENTICATE"))
     polling.run()
     assert len(server.sent("AUTHENTICATE")) == logins, "it is not tried any more"
+
+
+def quarantine(polling: Polling, store: Store, server: FakeImapServer, *uids: int) -> dict[int, str]:
+    """UID to the id of its record."""
+    server.answers["UID FETCH"] = hangs_up_on(set(uids), "BODY.PEEK[]")
+    for number in range(ALONE):
+        fill(server, 100 + number)  # by which the server shows that it is in order
+        polling.run(force=True)
+    del server.answers["UID FETCH"]
+    failed = store.messages.page(state=State.FAILED)[0]
+    assert len(failed) == len(uids)
+    return {int(record.mailbox.partition("/")[2]): record.id for record in failed}
+
+
+def test_what_is_fetched_at_last_comes_in_like_any_other_mail(
+    polling: Polling, store: Store, intake: Intake, server: FakeImapServer
+) -> None:
+    fill(server, 1, 2, 5)
+    server.inbox.append(Message(mail(3, extra="Auto-Submitted: auto-replied"), date=today()))
+    server.inbox.append(Message(mail(4), date=today()))
+    ids = quarantine(polling, store, server, 1, 2, 4, 5)
+    elsewhere = intake.accept(Arrival(mail(4), "raw"))
+    deciding = Deciding(store, intake, POLICY)
+    for id_ in ids.values():
+        deciding.retry(id_)
+    polling.chores()
+    ended = {uid: store.messages.get(id_) for uid, id_ in ids.items()}
+    assert {record.state for record in ended.values()} == {State.IGNORED}
+    found = {record.message_id: record for record in store.messages.page(limit=50)[0] if record.message_id}
+    assert {id_: found[id_].state for id_ in (f"<q{number}@example.test>" for number in range(1, 6))} == {
+        "<q1@example.test>": State.RECEIVED,
+        "<q2@example.test>": State.RECEIVED,
+        "<q3@example.test>": State.IGNORED,
+        "<q4@example.test>": State.RECEIVED,
+        "<q5@example.test>": State.RECEIVED,
+    }
+    assert found["<q1@example.test>"].thread_id != found["<q2@example.test>"].thread_id
+    assert found["<q1@example.test>"].id in ended[1].reason
+    assert elsewhere.id in ended[5].reason, "taken by another way meanwhile: not twice"
+    assert all("\\Seen" in message.flags for message in server.inbox)
+
+
+def test_mails_in_quarantine_share_no_thread(polling: Polling, store: Store, server: FakeImapServer) -> None:
+    fill(server, 1, 2, 3)
+    ids = quarantine(polling, store, server, 1, 2)
+    assert len({store.messages.get(id_).thread_id for id_ in ids.values()}) == 2
+
+
+def test_a_mail_that_still_cannot_be_delivered_stays_failed(
+    polling: Polling, store: Store, intake: Intake, server: FakeImapServer
+) -> None:
+    fill(server, 1, 2)
+    ids = quarantine(polling, store, server, 1)
+    server.answers["UID FETCH"] = hangs_up_on({1}, "BODY.PEEK[]")
+    Deciding(store, intake, POLICY).retry(ids[1])
+    polling.chores()
+    record = store.messages.get(ids[1])
+    assert (record.state, "could not deliver" in record.reason) == (State.FAILED, True)
+
+
+def test_a_mail_is_not_left_alone_before_its_record_is_durable(
+    polling: Polling, store: Store, intake: Intake, server: FakeImapServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(server, 1, 2)
+    server.answers["UID FETCH"] = hangs_up_on({1}, "BODY.PEEK[]")
+    for _ in range(ALONE - 1):
+        polling.run(force=True)
+
+    def full(*_: object) -> None:
+        raise StoreUnavailable("out of memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(intake, "quarantine", full)
+        with pytest.raises(StoreUnavailable):
+            polling.run(force=True)
+    polling.run(force=True)
+    assert store.messages.count(State.FAILED) == 1
 
 
 def test_a_header_that_cannot_be_read_stops_neither_new_nor_old_mail(
@@ -124,6 +204,21 @@ def test_a_server_that_reads_no_mail_at_all_blames_none(
     del server.answers["UID FETCH"]
     polling.run(force=True)
     assert set(states(store).values()) == {State.HELD}
+
+
+def test_a_few_bad_mails_where_nothing_else_comes_are_left_alone_in_the_end(
+    polling: Polling, store: Store, server: FakeImapServer, redis_url: str
+) -> None:
+    fill(server, 1, 2)
+    server.answers["UID FETCH"] = hangs_up_on({1, 2}, "BODY.PEEK[]")
+    for polls in (3, 3, 1):
+        assert store.messages.count(State.FAILED) == 0
+        for _ in range(polls):
+            with pytest.raises(MailboxUnavailable):
+                polling.run(force=True)
+        Redis.from_url(redis_url).delete("cleo:tick:mail-trouble")  # its ten minutes pass
+    assert store.messages.count(State.FAILED) == 2
+    polling.run(force=True)
 
 
 def test_an_old_mail_that_vanishes_before_it_is_read_leaves_no_record(

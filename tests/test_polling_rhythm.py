@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -9,8 +10,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from redis import Redis
 
+from cleo_email.chores import RUN_S
 from cleo_email.errors import MailboxError, MailboxLoginRefused
-from cleo_email.filing import RUN_S, Filing
 from cleo_email.intake import Intake
 from cleo_email.mail.model import OutboundEmail
 from cleo_email.mail.screening import Policy
@@ -19,7 +20,8 @@ from cleo_email.polling import BUSY_MS, CHORES_MS, LOCK, LOGIN_REST_MS, UNTOLD_M
 from cleo_email.queue import Wake
 from cleo_email.reading import Reading
 from cleo_email.store import Effects, Identity, Record, State, Store, new_id
-from tests.imap_server import FakeImapServer, Message, first, hang_up, says
+from tests.bench import chores_of
+from tests.imap_server import FakeImapServer, Message, Session, first, hang_up, says
 from tests.rig import mail
 
 NOW = 1_795_000_000_000
@@ -48,15 +50,19 @@ def clock() -> Callable[[], int]:
 
 
 @pytest.fixture
-def polling(
-    server: FakeImapServer, redis: Redis, store: Store, clock: Callable[[], int]
-) -> Iterator[Polling]:
+def intake(redis: Redis, store: Store, clock: Callable[[], int]) -> Intake:
     policy = Policy(frozenset({"agent@cleo.test"}))
-    intake = Intake(store, Wake(redis), policy, max_age_days=7, retention_days=90, clock=clock)
+    return Intake(store, Wake(redis), policy, max_age_days=7, retention_days=90, clock=clock)
+
+
+@pytest.fixture
+def polling(
+    server: FakeImapServer, intake: Intake, store: Store, clock: Callable[[], int]
+) -> Iterator[Polling]:
     with Mailbox(server.account(), ssl_context=server.ssl_context()) as mailbox:
-        filing = Filing(store, mailbox, save_sent=True, max_bytes=10**6, clock=clock)
+        chores = chores_of(store, mailbox, intake, clock=clock)
         reading = Reading(store, mailbox, intake, max_bytes=10**6, max_age_days=7, clock=clock)
-        yield Polling(store, mailbox, reading, filing, interval_s=60, clock=clock)
+        yield Polling(store, mailbox, reading, chores, interval_s=60, clock=clock)
 
 
 def test_the_next_poll_follows_the_interval(polling: Polling, store: Store) -> None:
@@ -120,11 +126,62 @@ def test_a_copy_that_the_server_does_not_take_stops_no_other(
     filed = [message.source for message in server.folders["Sent"]]
     assert filed == [_answer(record).source for record in records[1:]]
     assert store.filing.due(NOW + 1000) == []
-    assert store.filing.due(NOW + 31_000) == [records[0].id], "it is tried again"
+    assert store.filing.due(NOW + 61_000) == [records[0].id], "it is tried again"
+
+
+def test_where_there_can_be_no_sent_mail_is_read_all_the_same(
+    polling: Polling, store: Store, server: FakeImapServer
+) -> None:
+    store.pulse.set_sent_mode("client")
+    record = _record(State.REPLIED)
+    store.messages.accept(record, b"", Identity("a"), (), answer=_answer(record))
+    store.filing.add(record.id, NOW)
+    del server.folders["Sent"]
+    server.answers["CREATE"] = says("NO [NOPERM] no")
+    server.inbox.append(Message(mail(7)))
+    for _ in range(2):
+        assert polling.run(force=True)
+    assert [r.message_id for r in store.messages.page(state=State.RECEIVED)[0]] == ["<q7@example.test>"]
+    assert store.pulse.health().polled
+    assert store.pulse.health().poll_fault == ""
+
+
+def test_a_server_that_does_not_search_sent_shows_nothing_and_stops_nothing(
+    polling: Polling, store: Store, server: FakeImapServer
+) -> None:
+    record = _record(State.SUBMITTING)
+    store.messages.accept(record, b"", Identity("a"), (), answer=_answer(record))
+    store.messages.move(record.id, State.UNCERTAIN, now=NOW, effects=Effects(pop=True, settling=NOW))
+    usual = server.answers.get("UID SEARCH")
+
+    def no_headers(session: Session, tag: str, rest: str) -> None:
+        if "HEADER" in rest:
+            session.send(f"{tag} NO [CANNOT] no")
+        else:
+            (usual or Session.usual)(session, tag, rest)
+
+    server.answers["UID SEARCH"] = no_headers
+    polling.run()
+    assert store.messages.get(record.id).state is State.UNCERTAIN
+    assert store.pulse.health().poll_fault == ""
+    assert store.settling.due(NOW + 10**6) == [record.id], "it is looked for again"
+
+
+def test_a_copy_that_is_never_taken_is_given_up_after_a_day(
+    polling: Polling, store: Store, server: FakeImapServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.pulse.set_sent_mode("client")
+    record = dataclasses.replace(_record(State.REPLIED), updated_at=NOW - 25 * 3_600_000)
+    store.messages.accept(record, b"", Identity("a"), (), answer=_answer(record))
+    store.filing.add(record.id, NOW)
+    server.answers["APPEND"] = says("NO [OVERQUOTA] full")
+    polling.chores()
+    assert store.filing.due(NOW + 10**12) == []
+    assert "given up" in caplog.text
 
 
 def test_many_copies_for_sent_let_new_mail_in_between(
-    polling: Polling, store: Store, redis: Redis, server: FakeImapServer
+    intake: Intake, store: Store, server: FakeImapServer
 ) -> None:
     """After a burst of answers hundreds of copies wait; each run makes some, then the poll has its turn."""
     store.pulse.set_sent_mode("client")
@@ -134,10 +191,10 @@ def test_many_copies_for_sent_let_new_mail_in_between(
         store.filing.add(record.id, NOW)
     seconds = itertools.count(0.0, RUN_S / 3)  # each copy takes a third of a run
     with Mailbox(server.account(), ssl_context=server.ssl_context()) as mailbox:
-        filing = Filing(store, mailbox, save_sent=True, max_bytes=10**6, timer=seconds.__next__)
-        assert filing.run() == 3
+        chores = chores_of(store, mailbox, intake, timer=seconds.__next__)
+        assert chores.run() == 3
         assert len(store.filing.due(NOW + 10**9)) == 7
-        while filing.run():
+        while chores.run():
             pass
     assert [message.source for message in server.folders["Sent"]] == [_answer(r).source for r in records]
 

@@ -57,6 +57,8 @@ def _print(result: Recovery, days: int) -> None:
     print(f"  {result.answered:6} answered (\\Answered, $CleoReplied, or an answer lies in Sent): left alone")
     print(f"  {result.taken_up:6} unanswered: {verb}")
     print(f"  {result.held:6} held or failed before: {held}")
+    if result.failed:
+        print(f"  {result.failed:6} cannot be fetched or read{': recorded as failed' * result.applied}")
     if result.known:
         print(f"  {result.known:6} known to Redis already")
     if result.unknown or not result.keywords:

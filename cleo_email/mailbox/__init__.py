@@ -1,5 +1,6 @@
 """The edge to IMAP: read a mailbox, mark mail in it, file and find sent mail."""
 
+from .halving import describe_each
 from .mailbox import Mailbox
 from .values import (
     ACCEPTED,
@@ -28,4 +29,5 @@ __all__ = [
     "MailboxStatus",
     "MessageInfo",
     "Timeouts",
+    "describe_each",
 ]

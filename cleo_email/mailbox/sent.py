@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from datetime import date, datetime
 
-from cleo_email.errors import MailboxError
-
 from .answers import fields_in, quotable, search_date
 from .faults import RefusedForGood, RefusedForNow
 from .kept import KeptConnection
@@ -61,7 +59,8 @@ class SentMail:
         for last in (False, True):
             folder = self.folder(create=True)
             if folder is None:
-                raise MailboxError(f"{self._place}: there is no folder for sent mail and none can be created")
+                text = f"{self._place}: there is no folder for sent mail and none can be created"
+                raise RefusedForGood(f"{text}; create one named Sent, or set EMAIL_SAVE_SENT=0", "")
             try:
                 self._kept.wire().append(folder, "\\Seen", when, source)
             except RefusedForGood as exc:

@@ -1,0 +1,82 @@
+"""One mail that cannot be fetched or read keeps ``recover`` from no other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from redis import Redis
+
+from cleo_email.intake import Intake
+from cleo_email.mail.screening import Policy
+from cleo_email.mailbox import Mailbox
+from cleo_email.queue import Wake
+from cleo_email.recovering import Recovering, Recovery
+from cleo_email.store import State, Store
+from tests.imap_server import FakeImapServer, HangUp, Message, Session
+from tests.rig import mail
+
+POLICY = Policy(frozenset({"agent@cleo.test"}))
+DATE = '"24-Nov-2026 09:00:00 +0000"'
+NOW = 1_795_521_600_000  # 24 November 2026, noon
+
+
+@pytest.fixture
+def server() -> Iterator[FakeImapServer]:
+    with FakeImapServer() as server:
+        yield server
+
+
+@pytest.fixture
+def store(redis_url: str) -> Store:
+    return Store.on(Redis.from_url(redis_url))
+
+
+@pytest.fixture
+def recovering(server: FakeImapServer, store: Store, redis_url: str) -> Iterator[Recovering]:
+    intake = Intake(store, Wake(Redis.from_url(redis_url)), POLICY, max_age_days=7, retention_days=90)
+    with Mailbox(server.account(), ssl_context=server.ssl_context()) as mailbox:
+        yield Recovering(store, mailbox, intake, max_bytes=10**6, clock=lambda: NOW)
+
+
+def recover(recovering: Recovering, *, apply: bool) -> Recovery:
+    return recovering.run(days=7, apply=apply, progress=lambda _done, _all: None)
+
+
+@pytest.mark.parametrize("item", ["RFC822.SIZE", "BODY.PEEK[HEADER]", "BODY.PEEK[]"])
+def test_a_mail_that_the_server_cannot_deliver_is_recorded_and_the_others_are_taken_up(
+    recovering: Recovering, store: Store, server: FakeImapServer, item: str
+) -> None:
+    def hangs_up(session: Session, tag: str, rest: str) -> None:
+        if item in rest and 2 in {uid for uid, _ in session._chosen(rest)}:
+            raise HangUp
+        session.usual(tag, rest)
+
+    server.inbox.extend(Message(mail(number), date=DATE) for number in (1, 2, 3))
+    server.answers["UID FETCH"] = hangs_up
+    dry = recover(recovering, apply=False)
+    assert store.messages.page()[0] == []
+    assert dry.failed == (0 if item == "BODY.PEEK[]" else 1), "the whole of a mail is not fetched for nothing"
+    done = recover(recovering, apply=True)
+    assert (done.taken_up, done.failed) == (2, 1)
+    states = {record.message_id: record.state for record in store.messages.page()[0]}
+    assert states == {
+        "<q1@example.test>": State.RECEIVED,
+        "": State.FAILED,
+        "<q3@example.test>": State.RECEIVED,
+    }
+
+
+def test_a_mail_that_cannot_be_read_is_recorded_and_the_others_are_taken_up(
+    recovering: Recovering, store: Store, server: FakeImapServer
+) -> None:
+    unreadable = b"X: 1\r\n" * 20_000 + mail(2)
+    server.inbox.extend(Message(source, date=DATE) for source in (mail(1), unreadable, mail(3)))
+    done = recover(recovering, apply=True)
+    assert (done.taken_up, done.failed) == (2, 1)
+    states = {record.message_id: record.state for record in store.messages.page()[0]}
+    assert states == {
+        "<q1@example.test>": State.RECEIVED,
+        "": State.FAILED,
+        "<q3@example.test>": State.RECEIVED,
+    }
