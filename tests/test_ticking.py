@@ -1,0 +1,98 @@
+"""The worker's clock goes on, whatever one of its steps does."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from redis import Redis
+
+from cleo_email.errors import StoreUnavailable
+from cleo_email.services import Services
+from cleo_email.store import Store
+from cleo_email.worker import ticking
+from cleo_email.worker.ticking import Ticker
+
+STEPS = ("sweep", "forget", "memory", "schedule", "poll", "chores")
+
+
+class Steps:
+    """What the ticker drives. ``faults``: what a step raises instead of being done."""
+
+    def __init__(self, store: Store, faults: dict[str, Exception]) -> None:
+        store.filing.add("a" * 24, 1)
+        self.done: dict[str, threading.Semaphore] = {name: threading.Semaphore(0) for name in STEPS}
+        self._faults = faults
+        self.services = cast(
+            "Services",
+            SimpleNamespace(
+                front=SimpleNamespace(
+                    store=store,
+                    settings=SimpleNamespace(poll_interval=1),
+                    wake=SimpleNamespace(poll=self._step("poll"), chores=self._step("chores")),
+                ),
+                sweeping=SimpleNamespace(
+                    run=self._step("sweep"),
+                    forget=self._step("forget"),
+                    warn_of_memory=self._step("memory"),
+                ),
+                scheduling=SimpleNamespace(run=self._step("schedule")),
+                polling=object(),
+            ),
+        )
+
+    def _step(self, name: str) -> Callable[..., None]:
+        def step(*_: Any) -> None:
+            self.done[name].release()
+            if name in self._faults:
+                raise self._faults[name]
+
+        return step
+
+
+@pytest.fixture
+def store(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    for name in ("SWEEP_MS", "FORGET_MS", "SCHEDULE_MS", "CHORES_MS", "UNTOLD_MS"):
+        monkeypatch.setattr(ticking, name, 1)
+    monkeypatch.setattr(ticking, "STEP_S", 0.005)
+    with Redis.from_url(redis_url) as redis:
+        yield Store.on(redis)
+
+
+@pytest.mark.parametrize("broken", STEPS)
+def test_a_step_that_always_fails_keeps_no_other_from_running(
+    store: Store, broken: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    steps = Steps(store, {broken: KeyError("what a stranger sent")})
+    stop = threading.Event()
+    ticker = Ticker(steps.services, stop)
+    ticker.start()
+    try:
+        for name in STEPS:
+            for _ in range(3):
+                assert steps.done[name].acquire(timeout=10), f"{name} does not run any more"
+    finally:
+        stop.set()
+        ticker.join(10)
+    assert store.pulse.health().worker_seen > 0
+    told = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert len(told) == 1, "told once, not at every tick"
+    assert "KeyError at test_ticking.py" in told[0]
+    assert "stranger" not in told[0]
+
+
+def test_an_absent_redis_is_told_once_and_tried_again(
+    store: Store, redis_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    steps = Steps(store, {"sweep": StoreUnavailable("Redis is away"), "poll": StoreUnavailable("away")})
+    waits: list[float] = []
+    ticker = Ticker(steps.services, cast("threading.Event", SimpleNamespace(wait=waits.append)))
+    with Redis.from_url(redis_url) as redis:
+        for _ in range(3):
+            redis.delete("cleo:tick:sweep", "cleo:tick:poll")
+            ticker._round()
+    assert waits == [1, 1, 1]
+    assert [record.getMessage() for record in caplog.records] == ["Redis is away; trying again"]
