@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from itertools import islice
 
 from cleo_email.backoff import DAY
 from cleo_email.clock import Clock, now_ms
@@ -14,6 +16,9 @@ log = logging.getLogger(__name__)
 
 # No more wake-ups than this wait in the queue: those of a backlog are made as the queue drains.
 MOST_WAITING = 500
+# Of what is due so much is looked at in one sweep: more than all workers together can have at work.
+PAGE = 500
+MOST_PAGES = 40
 FORGET_AT_ONCE = 1000
 MEMORY_WARNING = 0.7
 
@@ -33,11 +38,23 @@ class Sweeping:
         room = MOST_WAITING - self._wake.waiting()
         if room <= 0:
             return 0
-        threads = self._store.conversations.due(self._clock(), room)
-        free = self._store.conversations.unlocked(threads) if threads else []
+        free = list(islice(self._idle(), room))
         for thread in free:
             self._intake.wake(thread)
         return len(free)
+
+    def _idle(self) -> Iterator[str]:
+        """Threads with work that is due and that nobody handles, longest waiting first.
+
+        Those that are being handled stay due meanwhile, and stand before all that came later.
+        """
+        now = self._clock()
+        for page in range(MOST_PAGES):
+            threads = self._store.conversations.due(now, PAGE, offset=page * PAGE)
+            if threads:
+                yield from self._store.conversations.unlocked(threads)
+            if len(threads) < PAGE:
+                return
 
     def forget(self) -> int:
         """Remove records older than EMAIL_RETENTION_DAYS; what is at work stays. Raises StoreUnavailable."""

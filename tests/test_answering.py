@@ -436,6 +436,33 @@ def test_the_sweeper_wakes_what_lost_its_wake_up(bench: Bench) -> None:
     assert bench.redis.llen("rq:queue:cleo-email") == 1
 
 
+def test_the_sweeper_sees_past_whatever_is_being_handled(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Threads at work stay due; there may be more of them than one look at the store shows."""
+    busy = [f"<busy{number}@example.test>" for number in range(1200)]
+    bench.redis.zadd("cleo:active", {thread: number for number, thread in enumerate(busy)})
+    bench.redis.mset({f"cleo:lock:conversation:{thread}": "another worker" for thread in busy})
+    idle = [bench.receive(mail(number)).thread_id for number in (1, 2, 3)]
+    bench.redis.delete("rq:queue:cleo-email", *bench.redis.keys("cleo:woken:*"))
+    bench.clock.pass_(60)
+    with monkeypatch.context() as patch:
+        patch.setattr("cleo_email.sweeping.MOST_WAITING", 2)
+        assert bench.sweeping.run() == 2, "no more than there is room for"
+        assert bench.sweeping.run() == 0, "those wake-ups wait to be taken"
+    assert bench.sweeping.run() == 3
+    assert bench.redis.llen("rq:queue:cleo-email") == 3
+    assert {bench.redis.exists(f"cleo:woken:{thread}") for thread in idle} == {1}
+
+
+def test_a_sweep_looks_at_so_much_and_no_more(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cleo_email.sweeping.PAGE", 2)
+    monkeypatch.setattr("cleo_email.sweeping.MOST_PAGES", 2)
+    for number in range(5):
+        bench.receive(mail(number))
+    assert bench.sweeping.run() == 4
+
+
 def test_a_forward_within_a_thread_stays_whole(bench: Bench) -> None:
     first = bench.receive(mail(1))
     bench.work(first.thread_id)

@@ -33,10 +33,10 @@ class Conversations:
         with ours():
             self._drop(keys=[f"{PREFIX}conversation:{thread_id}", f"{PREFIX}active"], args=[id_, thread_id])
 
-    def due(self, now: int, limit: int) -> list[str]:
-        """Threads with work that is due, longest waiting first."""
+    def due(self, now: int, limit: int, *, offset: int = 0) -> list[str]:
+        """Threads with work that is due, longest waiting first, those that are being handled included."""
         with ours():
-            raw = self._redis.zrange(f"{PREFIX}active", "-inf", now, byscore=True, offset=0, num=limit)
+            raw = self._redis.zrange(f"{PREFIX}active", "-inf", now, byscore=True, offset=offset, num=limit)
         return [item.decode() for item in cast("list[bytes]", raw)]
 
     def unlocked(self, threads: list[str]) -> list[str]:
