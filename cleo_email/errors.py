@@ -1,7 +1,7 @@
-"""Every error that crosses a room of this package, in one tree.
+"""Every error that leaves a module of this package, in one tree.
 
-``retry_helps`` is the one question that the services ask of an error: a temporary fault is tried again
-later with the same input, a permanent one ends in a state that a person can see. Edges (IMAP, SMTP, Redis,
+``retry_helps`` tells a temporary fault, which is tried again later with the same input, from one that ends in
+a state that a person can see. Edges (IMAP, SMTP, Redis,
 agents) turn foreign exceptions into these and never let their own escape.
 """
 

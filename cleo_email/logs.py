@@ -14,7 +14,10 @@ class WithoutSecrets(logging.Filter):
     """Takes ``secret=…`` of a URL out of every line."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        text = record.getMessage()
+        try:
+            text = record.getMessage()
+        except (TypeError, ValueError):  # a format of somebody's library that does not fit: logging tells of it
+            return True
         if "secret=" in text:
             record.msg, record.args = _IN_URL.sub(r"\1…", text), ()
         return True

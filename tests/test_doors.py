@@ -78,7 +78,7 @@ def test_a_worker_whose_channel_is_off_says_so_and_stays_idle(tmp_path: Path, re
         channel.wait(lambda: "not enabled" in channel.log.read_text())
         assert worker.poll() is None
         worker.send_signal(signal.SIGTERM)
-        assert worker.wait(10) == 0
+        assert worker.wait(30) == 0
 
 
 def test_a_dotenv_file_is_enough(tmp_path: Path, redis_url: str) -> None:
@@ -158,3 +158,10 @@ def test_check_says_when_nobody_listens_where_the_agent_should_be(tmp_path: Path
         assert "WRONG    agent     127.0.0.1:9 cannot be reached" in done.stdout
         with AgentServer() as agent:
             assert "answers; it is asked" in channel.run("check", CLEO_AGENT=agent.url).stdout
+            proxied = {"CLEO_AGENT": "http://agent.example:8000/x", "HTTP_PROXY": agent.url}
+            assert "answers through the proxy 127.0.0.1:" in channel.run("check", **proxied).stdout
+            proxied["HTTP_PROXY"] = "http://127.0.0.1:9"
+            assert "cannot be reached through the proxy 127.0.0.1:9" in channel.run("check", **proxied).stdout
+            # A loopback agent is not asked through it.
+            proxied["CLEO_AGENT"] = agent.url
+            assert "answers; it is asked" in channel.run("check", **proxied).stdout

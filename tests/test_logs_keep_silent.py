@@ -109,3 +109,8 @@ def test_a_secret_in_a_url_is_cut_out_wherever_it_is_logged() -> None:
         "plain text",
         "100% of ?secret=…",
     ]
+
+
+def test_a_line_whose_format_does_not_fit_raises_nothing() -> None:
+    record = logging.LogRecord("other", logging.INFO, __file__, 1, "%d mails", ("many",), None)
+    assert WithoutSecrets().filter(record)

@@ -3,45 +3,32 @@
 from __future__ import annotations
 
 import argparse
+import http.client
 import json
 import os
-import socket
 import ssl
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from urllib.parse import urlsplit
-
-from redis import Redis
-from redis.exceptions import RedisError
+from dataclasses import asdict
 
 from cleo_email.agents import build_agent
 from cleo_email.agents.openai import DEFAULT_BASE_URL, OpenAIAgent
+from cleo_email.cli.check_redis import examine_redis
+from cleo_email.cli.finding import Finding
 from cleo_email.clock import now_ms
 from cleo_email.embedded.beside import embedded_redis
 from cleo_email.errors import CleoError, MailboxError, SettingsError
 from cleo_email.front import build_front
+from cleo_email.http_client import Deadline, HttpClient, proxy_address, tls_context, web_address
 from cleo_email.mailbox import Mailbox
 from cleo_email.services import accounts
 from cleo_email.settings import Settings, read_settings
 from cleo_email.settings.providers import OAUTH_NEEDS
-from cleo_email.store import Store
-from cleo_email.store.connection import connect_web
 from cleo_email.submission import Submitter
 from cleo_email.workflows.opening import load_suppliers
 from cleo_email.workflows.scheduling import next_due
 
-OLDEST_REDIS = (6, 2)
 REACH_S = 10.0
-
-
-@dataclass(frozen=True)
-class Finding:
-    """``level`` is ``ok``, ``warning`` or ``wrong``; ``text`` says what to do unless it is ok."""
-
-    what: str
-    level: str
-    text: str
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -72,7 +59,7 @@ def examine() -> list[Finding]:
             Finding("settings", "wrong", "ENABLED_CLIENTS does not list email: set ENABLED_CLIENTS=email")
         ]
     findings = [Finding("settings", "ok", f"mail goes out as {settings.from_address.addr}")]
-    for examine_one in (_redis, _provider, _imap, _smtp, _agent, _workflows, _doors):
+    for examine_one in (examine_redis, _provider, _imap, _smtp, _agent, _workflows, _doors):
         findings += examine_one(settings)
     return findings
 
@@ -82,67 +69,6 @@ def _tried(what: str, action: Callable[[], str]) -> Finding:
         return Finding(what, "ok", action())
     except CleoError as error:
         return Finding(what, "wrong", str(error))
-
-
-def _redis(settings: Settings) -> list[Finding]:
-    redis = connect_web(settings.redis_url.get_secret_value())
-    try:
-        info = {**redis.info("server"), **redis.info("persistence"), **redis.info("memory")}
-    except (RedisError, OSError) as error:
-        return [
-            Finding(
-                "redis",
-                "wrong",
-                f"REDIS_URL: no answer ({type(error).__name__}); start Redis, or: cleo-email run",
-            )
-        ]
-    findings = [*_redis_server(info), *_redis_persistence(redis, info)]
-    health = Store.on(redis).pulse.health()
-    if health.submission_fault:
-        findings.append(Finding("sending", "wrong", f"stopped: {health.submission_fault}"))
-    if health.worker_is_away(now_ms()):
-        text = "none has been seen in the last 90 s: start cleo-email run, or python worker.py"
-        findings.append(Finding("worker", "warning", text))
-    else:
-        findings.append(Finding("worker", "ok", "at work"))
-    return findings
-
-
-def _redis_server(info: dict[str, object]) -> list[Finding]:
-    name = str(info.get("server_name", "redis"))
-    version = str(info.get("valkey_version") or info.get("redis_version", "0"))
-    number = tuple(int(part) for part in str(info.get("redis_version", "0")).split(".")[:2])
-    if number < OLDEST_REDIS:
-        return [Finding("redis", "wrong", f"version {version}: 6.2 or newer is needed")]
-    return [Finding("redis", "ok", f"{name} {version}")]
-
-
-def _redis_persistence(redis: Redis, info: dict[str, object]) -> list[Finding]:
-    """Without persistence a restart of Redis loses mail that was accepted."""
-    findings = []
-    if info.get("aof_enabled"):
-        findings.append(
-            Finding("redis", "ok", f"appendonly is on, appendfsync {_config(redis, 'appendfsync')}")
-        )
-    elif _config(redis, "save") not in ("", "?"):
-        text = "only snapshots are kept: what came since the last one is lost in a crash; set appendonly yes"
-        findings.append(Finding("redis", "warning", text))
-    else:
-        text = "nothing is kept over a restart: set appendonly yes, or choose a plan with persistence"
-        findings.append(Finding("redis", "warning", text))
-    policy = str(info.get("maxmemory_policy", "noeviction"))
-    if policy != "noeviction" and info.get("maxmemory"):
-        text = f"maxmemory-policy is {policy}: records may vanish; set it to noeviction"
-        findings.append(Finding("redis", "wrong", text))
-    return findings
-
-
-def _config(redis: Redis, name: str) -> str:
-    """A setting of the server, or ``?`` where a hosted one does not tell."""
-    try:
-        return str(redis.config_get(name).get(name, "?"))
-    except RedisError:
-        return "?"
 
 
 def _imap(settings: Settings) -> list[Finding]:
@@ -210,20 +136,18 @@ def _agent(settings: Settings) -> list[Finding]:
 
 def _reached(url: str) -> str:
     """Whether somebody listens at ``url``; no question is asked, since answers may cost money."""
-    parts = urlsplit(url)
-    host, tls = parts.hostname or "", parts.scheme == "https"
-    port = parts.port or (443 if tls else 80)
-    if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy")):
-        return f"{host}:{port} is behind a proxy and was not tried"
+    address = web_address("CLEO_AGENT, OPENAI_BASE_URL", url)
+    proxy = proxy_address(address, os.environ)
+    client = HttpClient(address, proxy=proxy, tls=tls_context(os.environ) if address.tls else None)
+    place = f"{address.host}:{address.port}"
+    way = f" through the proxy {proxy.host}:{proxy.port}" if proxy else ""
     try:
-        with socket.create_connection((host, port), REACH_S) as plain:
-            if tls:
-                ssl.create_default_context().wrap_socket(plain, server_hostname=host).close()
+        client.reach(Deadline(REACH_S))
     except ssl.SSLCertVerificationError as error:
-        raise CleoError(f"{host}:{port}: {error.verify_message} (a private CA: SSL_CERT_FILE)") from None
-    except OSError as error:
-        raise CleoError(f"{host}:{port} cannot be reached: {error} (CLEO_AGENT, OPENAI_BASE_URL)") from None
-    return f"{host}:{port} answers; it is asked with the first mail"
+        raise CleoError(f"{place}: {error.verify_message} (a private CA: SSL_CERT_FILE)") from None
+    except (OSError, http.client.HTTPException) as error:
+        raise CleoError(f"{place} cannot be reached{way}: {error} (CLEO_AGENT, OPENAI_BASE_URL)") from None
+    return f"{place} answers{way}; it is asked with the first mail"
 
 
 def _workflows(settings: Settings) -> list[Finding]:

@@ -88,6 +88,14 @@ class HttpClient:
         """As :meth:`post`, without a body."""
         return self._ask("GET", None, headers, deadline)
 
+    def reach(self, deadline: Deadline) -> None:
+        """Connect, through the proxy and TLS, and ask nothing. Raises as :meth:`post` does."""
+        connection = _Connection(self, deadline)
+        try:
+            connection.connect()
+        finally:
+            connection.hang_up()
+
     def _ask(
         self, method: str, body: bytes | None, headers: Mapping[str, str], deadline: Deadline
     ) -> HttpAnswer:
