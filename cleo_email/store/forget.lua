@@ -1,19 +1,20 @@
--- Removes a record whose time is over, and whatever leads to it.
--- ARGV: 1 prefix, 2 id. Returns 1 if it was there.
+-- Removes a record whose time is over, and whatever leads to it; a damaged one too, as far as it says what that is.
+-- ARGV: 1 prefix, 2 id, 3 states in which it stays (comma-separated, '' for none), 4 all states (comma-separated)
+-- Returns 1 if it was there and is gone.
 local P, id = ARGV[1], ARGV[2]
 local key = P .. 'm:' .. id
 local state = redis.call('HGET', key, 'state')
-redis.call('ZREM', P .. 'index:all', id)
-redis.call('ZREM', P .. 'filing', id)
-redis.call('ZREM', P .. 'settling', id)
-redis.call('ZREM', P .. 'fetching', id)
-if not state then return 0 end
+if state and string.find(',' .. ARGV[3] .. ',', ',' .. state .. ',', 1, true) then return 0 end
+for _, index in ipairs({'index:all', 'filing', 'settling', 'fetching'}) do redis.call('ZREM', P .. index, id) end
+for name in string.gmatch(ARGV[4], '[^,]+') do redis.call('ZREM', P .. 'index:state:' .. name, id) end
 local thread, mid = redis.call('HGET', key, 'thread_id'), redis.call('HGET', key, 'message_id')
-redis.call('ZREM', P .. 'index:state:' .. state, id)
-redis.call('ZREM', P .. 'index:thread:' .. thread, id)
 if mid and mid ~= '' then redis.call('ZREM', P .. 'index:message-id:' .. mid, id) end
-if redis.call('EXISTS', P .. 'index:thread:' .. thread) == 0 then
-  redis.call('DEL', P .. 'people:' .. thread, P .. 'workflow:' .. thread)
+if thread then
+  redis.call('ZREM', P .. 'index:thread:' .. thread, id)
+  if redis.call('EXISTS', P .. 'index:thread:' .. thread) == 0 then
+    redis.call('DEL', P .. 'people:' .. thread, P .. 'workflow:' .. thread)
+  end
 end
-redis.call('DEL', key, key .. ':source', key .. ':answer', key .. ':answer:bytes', key .. ':history')
-return 1
+local gone = redis.call('DEL', key)
+redis.call('DEL', key .. ':source', key .. ':answer', key .. ':answer:bytes', key .. ':history')
+return gone

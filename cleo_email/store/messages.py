@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -239,9 +239,10 @@ class Messages(Records):
         with ours():
             self._note(args=[PREFIX, id_, field, value])
 
-    def forget(self, id_: str) -> None:
+    def forget(self, id_: str, *, unless: Collection[State] = ()) -> bool:
+        """Remove the record, unless it is in one of these states by now; whether it was there and is gone."""
         with ours():
-            self._forget(args=[PREFIX, id_])
+            return bool(self._forget(args=[PREFIX, id_, ",".join(unless), ",".join(State)]))
 
 
 def _told(told: Sequence[bytes], record: Record) -> Accepted:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
@@ -20,6 +21,9 @@ from cleo_email.store.record import Record, State
 _ID = re.compile(r"[0-9a-f]{24}")
 # All fields but the texts, which only a thread's history needs.
 LIGHT = [spec.name for spec in fields(Record) if spec.name not in ("text", "answer_text")]
+MOST_TOLD = 1000  # damaged records, by one process
+
+log = logging.getLogger(__name__)
 
 
 class Records:
@@ -27,16 +31,20 @@ class Records:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
+        self._damaged: set[str] = set()  # ids that were told of
 
     def get(self, id_: str) -> Record:
-        """Raises NotFound."""
+        """Raises NotFound, for a record that cannot be read too."""
         raw: dict[bytes, bytes] = {}
         if _ID.fullmatch(id_):  # other text could name a key beside the record
             with ours():
                 raw = cast("dict[bytes, bytes]", self._redis.hgetall(f"{PREFIX}m:{id_}"))
         if not raw:
             raise NotFound(f"there is no message {id_[:60]!r}; see: cleo-email messages list")
-        return Record.load(raw)
+        record = self._load(id_, raw)
+        if record is None:
+            raise NotFound(f"the record of message {id_} is damaged and cannot be read")
+        return record
 
     def source(self, id_: str) -> bytes | None:
         """The stored mail, or None where it was dropped some days after the final state."""
@@ -106,14 +114,28 @@ class Records:
         return [item.decode() for item in cast("list[bytes]", raw)]
 
     def load(self, ids: Sequence[str]) -> list[Record]:
-        """The records of these ids that there are, without the texts that only a thread's history needs."""
+        """The records of these ids that can be read, without the texts that only a thread's history needs."""
         with ours(), self._redis.pipeline(transaction=False) as pipe:
             for id_ in ids:
                 pipe.hmget(f"{PREFIX}m:{id_}", LIGHT)
             rows = pipe.execute()
         pairs = (zip((name.encode() for name in LIGHT), row, strict=True) for row in rows)
         found = ({name: value for name, value in pair if value is not None} for pair in pairs)
-        return [Record.load(raw) for raw in found if raw]
+        records = (self._load(id_, raw) for id_, raw in zip(ids, found, strict=True) if raw)
+        return [record for record in records if record is not None]
+
+    def _load(self, id_: str, raw: dict[bytes, bytes]) -> Record | None:
+        """None for a damaged one (by a hand in Redis, say): it must not hide the others of a page."""
+        try:
+            return Record.load(raw)
+        except (KeyError, ValueError, TypeError) as error:
+            if id_ not in self._damaged and len(self._damaged) < MOST_TOLD:
+                self._damaged.add(id_)
+                log.error(
+                    "the record of message %s is damaged (%s) and is passed over; its mail is in Redis at %s",
+                    *(id_, type(error).__name__, f"{PREFIX}m:{id_}:source"),
+                )
+            return None
 
     def _newest_first(self, key: str, cursor: str, chunk: int) -> Iterator[Record]:
         start = f"({cursor}" if cursor else "+"

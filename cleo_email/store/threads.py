@@ -93,7 +93,7 @@ class Threads:
         turns: list[Turn] = []
         room = HISTORY_CHARACTERS
         for id_, state, text, answer in rows:
-            if not id_ or id_.decode() == but:
+            if not id_ or not state or id_.decode() == but:
                 continue
             if answer and state.decode() in _SAID:
                 turns.append(Turn("assistant", answer.decode()))
