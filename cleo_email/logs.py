@@ -16,7 +16,7 @@ class WithoutSecrets(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         try:
             text = record.getMessage()
-        except (TypeError, ValueError):  # a format of somebody's library that does not fit: logging tells of it
+        except (TypeError, ValueError):  # a format that does not fit: logging tells of it
             return True
         if "secret=" in text:
             record.msg, record.args = _IN_URL.sub(r"\1…", text), ()
