@@ -6,7 +6,6 @@ decide which of this machine's files leave by mail.
 
 from __future__ import annotations
 
-import binascii
 import re
 from dataclasses import dataclass, field
 from os import PathLike
@@ -18,7 +17,6 @@ from cleo_email.mail import model
 
 MAX_FILENAME = 255  # characters, as file systems allow; what mail shows is cut further
 _PATH_PARTS = re.compile(r"[/\\\x00-\x1f\x7f]")
-_BLANKS = re.compile(r"[ \t\r\n]+")
 
 
 @dataclass(frozen=True, init=False)
@@ -84,15 +82,3 @@ def read_content(content: object) -> bytes:
     if not isinstance(data, bytes):
         raise TypeError("content is a file opened in text mode: open it in binary mode, open(path, 'rb')")
     return data
-
-
-def decoded(text: str) -> bytes:
-    """The bytes of base64 (RFC 4648 section 4), line breaks allowed; ValueError for anything else."""
-    if _BLANKS.search(text):
-        text = _BLANKS.sub("", text)
-    try:
-        return binascii.a2b_base64(text, strict_mode=True)
-    except ValueError:
-        raise ValueError(
-            "no base64: expected the file's bytes in the alphabet of RFC 4648 section 4"
-        ) from None

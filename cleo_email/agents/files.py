@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import mimetypes
 import re
 from collections.abc import Mapping
 
 from cleo_email.agents.words import one_line
 from cleo_email.errors import AgentError
+from cleo_email.mail.base64_text import decode_base64
 from cleo_email.mail.filenames import safe_filename
 from cleo_email.mail.model import Attachment
 
@@ -17,7 +17,6 @@ _SHAPE = "objects with filename, content_type and content"
 
 _TOKEN = r"[A-Za-z0-9!#$&^_.+-]{1,64}"  # noqa: S105  (RFC 6838 section 4.2)
 _TYPE = re.compile(f"{_TOKEN}/{_TOKEN}")
-_SPACE = re.compile(r"\s+")
 
 
 def attachments_of(value: object) -> tuple[Attachment, ...]:
@@ -57,8 +56,7 @@ def _string(item: Mapping[str, object], key: str, number: int, *, required: bool
 
 def _decoded(content: str, filename: str) -> bytes:
     try:
-        # Line breaks are allowed: many encoders wrap at 76 columns (RFC 2045 section 6.8).
-        return base64.b64decode(_SPACE.sub("", content), validate=True)
+        return decode_base64(content)
     except ValueError:
         raise AgentError(f"the content of the agent's attachment {filename!r} is no base64") from None
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from cleo_email.agents.files import attachments_of
-from cleo_email.agents.words import one_line, well_formed
+from cleo_email.agents.words import one_line
 from cleo_email.errors import AgentError
 from cleo_email.mail.model import Answer
+from cleo_email.mail.wire import no_surrogates
 
 NO_FINAL_ANSWER = "the agent gave no final answer"
 NO_REASON = "the agent chose not to answer and gave no reason"
@@ -87,7 +88,7 @@ def _part(part: object, where: str) -> str:
 
 
 def _answer(text: str, holder: Mapping[str, object]) -> Answer:
-    text = well_formed(text).replace("\0", "")
+    text = no_surrogates(text).replace("\0", "")
     if not text.strip():
         return Answer(ignore=NO_FINAL_ANSWER)
     return Answer(text=text, attachments=attachments_of(holder.get("attachments")))

@@ -12,12 +12,13 @@ from typing import Annotated, Any, Protocol
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from cleo_email.agents.words import well_formed, well_formed_json
+from cleo_email.agents.words import well_formed_json
 from cleo_email.mail.model import Answer, Attachment
+from cleo_email.mail.wire import no_surrogates
 
 
 def _clean(value: object) -> object:
-    return well_formed(value) if isinstance(value, str) else value
+    return no_surrogates(value) if isinstance(value, str) else value
 
 
 def _clean_json(value: object) -> object:

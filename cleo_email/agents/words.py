@@ -6,14 +6,9 @@ import math
 import unicodedata
 from collections.abc import Iterable, Mapping
 
+from cleo_email.mail.wire import no_surrogates
+
 REASON_LENGTH = 200  # characters of foreign text in a reason
-
-
-def well_formed(text: str) -> str:
-    """``text`` without what UTF-8 cannot carry: each lone surrogate becomes U+FFFD."""
-    if text.isascii():
-        return text
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def well_formed_json(value: object) -> object:
@@ -22,13 +17,13 @@ def well_formed_json(value: object) -> object:
     :raises TypeError: it holds something that JSON has no form for.
     """
     if isinstance(value, str):
-        return well_formed(value)
+        return no_surrogates(value)
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if value is None or isinstance(value, (bool, int)):
         return value
     if isinstance(value, Mapping):
-        return {well_formed(str(key)): well_formed_json(item) for key, item in value.items()}
+        return {no_surrogates(str(key)): well_formed_json(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [well_formed_json(item) for item in value]
     raise TypeError(f"a {type(value).__name__} has no form in JSON")
@@ -40,7 +35,7 @@ def one_line(text: str, limit: int = REASON_LENGTH, *, without: Iterable[str] = 
         if secret:
             text = text.replace(secret, "***")
     # Long before the walk below, but after the secrets, of which a half would otherwise survive the cut.
-    head = well_formed(text[: limit * 8])
+    head = no_surrogates(text[: limit * 8])
     line = " ".join("".join(_printable(char) for char in head).split())
     return line if len(line) <= limit else line[: limit - 1].rstrip() + "…"
 

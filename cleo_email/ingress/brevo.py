@@ -26,6 +26,7 @@ from cleo_email.ingress.fetching import Fetch
 from cleo_email.ingress.proofs import basic_pair, equals_one
 from cleo_email.ingress.rebuilding import rebuild
 from cleo_email.intake import Arrival
+from cleo_email.mail.envelope import quoted_mailbox
 from cleo_email.mail.model import Attachment
 
 HOUR_S = 3600
@@ -152,6 +153,4 @@ def _pairs(item: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _address(value: object) -> str:
     item = object_of(value)
-    name = text_of(item.get("Name")).replace("\\", "\\\\").replace('"', '\\"')
-    address = text_of(item.get("Address"))
-    return f'"{name}" <{address}>' if name and address else address
+    return quoted_mailbox(text_of(item.get("Name")), text_of(item.get("Address")))

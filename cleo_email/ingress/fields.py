@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from cleo_email.errors import InvalidField
 from cleo_email.intake import Arrival
 from cleo_email.mail.charsets import clean
-from cleo_email.mail.envelope import validate_address
+from cleo_email.mail.envelope import quoted_mailbox, validate_address
 
 HOUR_S = 3600
 MAX_IDS = 1000
@@ -22,7 +22,7 @@ def _address(value: str) -> str:
         address = validate_address("address", value)
     except InvalidField as error:
         raise ValueError(str(error)) from None
-    return _mailbox(address.name, address.addr)
+    return quoted_mailbox(address.name, address.addr)
 
 
 def _one_line(value: str) -> str:
@@ -112,11 +112,3 @@ class IncomingFields(BaseModel):
         body = base64.encodebytes(self.body.encode("utf-8", "replace")).replace(b"\n", b"\r\n")
         to = self.to_address.rpartition("<")[2].rstrip(">")
         return Arrival(head + b"\r\n\r\n" + body, "webhook", envelope_to=to, same_for_s=HOUR_S)
-
-
-def _mailbox(name: str, addr: str) -> str:
-    """A mailbox as RFC 5322 section 3.4 writes it, the name as a quoted-string."""
-    if not name:
-        return addr
-    quoted = name.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{quoted}" <{addr}>'

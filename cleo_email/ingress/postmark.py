@@ -13,6 +13,7 @@ from cleo_email.ingress.base import Extracted, Posted, Unusable, as_bytes, list_
 from cleo_email.ingress.basic import BasicIngress
 from cleo_email.ingress.rebuilding import rebuild
 from cleo_email.intake import Arrival
+from cleo_email.mail.envelope import quoted_mailbox
 from cleo_email.mail.model import Attachment
 
 HOUR_S = 3600
@@ -88,9 +89,7 @@ def _pairs(value: object) -> Iterator[tuple[str, str]]:
 
 def _address(value: object) -> str:
     item = object_of(value)
-    name = text_of(item.get("Name")).replace("\\", "\\\\").replace('"', '\\"')
-    address = text_of(item.get("Email"))
-    return f'"{name}" <{address}>' if name else address
+    return quoted_mailbox(text_of(item.get("Name")), text_of(item.get("Email")))
 
 
 def _files(value: object) -> Iterator[Attachment]:

@@ -45,6 +45,14 @@ def validate_address(field: str, text: str) -> Address:
     return Address(addr=ascii_addr(field, addr), name=name)
 
 
+def quoted_mailbox(name: str, addr: str) -> str:
+    """A mailbox as RFC 5322 section 3.4 writes it, the name as a quoted-string; one without a name bare."""
+    if not name or not addr:
+        return addr
+    quoted = name.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{quoted}" <{addr}>'
+
+
 def ascii_address(field: str, address: Address) -> Address:
     """``address`` with an ``addr`` fit for an envelope and a header, or InvalidField.
 

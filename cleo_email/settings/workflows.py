@@ -13,8 +13,9 @@ from zoneinfo import ZoneInfo
 
 from croniter import croniter  # type: ignore[import-untyped]
 
-from cleo_email.attaching import checked_filename, decoded, make_file
+from cleo_email.attaching import checked_filename, make_file
 from cleo_email.errors import InvalidField
+from cleo_email.mail.base64_text import decode_base64
 from cleo_email.mail.envelope import validate_address
 from cleo_email.mail.model import Address, Attachment
 
@@ -202,7 +203,7 @@ def _attachment(entry: Any) -> Attachment | Supplied:
     if filename or "content" in entry:
         filename = checked_filename("filename", filename)
     if "content" in entry:
-        return make_file(filename, decoded(entry["content"]), content_type)
+        return make_file(filename, decode_base64(entry["content"]), content_type)
     if not _CALLABLE.fullmatch(entry["callable"]):
         raise ValueError(f"the callable {entry['callable'][:60]!a}, which is no package.module:callable")
     return Supplied(entry["callable"], filename, content_type)

@@ -8,12 +8,14 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator
 from pydantic import WithJsonSchema as Schema
 
-from cleo_email.agents.words import well_formed, well_formed_json
-from cleo_email.attaching import MAX_FILENAME, checked_filename, decoded, make_file
+from cleo_email.agents.words import well_formed_json
+from cleo_email.attaching import MAX_FILENAME, checked_filename, make_file
 from cleo_email.errors import InvalidField
+from cleo_email.mail.base64_text import decode_base64
 from cleo_email.mail.compose import MAX_SUBJECT
 from cleo_email.mail.envelope import validate_address
 from cleo_email.mail.model import Address, Attachment
+from cleo_email.mail.wire import no_surrogates
 from cleo_email.outbound import MAX_RECIPIENTS, Draft, read_addresses
 from cleo_email.settings.workflows import MAX_ID
 from cleo_email.workflows.starting import MAX_USERS, StartRequest
@@ -56,7 +58,7 @@ def _users(value: object) -> tuple[tuple[str, Address], ...]:
         raise ValueError("nobody to write to: give at least one address")
     if len(value) > MAX_USERS:
         raise ValueError(f"{len(value)} users, at most {MAX_USERS} in one request")
-    return tuple((well_formed(text), _user(text)) for text in value)
+    return tuple((no_surrogates(text), _user(text)) for text in value)
 
 
 def _user(text: str) -> Address:
@@ -68,7 +70,7 @@ def _content(value: object) -> bytes:
         return value
     if not isinstance(value, str):
         raise ValueError("expected the file's bytes in base64")  # noqa: TRY004
-    return decoded(value)
+    return decode_base64(value)
 
 
 def _json(value: object) -> object:
@@ -86,7 +88,7 @@ def _several(schema: dict[str, Any], **bounds: int) -> dict[str, Any]:
     return {"type": "array", "items": schema, **bounds}
 
 
-Text = Annotated[str, Field(strict=True), AfterValidator(well_formed)]
+Text = Annotated[str, Field(strict=True), AfterValidator(no_surrogates)]
 Optional = Annotated[
     Text, BeforeValidator(_empty), Schema({"anyOf": [{"type": "string"}, {"type": "null"}], "default": None})
 ]
@@ -94,12 +96,12 @@ Short = Annotated[
     str,
     BeforeValidator(_empty),
     Field(strict=True, max_length=MAX_SUBJECT),
-    AfterValidator(well_formed),
+    AfterValidator(no_surrogates),
     Schema({"anyOf": [{"type": "string", "maxLength": MAX_SUBJECT}, {"type": "null"}], "default": None}),
 ]
 Json = Annotated[Any, BeforeValidator(_json)]
 WorkflowId = Annotated[
-    str, Field(strict=True, min_length=1, max_length=MAX_ID, pattern=r"\S"), AfterValidator(well_formed)
+    str, Field(strict=True, min_length=1, max_length=MAX_ID, pattern=r"\S"), AfterValidator(no_surrogates)
 ]
 Subject = Annotated[Text, Field(max_length=MAX_SUBJECT)]
 Filename = Annotated[

@@ -7,23 +7,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cleo_email.agents.words import one_line, well_formed, well_formed_json
+from cleo_email.agents.words import one_line, well_formed_json
+from cleo_email.mail.wire import no_surrogates
 
 ANY_TEXT = st.text(st.characters(), max_size=300)  # lone surrogates included
 
 
 @given(ANY_TEXT)
 def test_what_is_well_formed_can_be_encoded_and_loses_only_surrogates(text: str) -> None:
-    clean = well_formed(text)
+    clean = no_surrogates(text)
     clean.encode("utf-8")
     if not any(0xD800 <= ord(char) <= 0xDFFF for char in text):
         assert clean == text
 
 
 def test_a_lone_surrogate_is_replaced_and_a_pair_is_joined() -> None:
-    assert well_formed("a\ud800b") == "a\ufffdb"
-    assert well_formed("a\udc00") == "a\ufffd"
-    assert well_formed("\ud83d\ude00") == "\U0001f600"
+    assert no_surrogates("a\ud800b") == "a\ufffdb"
+    assert no_surrogates("a\udc00") == "a\ufffd"
+    assert no_surrogates("\ud83d\ude00") == "\U0001f600"
 
 
 @given(ANY_TEXT)
