@@ -1,4 +1,4 @@
-"""The worker's door: ``python worker.py``."""
+"""The worker's entry point: ``python worker.py``."""
 
 from cleo_email.doors import worker
 

@@ -1,4 +1,4 @@
-"""The web process's door: ``gunicorn wsgi:app``."""
+"""The web process's entry point: ``gunicorn wsgi:app``."""
 
 from cleo_email.doors import web
 

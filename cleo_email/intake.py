@@ -39,7 +39,7 @@ THROUGH_OUR_SERVER = frozenset({"imap", "raw"})
 
 @dataclass(frozen=True)
 class Arrival:
-    """A mail at the door: its bytes and what the way it took says about it.
+    """A mail that has arrived: its bytes and what the way it took says about it.
 
     ``envelope_from`` is None where the way does not tell it, '' for the null sender (RFC 5321 section 4.5.5).
     ``hold`` is a reason to keep it for a person whatever it says. ``partial`` bytes are a header only.

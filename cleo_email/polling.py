@@ -23,7 +23,7 @@ CHORES_MS = SECOND  # between two runs of chores
 # A poll that has not told its end by then is asked for again: its process may be gone.
 UNTOLD_MS = 20 * SECOND
 # After a fault the next poll waits 1, 2, 4 … seconds; after a refused login five minutes, since many servers
-# lock an account that keeps knocking.
+# lock an account that tries too often.
 LONGEST_REST_MS = 30_000
 LOGIN_REST_MS = 5 * MINUTE
 
@@ -85,7 +85,7 @@ class Polling:
 
     @contextmanager
     def _resting_after_a_fault(self) -> Iterator[None]:
-        """A server that is down, or that refuses the login, is not knocked at all the time."""
+        """A server that is down, or that refuses the login, is not asked all the time."""
         try:
             yield
         except MailboxError as error:

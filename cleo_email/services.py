@@ -1,4 +1,4 @@
-"""Composition: from settings to collaborators, in one place for every door."""
+"""Composition: from settings to collaborators, in one place for every entry point."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def build_services(settings: Settings, environ: Mapping[str, str] = os.environ) 
         max_attachment_bytes=settings.max_attachment_bytes,
         reply_all=settings.reply_all,
     )
-    opening = Opening(store, build_outbound(front), workflows, suppliers)
+    opening = Opening(store, build_outbound(front), workflows, suppliers, timeout=settings.agent_timeout)
     answering = Answering(
         store,
         agent,

@@ -1,1 +1,1 @@
-"""The ground floor: bytes and frozen values. No I/O, no Redis, no clock."""
+"""Pure functions on bytes and frozen values. No I/O, no Redis, no clock."""

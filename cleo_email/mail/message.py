@@ -1,4 +1,4 @@
-"""Bytes to an InboundEmail: the one door through which every mail is read.
+"""Bytes to an InboundEmail: the one way in which every mail is read.
 
 Nothing a sender writes can raise anything but UnreadableMessage here, take longer than 2 seconds or more than
 300 MB. Where a mail breaks a rule it is read as it was probably meant, and the notes say so.

@@ -1,4 +1,4 @@
-"""The frozen values that travel between the rooms."""
+"""The frozen values that travel between the modules."""
 
 from __future__ import annotations
 

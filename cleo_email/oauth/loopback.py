@@ -129,7 +129,7 @@ class Listener:
         return Handler
 
     def _take(self, path: str) -> bool:
-        """Anything on this machine can knock here: only the one redirect with our state counts."""
+        """Anything on this machine can connect here: only the one redirect with our state counts."""
         if len(path) > LONGEST_ADDRESS or not self.attempt.is_answer(path):
             return False
         self._address = path

@@ -1,4 +1,4 @@
-"""Encrypted logins: this room sees only bytes that mean nothing to it."""
+"""Encrypted logins: only bytes that mean nothing here."""
 
 from __future__ import annotations
 
