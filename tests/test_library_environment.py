@@ -170,7 +170,7 @@ def test_a_process_of_ours_exports_what_others_read_and_no_setting(
     dotenv(OPENAI_API_KEY="k", SSL_CERT_FILE=str(ca.ca_file), MY_OWN="x y", CLEO_API_TOKEN="t", HOME="/no")
     code = (
         "import os; before = dict(os.environ); from cleo_email.doors import settings_or_exit\n"
-        "assert settings_or_exit().api_token\n"
+        "assert settings_or_exit().api_tokens\n"
         "print(sorted(set(os.environ.items()) - set(before.items())))"
     )
     env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": str(ROOT), "MY_OWN": "kept"}

@@ -130,8 +130,16 @@ def test_the_environment_wins_over_the_dotenv_file(tmp_path: Path) -> None:
 
 def test_secrets_and_lists_may_be_several() -> None:
     settings = read(EMAIL_WEBHOOK_SECRET="old, new", EMAIL_ALLOWED_SENDERS="Anna@Example.com,@example.org")
+    tokens = read(CLEO_API_TOKEN=" old,new ,").api_tokens
+    assert [token.get_secret_value() for token in tokens] == ["old", "new"]
     assert [secret.get_secret_value() for secret in settings.webhook_secrets] == ["old", "new"]
     assert settings.allowed_senders == ("anna@example.com", "@example.org")
+
+
+@pytest.mark.parametrize("name", ["CLEO_API_TOKEN", "EMAIL_WEBHOOK_SECRET", "EMAIL_MAILGUN_SIGNING_KEY"])
+def test_a_list_of_no_secret_does_not_switch_the_check_off(name: str) -> None:
+    (line,) = faults({**WHOLE, name: " , ,"})
+    assert line.startswith(f"{name}: found a value that is not shown, expected ")
 
 
 @pytest.mark.parametrize(

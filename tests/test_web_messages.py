@@ -93,6 +93,20 @@ def test_the_api_token_is_required_once_set(redis_url: str) -> None:
     assert web.get("/email/messages", headers={"Authorization": "bearer t0ken"}).status_code == 200
 
 
+def test_a_token_is_replaced_without_downtime(redis_url: str) -> None:
+    web = build(redis_url, CLEO_API_TOKEN="old-token, new-token")
+    for token, status in (
+        ("old-token", 200),
+        ("new-token", 200),
+        ("old-token, new-token", 401),
+        ("old-token,new-token", 401),
+        ("", 401),
+        (",", 401),
+    ):
+        answer = web.get("/email/messages", headers={"Authorization": f"Bearer {token}"})
+        assert answer.status_code == status, token
+
+
 def test_without_a_token_only_this_machine_is_answered(redis_url: str) -> None:
     web = build(redis_url)
     assert web.get("/email/messages", headers={"X-Forwarded-For": "127.0.0.1"}).status_code == 401

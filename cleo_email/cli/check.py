@@ -172,7 +172,7 @@ def _doors(settings: Settings) -> list[Finding]:
     if not settings.webhook_secrets:
         text = "EMAIL_WEBHOOK_SECRET is not set: webhooks are taken only from this machine itself"
         findings.append(Finding("webhook", "ok", text))
-    if settings.api_token is None:
+    if not settings.api_tokens:
         text = "CLEO_API_TOKEN is not set: /email/send and /email/messages answer only this machine itself"
         findings.append(Finding("api", "ok", text))
     return findings

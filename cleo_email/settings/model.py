@@ -25,6 +25,7 @@ from cleo_email.settings.types import (
     Port,
     Positive,
     SecretKeys,
+    Secrets,
     Word,
     env,
     read_address,
@@ -65,7 +66,7 @@ class Settings(WebhookSettings):
     agent_timeout: Annotated[float, Field(gt=0, le=86400)] = env(
         "CLEO_AGENT_TIMEOUT_SECONDS", "a number of seconds above 0", 300.0
     )
-    api_token: SecretStr | None = env("CLEO_API_TOKEN", "a bearer token")
+    api_tokens: Secrets = env("CLEO_API_TOKEN", "bearer tokens separated by commas", ())
     allowed_senders: Patterns = env("EMAIL_ALLOWED_SENDERS", LIST, ())
     refused_senders: Literal["held", "ignored"] = env("EMAIL_REFUSED_SENDERS", "held or ignored", "held")
     allowed_robots: Patterns = env("EMAIL_ALLOWED_ROBOTS", LIST, ())

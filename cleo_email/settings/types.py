@@ -21,6 +21,14 @@ def read_csv(value: object) -> object:
     return value
 
 
+def read_secrets(value: object) -> object:
+    """Several, while one is replaced; what holds none at all is no way to switch a check off."""
+    parts = read_csv(value)
+    if isinstance(value, str) and not parts:
+        raise ValueError("no secret")
+    return parts
+
+
 def read_address(value: object) -> object:
     if not isinstance(value, str):
         return value
@@ -120,7 +128,7 @@ def read_lower(value: object) -> object:
 PORT = "a whole number from 1 to 65535"
 Port = Annotated[int, Field(ge=1, le=65535)]
 Csv = Annotated[tuple[str, ...], BeforeValidator(read_csv)]
-Secrets = Annotated[tuple[SecretStr, ...], BeforeValidator(read_csv)]
+Secrets = Annotated[tuple[SecretStr, ...], BeforeValidator(read_secrets)]
 Patterns = Annotated[tuple[str, ...], BeforeValidator(read_patterns)]
 Flag = Annotated[bool, BeforeValidator(read_flag)]
 SecretKeys = Annotated[tuple[SecretStr, ...], BeforeValidator(read_secret_keys)]

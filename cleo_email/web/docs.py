@@ -27,7 +27,7 @@ def openapi() -> Response:
     settings = services.settings
     return answer(
         200,
-        document(operations, token=settings.api_token is not None, secret=bool(settings.webhook_secrets)),
+        document(operations, token=bool(settings.api_tokens), secret=bool(settings.webhook_secrets)),
     )
 
 

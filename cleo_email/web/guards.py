@@ -60,10 +60,10 @@ def wrong_secret(fault: Refused) -> Refused:
 
 
 def require_api_token() -> None:
-    """``Authorization: Bearer``; without a configured token only direct loopback callers (401)."""
-    token = front().settings.api_token
+    """``Authorization: Bearer``; without a configured one only direct loopback callers (401)."""
+    tokens = [token.get_secret_value() for token in front().settings.api_tokens]
     wanted = {"WWW-Authenticate": 'Bearer realm="cleo_email"'}
-    if token is None:
+    if not tokens:
         if not is_direct_loopback():
             raise Refused(
                 401,
@@ -72,7 +72,7 @@ def require_api_token() -> None:
             )
         return
     scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not equals_one(given.strip(), [token.get_secret_value()]):
+    if scheme.lower() != "bearer" or not equals_one(given.strip(), tokens):
         fault = Refused(401, "the bearer token is missing or wrong (CLEO_API_TOKEN)", headers=wanted)
         raise wrong_secret(fault)
 
