@@ -13,6 +13,7 @@ from cleo_email.backoff import HOUR, MINUTE, SECOND, backoff_ms
 from cleo_email.budget import Budget
 from cleo_email.clock import Clock, now_ms
 from cleo_email.crashpoints import reach
+from cleo_email.deadlines import RECORD_S, SENDING_TURN_S
 from cleo_email.errors import (
     LockLost,
     StoreUnavailable,
@@ -32,11 +33,9 @@ HORIZON_MS = 72 * HOUR
 PROBE_MS = MINUTE
 # A login fault is everybody's: those who wait for its end look again so often, and use up no attempt.
 LOGIN_PAUSE_MS = 20 * SECOND
-# Large mails go out a few at a time; who waits longer than this gives its thread to somebody else meanwhile.
+# Large mails go out a few at a time; who waits longer than SENDING_TURN_S rests for so long.
 LARGE_AT_ONCE = 2
-LARGE_PATIENCE_S = 30.0
 LARGE_PAUSE_MS = 5 * SECOND
-RECORD_FOR_S = 120
 
 
 class Submitter(Protocol):
@@ -85,7 +84,7 @@ class Delivery:
             self._wait(attempt, fault, LOGIN_PAUSE_MS)
             return
         size = self._store.messages.answer_size(record.id)
-        with self._large.turn(size, patience=LARGE_PATIENCE_S) as now:
+        with self._large.turn(size, patience=SENDING_TURN_S) as now:
             if now:
                 self._submit_kept(attempt, fault)
             else:
@@ -244,14 +243,16 @@ class Delivery:
         if not attempt.marked:
             locked()
             return
+        until = time.monotonic() + RECORD_S
         try:
-            self._insist(locked)
+            self._insist(locked, until)
         except (LockLost, WrongState):
-            self._insist(known)
+            self._insist(known, until)
 
-    def _insist(self, record: Callable[[], None]) -> None:
-        """A fact that is known here alone waits for Redis for a while. Raises StoreUnavailable after that."""
-        until = time.monotonic() + RECORD_FOR_S
+    def _insist(self, record: Callable[[], None], until: float | None = None) -> None:
+        """A fact that is known here alone waits for Redis, for RECORD_S or until then (monotonic), and is
+        tried once in any case. Raises StoreUnavailable after that."""
+        until = time.monotonic() + RECORD_S if until is None else until
         while True:
             try:
                 record()

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from math import ceil
 from typing import TYPE_CHECKING
 
 from redis import Redis
 
+from cleo_email.deadlines import AROUND_THE_AGENT_S
 from cleo_email.intake import Intake
 from cleo_email.mail.model import Action
 from cleo_email.mail.screening import Policy
@@ -18,6 +20,7 @@ from cleo_email.mail.signed_ids import Signer, derive_key
 from cleo_email.outbound import Outbound
 from cleo_email.queue import Wake
 from cleo_email.settings import Settings
+from cleo_email.settings.workflows import Supplied
 from cleo_email.store import Store
 from cleo_email.store.connection import connect_web
 from cleo_email.store.signing import SigningKeys
@@ -26,9 +29,6 @@ from cleo_email.workflows.starting import Starting
 if TYPE_CHECKING:
     from cleo_email.ingress.fetching import Fetch
     from cleo_email.ingress.receiving import Receiving
-
-# Longest stay of one message in a job beside the agent's time: submission, its retry, and Redis.
-OVERHEAD_S = 300
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def policy(settings: Settings) -> Policy:
 def build_front(settings: Settings, redis: Redis | None = None) -> Front:
     redis = redis if redis is not None else connect_web(settings.redis_url.get_secret_value())
     store = Store.on(redis, account=_account(settings), retention_days=settings.retention_days)
-    wake = Wake(redis, answer_timeout_s=int(settings.agent_timeout) + OVERHEAD_S)
+    wake = Wake(redis, answer_timeout_s=_longest_job_s(settings))
     intake = Intake(
         store,
         wake,
@@ -66,6 +66,13 @@ def build_front(settings: Settings, redis: Redis | None = None) -> Front:
         verifies=settings.verify_dkim,
     )
     return Front(settings, redis, store, wake, intake)
+
+
+def _longest_job_s(settings: Settings) -> int:
+    """Longest stay of one message in a job; callables that supply files have the agent's time again."""
+    entries = [entry for workflow in (settings.workflows or {}).values() for entry in workflow.attachments]
+    users_code = 2 if any(isinstance(entry, Supplied) for entry in entries) else 1
+    return ceil(users_code * settings.agent_timeout + AROUND_THE_AGENT_S)
 
 
 def build_receiving(front: Front, fetch: Fetch | None = None) -> Receiving:

@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "cleo_email"
 
 GROUND, EDGES, SERVICES, COMPOSITION, DOORS = range(5)
 ROOMS = {
-    GROUND: "errors accounts clock backoff crashpoints mail",
+    GROUND: "errors accounts clock backoff deadlines crashpoints mail",
     EDGES: "attaching memory settings mailbox submission store agents queue embedded logs oauth http_client "
     "verifying",
     SERVICES: "intake recipients reading reading_pass asking polling chores filing settling fetching "

@@ -27,7 +27,7 @@ def send(bench: Bench, size: int) -> SentMessage:
 def test_who_waits_too_long_for_a_turn_uses_up_no_attempt(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(delivery, "LARGE_PATIENCE_S", 0.05)
+    monkeypatch.setattr(delivery, "SENDING_TURN_S", 0.05)
     bench = Bench(redis_url)
     busy = [send(bench, 2_000_000) for _ in range(delivery.LARGE_AT_ONCE)]
     late, small = send(bench, 2_000_000), send(bench, 1000)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
+import threading
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -12,7 +15,7 @@ import pytest
 from flask.testing import FlaskClient
 from redis import Redis
 
-from cleo_email.agents import AgentRequest
+from cleo_email.agents import AgentRequest, stuck_calls
 from cleo_email.answering import Answering
 from cleo_email.asking import Rules
 from cleo_email.budget import Budget, Limits
@@ -23,6 +26,7 @@ from cleo_email.mail.screening import Policy
 from cleo_email.settings import Settings, read_settings
 from cleo_email.store import Effects, Record, State, Store
 from cleo_email.web import create_app
+from cleo_email.workflows import opening
 from cleo_email.workflows.opening import Opening, load_suppliers
 from cleo_email.workflows.scheduling import Scheduling, last_due
 from cleo_email.workflows.starting import StartRequest
@@ -45,7 +49,7 @@ attachments = [
 [workflows.bare]
 """
 SUPPLYING = """
-import io
+import io, threading
 def numbers(workflow):
     return io.BytesIO(workflow["user_id"].encode())
 def several(workflow):
@@ -55,6 +59,13 @@ def path(workflow):
     return "/etc/passwd"
 def failing(workflow):
     raise OSError("later")
+begun, go_on = threading.Semaphore(0), threading.Event()
+def hanging(workflow):
+    begun.release()
+    go_on.wait(30)
+    return b"late"
+def leaving(workflow):
+    raise SystemExit
 nothing = 3
 """
 Make = Callable[..., "Flow"]
@@ -89,7 +100,13 @@ class Flow:
         self.store: Store = self.front.store
         self.agent = Agent()
         configured = settings.workflows or {}
-        opening = Opening(self.store, build_outbound(self.front), configured, load_suppliers(configured))
+        self.opening = Opening(
+            self.store,
+            build_outbound(self.front),
+            configured,
+            load_suppliers(configured),
+            timeout=settings.agent_timeout,
+        )
         policy = Policy(frozenset({"agent@cleo.test"}), (), (), None)
         self.answering = Answering(
             self.store,
@@ -98,7 +115,7 @@ class Flow:
             self.front.intake,
             Rules(from_=settings.from_address, policy=policy),
             budget=Budget(self.store, Limits()),
-            opening=opening,
+            opening=self.opening,
         )
 
     def start(self, **fields: Any) -> list[dict[str, str]]:
@@ -116,6 +133,7 @@ class Flow:
 def make(redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
     (tmp_path / "supplying.py").write_text(SUPPLYING)
     monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "supplying", raising=False)
     monkeypatch.chdir(tmp_path)
 
     def make(config: str = "", **env: str) -> Flow:
@@ -267,7 +285,12 @@ def test_a_supplier_may_give_several_files(make: Make) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "state", "word"), [("path", State.FAILED, "path"), ("failing", State.ANSWERING, "OSError")]
+    ("name", "state", "word"),
+    [
+        ("path", State.FAILED, "path"),
+        ("failing", State.ANSWERING, "OSError"),
+        ("leaving", State.ANSWERING, "SystemExit"),
+    ],
 )
 def test_a_supplier_that_fails_is_told_of(make: Make, name: str, state: State, word: str) -> None:
     flow = make(f'[workflows.x]\nattachments = ["supplying:{name}"]\n')
@@ -275,6 +298,56 @@ def test_a_supplier_that_fails_is_told_of(make: Make, name: str, state: State, w
     assert record.state is state
     assert word in record.reason
     assert "supplying" in record.reason
+
+
+def test_a_supplier_that_hangs_is_left_at_the_deadline_and_tried_again(make: Make) -> None:
+    flow = make('[workflows.x]\nattachments = ["supplying:hanging"]\n', CLEO_AGENT_TIMEOUT_SECONDS="0.2")
+    record = flow.handle(flow.start(workflow_id="x")[0])
+    supplying = importlib.import_module("supplying")
+    try:
+        assert (record.state, record.tries) == (State.ANSWERING, 1)
+        assert "supplying:hanging: no answer within 0.2 s" in record.reason
+        assert len(stuck_calls()) == 1, "the watchdog sees that its thread is still there"
+    finally:
+        supplying.go_on.set()
+        for thread in threading.enumerate():
+            if thread.name == "supplier-call":
+                thread.join(20)
+    assert stuck_calls() == []
+
+
+def test_a_slow_supplier_keeps_nobody_else_from_composing_a_large_mail(make: Make) -> None:
+    flow = make('[workflows.x]\nattachments = ["supplying:hanging"]\n[workflows.y]\n')
+    large = [{"filename": "a.bin", "content": b64(b"x" * 1_500_000)}]
+    (slow,) = flow.start(workflow_id="x", attachments=large)
+    (other,) = flow.start(workflow_id="y", user_ids=["bob@example.test"], attachments=large)
+    supplying = importlib.import_module("supplying")
+    waiting = threading.Thread(target=flow.handle, args=(slow,))
+    waiting.start()
+    try:
+        assert supplying.begun.acquire(timeout=20)
+        ready = threading.Thread(target=flow.handle, args=(other,), daemon=True)
+        ready.start()
+        ready.join(20)
+        assert flow.store.messages.get(other["id"]).state is State.SUBMITTING
+        assert flow.store.messages.get(slow["id"]).state is State.ANSWERING
+    finally:
+        supplying.go_on.set()
+        waiting.join(20)
+    assert flow.store.messages.get(slow["id"]).state is State.SUBMITTING
+
+
+def test_who_waits_too_long_for_a_turn_with_large_mails_tries_again(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(opening, "COMPOSING_TURN_S", 0.01)
+    flow = make()
+    (started,) = flow.start(attachments=[{"filename": "a.bin", "content": b64(b"x" * 1_500_000)}])
+    with flow.opening._large.turn(2_000_000) as now:
+        assert now
+        record = flow.handle(started)
+    assert record.state is State.ANSWERING
+    assert "other large mails" in record.reason
 
 
 def test_a_mail_that_becomes_too_large_fails_with_its_reason(make: Make) -> None:

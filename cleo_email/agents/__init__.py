@@ -8,13 +8,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from cleo_email.agents.calling import stuck_calls
 from cleo_email.agents.echo import EchoAgent
 from cleo_email.agents.exchange import JsonService
 from cleo_email.agents.final import NO_FINAL_ANSWER, final_answer
 from cleo_email.agents.http import HttpAgent
 from cleo_email.agents.openai import DEFAULT_BASE_URL, OpenAIAgent
 from cleo_email.agents.protocol import Agent, AgentAttachment, AgentMessage, AgentRequest, HistoryTurn
-from cleo_email.agents.python import PythonAgent, load_callable, stuck_calls, with_working_directory
+from cleo_email.agents.python import PythonAgent, load_callable, with_working_directory
 from cleo_email.agents.spec import CallableSpec, ModelSpec, parse_spec
 from cleo_email.errors import SettingsError
 from cleo_email.http_client.address import proxy_address, web_address

@@ -14,13 +14,12 @@ import inspect
 import logging
 import os
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
+from cleo_email.agents.calling import CallFailed, call_within
 from cleo_email.agents.collecting import TooManyMessages, collected, gathered
 from cleo_email.agents.protocol import AgentRequest
 from cleo_email.agents.spec import CallableSpec
@@ -30,19 +29,6 @@ from cleo_email.http_client.deadline import Deadline
 from cleo_email.mail.model import Answer, JsonObject
 
 logger = logging.getLogger(__name__)
-
-_running: dict[object, float] = {}  # each call whose thread is alive -> end of its deadline (monotonic)
-_running_lock = threading.Lock()
-
-
-def stuck_calls() -> list[float]:
-    """Seconds beyond its deadline of each callable that is still running, the oldest first.
-
-    A thread cannot be ended from outside: a watchdog that sees these grow ends the process.
-    """
-    now = time.monotonic()
-    with _running_lock:
-        return sorted((now - end for end in _running.values() if now > end), reverse=True)
 
 
 def with_working_directory() -> None:
@@ -84,62 +70,25 @@ class PythonAgent:
     def answer(self, request: AgentRequest, *, deadline: float) -> Answer:
         """See :class:`~cleo_email.agents.protocol.Agent`."""
         limit = Deadline(deadline)
-        run = _Run(self._call, request.model_dump(mode="json"), limit)
-        run.start()
-        answer = run.wait()
-        if isinstance(answer, Answer):
-            return answer
-        if isinstance(answer, AgentError):
-            raise answer
-        logger.debug("%s gave no answer", self._name, exc_info=answer)
+        payload = request.model_dump(mode="json")
+        try:
+            return call_within(limit, lambda abandoned: self._called(payload, limit, abandoned))
+        except CallFailed as failed:
+            error = failed.error
+        if isinstance(error, AgentError):
+            raise error
+        logger.debug("%s gave no answer", self._name, exc_info=error)
         # Past the deadline it does not matter how it ended (a cancelled coroutine raises TimeoutError).
-        late = answer is None or time.monotonic() >= limit.end
-        said = limit.said if answer is None or late else _described(answer)
+        late = error is None or time.monotonic() >= limit.end
+        said = limit.said if error is None or late else _described(error)
         raise AgentUnavailable(f"{self._name}: {said}")
 
-
-class _Run:
-    """One call in its own thread."""
-
-    def __init__(self, call: Callable[[JsonObject], object], payload: JsonObject, limit: Deadline) -> None:
-        self._call, self._payload, self._limit = call, payload, limit
-        self._done = threading.Event()
-        self._abandoned = threading.Event()
-        self._outcome: Answer | BaseException | None = None
-
-    def start(self) -> None:
-        """:raises AgentUnavailable: time is up already, or the system gives no further thread."""
-        try:
-            self._limit.left()
-            threading.Thread(target=self._work, name="agent-call", daemon=True).start()
-        except (TimeoutError, RuntimeError) as error:
-            raise AgentUnavailable(str(error)) from None
-
-    def wait(self) -> Answer | BaseException | None:
-        """What the call gave or raised; None if it has not ended in time."""
-        with suppress(TimeoutError):
-            self._done.wait(self._limit.left())
-        self._abandoned.set()
-        return self._outcome if self._done.is_set() else None
-
-    def _work(self) -> None:
-        with _running_lock:
-            _running[self] = self._limit.end
-        try:
-            self._outcome = self._called()
-        except BaseException as error:  # noqa: BLE001  (a stranger's code: even SystemExit must reach wait())
-            self._outcome = error
-        finally:
-            self._done.set()
-            with _running_lock:
-                _running.pop(self, None)
-
-    def _called(self) -> Answer:
-        given = self._call(self._payload)
+    def _called(self, payload: JsonObject, limit: Deadline, abandoned: Callable[[], bool]) -> Answer:
+        given = self._call(payload)
         try:
             if inspect.isawaitable(given) or inspect.isasyncgen(given):
-                given = asyncio.run(gathered(given, self._limit.left()))
-            return collected(given, self._abandoned.is_set)
+                given = asyncio.run(gathered(given, limit.left()))
+            return collected(given, abandoned)
         except TooManyMessages as error:
             raise AgentError(str(error)) from None
 

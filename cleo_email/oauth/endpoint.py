@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from cleo_email.agents.words import one_line
+from cleo_email.deadlines import TOKEN_REQUEST_S
 from cleo_email.errors import TokenError, TokenUnavailable
 from cleo_email.http_client import (
     AnswerTooLarge,
@@ -22,7 +23,7 @@ from cleo_email.http_client import (
     web_address,
 )
 
-CALL_SECONDS = 15.0
+CALL_SECONDS = TOKEN_REQUEST_S
 # A server that does not say how long a token lives gets asked again soon.
 UNKNOWN_LIFETIME_S = 300
 LONGEST_TOKEN = 32_768  # characters

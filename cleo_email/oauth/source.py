@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 
 from cleo_email.clock import Clock, now_ms
+from cleo_email.deadlines import TOKEN_RENEWAL_S
 from cleo_email.errors import StoreUnavailable, TokenError, TokenUnavailable
 from cleo_email.oauth.client import CLIENT_CREDENTIALS, GOOGLE, OAuthClient
 from cleo_email.oauth.endpoint import Endpoint, Refused, Tokens
@@ -25,7 +26,7 @@ log = logging.getLogger(__name__)
 
 EARLY_MS = 300_000
 LAST_MOMENT_MS = 10_000  # a token that ends sooner is not offered to a server any more
-WAIT_S = 30.0  # for another process that renews it
+WAIT_S = TOKEN_RENEWAL_S
 LOOK_S = 0.1
 REST_MS = 5_000  # after a fault that may pass
 LASTING_REST_MS = 60_000  # after one that a person has to end

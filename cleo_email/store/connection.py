@@ -10,6 +10,13 @@ from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
+from cleo_email.deadlines import (
+    REDIS_ANSWER_S,
+    REDIS_CONNECT_S,
+    REDIS_PAUSE_S,
+    REDIS_POOL_S,
+    REDIS_RETRIES,
+)
 from cleo_email.errors import StoreUnavailable
 
 
@@ -29,10 +36,10 @@ def connect_worker(url: str, *, connections: int) -> Redis:
     pool = BlockingConnectionPool.from_url(
         url,
         max_connections=connections,
-        timeout=20,
-        socket_connect_timeout=3,
-        socket_timeout=15,
-        retry=Retry(ExponentialBackoff(cap=1.0, base=0.05), 4),
+        timeout=REDIS_POOL_S,
+        socket_connect_timeout=REDIS_CONNECT_S,
+        socket_timeout=REDIS_ANSWER_S,
+        retry=Retry(ExponentialBackoff(cap=REDIS_PAUSE_S, base=0.05), REDIS_RETRIES),
         health_check_interval=30,
     )
     return Redis(connection_pool=pool)

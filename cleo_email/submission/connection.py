@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cleo_email.deadlines import SUBMISSION_S
 from cleo_email.submission.words import Reply
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class Timeouts:
     connect: float = 10.0
     read: float = 30.0
     end_of_data: float = 60.0
-    total: float = 180.0
+    total: float = SUBMISSION_S
 
 
 class Deadline:

@@ -11,7 +11,9 @@ import dns.rdatatype
 import dns.resolver
 from dns.rdtypes.ANY.TXT import TXT
 
-LIFETIME_S = 4.0  # of one question, its repetitions included
+from cleo_email.deadlines import DNS_S
+
+LIFETIME_S = DNS_S
 MOST_RECORDS = 20
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from cleo_email.deadlines import SIGNATURES_TRIED
 from cleo_email.errors import UnreadableMessage
 from cleo_email.mail.header_values import shown
 from cleo_email.mail.message import parse
@@ -13,8 +14,6 @@ from cleo_email.mail.senders import a_label, split_address
 from cleo_email.verifying.alignment import Alignment
 from cleo_email.verifying.dns import Dns, DnsFault, TxtLookup
 from cleo_email.verifying.signatures import SignedMail
-
-MOST_TRIED = 5  # signatures that could count: each costs questions to DNS
 
 
 class Outcome(StrEnum):
@@ -32,7 +31,7 @@ class Finding:
 
 
 class SenderCheck:
-    """Thread-safe. Takes at most some 30 s, all of it waiting for DNS."""
+    """Thread-safe. Takes at most ``deadlines.PROOF_S``, all of it waiting for DNS."""
 
     def __init__(self, lookup: TxtLookup | None = None) -> None:
         self._lookup = lookup or Dns()
@@ -50,7 +49,7 @@ class SenderCheck:
         why = f"no DKIM signature speaks for {shown(author)}"
         fault = ""
         related = [one for one in signed.signatures() if self._alignment.is_related(one.domain, author)]
-        for signature in related[:MOST_TRIED]:
+        for signature in related[:SIGNATURES_TRIED]:
             if signature.flaw:
                 why = f"the DKIM signature of {shown(signature.domain)} does not count: {signature.flaw}"
                 continue

@@ -5,14 +5,17 @@ from __future__ import annotations
 import importlib
 import json
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from cleo_email.agents import AgentMessage, AgentRequest, HistoryTurn
+from cleo_email.agents.calling import CallFailed, call_within
 from cleo_email.agents.python import with_working_directory
 from cleo_email.attaching import Attachment as Given
 from cleo_email.attaching import make_file, read_content
+from cleo_email.deadlines import COMPOSING_TURN_S
 from cleo_email.errors import AgentError, AgentUnavailable, InvalidField, SettingsError
+from cleo_email.http_client.deadline import Deadline
 from cleo_email.mail.filenames import safe_filename
 from cleo_email.mail.model import Address, Answer, Attachment, JsonObject, OutboundEmail
 from cleo_email.memory import LargeWork
@@ -26,7 +29,8 @@ Supplier = Callable[[dict[str, Any]], object]
 
 
 class Opening:
-    """``suppliers`` are the callables of the configured attachments, by reference."""
+    """``suppliers`` are the callables of the configured attachments, by reference; all those of one mail
+    together have ``timeout`` seconds."""
 
     def __init__(
         self,
@@ -34,11 +38,14 @@ class Opening:
         outbound: Outbound,
         configured: Mapping[str, Workflow],
         suppliers: Mapping[str, Supplier],
+        *,
+        timeout: float = 300.0,
     ) -> None:
         self._store = store
         self._outbound = outbound
         self._configured = configured
         self._suppliers = suppliers
+        self._timeout = timeout
         self._large = LargeWork(1)
 
     def question(self, record: Record) -> AgentRequest:
@@ -58,20 +65,22 @@ class Opening:
     def compose(self, record: Record, answer: Answer) -> OutboundEmail:
         """The mail to the user. Raises InvalidField, AgentUnavailable (a supplier failed), AgentError."""
         plan = json.loads(record.outbound)
-        size = plan["size"] + sum(file.size for file in answer.attachments)
-        with self._large.turn(size):
-            return self._compose(record, plan, answer)
+        # Before our turn with large things comes: a supplier may take its time, and the others would wait.
+        more = [*self._configured_files(record), *answer.attachments]
+        size = plan["size"] + sum(file.size for file in more)
+        with self._large.turn(size, patience=COMPOSING_TURN_S) as now:
+            if not now:
+                raise AgentUnavailable("other large mails are being composed")
+            return self._compose(record, plan, answer.text, more)
 
-    def _compose(self, record: Record, plan: JsonObject, answer: Answer) -> OutboundEmail:
+    def _compose(
+        self, record: Record, plan: JsonObject, text: str, more: Sequence[Attachment]
+    ) -> OutboundEmail:
         draft = Draft(
             to=[Address(record.to_address, plan["name"])],
             subject=json.loads(record.workflow)["subject"],
-            body=answer.text,
-            attachments=[
-                *self._requested(plan["files"]),
-                *self._configured_files(record),
-                *answer.attachments,
-            ],
+            body=text,
+            attachments=[*self._requested(plan["files"]), *more],
             thread_id="" if plan["opens"] else record.thread_id,
         )
         message_id = record.thread_id if plan["opens"] else ""
@@ -93,11 +102,12 @@ class Opening:
     def _configured_files(self, record: Record) -> Iterable[Attachment]:
         context = json.loads(record.workflow)
         workflow = self._configured.get(context["workflow_id"])
+        limit = Deadline(self._timeout)
         for entry in workflow.attachments if workflow else ():
             if isinstance(entry, Attachment):
                 yield entry
             else:
-                yield from _supplied(entry, self._suppliers[entry.reference], context)
+                yield from _supplied(entry, self._suppliers[entry.reference], context, limit)
 
 
 def load_suppliers(configured: Mapping[str, Workflow]) -> dict[str, Supplier]:
@@ -135,16 +145,23 @@ def _load(reference: str) -> Supplier:
     return target
 
 
-def _supplied(entry: Supplied, supplier: Supplier, context: dict[str, Any]) -> list[Attachment]:
+def _supplied(entry: Supplied, supplier: Supplier, context: JsonObject, limit: Deadline) -> list[Attachment]:
     """What the callable gives: bytes, a binary file, an Attachment of ours, or a list of these."""
-    try:
+
+    def files(_abandoned: Callable[[], bool]) -> list[Attachment]:
         given = supplier(json.loads(json.dumps(context)))
         items = given if isinstance(given, (list, tuple)) else [given]
         return [_file(entry, item, number) for number, item in enumerate(items, 1)]
-    except (TypeError, InvalidField) as error:
-        raise AgentError(f"{entry.reference} supplied no attachment: {error}") from None
-    except Exception as error:  # a stranger's callable: a later try may find what it needs
-        raise AgentUnavailable(f"{entry.reference} failed with {type(error).__name__}") from error
+
+    try:
+        return call_within(limit, files, name="supplier-call")
+    except CallFailed as failed:
+        error = failed.error
+    if isinstance(error, (TypeError, InvalidField)):
+        raise AgentError(f"{entry.reference} supplied no attachment: {error}")
+    # A stranger's callable: a later try may find what it needs.
+    said = limit.said if error is None else f"it failed with {type(error).__name__}"
+    raise AgentUnavailable(f"{entry.reference}: {said}") from error
 
 
 def _file(entry: Supplied, item: object, number: int) -> Attachment:
