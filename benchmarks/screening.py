@@ -228,18 +228,18 @@ def adversaries() -> dict[str, bytes]:
 
 
 def slowest() -> list[tuple[float, str]]:
-    """Seconds for each adversary, slowest first; the reading of the mail itself is not counted."""
+    """CPU seconds for each adversary, slowest first; the reading of the mail itself is not counted."""
     times = []
     for name, source in adversaries().items():
         try:
             mail = parse(source)
         except UnreadableMessage:
             mail = InboundEmail(subject="Undelivered Mail", headers=(("return-path", "<>"),))
-        began = time.perf_counter()
+        began = time.process_time()
         screen(mail, envelope_from=None, policy=POLICY)
         authenticated(mail, "mx")
         read_report(source, mail)
-        times.append((time.perf_counter() - began, name))
+        times.append((time.process_time() - began, name))
     return sorted(times, reverse=True)
 
 

@@ -168,7 +168,7 @@ class SmtpServer:
         self.ca.configure_trust(context)
         return context
 
-    def wait_for(self, condition: Callable[[SmtpServer], bool], timeout: float = 10.0) -> None:
+    def wait_for(self, condition: Callable[[SmtpServer], bool], timeout: float = 20.0) -> None:
         """Block until ``condition(self)`` holds; it is looked at after each command, mail and connection."""
         with self.changed:
             if not self.changed.wait_for(lambda: condition(self), timeout):
@@ -193,7 +193,7 @@ class SmtpServer:
         self.gate.set()
         self.hang_up_all()
         with self.changed:
-            self.changed.wait_for(lambda: not self.open_connections, 5)
+            self.changed.wait_for(lambda: not self.open_connections, 20)
 
     def __enter__(self) -> SmtpServer:
         return self.start()

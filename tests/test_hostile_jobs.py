@@ -100,7 +100,7 @@ def test_a_hostile_job_runs_nothing_and_the_worker_goes_on(tmp_path: Path, redis
                 }
             )
             assert status == 202
-            rig.smtp.wait_for(lambda server: len(server.mails) == number, 10)
+            rig.smtp.wait_for(lambda server: len(server.mails) == number, 30)
 
         a_mail_is_answered_behind_them()
         with Redis.from_url(redis_url) as redis:

@@ -23,7 +23,8 @@ from cleo_email.submission import Submitter, Timeouts
 from cleo_email.submission.transaction import dot_stuffed
 from tests.smtp_server import SmtpServer
 
-QUICK = Timeouts(connect=1.5, read=0.7, end_of_data=0.7, total=6.0)
+PATIENT = Timeouts(connect=20, read=20, end_of_data=20, total=60)  # with servers that answer
+HASTY = Timeouts(connect=1.5, read=1.0, end_of_data=1.0, total=20)  # with servers that let us wait on purpose
 
 
 def mail_to(*recipients: str, markdown: str = "Hello\n.\n..\nend", size: int = 0) -> OutboundEmail:
@@ -66,7 +67,13 @@ def hook(server: SmtpServer) -> Calls:
 
 @pytest.fixture
 def submitter(server: SmtpServer) -> Iterator[Submitter]:
-    with Submitter(server.account(), context=server.client_context(), timeouts=QUICK) as made:
+    with Submitter(server.account(), context=server.client_context(), timeouts=PATIENT) as made:
+        yield made
+
+
+@pytest.fixture
+def hasty(server: SmtpServer) -> Iterator[Submitter]:
+    with Submitter(server.account(), context=server.client_context(), timeouts=HASTY) as made:
         yield made
 
 
@@ -136,7 +143,7 @@ def test_some_refused_recipients_are_named_and_nobody_is_written_to_twice(
 @pytest.mark.parametrize("action", ["drop", "500 5.5.2 what?", "silence", "garbage"])
 def test_nothing_after_the_acceptance_matters(server: SmtpServer, hook: Calls, action: str) -> None:
     server.inject(f"quit={action}")
-    with Submitter(server.account(), context=server.client_context(), timeouts=QUICK) as submitter:
+    with Submitter(server.account(), context=server.client_context(), timeouts=PATIENT) as submitter:
         assert submitter.submit(mail_to(), before_end_of_data=hook).response.startswith("250")
 
 
@@ -169,13 +176,13 @@ BEFORE_THE_DOT = ["ehlo", "starttls", "auth", "mail", "rcpt", "data", "body"]
 @pytest.mark.parametrize("action", ["drop", "silence", "drip", "flood", "garbage", "421 4.3.2 shutting down"])
 @pytest.mark.parametrize("stage", ["connect", "tls", *BEFORE_THE_DOT])
 def test_a_broken_session_before_the_dot_is_temporary(
-    server: SmtpServer, submitter: Submitter, hook: Calls, stage: str, action: str
+    server: SmtpServer, hasty: Submitter, hook: Calls, stage: str, action: str
 ) -> None:
     if (stage, action) == ("body", "silence"):
         stage = "data"  # a server that reads on in silence cannot be told from a good one, see below
     server.inject(f"{stage}*0={action}")
     with pytest.raises(SubmissionUnavailable) as caught:
-        submitter.submit(mail_to(size=LARGE if stage == "body" else 0), before_end_of_data=hook)
+        hasty.submit(mail_to(size=LARGE if stage == "body" else 0), before_end_of_data=hook)
     assert exactly(SubmissionUnavailable)(caught)
     assert server.mails == []
     assert hook.count == 0
@@ -215,7 +222,7 @@ def test_all_recipients_refused(
 def test_a_mail_above_the_offered_size_is_refused_here(hook: Calls) -> None:
     with (
         SmtpServer(size=1000) as small,
-        Submitter(small.account(), context=small.client_context(), timeouts=QUICK) as submitter,
+        Submitter(small.account(), context=small.client_context(), timeouts=PATIENT) as submitter,
         pytest.raises(SubmissionError, match=r"has \d+ bytes and the server takes at most 1000") as caught,
     ):
         submitter.submit(mail_to(size=2000), before_end_of_data=hook)
@@ -227,7 +234,7 @@ def test_a_mail_above_the_offered_size_is_refused_here(hook: Calls) -> None:
 def test_no_size_or_no_limit_offered(hook: Calls, size: int | None) -> None:
     with (
         SmtpServer(size=size) as server,
-        Submitter(server.account(), context=server.client_context(), timeouts=QUICK) as submitter,
+        Submitter(server.account(), context=server.client_context(), timeouts=PATIENT) as submitter,
     ):
         submitter.submit(mail_to(size=2000), before_end_of_data=hook)
         assert len(server.mails) == 1
@@ -244,7 +251,7 @@ def test_the_hook_that_raises_leaves_nothing_accepted(server: SmtpServer, submit
 
 def test_nobody_listens(server: SmtpServer, hook: Calls) -> None:
     server.stop()
-    with Submitter(server.account(), context=server.client_context(), timeouts=QUICK) as submitter:
+    with Submitter(server.account(), context=server.client_context(), timeouts=PATIENT) as submitter:
         with pytest.raises(SubmissionUnavailable, match="EMAIL_SMTP_PORT") as caught:
             submitter.submit(mail_to(), before_end_of_data=hook)
         assert exactly(SubmissionUnavailable)(caught)
@@ -257,22 +264,22 @@ def test_nobody_listens(server: SmtpServer, hook: Calls) -> None:
     "action", ["drop", "silence", "drip", "flood", "garbage", "accept+drop", "accept+silence", "354 go on"]
 )
 def test_no_answer_after_the_dot_is_uncertain(
-    server: SmtpServer, submitter: Submitter, hook: Calls, action: str
+    server: SmtpServer, hasty: Submitter, hook: Calls, action: str
 ) -> None:
     server.inject(f"dot*0={action}")
     with pytest.raises(SubmissionUncertain) as caught:
-        submitter.submit(mail_to(), before_end_of_data=hook)
+        hasty.submit(mail_to(), before_end_of_data=hook)
     assert exactly(SubmissionUncertain)(caught)
     assert len(server.mails) == ("accept" in action)
     assert hook.count == 1
 
 
 def test_a_server_that_falls_silent_in_the_middle_and_reads_on_is_uncertain(
-    server: SmtpServer, submitter: Submitter, hook: Calls
+    server: SmtpServer, hasty: Submitter, hook: Calls
 ) -> None:
     server.inject("body=silence")
     with pytest.raises(SubmissionUncertain):
-        submitter.submit(mail_to(size=LARGE), before_end_of_data=hook)
+        hasty.submit(mail_to(size=LARGE), before_end_of_data=hook)
     assert hook.count == 1
 
 
@@ -330,7 +337,7 @@ def test_a_server_that_leaves_before_the_dot_is_sent_has_accepted_nothing(
 def test_without_starttls_nothing_is_sent(hook: Calls) -> None:
     with (
         SmtpServer(starttls=False) as server,
-        Submitter(server.account(), context=server.client_context(), timeouts=QUICK) as submitter,
+        Submitter(server.account(), context=server.client_context(), timeouts=PATIENT) as submitter,
     ):
         with pytest.raises(SubmissionError, match="EMAIL_SMTP_PORT") as caught:
             submitter.submit(mail_to(), before_end_of_data=hook)
@@ -339,7 +346,7 @@ def test_without_starttls_nothing_is_sent(hook: Calls) -> None:
 
 
 def test_a_certificate_of_an_unknown_authority_is_refused(server: SmtpServer, hook: Calls) -> None:
-    with Submitter(server.account(), timeouts=QUICK) as submitter:
+    with Submitter(server.account(), timeouts=PATIENT) as submitter:
         with pytest.raises(SubmissionError, match=r"SSL_CERT_FILE or SSL_CERT_DIR") as caught:
             submitter.submit(mail_to(), before_end_of_data=hook)
         assert exactly(SubmissionError)(caught)
@@ -349,7 +356,7 @@ def test_a_certificate_of_an_unknown_authority_is_refused(server: SmtpServer, ho
 def test_a_certificate_for_another_name_is_refused(hook: Calls) -> None:
     with (
         SmtpServer(certified_name="mail.example.org") as server,
-        Submitter(server.account(), context=server.client_context(), timeouts=QUICK) as submitter,
+        Submitter(server.account(), context=server.client_context(), timeouts=PATIENT) as submitter,
         pytest.raises(SubmissionError, match="certificate that is not trusted"),
     ):
         submitter.submit(mail_to(), before_end_of_data=hook)
@@ -360,7 +367,7 @@ def test_ssl_cert_file_names_a_private_authority(
 ) -> None:
     server.ca.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
-    with Submitter(server.account(), timeouts=QUICK) as submitter:
+    with Submitter(server.account(), timeouts=PATIENT) as submitter:
         submitter.submit(mail_to(), before_end_of_data=hook)
     assert len(server.mails) == 1
 
@@ -374,7 +381,7 @@ def implicit_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[SmtpServer]:
 
 def test_implicit_tls(implicit_server: SmtpServer, hook: Calls) -> None:
     with Submitter(
-        implicit_server.account(), context=implicit_server.client_context(), timeouts=QUICK
+        implicit_server.account(), context=implicit_server.client_context(), timeouts=PATIENT
     ) as submitter:
         submitter.submit(mail_to(), before_end_of_data=hook)
     assert len(implicit_server.mails) == 1
@@ -383,7 +390,7 @@ def test_implicit_tls(implicit_server: SmtpServer, hook: Calls) -> None:
 
 def test_implicit_tls_verifies_too(implicit_server: SmtpServer, hook: Calls) -> None:
     with (
-        Submitter(implicit_server.account(), timeouts=QUICK) as submitter,
+        Submitter(implicit_server.account(), timeouts=PATIENT) as submitter,
         pytest.raises(SubmissionError, match="SSL_CERT_FILE"),
     ):
         submitter.submit(mail_to(), before_end_of_data=hook)
@@ -394,13 +401,13 @@ def test_the_wrong_kind_of_tls_names_the_port(
 ) -> None:
     with (
         SmtpServer(implicit_tls=True) as other,
-        Submitter(other.account(), context=other.client_context(), timeouts=QUICK) as submitter,
+        Submitter(other.account(), context=other.client_context(), timeouts=HASTY) as submitter,
         pytest.raises(SubmissionUnavailable, match="EMAIL_SMTP_PORT"),
     ):
         submitter.submit(mail_to(), before_end_of_data=hook)
     monkeypatch.setattr("cleo_email.submission.session.IMPLICIT_TLS", server.port)
     with (
-        Submitter(server.account(), context=server.client_context(), timeouts=QUICK) as submitter,
+        Submitter(server.account(), context=server.client_context(), timeouts=PATIENT) as submitter,
         pytest.raises(SubmissionUnavailable, match="EMAIL_SMTP_PORT"),
     ):
         submitter.submit(mail_to(), before_end_of_data=hook)

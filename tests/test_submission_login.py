@@ -14,7 +14,7 @@ from cleo_email.accounts import Login, SmtpAccount
 from cleo_email.errors import SubmissionError, SubmissionLoginRefused, SubmissionUnavailable
 from cleo_email.submission import Submitter
 from tests.smtp_server import SmtpServer
-from tests.test_submission import QUICK, mail_to
+from tests.test_submission import PATIENT, mail_to
 
 TOKEN = "ya29." + "t" * 2000
 
@@ -31,7 +31,7 @@ def sending(
 ) -> Iterator[tuple[SmtpServer, Submitter]]:
     with SmtpServer(passwords={user: known}, tokens=tokens, mechanisms=mechanisms) as server:
         account = server.account(user, password, token)
-        with Submitter(account, context=server.client_context(), timeouts=QUICK) as submitter:
+        with Submitter(account, context=server.client_context(), timeouts=PATIENT) as submitter:
             yield server, submitter
 
 
@@ -204,7 +204,7 @@ def test_check_reports_a_refused_noop() -> None:
 def test_an_unknown_host_names_the_setting() -> None:
     for host in ("no-such-host.invalid", "a..b", "x" * 70 + ".example"):
         with (
-            Submitter(SmtpAccount(host, 587, Login("cleo", "geheim")), timeouts=QUICK) as submitter,
+            Submitter(SmtpAccount(host, 587, Login("cleo", "geheim")), timeouts=PATIENT) as submitter,
             pytest.raises(SubmissionUnavailable, match="EMAIL_SMTP_HOST"),
         ):
             submitter.check()

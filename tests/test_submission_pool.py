@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import ssl
 import subprocess
 import sys
@@ -17,9 +18,9 @@ import pytest
 from cleo_email.accounts import Login, SmtpAccount
 from cleo_email.errors import StoreUnavailable, SubmissionError, SubmissionUnavailable, SubmissionUncertain
 from cleo_email.submission import Submitter, Timeouts
-from cleo_email.submission.connection import own_name
+from cleo_email.submission.connection import Connection, own_name
 from tests.smtp_server import Fault, SmtpServer, read_mails
-from tests.test_submission import LARGE, QUICK, mail_to
+from tests.test_submission import HASTY, LARGE, PATIENT, mail_to
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -32,7 +33,13 @@ def server() -> Iterator[SmtpServer]:
 
 @pytest.fixture
 def submitter(server: SmtpServer) -> Iterator[Submitter]:
-    with Submitter(server.account(), context=server.client_context(), timeouts=QUICK) as made:
+    with Submitter(server.account(), context=server.client_context(), timeouts=PATIENT) as made:
+        yield made
+
+
+@pytest.fixture
+def hasty(server: SmtpServer) -> Iterator[Submitter]:
+    with Submitter(server.account(), context=server.client_context(), timeouts=HASTY) as made:
         yield made
 
 
@@ -50,7 +57,7 @@ def test_one_connection_carries_many_mails(server: SmtpServer, submitter: Submit
 
 def test_a_connection_is_replaced_after_its_share(server: SmtpServer) -> None:
     with Submitter(
-        server.account(), context=server.client_context(), timeouts=QUICK, mails_per_connection=3
+        server.account(), context=server.client_context(), timeouts=PATIENT, mails_per_connection=3
     ) as submitter:
         for _ in range(7):
             send(submitter)
@@ -60,7 +67,7 @@ def test_a_connection_is_replaced_after_its_share(server: SmtpServer) -> None:
 
 def test_an_idle_connection_is_closed(server: SmtpServer) -> None:
     with Submitter(
-        server.account(), context=server.client_context(), timeouts=QUICK, idle_seconds=0.1
+        server.account(), context=server.client_context(), timeouts=PATIENT, idle_seconds=0.1
     ) as submitter:
         send(submitter)
         server.wait_for(lambda seen: seen.open_connections == 0)
@@ -68,6 +75,30 @@ def test_an_idle_connection_is_closed(server: SmtpServer) -> None:
         send(submitter)
         server.wait_for(lambda seen: seen.open_connections == 0)
     assert server.connections == 2
+
+
+def test_nothing_waits_for_a_delayed_acknowledgement(
+    server: SmtpServer, submitter: Submitter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Small writes sent at once in the handshake cost 40 ms, and so does a final dot that is not."""
+    seen: list[tuple[str, bool]] = []
+    opened: list[Connection] = []
+    secure = Connection.secure
+
+    def look(moment: str) -> None:
+        assert opened[-1].sock is not None
+        seen.append((moment, opened[-1].sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0))
+
+    def looked_at(connection: Connection, context: ssl.SSLContext, host: str) -> None:
+        opened.append(connection)
+        look("handshake")
+        secure(connection, context, host)
+
+    monkeypatch.setattr(Connection, "secure", looked_at)
+    for _ in range(2):
+        submitter.submit(mail_to(), before_end_of_data=lambda: look("dot"))
+    assert seen == [("handshake", False), ("dot", True), ("dot", True)]
+    assert len(server.mails) == 2
 
 
 def test_close_says_quit(server: SmtpServer, submitter: Submitter) -> None:
@@ -89,16 +120,14 @@ def test_a_restarted_server_is_not_noticed(server: SmtpServer, submitter: Submit
 @pytest.mark.parametrize("stage", ["mail", "rcpt", "data", "body"])
 @pytest.mark.parametrize("action", ["drop", "silence", "421 4.4.2 idle for too long"])
 def test_a_stale_connection_is_replaced_once(
-    server: SmtpServer, submitter: Submitter, stage: str, action: str
+    server: SmtpServer, hasty: Submitter, stage: str, action: str
 ) -> None:
-    send(submitter)
+    send(hasty)
     if (stage, action) == ("body", "silence"):
         stage = "data"  # after a silent body the outcome is uncertain
     server.inject(f"{stage}={action}")
     calls: list[int] = []
-    submitter.submit(
-        mail_to(size=LARGE if stage == "body" else 0), before_end_of_data=lambda: calls.append(1)
-    )
+    hasty.submit(mail_to(size=LARGE if stage == "body" else 0), before_end_of_data=lambda: calls.append(1))
     assert len(server.mails) == 2
     assert server.connections == 2
     assert calls == [1]
@@ -123,11 +152,11 @@ def test_a_session_at_its_own_limit_is_replaced(server: SmtpServer, submitter: S
 
 
 @pytest.mark.parametrize("action", ["drop", "accept+drop", "silence"])
-def test_after_the_dot_nothing_is_tried_twice(server: SmtpServer, submitter: Submitter, action: str) -> None:
-    send(submitter)
+def test_after_the_dot_nothing_is_tried_twice(server: SmtpServer, hasty: Submitter, action: str) -> None:
+    send(hasty)
     server.inject(f"dot={action}")
     with pytest.raises(SubmissionUncertain):
-        send(submitter)
+        send(hasty)
     assert server.connections == 1
     assert len(server.mails) == (2 if "accept" in action else 1)
 
@@ -184,7 +213,10 @@ def test_the_total_deadline_holds_against_a_server_that_plays_for_time(
         began = time.monotonic()
         with pytest.raises(SubmissionUnavailable):
             send(submitter)
-        assert time.monotonic() - began < 3
+        took = time.monotonic() - began
+    assert took < 10
+    if action != "flood":  # which ends at once: it is no answer
+        assert took > slow.total - slow.end_of_data - 0.01  # what is left is for the final dot
 
 
 def test_the_deadline_holds_against_a_server_that_does_not_read(server: SmtpServer) -> None:
@@ -194,7 +226,7 @@ def test_the_deadline_holds_against_a_server_that_does_not_read(server: SmtpServ
         began = time.monotonic()
         with pytest.raises(SubmissionUnavailable):
             submitter.submit(mail_to(size=20_000_000), before_end_of_data=lambda: None)
-        assert time.monotonic() - began < 5
+        assert 0.99 < time.monotonic() - began < 20
 
 
 def test_at_most_four_connections(server: SmtpServer) -> None:
@@ -225,7 +257,7 @@ def test_no_free_connection_is_temporary(server: SmtpServer) -> None:
         with pytest.raises(SubmissionUnavailable, match="became free"):
             send(submitter)
         server.gate.set()
-        thread.join(10)
+        thread.join(20)
     assert len(server.mails) == 1
 
 
@@ -238,7 +270,7 @@ def test_a_session_in_use_at_close_ends_with_its_mail(server: SmtpServer) -> Non
     server.wait_for(lambda seen: "DATA" in seen.commands)
     submitter.close()
     server.gate.set()
-    thread.join(10)
+    thread.join(20)
     server.wait_for(lambda seen: seen.open_connections == 0)
     assert len(server.mails) == 1
 
@@ -277,11 +309,11 @@ def test_the_server_as_a_process(tmp_path: Path) -> None:
         ready = json.loads(process.stdout.readline())
         context = ssl.create_default_context(cafile=ready["ca"])
         account = SmtpAccount("127.0.0.1", ready["port"], Login("cleo", "geheim"))
-        with Submitter(account, context=context, timeouts=QUICK) as submitter:
+        with Submitter(account, context=context, timeouts=PATIENT) as submitter:
             with pytest.raises(SubmissionUncertain):
                 send(submitter)
             send(submitter)
-        process.communicate(b"", timeout=10)
+        process.communicate(b"", timeout=30)
         assert process.returncode == 0
     mails = list(read_mails(tmp_path))
     assert [mail.recipients for mail in mails] == [("alice@example.org",)] * 2

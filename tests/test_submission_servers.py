@@ -93,21 +93,6 @@ def test_many_mails_from_many_threads(servers: postfix.PostfixAndDovecot, submit
 
 
 @pytest.mark.servers("postfix", "dovecot")
-def test_nothing_waits_for_a_delayed_acknowledgement(servers: postfix.PostfixAndDovecot) -> None:
-    """Small writes sent at once in the handshake cost 40 ms, and so does a final dot that is not."""
-    first, kept = [], []
-    for _ in range(8):
-        with Submitter(servers.account(ANN), context=servers.dovecot.ssl_context()) as submitter:
-            for durations in (first, kept):
-                began = time.perf_counter()
-                send(submitter)
-                durations.append(time.perf_counter() - began)
-    inbox(servers, 16)
-    assert min(first) < 0.038
-    assert min(kept) < 0.038
-
-
-@pytest.mark.servers("postfix", "dovecot")
 def test_a_hook_that_raises_leaves_nothing_in_the_queue(
     servers: postfix.PostfixAndDovecot, submitter: Submitter
 ) -> None:

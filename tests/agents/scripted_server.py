@@ -49,7 +49,7 @@ class Server:
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
         for thread in (self._accepting, *self._threads):
-            thread.join(5)
+            thread.join(20)
             assert not thread.is_alive()
 
     def _accept(self) -> None:

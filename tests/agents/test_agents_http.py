@@ -257,7 +257,7 @@ def test_a_refusal_before_the_whole_request_is_read_is_heard(serve: Serve, reque
         message = request_.message.model_copy(update={"text": "x" * 20_000_000})
         request = request_.model_copy(update={"message": message})
         fault = fault_of(agent_at(f"http://127.0.0.1:{listening.getsockname()[1]}"), request)
-        thread.join(5)
+        thread.join(20)
     assert not isinstance(fault, AgentUnavailable)
     assert "413: zu gross" in str(fault)
 
@@ -279,7 +279,7 @@ def test_a_server_that_falls_silent_is_left_at_the_deadline(
     server = serve(lambda connection, _: hang(connection, server, start))
     started = time.monotonic()
     fault = fault_of(agent_at(server.url), request_, deadline=0.3)
-    assert 0.25 < time.monotonic() - started < 1.3
+    assert 0.29 < time.monotonic() - started < 10
     assert isinstance(fault, AgentUnavailable)
     assert str(fault) == f"{server.url}: no answer within 0.3 s"
 
@@ -305,7 +305,7 @@ def test_a_server_that_drips_is_left_at_the_deadline(
     server = serve(drip)
     started = time.monotonic()
     fault = fault_of(agent_at(server.url), request_, deadline=0.4)
-    assert 0.35 < time.monotonic() - started < 1.4
+    assert 0.39 < time.monotonic() - started < 10
     assert isinstance(fault, AgentUnavailable)
 
 
@@ -320,8 +320,8 @@ def test_an_error_page_that_drips_does_not_hide_its_status(
     monkeypatch.setattr(transport, "ERROR_BODY_SECONDS", 0.2)
     server = serve(drip)
     started = time.monotonic()
-    fault = fault_of(agent_at(server.url), request_, deadline=10)
-    assert time.monotonic() - started < 2
+    fault = fault_of(agent_at(server.url), request_, deadline=60)
+    assert 0.19 < time.monotonic() - started < 10  # 404 it says after ERROR_BODY_SECONDS, not at the deadline
     assert "404" in str(fault)
     assert not isinstance(fault, AgentUnavailable)
 
@@ -332,7 +332,7 @@ def test_a_server_that_does_not_read_is_left_at_the_deadline(request_: AgentRequ
     with socket.create_server(("127.0.0.1", 0)) as deaf:  # the kernel accepts, nobody reads
         started = time.monotonic()
         fault = fault_of(agent_at(f"http://127.0.0.1:{deaf.getsockname()[1]}"), request, deadline=0.5)
-    assert time.monotonic() - started < 1.5
+    assert 0.49 < time.monotonic() - started < 10
     assert isinstance(fault, AgentUnavailable)
 
 

@@ -19,8 +19,22 @@ from cleo_email.mail.model import Answer, Attachment
 CALLS = [{"id": "1"}]
 
 
-def asked(call: Callable[[Any], object], request: AgentRequest, deadline: float = 5) -> Answer:
+def asked(call: Callable[[Any], object], request: AgentRequest, deadline: float = 30) -> Answer:
     return PythonAgent(call, "users.module:answer").answer(request, deadline=deadline)
+
+
+def join_calls() -> None:
+    for thread in threading.enumerate():
+        if thread.name == "agent-call":
+            thread.join(20)
+
+
+@pytest.fixture(autouse=True)
+def no_call_left_behind() -> Iterator[None]:
+    """A call that was left at its deadline ends a little later, and would be counted in the next test."""
+    yield
+    join_calls()
+    assert stuck_calls() == []
 
 
 def message(content: str, role: str = "assistant", **more: object) -> dict[str, object]:
@@ -187,15 +201,13 @@ def test_a_call_that_hangs_is_left_at_the_deadline_and_counted_until_it_ends(req
     started = time.monotonic()
     with pytest.raises(AgentUnavailable, match=r"no answer within 0\.2 s"):
         asked(answer, request_, deadline=0.2)
-    assert 0.15 < time.monotonic() - started < 1.2
+    assert 0.19 < time.monotonic() - started < 10
     [age] = stuck_calls()
-    assert 0 < age < 5
+    assert 0 < age < 20
     assert stuck_calls()[0] > age
     release.set()
-    assert ended.wait(5)
-    for thread in threading.enumerate():
-        if thread.name == "agent-call":
-            thread.join(5)
+    assert ended.wait(20)
+    join_calls()
     assert stuck_calls() == []
 
 
@@ -213,7 +225,7 @@ def test_a_generator_that_never_ends_stops_soon_after_the_deadline(request_: Age
 
     with pytest.raises(AgentUnavailable):
         asked(answer, request_, deadline=0.2)
-    assert closed.wait(5)
+    assert closed.wait(20)
 
 
 def test_a_generator_that_floods_is_stopped(request_: AgentRequest) -> None:
@@ -244,7 +256,7 @@ def test_a_coroutine_is_cancelled_at_the_deadline(request_: AgentRequest) -> Non
 
     with pytest.raises(AgentUnavailable, match=r"no answer within 0\.2 s"):
         asked(answer, request_, deadline=0.2)
-    assert cancelled.wait(5)
+    assert cancelled.wait(20)
 
 
 def test_a_deadline_that_is_over_already(request_: AgentRequest) -> None:
@@ -270,18 +282,18 @@ def test_many_calls_at_once_do_not_mix_their_answers(request_: AgentRequest) -> 
     barrier = threading.Barrier(20)
 
     def answer(request: dict[str, Any]) -> str:
-        barrier.wait(10)
+        barrier.wait(30)
         return str(request["id"])
 
     agent = PythonAgent(answer, "m:f")
     got: dict[str, str] = {}
 
     def one(id_: str) -> None:
-        got[id_] = agent.answer(request_.model_copy(update={"id": id_}), deadline=10).text
+        got[id_] = agent.answer(request_.model_copy(update={"id": id_}), deadline=60).text
 
     threads = [threading.Thread(target=one, args=(f"r{n}",)) for n in range(20)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert got == {f"r{n}": f"r{n}" for n in range(20)}

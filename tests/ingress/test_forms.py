@@ -106,6 +106,6 @@ def test_too_many_fields_are_none(kind: str) -> None:
 
 def test_a_large_form_is_read_quickly() -> None:
     body = multipart([("email", b"\r\n-" * 5_000_000)])
-    begun = time.monotonic()
+    begun = time.process_time()
     assert len(read_form(KIND, body).bytes("email")) == 15_000_000
-    assert time.monotonic() - begun < 1
+    assert time.process_time() - begun < 1  # 0.05

@@ -582,6 +582,6 @@ def test_events_are_remembered_as_long_as_each_provider_repeats_them(client: Fla
 
 def test_it_is_quick(client: FlaskClient) -> None:
     requests = [samples.mailgun(mail(number)) for number in range(100)]
-    begun = time.monotonic()
+    begun = time.process_time()
     assert {send(client, request).status_code for request in requests} == {200}
-    assert time.monotonic() - begun < 5
+    assert time.process_time() - begun < 5

@@ -330,10 +330,10 @@ def test_a_nonsensical_configured_name_admits_nobody(name: str) -> None:
     ids=lambda value: repr(value[:30]),
 )
 def test_a_huge_header_is_refused_at_once(value: str) -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     assert authenticated(mail(value), OURS) is False
     assert authenticated(mail(value[:65_000]), OURS) is False
-    assert time.perf_counter() - began < 2
+    assert time.process_time() - began < 2
 
 
 _pieces = st.sampled_from(

@@ -92,7 +92,7 @@ def test_refused_with_advice(text: str, advice: str) -> None:
 
 
 def test_hostile_input_is_refused_quickly() -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     for text in (
         '"' + "\\" * 1900 + "<",
         '"' + 'a"' * 900 + ">",
@@ -102,4 +102,4 @@ def test_hostile_input_is_refused_quickly() -> None:
     ):
         with pytest.raises(InvalidField):
             validate_address("to", text)
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1

@@ -148,9 +148,9 @@ HOSTILE += [
 
 @pytest.mark.parametrize("text", HOSTILE, ids=lambda text: ascii(text[:4]))
 def test_hostile_markdown_takes_seconds_at_most(text: str) -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     to_html(text)
-    assert time.perf_counter() - began < 10
+    assert time.process_time() - began < 10
 
 
 def test_very_long_text_is_shown_as_it_is() -> None:

@@ -526,7 +526,7 @@ def test_huge_values_are_judged_at_once(value: str) -> None:
     )
     many = mail(tuple(f"a{n}@x.example" for n in range(50_000)), headers=[("x-y", "")] * 10_000)
     policy = Policy(frozenset({OWN}), ("@x.example",), ("@y.example",), "mx.firma.de")
-    began = time.perf_counter()
+    began = time.process_time()
     assert action(huge, policy) is not Action.ANSWER
     assert action(many, policy, envelope=value) is not Action.ANSWER
-    assert time.perf_counter() - began < 2
+    assert time.process_time() - began < 2

@@ -123,9 +123,9 @@ def test_nothing_that_is_quoted_proves_anything_by_accident(ids: list[str]) -> N
 
 def test_a_flood_of_ids_costs_little() -> None:
     ids = [make(f"<{number}@x>", BOB, nonce=number.to_bytes(8, "big")) for number in range(1000)]
-    begun = time.perf_counter()
+    begun = time.process_time()
     assert judge(reply(ANNA, *ids)).denied
-    assert time.perf_counter() - begun < 1.0
+    assert time.process_time() - begun < 1.0
 
 
 @pytest.mark.parametrize("sender", ["", "no-at", "ä@straße.example", "a" * 5000 + "@x.example"])

@@ -12,7 +12,8 @@ from tests import dovecot as dovecot_module
 from tests.dovecot import Dovecot
 from tests.imap_server import FakeImapServer
 
-QUICK = Timeouts(connect=5, read=0.4, liveness=0.3, command=20)
+PATIENT = Timeouts(connect=20, read=20, liveness=20, command=60)  # with servers that answer
+HASTY = Timeouts(connect=20, read=1.5, liveness=1, command=60)  # with servers that let us wait on purpose
 # All there from the start: Dovecot looks at a changed file of users once a second at most.
 _USERS = [f"user{number}@example.com" for number in range(200)]
 _unused = iter(_USERS)
@@ -59,6 +60,13 @@ def server() -> Iterator[FakeImapServer]:
 
 @pytest.fixture
 def box(server: FakeImapServer) -> Iterator[Mailbox]:
-    """A mailbox on the fake server that soon loses patience."""
-    with Mailbox(server.account(), ssl_context=server.ssl_context(), timeouts=QUICK) as mailbox:
+    """A mailbox on the fake server."""
+    with Mailbox(server.account(), ssl_context=server.ssl_context(), timeouts=PATIENT) as mailbox:
+        yield mailbox
+
+
+@pytest.fixture
+def hasty_box(server: FakeImapServer) -> Iterator[Mailbox]:
+    """One that soon loses patience."""
+    with Mailbox(server.account(), ssl_context=server.ssl_context(), timeouts=HASTY) as mailbox:
         yield mailbox

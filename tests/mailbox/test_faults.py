@@ -17,7 +17,7 @@ from cleo_email.accounts import ImapAccount, Login
 from cleo_email.errors import MailboxError, MailboxUnavailable
 from cleo_email.mailbox import SEEN, BatchFailed, Fetched, Mailbox, Timeouts
 from tests.imap_server import Answer, FakeImapServer, HangUp, Session, bye, first, hang_up, says, silence
-from tests.mailbox.conftest import QUICK
+from tests.mailbox.conftest import HASTY, PATIENT
 
 SIZES = [(1, 60), (2, 60), (3, 60)]
 
@@ -67,8 +67,9 @@ def a_lie_about_a_size(session: Session, tag: str, rest: str) -> None:
     ],
 )
 def test_a_batch_that_fails_is_named_and_the_next_use_goes_on(
-    fault: Answer, server: FakeImapServer, box: Mailbox
+    fault: Answer, server: FakeImapServer, hasty_box: Mailbox
 ) -> None:
+    box = hasty_box
     box.open()
     server.answers["UID FETCH"] = first(fault)
     began = time.monotonic()
@@ -76,7 +77,7 @@ def test_a_batch_that_fails_is_named_and_the_next_use_goes_on(
         list(box.fetch(SIZES))
     assert caught.value.uids == (1, 2, 3)
     assert caught.value.retry_helps
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 15
     assert "secret subject" not in "".join(traceback.format_exception(caught.value))
     assert [one.uid for one in box.fetch(SIZES)] == [1, 2, 3]
     assert box.search_unseen() == [1, 2, 3]
@@ -145,13 +146,13 @@ def test_a_fault_of_the_connection_blames_no_message(server: FakeImapServer, box
     assert not isinstance(caught.value, BatchFailed)
 
 
-def test_a_half_open_connection_is_replaced(server: FakeImapServer, box: Mailbox) -> None:
-    box.open()
+def test_a_half_open_connection_is_replaced(server: FakeImapServer, hasty_box: Mailbox) -> None:
+    hasty_box.open()
     server.answers["NOOP"] = silence
     began = time.monotonic()
-    assert box.open().exists == 3
-    assert QUICK.liveness <= time.monotonic() - began < 3
-    assert box.logins == 2
+    assert hasty_box.open().exists == 3
+    assert HASTY.liveness <= time.monotonic() - began < 10
+    assert hasty_box.logins == 2
 
 
 def test_the_usual_timeouts_notice_a_half_open_connection_within_90_s() -> None:
@@ -180,7 +181,10 @@ def test_a_connection_that_was_quiet_for_long_is_tried_before_its_use(
     assert box.logins == 2
 
 
-def test_silence_ends_by_timeout_and_the_connection_with_it(server: FakeImapServer, box: Mailbox) -> None:
+def test_silence_ends_by_timeout_and_the_connection_with_it(
+    server: FakeImapServer, hasty_box: Mailbox
+) -> None:
+    box = hasty_box
     box.open()
     server.answers["UID SEARCH"] = first(silence)
     with pytest.raises(MailboxUnavailable, match="no answer in time"):
@@ -195,12 +199,12 @@ def test_a_server_that_drips_does_not_hold_us_for_ever(server: FakeImapServer) -
             session.send("* OK still here")
 
     server.answers["UID SEARCH"] = drip
-    patience = Timeouts(connect=5, read=5, liveness=1, command=0.5)
+    patience = Timeouts(connect=20, read=20, liveness=20, command=0.5)
     with Mailbox(server.account(), ssl_context=server.ssl_context(), timeouts=patience) as box:
         began = time.monotonic()
         with pytest.raises(MailboxUnavailable, match=r"not done after 0\.5 s"):
             box.search_unseen()
-        assert time.monotonic() - began < 3
+        assert 0.4 < time.monotonic() - began < 10
 
 
 def open_sockets() -> int:
@@ -221,19 +225,21 @@ def test_no_threads_and_no_descriptors_are_left_behind(server: FakeImapServer) -
     before = open_sockets()
     for _ in range(20):
         with (
-            Mailbox(server.account(), ssl_context=server.ssl_context(), timeouts=QUICK) as box,
+            Mailbox(server.account(), ssl_context=server.ssl_context(), timeouts=PATIENT) as box,
             pytest.raises(MailboxUnavailable),
         ):
             box.search_unseen()
-    refused = Mailbox(ImapAccount("localhost", server.port, Login("ann", "x")), timeouts=QUICK)  # unknown CA
+    refused = Mailbox(
+        ImapAccount("localhost", server.port, Login("ann", "x")), timeouts=PATIENT
+    )  # unknown CA
     for _ in range(5):
         with pytest.raises(MailboxError, match="certificate"):
             refused.open()
 
     for timer in [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]:
-        timer.join(5)  # cancelled: it ends at once
+        timer.join(20)  # cancelled: it ends at once
         assert not timer.is_alive()
-    deadline = time.monotonic() + 5  # the server's side of the connections is in this process too
+    deadline = time.monotonic() + 20  # the server's side of the connections is in this process too
     while open_sockets() > before and time.monotonic() < deadline:
         time.sleep(0.01)
     assert open_sockets() <= before
@@ -246,13 +252,13 @@ def test_a_closed_port(server: FakeImapServer) -> None:
     with FakeImapServer() as gone:
         account, context = gone.account(), gone.ssl_context()
     with pytest.raises(MailboxUnavailable, match="refused"):
-        Mailbox(account, ssl_context=context, timeouts=QUICK).open()
+        Mailbox(account, ssl_context=context, timeouts=PATIENT).open()
 
 
 def test_a_host_that_does_not_exist() -> None:
     account = ImapAccount("imap.invalid", 993, Login("ann", "secret"))
     with pytest.raises(MailboxUnavailable, match=r"imap\.invalid"):
-        Mailbox(account, timeouts=QUICK).open()
+        Mailbox(account, timeouts=PATIENT).open()
 
 
 @pytest.mark.parametrize(
@@ -276,7 +282,7 @@ def test_a_greeting_that_never_comes(server: FakeImapServer) -> None:
 
 def test_a_port_that_does_not_speak_tls() -> None:
     with FakeImapServer(tls="starttls") as server, pytest.raises(MailboxUnavailable, match="EMAIL_IMAP_PORT"):
-        Mailbox(server.account(), ssl_context=server.ssl_context(), timeouts=QUICK).open()
+        Mailbox(server.account(), ssl_context=server.ssl_context(), timeouts=PATIENT).open()
 
 
 # --- mailboxes of other kinds ---------------------------------------------------------------------------

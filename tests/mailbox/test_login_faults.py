@@ -10,18 +10,18 @@ import pytest
 
 from cleo_email.accounts import ImapAccount, Login
 from cleo_email.errors import MailboxError, MailboxLoginRefused, MailboxUnavailable, SettingsError
-from cleo_email.mailbox import Mailbox
+from cleo_email.mailbox import Mailbox, Timeouts
 from cleo_email.mailbox.words import LIMIT, Words, response_code
 from tests.imap_server import Answer, FakeImapServer, Session, bye, hang_up, says, silence
-from tests.mailbox.conftest import QUICK
+from tests.mailbox.conftest import HASTY, PATIENT
 
 PASSWORD = 'pass"wörd\\of{3} mine'
 
 
-def kind_of(server: FakeImapServer, login: Login | None = None) -> MailboxError:
+def kind_of(server: FakeImapServer, login: Login | None = None, timeouts: Timeouts = PATIENT) -> MailboxError:
     account = server.account() if login is None else ImapAccount("localhost", server.port, login)
     with pytest.raises(MailboxError) as caught:
-        Mailbox(account, ssl_context=server.ssl_context(), timeouts=QUICK).open()
+        Mailbox(account, ssl_context=server.ssl_context(), timeouts=timeouts).open()
     return caught.value
 
 
@@ -49,7 +49,7 @@ def test_only_a_plain_answer_about_the_password_is_one(
 ) -> None:
     server.capabilities = "AUTH=PLAIN" if command == "AUTHENTICATE" else ""
     server.answers[command] = fault
-    error = kind_of(server)
+    error = kind_of(server, timeouts=HASTY if fault is silence else PATIENT)
     assert type(error) is kind
     assert len(server.sent(command)) == 1
 
@@ -116,7 +116,7 @@ def test_no_secret_in_the_log_of_a_login_that_succeeds(
     for capabilities, password in (("AUTH=PLAIN", PASSWORD), ("", "simple-secret")):
         server.capabilities = capabilities
         account = ImapAccount("localhost", server.port, Login("ann", password))
-        with Mailbox(account, ssl_context=server.ssl_context(), timeouts=QUICK) as box:
+        with Mailbox(account, ssl_context=server.ssl_context(), timeouts=PATIENT) as box:
             assert len(list(box.fetch([(1, 10)]))) == 1
         assert password not in caplog.text
         assert "body 1" not in caplog.text
@@ -137,7 +137,7 @@ def clear(monkeypatch: pytest.MonkeyPatch) -> FakeImapServer:
 def test_starttls_comes_before_any_credential(clear: FakeImapServer) -> None:
     with clear as server:
         server.capabilities = "STARTTLS AUTH=PLAIN"
-        with Mailbox(server.account(), ssl_context=server.ssl_context(), timeouts=QUICK) as box:
+        with Mailbox(server.account(), ssl_context=server.ssl_context(), timeouts=PATIENT) as box:
             box.open()
     names = [line.split()[1] for line in server.commands if " " in line]
     assert names[:2] == ["CAPABILITY", "STARTTLS"]
@@ -178,7 +178,7 @@ def test_what_was_said_before_tls_does_not_count(clear: FakeImapServer) -> None:
     with clear as server:
         server.capabilities = "STARTTLS AUTH=PLAIN"
         server.answers["STARTTLS"] = injected
-        with Mailbox(server.account(), ssl_context=server.ssl_context(), timeouts=QUICK) as box:
+        with Mailbox(server.account(), ssl_context=server.ssl_context(), timeouts=PATIENT) as box:
             box.open()
     assert server.sasl == [b"\0ann\0secret"]  # by what the server offers under TLS
 
@@ -208,7 +208,7 @@ def test_an_error_of_the_token_source_is_its_own(server: FakeImapServer) -> None
         raise SettingsError(["EMAIL_OAUTH_REFRESH_TOKEN: expired"])
 
     account = ImapAccount("localhost", server.port, Login("ann", access_token=no_token))
-    box = Mailbox(account, ssl_context=server.ssl_context(), timeouts=QUICK)
+    box = Mailbox(account, ssl_context=server.ssl_context(), timeouts=PATIENT)
     with pytest.raises(SettingsError):
         box.open()
     assert server.sent("AUTHENTICATE") == []
@@ -224,7 +224,7 @@ def test_control_characters_are_not_sent(login: Login, server: FakeImapServer) -
 
 
 def test_we_say_who_we_are_where_that_is_wanted(server: FakeImapServer) -> None:
-    with Mailbox(server.account(), ssl_context=server.ssl_context(), timeouts=QUICK) as box:
+    with Mailbox(server.account(), ssl_context=server.ssl_context(), timeouts=PATIENT) as box:
         box.open()
     (line,) = server.sent("ID")
     assert '"name" "cleo-email"' in line
@@ -235,13 +235,13 @@ def test_we_say_who_we_are_where_that_is_wanted(server: FakeImapServer) -> None:
 @pytest.mark.parametrize("answer", ["NO who cares", "BAD what?"])
 def test_a_refused_id_is_no_fault(answer: str, server: FakeImapServer) -> None:
     server.answers["ID"] = says(answer)
-    with Mailbox(server.account(), ssl_context=server.ssl_context(), timeouts=QUICK) as box:
+    with Mailbox(server.account(), ssl_context=server.ssl_context(), timeouts=PATIENT) as box:
         assert box.open().exists == 3
 
 
 def test_an_id_is_not_pressed_on_servers_without_it(server: FakeImapServer) -> None:
     server.capabilities = "AUTH=PLAIN"
-    with Mailbox(server.account(), ssl_context=server.ssl_context(), timeouts=QUICK) as box:
+    with Mailbox(server.account(), ssl_context=server.ssl_context(), timeouts=PATIENT) as box:
         box.open()
     assert server.sent("ID") == []
 

@@ -96,7 +96,7 @@ def test_an_offer_without_a_code(tokens: TokenServer) -> None:
 
 def knock(address: str) -> int:
     try:
-        with urllib.request.urlopen(address, timeout=5) as response:
+        with urllib.request.urlopen(address, timeout=20) as response:
             return int(response.status)
     except urllib.error.HTTPError as error:
         error.close()
@@ -127,7 +127,7 @@ def test_the_browser_brings_the_code_and_only_ours_counts(tokens: TokenServer) -
         with pytest.raises(TokenError, match="in time"):
             listener.wait(0.01)
         assert knock(back) == 200
-        got = attempt.tokens(client, endpoint, listener.wait(5))
+        got = attempt.tokens(client, endpoint, listener.wait(20))
     assert got.refresh_token == "refresh-1"
     assert tokens.forms[0]["redirect_uri"] == attempt.redirect_uri
 
@@ -228,7 +228,7 @@ def test_login_google_by_the_browser_of_this_machine(
 
     monkeypatch.setattr("cleo_email.cli.login._say", say)
     assert main(["login"]) == 0
-    threads[0].join(10)
+    threads[0].join(20)
     assert list(redis.scan_iter("cleo:oauth:*"))
 
 

@@ -45,7 +45,7 @@ def test_fifty_threads_of_three_processes_ask_once(make_source: MakeSource, toke
     tokens.gate = threading.Event()
     with ThreadPoolExecutor(50) as pool:
         waiting = [pool.submit(sources[number % 3].access_token) for number in range(50)]
-        assert tokens.entered.wait(10)
+        assert tokens.entered.wait(20)
         tokens.gate.set()
         got = {one.result(30) for one in waiting}
     assert len(got) == 1
@@ -63,7 +63,7 @@ def test_who_finds_the_renewal_under_way_uses_the_old_token_meanwhile(
     tokens.entered.clear()
     with ThreadPoolExecutor(1) as pool:
         renewing = pool.submit(one.access_token)
-        assert tokens.entered.wait(10)
+        assert tokens.entered.wait(20)
         assert other.access_token() == old
         tokens.gate.set()
         assert renewing.result(20) != old
@@ -260,15 +260,15 @@ def test_a_token_that_is_refused_while_another_process_renews_it_does_not_undo_t
         blob = get(shelf, name)
         if shelf is third._shelf:
             read.set()
-            assert renewed.wait(10)
+            assert renewed.wait(20)
         return blob
 
     monkeypatch.setattr(TokenShelf, "get", get_and_wait)
     with ThreadPoolExecutor(2) as pool:
         renewing = pool.submit(other.access_token)
-        assert tokens.entered.wait(10)
+        assert tokens.entered.wait(20)
         refusing = pool.submit(third.refused, old)
-        assert read.wait(10)
+        assert read.wait(20)
         tokens.gate.set()
         fresh = renewing.result(20)
         renewed.set()
@@ -358,7 +358,7 @@ def test_redis_away_the_kept_token_goes_on_and_a_rotated_login_is_saved_later(
         tokens.entered.clear()
         with ThreadPoolExecutor(1) as pool:
             renewing = pool.submit(one.access_token)
-            assert tokens.entered.wait(10)
+            assert tokens.entered.wait(20)
             server.kill()
             tokens.gate.set()
             second = renewing.result(30)

@@ -102,10 +102,10 @@ def test_of_all_forgeries_none_is_proven(dns: FakeDns) -> None:
     dns.publish("com", name="evil")
     mails = forgeries()
     assert len(mails) >= 200
-    begun = time.perf_counter()
+    begun = time.process_time()
     outcomes = {trick: check(source, dns).outcome for trick, source in mails.items()}
     assert {trick for trick, outcome in outcomes.items() if outcome is not Outcome.UNPROVEN} == set()
-    assert time.perf_counter() - begun < 20
+    assert time.process_time() - begun < 20
 
 
 @pytest.mark.parametrize(
