@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from email import message_from_bytes
 from pathlib import Path
+from typing import cast
 
 import pytest
 from redis import Redis
 
 from cleo_email.bouncing import Bouncing
 from cleo_email.errors import SubmissionUncertain
+from cleo_email.filing import Filing
 from cleo_email.mail.model import Receipt
+from cleo_email.mailbox import ANSWERED, REPLIED, Mailbox, MailboxStatus
 from cleo_email.store import Accepted, State, Store
 from tests.agent_server import AgentServer
 from tests.bench import Bench
@@ -117,3 +122,45 @@ def test_without_a_mailbox_nothing_waits_to_be_filed(redis_url: str) -> None:
         Bouncing(store, clock=bench.clock).settle([accepted.id])
         assert store.messages.get(accepted.id).state is State.REPLIED
         assert store.filing.due(bench.clock.now + 10**9) == []
+
+
+class FakeMailbox:
+    """``sent`` are the Message-IDs in Sent."""
+
+    def __init__(self, *sent: str) -> None:
+        self.sent = list(sent)
+        self.flags: dict[int, tuple[str, ...]] = {}
+
+    def open(self) -> MailboxStatus:
+        return MailboxStatus(1, 2, read_only=False, keywords_allowed=True, exists=1)
+
+    def add_flags(self, uids: Sequence[int], flags: Sequence[str]) -> set[int]:
+        self.flags |= {uid: tuple(flags) for uid in uids}
+        return set(uids)
+
+    def find_in_sent(self, message_id: str, **_: object) -> bool:
+        return message_id in self.sent
+
+    def append_sent(self, source: bytes, when: datetime) -> None:
+        self.sent.append(str(message_from_bytes(source)["Message-ID"]))
+
+
+@pytest.mark.parametrize("filed_by_server", [False, True])
+@pytest.mark.parametrize("proof", [bounce, reply])
+def test_what_is_proven_to_be_sent_lies_in_sent_exactly_once(
+    redis_url: str, proof: Callable[[Bench, str], None], filed_by_server: bool
+) -> None:
+    bench = Bench(redis_url)
+    accepted = uncertain(bench)
+    ours = bench.record(accepted).reply_message_id
+    # Of this server it is known that it does not file; a copy there may be of a process that died.
+    bench.store.pulse.set_sent_mode("client")
+    mailbox = FakeMailbox(*[ours] * filed_by_server)
+    proof(bench, ours)
+    filing = Filing(bench.store, cast("Mailbox", mailbox), save_sent=True, clock=bench.clock)
+    for _ in range(2):
+        records = filing.due()
+        filing.flag(records)
+        assert [filing.file(record) for record in records if record.id == accepted.id] in ([1], [])
+    assert mailbox.sent.count(ours) == 1
+    assert mailbox.flags[1] == (ANSWERED, REPLIED)
