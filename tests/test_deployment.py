@@ -1,4 +1,4 @@
-"""The files that a deployment starts from: requirements.txt, Procfile, deploy/nginx.conf."""
+"""The files that a deployment starts from: requirements.txt, Procfile, the units, deploy/nginx.conf."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from cleo_email.doors import BAD_SETTINGS
 from cleo_email.embedded.certificates import Certificates
+from cleo_email.worker.process import DRAIN_S
 from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -161,6 +163,63 @@ def answer(port: int, path: str, process: subprocess.Popen[bytes], log: Path) ->
             time.sleep(0.02)
         finally:
             connection.close()
+
+
+# --- systemd ------------------------------------------------------------------------------------------------
+
+UNITS = ["cleo-email-web.service", "cleo-email-worker.service"]
+
+
+def unit(name: str) -> configparser.ConfigParser:
+    config = configparser.ConfigParser(interpolation=None, delimiters=["="], comment_prefixes=["#"])
+    config.optionxform = str  # type: ignore[assignment, method-assign]
+    config.read_string((ROOT / "deploy" / name).read_text())
+    return config
+
+
+def test_the_units_start_the_processes_of_the_procfile() -> None:
+    folder = "/srv/cleo-email"
+    for name, process in zip(UNITS, ("web", "worker"), strict=True):
+        service = unit(name)["Service"]
+        assert service["WorkingDirectory"] == folder
+        command = service["ExecStart"].removeprefix(f"{folder}/.venv/bin/")
+        wanted = procfile()[process].replace("${WEB_CONCURRENCY:-2}", "2")
+        assert command.replace("--bind 127.0.0.1:8000 --no-control-socket ", "") == wanted
+    upstream = re.search(r"server (127\.0\.0\.1:\d+);", (ROOT / "deploy" / "nginx.conf").read_text())
+    assert upstream
+    assert f"--bind {upstream[1]} " in unit(UNITS[0])["Service"]["ExecStart"]
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_a_unit_restarts_what_ends_stops_in_time_and_is_confined(name: str) -> None:
+    service = unit(name)["Service"]
+    assert (service["Restart"], service["RestartPreventExitStatus"]) == ("always", str(BAD_SETTINGS))
+    assert DRAIN_S < int(service["TimeoutStopSec"]) <= 30
+    assert (service["User"], service["ProtectSystem"], service["NoNewPrivileges"]) == (
+        "cleo",
+        "strict",
+        "yes",
+    )
+    assert unit(name)["Install"]["WantedBy"] == "multi-user.target"
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not here")
+@pytest.mark.parametrize("name", UNITS)
+def test_systemd_has_nothing_to_say_of_a_unit(name: str, tmp_path: Path) -> None:
+    text = (ROOT / "deploy" / name).read_text()
+    for before, after in (
+        ("/srv/cleo-email/.venv/bin", str(Path(sys.executable).parent)),
+        ("/srv/cleo-email", str(ROOT)),
+    ):
+        assert before in text
+        text = text.replace(before, after)
+    (tmp_path / name).write_text(text)
+    command = ["systemd-analyze", "verify", "--man=no", str(tmp_path / name)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    about = [line for line in (done.stdout + done.stderr).splitlines() if name in line]
+    if done.returncode and not about:
+        pytest.skip(f"systemd-analyze cannot work here: {done.stderr[-200:]}")
+    assert about == [], done.stderr
 
 
 # --- nginx --------------------------------------------------------------------------------------------------
