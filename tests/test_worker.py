@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
@@ -83,6 +86,46 @@ def test_a_healthy_worker_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None
 
     process._watch([cast("process._Supervised", Fine())], stop)
     assert len(looks) == 5
+
+
+SIGNALLED = """
+import signal, threading
+from cleo_email.settings import read_settings
+from cleo_email.worker import run_worker
+
+def signal_this_thread():
+    while True:
+        threading.Event().wait(0.05)
+        signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+
+threading.Thread(target=signal_this_thread, daemon=True).start()
+raise SystemExit(run_worker(read_settings({}, dotenv=None)))
+"""
+
+
+def test_sigterm_is_heard_whichever_thread_it_interrupts() -> None:
+    """The system chooses one; the main thread, where Python handles it, may be asleep for an hour."""
+    done = subprocess.run([sys.executable, "-c", SIGNALLED], timeout=30, check=False)
+    assert done.returncode == 0
+
+
+def test_a_job_that_comes_while_the_worker_is_told_to_stop_is_left_to_others(
+    redis_url: str, stuck: Stuck
+) -> None:
+    with Redis.from_url(redis_url) as redis:
+        worker = ThreadWorker(Redis.from_url(redis_url), ANSWERS, slots=2)
+        working = threading.Thread(target=worker.work, kwargs={"logging_level": None})
+        working.start()
+        queue = worker.queues[0]
+        while not any(one["cmd"] == "blmove" for one in redis.client_list()):
+            time.sleep(0.01)
+        worker.stop()
+        Wake(redis).conversation("<a@b>")
+        working.join(20)
+        assert not working.is_alive()
+        assert not stuck.begun.acquire(blocking=False)
+        assert redis.llen(queue.key) == 1
+        assert redis.llen(queue.intermediate_queue_key) == 0
 
 
 @pytest.mark.parametrize(

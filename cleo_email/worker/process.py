@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import threading
 import time
 
@@ -28,10 +29,10 @@ WATCH_S = 5.0
 def run_worker(settings: Settings) -> int:
     """Run until SIGTERM or SIGINT; the exit status."""
     stop = threading.Event()
-    _on_signals(stop)
+    signals = _Signals(stop)
     if not settings.enabled:
         log.warning("the email channel is not enabled (ENABLED_CLIENTS does not list email): nothing to do")
-        _wait(stop)
+        signals.wait()
         return 0
     arm(os.environ)
     services = build_services(settings)
@@ -42,7 +43,7 @@ def run_worker(settings: Settings) -> int:
         workers.append(_Supervised(services, MAILBOX, 1, stop))
     Ticker(services, stop).start()
     threading.Thread(target=_watch, args=(workers, stop), name="cleo-watchdog", daemon=True).start()
-    _wait(stop)
+    signals.wait()
     log.info("stopping: taking no more work, finishing for at most %d s", DRAIN_S)
     _drain(workers)
     services.front.store.locks.release_all()
@@ -108,14 +109,25 @@ def _drain(workers: list[_Supervised]) -> None:
         log.warning("%d jobs did not finish in time; other workers take their messages over", left)
 
 
-def _on_signals(stop: threading.Event) -> None:
-    def request(signum: int, _frame: object) -> None:
-        stop.set()
+class _Signals:
+    """SIGTERM and SIGINT set ``stop``, whichever thread the system chooses to interrupt.
 
-    signal.signal(signal.SIGTERM, request)
-    signal.signal(signal.SIGINT, request)
+    Python runs a handler in the main thread only, and nothing wakes that from an Event for a signal that came
+    to another thread: a byte that the interpreter writes does.
+    """
 
+    def __init__(self, stop: threading.Event) -> None:
+        self._stop = stop
+        self._awake, self._waking = socket.socketpair()
+        self._waking.setblocking(False)
+        signal.set_wakeup_fd(self._waking.fileno(), warn_on_full_buffer=False)
+        signal.signal(signal.SIGTERM, self._request)
+        signal.signal(signal.SIGINT, self._request)
 
-def _wait(stop: threading.Event) -> None:
-    while not stop.wait(3600):
-        pass
+    def _request(self, signum: int, _frame: object) -> None:
+        self._stop.set()
+
+    def wait(self) -> None:
+        """In the main thread, until one of them came."""
+        while not self._stop.is_set():
+            self._awake.recv(64)

@@ -85,7 +85,7 @@ class ThreadWorker(SimpleWorker):
         self.ip_address = "unknown"
 
     def _install_signal_handlers(self) -> None:
-        """The process's signals belong to its door, not to one of its workers."""
+        """Signals are the process's, not one of its workers'."""
 
     def procline(self, message: str) -> None:
         """The process's title is not ours to change."""
@@ -125,7 +125,10 @@ class ThreadWorker(SimpleWorker):
             finally:
                 if found is None:
                     self._slots.release()
-            if found is not None:
+            if found is not None and self._stop_requested:  # it came while we waited for one
+                self._slots.release()
+                _give_back(*found)
+            elif found is not None:
                 return found
         return None
 
@@ -208,3 +211,14 @@ def work_until_stopped(
         except Exception as error:  # noqa: BLE001 - the thread's edge: if it ended, nothing would be answered
             log.warning("the queue's worker ended (%s); it starts again", place_of(error))
         stop.wait(2)
+
+
+def _give_back(job: Job, queue: Queue) -> None:
+    """The job goes to the next worker. Should this fail, the sweeper wakes its conversation."""
+    try:
+        with queue.connection.pipeline() as pipe:
+            pipe.lrem(queue.intermediate_queue_key, 1, job.id)
+            queue.push_job_id(job.id, pipeline=pipe, at_front=True)
+            pipe.execute()
+    except (RedisError, OSError) as error:
+        log.warning("a wake-up was not given back and will be repeated: %s", type(error).__name__)
