@@ -177,7 +177,8 @@ def test_without_a_secret_only_direct_loopback_callers_are_heard(client: Make, h
     assert post(web, headers={header: "127.0.0.1"}).status_code == 403
     for address in ("10.0.0.7", "", "::ffff:10.0.0.7"):
         assert post(web, environ_base={"REMOTE_ADDR": address}).status_code == 403
-    assert post(web, environ_base={"REMOTE_ADDR": "::1"}).status_code == 200
+    for address in ("::1", "::ffff:127.0.0.1"):
+        assert post(web, environ_base={"REMOTE_ADDR": address}).status_code == 200
 
 
 def test_a_channel_that_is_not_enabled_is_404_with_the_reason_before_all_else(redis_url: str) -> None:
@@ -232,15 +233,30 @@ def test_a_hung_redis_costs_a_caller_at_most_five_seconds(tmp_path: Path) -> Non
         redis.freeze()
         try:
             begun = time.monotonic()
-            answer = post(web, {**MAIL, "message_id": "<late@example.test>"})
-            assert time.monotonic() - begun < 10  # a busy machine; what is set is below
-            assert answer.status_code == 503
+            answers = [post(web, {**MAIL, "message_id": "<late@example.test>"}) for _ in range(20)]
+            # One waits; those who queue behind it are not kept, each for as long again. A busy machine is
+            # allowed for; what is set is below.
+            assert time.monotonic() - begun < 10
+            assert {answer.status_code for answer in answers} == {503}
         finally:
             redis.thaw()
-        assert post(web, {**MAIL, "message_id": "<late@example.test>"}).status_code in (200, 202)
+        begun = time.monotonic()
+        while (status := post(web, {**MAIL, "message_id": "<late@example.test>"}).status_code) == 503:
+            assert time.monotonic() - begun < 10
+            time.sleep(0.05)
+        assert status in (200, 202)
         pool = connect_web(redis.url).connection_pool
         tries = 1 + pool.connection_kwargs["retry"].get_retries()
         assert tries * pool.connection_kwargs["socket_timeout"] < 5
+        # A health check of a connection that has rested would wait for the hung server once more.
+        assert pool.connection_kwargs["health_check_interval"] == 0
+
+
+@pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity"])
+def test_what_only_python_takes_for_json_is_none(client: Make, word: str) -> None:
+    assert (
+        post(client(), json.dumps({**MAIL, "extra": 0}).replace("0}", word + "}").encode()).status_code == 400
+    )
 
 
 def test_unknown_paths_and_methods_answer_in_json(client: Make) -> None:

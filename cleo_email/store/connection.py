@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any, TypeVar
 
 from redis import BlockingConnectionPool, Redis
-from redis.backoff import ExponentialBackoff, NoBackoff
+from redis.backoff import AbstractBackoff, ExponentialBackoff, NoBackoff
 from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeout
 from redis.retry import Retry
 
 from cleo_email.deadlines import (
@@ -19,16 +22,43 @@ from cleo_email.deadlines import (
 )
 from cleo_email.errors import StoreUnavailable
 
+Result = TypeVar("Result")
+# How long a Redis that has not answered is not asked again by the web process.
+HUNG_S = 2.0
+
 
 def connect_web(url: str) -> Redis:
-    """For a process that somebody waits for: a hung or absent Redis costs at most about 4 s."""
+    """For a process that somebody waits for: a hung or absent Redis costs at most about 4 s.
+
+    No health check of idle connections: it would wait for a hung one twice, and the one retry is for them.
+    """
     return Redis.from_url(
         url,
         socket_connect_timeout=1,
         socket_timeout=2,
-        retry=Retry(NoBackoff(), 1),
-        health_check_interval=30,
+        retry=AskedOnce(NoBackoff(), 1),
+        health_check_interval=0,
     )
+
+
+class AskedOnce(Retry):
+    """Those who queue behind a caller that has waited in vain are told so at once, not one after another."""
+
+    def __init__(self, backoff: AbstractBackoff, retries: int) -> None:
+        super().__init__(backoff, retries)
+        self._resume = 0.0
+
+    def __deepcopy__(self, memo: object) -> AskedOnce:
+        return self  # every connection makes a copy: what one has met counts for all
+
+    def call_with_retry(self, do: Callable[[], Result], *args: Any, **kwargs: Any) -> Result:
+        if time.monotonic() < self._resume:
+            raise RedisTimeout("it did not answer a moment ago")
+        try:
+            return super().call_with_retry(do, *args, **kwargs)
+        except (RedisTimeout, TimeoutError):
+            self._resume = time.monotonic() + HUNG_S
+            raise
 
 
 def connect_worker(url: str, *, connections: int) -> Redis:

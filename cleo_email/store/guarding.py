@@ -65,7 +65,7 @@ class Events:
 class Failures:
     """Wrong secrets per minute, of one address and of all; at most ``overall`` keys a minute."""
 
-    def __init__(self, redis: Redis, *, per_address: int = 20, overall: int = 200) -> None:
+    def __init__(self, redis: Redis, *, per_address: int = 60, overall: int = 200) -> None:
         self._redis = redis
         self._per_address = per_address
         self._overall = overall

@@ -70,7 +70,7 @@ def _handle_errors(app: Flask) -> None:
     def unavailable(fault: StoreUnavailable) -> Response:
         log.error("%s", fault)
         return error(
-            503, "the message could not be stored; try again", headers={"Retry-After": RETRY_AFTER_S}
+            503, "Redis did not answer: nothing was stored; try again", headers={"Retry-After": RETRY_AFTER_S}
         )
 
     @app.errorhandler(NotFound)

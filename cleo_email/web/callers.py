@@ -28,10 +28,8 @@ def is_direct_loopback() -> bool:
     own = request.host_url.rstrip("/")
     if request.headers.get("Origin", own) != own:
         return False
-    try:
-        return ipaddress.ip_address(request.environ.get("REMOTE_ADDR", "")).is_loopback
-    except ValueError:
-        return False  # a Unix socket says nothing about the caller
+    peer = _address(request.environ.get("REMOTE_ADDR", ""))
+    return peer is not None and peer.is_loopback  # a Unix socket says nothing about the caller
 
 
 def _host() -> str:

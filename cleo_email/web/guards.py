@@ -127,13 +127,17 @@ def parse_json(data: bytes, model: type[Model]) -> Model:
         # In steps that let go of what they have used: a body may be a quarter of the process's memory.
         text = data.decode(json.detect_encoding(data), "surrogatepass")
         del data
-        value: Any = json.loads(text)
+        value: Any = json.loads(text, parse_constant=_no_constant)
         del text
     except (ValueError, RecursionError):
         raise Refused(400, "the body is no JSON, or nested too deeply") from None
     if not isinstance(value, dict):
         raise Refused(422, "expected a JSON object", {"body": "expected an object"})
     return validated(value, model)
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")  # RFC 8259 section 6
 
 
 def validated(value: Any, model: type[Model]) -> Model:
