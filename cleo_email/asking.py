@@ -98,6 +98,7 @@ class Asking:
         self, record: Record, mail: InboundEmail, text: str, history: tuple[Turn, ...]
     ) -> AgentRequest:
         limit = self._rules.max_attachment_bytes
+        came_in = datetime.fromtimestamp(record.received_at / 1000, UTC)
         message = AgentMessage(
             message_id=mail.message_id,
             from_address=mail.from_address,
@@ -107,7 +108,7 @@ class Asking:
             subject=mail.subject,
             text=text,
             full_text=_with_texts(mail),
-            date=mail.date.isoformat() if mail.date else None,
+            date=(mail.date or came_in).isoformat(),
             authenticated={"1": True, "0": False}.get(record.authenticated),
             attachments=tuple(_shown(attachment, limit) for attachment in mail.attachments),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from email import message_from_bytes, policy
 
 import pytest
@@ -482,3 +483,13 @@ def test_a_forward_within_a_thread_stays_whole(bench: Bench) -> None:
     bench.work(second.thread_id)
     assert len(bench.agent.asked[-1].history) == 2
     assert "the invoice is wrong" in bench.agent.asked[-1].message.text
+
+
+def test_a_mail_without_a_date_is_dated_by_its_arrival(redis_url: str) -> None:
+    bench = Bench(redis_url)
+    source = b"".join(line for line in mail(1).splitlines(keepends=True) if not line.startswith(b"Date:"))
+    accepted = bench.receive(source)
+    bench.work(accepted.thread_id)
+    (asked,) = bench.agent.asked
+    assert asked.message.date is not None
+    assert datetime.fromisoformat(asked.message.date).timestamp() == bench.clock.now / 1000

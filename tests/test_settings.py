@@ -73,6 +73,12 @@ def test_an_empty_value_counts_as_missing() -> None:
         ("REDIS_URL", "http://localhost"),
         ("REDIS_URL", "redis://localhost/0?db=one"),
         ("REDIS_URL", "redis://localhost:port/0"),
+        ("REDIS_URL", "redis://localhost/one"),
+        ("CLEO_AGENT", "nobody"),
+        ("CLEO_AGENT", "ftp://agent.example"),
+        ("CLEO_AGENT", "http:agent.example"),
+        ("CLEO_AGENT", "https://agent.example:port/"),
+        ("CLEO_AGENT_TIMEOUT_SECONDS", "1e9"),
         ("EMAIL_FROM_ADDRESS", "nobody"),
         ("EMAIL_FROM_ADDRESS", "cleo@example.com, anna@example.com"),
         ("EMAIL_SMTP_HOST", "smtp://smtp.example.com"),
@@ -96,9 +102,10 @@ def test_a_server_may_be_named_or_numbered(host: str) -> None:
 
 
 def test_all_faults_are_told_at_once() -> None:
-    found = faults({"ENABLED_CLIENTS": "email", "EMAIL_SMTP_PORT": "x", "EMAIL_IMAP_PORT": "y"})
+    wrong = {"EMAIL_SMTP_PORT": "x", "EMAIL_IMAP_PORT": "y", "CLEO_AGENT": "z"}
+    found = faults({"ENABLED_CLIENTS": "email", **wrong})
     assert {line.split(":")[0] for line in found} >= {
-        "EMAIL_SMTP_PORT", "EMAIL_IMAP_PORT", "EMAIL_SMTP_HOST", "EMAIL_USER", "EMAIL_PASSWORD",
+        "CLEO_AGENT", "EMAIL_SMTP_PORT", "EMAIL_IMAP_PORT", "EMAIL_SMTP_HOST", "EMAIL_USER", "EMAIL_PASSWORD",
     }  # fmt: skip
 
 

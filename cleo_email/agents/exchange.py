@@ -56,7 +56,7 @@ class JsonService:
             reason += f" (look at {self._key_variable})"
         if said := self.shown(text):
             reason += f": {said}"
-        temporary = status in (408, 429) or status >= 500
+        temporary = status == 429 or status >= 500
         return AgentUnavailable(reason) if temporary else AgentError(reason)
 
     def shown(self, text: str) -> str:

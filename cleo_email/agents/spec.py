@@ -62,10 +62,11 @@ def parse_spec(spec: str) -> UrlSpec | ModelSpec | CallableSpec | None:
     # A value of another scheme may carry a password: it is not shown.
     if not colon or not left or not right.strip() or "://" in spec:
         raise _fault("a URL of another scheme" if "://" in spec else repr(spec[:80]))
+    if left.lower() in ("http", "https", "echo"):  # http:host is a slip, not a model called host
+        raise _fault(repr(spec[:80]))
     if ":" not in right and left.lower() != "openai" and is_callable_spec(left, right):
         return CallableSpec(left, right)
-    known = left.lower() in ("http", "https", "echo")  # http:host is a slip, not a model called host
-    if known or not _PROVIDER.fullmatch(left) or any(c.isspace() or not c.isprintable() for c in right):
+    if not _PROVIDER.fullmatch(left) or any(c.isspace() or not c.isprintable() for c in right):
         raise _fault(repr(spec[:80]))
     model, effort = split_effort(right)
     return ModelSpec(left.lower(), model, effort)

@@ -10,7 +10,7 @@ import re
 from typing import Final
 
 _REPLY: Final = (
-    "re|aw|antw|antwort|sv|svar|vs|vast|r|rif|res|resp|rép|rep|réf|odp|ynt|yan|cevap|atb|vá|bls|ref|ha"
+    "re|aw|antw|antwort|sv|svar|vs|vast|r|rif|res|resp|ré|rép|rep|réf|odp|ynt|yan|cevap|atb|vá|bls|ref|ha"
     "|απ|σχετ|отв|ответ|відп|נושא|השב|תגובה|رد|回复|回覆|答复|答覆|返信|답장|回信"
 )
 _FORWARD: Final = (

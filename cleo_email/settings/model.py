@@ -53,18 +53,18 @@ class Settings(WebhookSettings):
     )
     imap_host: Host | None = env("EMAIL_IMAP_HOST", "the IMAP server's name, such as imap.example.com")
     imap_port: Port = env("EMAIL_IMAP_PORT", PORT, 993)
-    poll_interval: Annotated[int, Field(ge=1, le=86400)] = env(
-        "EMAIL_POLL_INTERVAL_SECONDS", "a whole number of seconds from 1 to 86400", 60
+    poll_interval: Annotated[int, Field(ge=1, le=10**9)] = env(
+        "EMAIL_POLL_INTERVAL_SECONDS", "a whole number of seconds from 1", 60
     )
     redis_url: Annotated[SecretStr, BeforeValidator(read_redis_url)] = env(
         "REDIS_URL",
-        "a URL that begins with redis://, rediss:// or unix://",
+        "a URL such as redis://host:6379/0, rediss://… or unix:///path?db=0",
         SecretStr("redis://localhost:6379/0"),
     )
     agent: str = env("CLEO_AGENT", "echo, http(s)://…, openai:MODEL or package.module:callable", "echo")
     agent_token: SecretStr | None = env("CLEO_AGENT_TOKEN", "the agent's bearer token")
     agent_timeout: Annotated[float, Field(gt=0, le=86400)] = env(
-        "CLEO_AGENT_TIMEOUT_SECONDS", "a number of seconds above 0", 300.0
+        "CLEO_AGENT_TIMEOUT_SECONDS", "a number of seconds above 0, at most 86400", 300.0
     )
     api_tokens: Secrets = env("CLEO_API_TOKEN", "bearer tokens separated by commas", ())
     allowed_senders: Patterns = env("EMAIL_ALLOWED_SENDERS", LIST, ())

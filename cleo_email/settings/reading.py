@@ -16,7 +16,9 @@ from dotenv import dotenv_values
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from cleo_email.agents.spec import UrlSpec, parse_spec
 from cleo_email.errors import SettingsError
+from cleo_email.http_client.address import web_address
 from cleo_email.oauth.client import CLIENT_CREDENTIALS, GOOGLE, MICROSOFT, guess_grant
 from cleo_email.settings.model import Settings
 from cleo_email.settings.providers import find_preset
@@ -68,6 +70,7 @@ def make_settings(given: Mapping[str, str]) -> Settings:
     faults.extend(_missing(values))
     faults.extend(_oauth(values))
     faults.extend(_trust(values))
+    faults.extend(_agent(values))
     if faults or settings is None:
         raise SettingsError(faults)
     return settings
@@ -178,6 +181,17 @@ def _oauth(values: Mapping[str, str]) -> list[str]:
             "grant for mailboxes; run: cleo-email login google"
         )
     return faults
+
+
+def _agent(values: Mapping[str, str]) -> list[str]:
+    """Whether CLEO_AGENT names somebody at all; whether that one is there shows where the agent is built."""
+    try:
+        wanted = parse_spec(values.get("CLEO_AGENT", "echo"))
+        if isinstance(wanted, UrlSpec):
+            web_address("CLEO_AGENT", wanted.url)
+    except SettingsError as error:
+        return list(error.faults)
+    return []
 
 
 def _trust(values: Mapping[str, str]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import ipaddress
+import re
 from email.utils import getaddresses
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -84,6 +85,8 @@ def read_redis_url(value: object) -> object:
         parts = urlsplit(value)
         if parts.scheme not in {"redis", "rediss", "unix"} or not (parts.netloc or parts.path.strip("/")):
             raise ValueError("scheme")
+        if parts.scheme != "unix" and not re.fullmatch(r"/?|/\d+", parts.path):
+            raise ValueError("the database is no number")
         # Raises ValueError on nonsense, in the port, the database or an option.
         parse_url(value)  # type: ignore[no-untyped-call]
     return value
