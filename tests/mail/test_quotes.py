@@ -195,7 +195,7 @@ def test_time_is_linear_in_the_length(line: str) -> None:
     text = "x\n" + f"{line}\n" * (1_000_000 // (len(line) + 1))
     begin = time.process_time()
     split_quoted(text, [text[:200_000], "x y z " * 50_000])
-    assert time.process_time() - begin < 3
+    assert time.process_time() - begin < 6
 
 
 @given(
