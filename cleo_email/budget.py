@@ -23,9 +23,9 @@ WINDOW_MS = 2 * HOUR
 MAILBOX = "mailbox"
 # A limit that nobody has run into for so long is in order again: the next time is told anew.
 QUIET_MS = 10 * MINUTE
-# What Cleo says first (by /email/send or a workflow) answers nobody: only the mailbox's limit is for it, and
+# What is sent unasked (by /email/send or a workflow) answers nobody: only the mailbox's limit is for it, and
 # that on repeated texts.
-SAYS_FIRST = ("send", "workflow")
+UNASKED = ("send", "workflow")
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Budget:
         return self._take(record, [*budgets, (MAILBOX, HOUR, self._limits.per_hour)])
 
     def _of_answers(self, record: Record) -> list[tuple[str, int, int]]:
-        if record.ingress in SAYS_FIRST or record.outbound:
+        if record.ingress in UNASKED or record.outbound:
             return []
         return [
             (f"thread:{record.thread_id}", WINDOW_MS, self._limits.per_thread),

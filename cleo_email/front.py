@@ -1,4 +1,4 @@
-"""Composition of what stands in front: it takes mail in and asks, it never answers.
+"""Composition of the web process: it takes mail in and reports; it never answers.
 
 The web process loads this alone, and with it neither IMAP nor SMTP nor the agents.
 """

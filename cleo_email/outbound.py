@@ -1,4 +1,4 @@
-"""Cleo speaks first: a mail that answers nobody, on the same durable path as answers."""
+"""A mail that answers nobody, on the same durable path as answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Imports go down only: ground, edges, services, doors."""
+"""Imports go down only: pure functions, edges, services, composition, entry points."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "cleo_email"
 
-GROUND, EDGES, SERVICES, COMPOSITION, DOORS = range(5)
-ROOMS = {
+GROUND, EDGES, SERVICES, COMPOSITION, ENTRY_POINTS = range(5)
+NAMES = {
     GROUND: "errors accounts clock backoff deadlines crashpoints mail",
     EDGES: "attaching memory settings mailbox submission store agents queue embedded logs oauth http_client "
     "verifying",
     SERVICES: "intake recipients reading reading_pass asking polling chores filing settling fetching "
     "answering delivery sweeping outbound deciding recovering workflows budget bouncing ingress",
     COMPOSITION: "front services",
-    DOORS: "web jobs worker __main__ cli doors wsgi sending",
+    ENTRY_POINTS: "web jobs worker __main__ cli entrypoints wsgi sending",
 }
-FLOORS = {room: floor for floor, rooms in ROOMS.items() for room in rooms.split()}
+LAYERS = {name: layer for layer, names in NAMES.items() for name in names.split()}
 NO_IO = {
     "redis",
     "rq",
@@ -53,24 +53,24 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_imports_go_down_only(path: Path) -> None:
-    room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-    assert room in FLOORS, f"say on which floor {room} is"
+    own = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    assert own in LAYERS, f"say in which layer {own} is"
     for name in imports(path):
         if not name.startswith("cleo_email."):
             continue
         other = name.split(".")[1]
-        if other == room or other not in FLOORS:  # __version__ and the like
+        if other == own or other not in LAYERS:  # __version__ and the like
             continue
-        assert FLOORS[other] <= FLOORS[room], f"{room} reaches up to {other}"
+        assert LAYERS[other] <= LAYERS[own], f"{own} reaches up to {other}"
 
 
 @pytest.mark.parametrize("path", [p for p in MODULES if p.parent.name == "mail"], ids=lambda path: path.name)
-def test_the_ground_knows_no_io_and_no_clock(path: Path) -> None:
+def test_pure_functions_know_no_io_and_no_clock(path: Path) -> None:
     assert not {name.split(".")[0] for name in imports(path)} & NO_IO
 
 
 def test_no_work_is_done_at_import() -> None:
-    """No module but the WSGI door calls anything of ours at import."""
+    """No module but the WSGI entry point calls anything of ours at import."""
     calls = [
         f"{path.name}:{node.lineno}"
         for path in MODULES

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from cleo_email import __version__
 from cleo_email.cli import check, demo, login, messages, poll, recover, run, send
-from cleo_email.doors import BAD_SETTINGS
+from cleo_email.entrypoints import BAD_SETTINGS
 from cleo_email.errors import CleoError, SettingsError
 from cleo_email.settings import export_dotenv
 

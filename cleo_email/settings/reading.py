@@ -1,4 +1,4 @@
-"""Reading the environment once, at a door.
+"""Reading the environment once, at an entry point.
 
 Every fault is collected, so that one start tells all of them: one line each, with the variable, what was
 found and what is expected. Secrets are never printed.
@@ -80,8 +80,8 @@ def export_dotenv(dotenv: Path = DOTENV) -> None:
     """Put what ``.env`` holds beside our settings into this process's environment, where it is not set yet.
 
     OpenSSL reads SSL_CERT_FILE there, and an agent its own variables. Our own settings, passwords among them,
-    stay out of it: every subprocess would inherit them. For doors of processes that are ours alone. What is
-    wrong with the file ``read_settings`` tells.
+    stay out of it: every subprocess would inherit them. For processes that are ours alone. What is wrong with
+    the file ``read_settings`` tells.
     """
     with suppress(SettingsError):
         for name, value in _read_dotenv(dotenv).items():

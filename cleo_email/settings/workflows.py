@@ -1,4 +1,4 @@
-"""``CLEO_WORKFLOWS``: the TOML file of workflows, read once at a door and told of fault by fault."""
+"""``CLEO_WORKFLOWS``: the TOML file of workflows, read once at the start; each fault is told."""
 
 from __future__ import annotations
 

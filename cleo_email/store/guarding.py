@@ -1,4 +1,4 @@
-"""What the web's doors remember: which events of a provider were taken, and how often a secret was wrong."""
+"""What the web process remembers: which events of a provider were taken, and how often a secret was wrong."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ class Record:
     authenticated: str = ""  # "1", "0" or "" for unknown
     mailbox: str = ""  # UIDVALIDITY/UID of a polled mail
     partial: int = 0  # 1: only the header was fetched
-    outbound: str = ""  # JSON of what Cleo says first (send, workflow); "" for an answer to a mail
+    outbound: str = ""  # JSON of a mail that is sent unasked (send, workflow); "" for an answer to a mail
     workflow: str = ""  # JSON of the workflow that the thread belongs to
     text: str = ""  # new part of the mail, kept for the thread's history
     answer_text: str = ""

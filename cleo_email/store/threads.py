@@ -68,7 +68,7 @@ class Threads:
             raw = cast("bytes | None", self._redis.get(f"{PREFIX}{workflow_key(thread_id)}"))
         return cast("JsonObject", json.loads(raw)) if raw else None
 
-    def room(self, key: str) -> str:
+    def latest(self, key: str) -> str:
         """The thread that was last opened under this key, or ''."""
         with ours():
             raw = cast("bytes | None", self._redis.get(f"{PREFIX}{key}"))

@@ -1,4 +1,4 @@
-"""Cleo speaks first: mail to send, workflows to start."""
+"""Mail that answers nobody: messages to send, workflows to start."""
 
 from __future__ import annotations
 

@@ -152,8 +152,8 @@ class Starting:
         batch: str,
     ) -> Start:
         now = self._clock()
-        room = _room(request.workflow_id, user)
-        latest = "" if request.new_room else self._store.threads.room(room)
+        key = _room_key(request.workflow_id, user)
+        latest = "" if request.new_room else self._store.threads.latest(key)
         thread = latest or self._outbound.new_message_id([user])
         context = self._context(request, given)
         plan = {
@@ -175,7 +175,7 @@ class Starting:
             workflow=json.dumps(context),
             outbound=json.dumps(plan),
         )
-        keys = [(room, thread, self._room_s), (workflow_key(thread), record.workflow, 0)]
+        keys = [(key, thread, self._room_s), (workflow_key(thread), record.workflow, 0)]
         return Start(record, Identity(f"{name}:{user.key}", remember_s=remember_s), [user.key], keys)
 
     def _context(self, request: StartRequest, user_id: str) -> JsonObject:
@@ -213,7 +213,7 @@ def default_subject(workflow_id: str) -> str:
     return (words[:1].upper() + words[1:])[:200] or "Message"
 
 
-def _room(workflow_id: str, user: Address) -> str:
+def _room_key(workflow_id: str, user: Address) -> str:
     """Under which key the latest thread of a user and a workflow is kept."""
     return "room:" + hashlib.sha256(json.dumps([workflow_id, user.key]).encode()).hexdigest()
 

@@ -1,4 +1,4 @@
-"""The two process doors: read the settings, say what is wrong with them, start.
+"""The entry points of the two processes: read the settings, say what is wrong with them, start.
 
 Each loads its own half of the package: a worker has no use for Flask, nor the web process for IMAP and SMTP.
 """
