@@ -14,6 +14,7 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 
 # argv: parent's pid, program, arguments. The kernel forgets a parent that has ended before the request was
@@ -31,6 +32,26 @@ except OSError as error:
 
 _lasting_thread: tuple[int, ThreadPoolExecutor] | None = None
 _lasting_thread_lock = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Command:
+    """A child to keep running. ``env`` is its whole environment; None means that of this process."""
+
+    name: str
+    argv: Sequence[str]
+    env: Mapping[str, str] | None = field(default=None, repr=False)
+    cwd: Path | None = None
+
+
+@dataclass(frozen=True)
+class Pace:
+    """All in seconds. The defaults are those of the product; tests take shorter ones."""
+
+    first_delay: float = 1.0
+    longest_delay: float = 30.0
+    healthy_after: float = 60.0
+    grace: float = 28.0
 
 
 def spawn(

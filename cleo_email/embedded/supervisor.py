@@ -16,44 +16,22 @@ import selectors
 import signal
 import socket
 import subprocess
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from types import FrameType
 from typing import BinaryIO
 
 from cleo_email.errors import CleoError
 
-from .children import ended, signal_group, spawn
+from .children import Command, Pace, ended, signal_group, spawn
 from .relay import Console, Relay
+from .signals import taken_over
 
 SETTINGS_FAULT = 3  # exit status
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _TICK = 1.0  # seconds between two calls of each keeper
 _BLIND_TICK = 0.1  # seconds; outside the main thread no signal tells of a child's end
-
-
-@dataclass(frozen=True)
-class Command:
-    """A child to keep running. ``env`` is its whole environment; None means that of this process."""
-
-    name: str
-    argv: Sequence[str]
-    env: Mapping[str, str] | None = field(default=None, repr=False)
-    cwd: Path | None = None
-
-
-@dataclass(frozen=True)
-class Pace:
-    """All in seconds. The defaults are those of the product; tests take shorter ones."""
-
-    first_delay: float = 1.0
-    longest_delay: float = 30.0
-    healthy_after: float = 60.0
-    grace: float = 28.0
 
 
 @dataclass
@@ -118,7 +96,7 @@ class Supervisor:
             waker.setblocking(False)
         self._selector.register(self._wakeup, selectors.EVENT_READ)
         try:
-            with self._signals() as blind:
+            with taken_over(_STOP_SIGNALS, self._on_stop_signal, self._waker.fileno()) as blind:
                 self._loop(blind)
         finally:
             self._abandon()
@@ -265,35 +243,10 @@ class Supervisor:
     def _say(self, name: str, text: str) -> None:
         self._console.write(name, f"[supervisor] {text}".encode())
 
-    # --- signals ----------------------------------------------------------------------------------------
-
-    @contextmanager
-    def _signals(self) -> Iterator[bool]:
-        """Take the signals over; yields True where that is not ours to do (outside the main thread)."""
-        if threading.current_thread() is not threading.main_thread():
-            yield True
-            return
-        before = {number: signal.getsignal(number) for number in (*_STOP_SIGNALS, signal.SIGCHLD)}
-        wakeup_before = signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
-        try:
-            for number in _STOP_SIGNALS:
-                if before[number] is not signal.SIG_IGN:  # nohup means what it says
-                    signal.signal(number, self._on_stop_signal)
-            signal.signal(signal.SIGCHLD, _wake)
-            yield False
-        finally:
-            signal.set_wakeup_fd(wakeup_before)
-            for number, handler in before.items():
-                signal.signal(number, signal.SIG_DFL if handler is None else handler)
-
     def _on_stop_signal(self, number: int, frame: FrameType | None) -> None:
         self._stop_requests += 1
         # A second Ctrl-C comes from a person who does not want to wait; platforms may well repeat SIGTERM.
         self._hurry = number == signal.SIGINT and self._stop_requests > 1
-
-
-def _wake(number: int, frame: FrameType | None) -> None:
-    """Present so that the signal is written to the wake-up socket."""
 
 
 def _ending(status: int) -> str:

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from cleo_email.embedded.supervisor import Command, Pace, Supervisor
+from cleo_email.embedded.children import Command, Pace
+from cleo_email.embedded.supervisor import Supervisor
 from cleo_email.errors import CleoError
 
 FAST = Pace(first_delay=0.02, longest_delay=0.1, healthy_after=60, grace=10)
@@ -42,7 +43,8 @@ while True:
 # Runs a supervisor in a main thread. Arguments: grace in seconds, then name=script ...
 MAIN = """
 import sys
-from cleo_email.embedded.supervisor import Command, Pace, Supervisor
+from cleo_email.embedded.children import Command, Pace
+from cleo_email.embedded.supervisor import Supervisor
 commands = [Command(name, [sys.executable, path]) for name, path in (a.split("=") for a in sys.argv[2:])]
 sys.exit(Supervisor(commands, pace=Pace(0.05, 0.2, 60, float(sys.argv[1]))).run())
 """
