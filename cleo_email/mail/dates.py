@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta, timezone
 from email.utils import parsedate_tz
 from typing import Final
@@ -11,6 +12,8 @@ from cleo_email.mail.words import without_comments
 _MAX_LENGTH: Final = 200
 _EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST: Final = datetime(2200, 1, 1, tzinfo=UTC)
+# As Postmark writes it: "Fri, 1 Aug 2014 16:45:32 -04:00".
+_ZONE_WITH_COLON: Final = re.compile(r"(?<=[\s0-9])([+-][0-9]{2}):([0-9]{2})$")
 
 
 def parse_date(text: str) -> datetime | None:
@@ -28,7 +31,8 @@ def parse_date(text: str) -> datetime | None:
 
 def _rfc5322(text: str) -> datetime | None:
     try:
-        fields = parsedate_tz(" ".join(without_comments(text).split()))
+        plain = _ZONE_WITH_COLON.sub(r"\1\2", " ".join(without_comments(text).split()))
+        fields = parsedate_tz(plain)
         if fields is None:
             return None
         offset = timedelta(seconds=fields[9] or 0)

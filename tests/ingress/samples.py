@@ -250,7 +250,7 @@ def postmark(
         "Subject": "This is an inbound message",
         "MessageID": id_,
         "ReplyTo": "",
-        "Date": "Tue, 24 Nov 2026 09:00:00 +0100",
+        "Date": "Tue, 24 Nov 2026 09:00:00 +01:00",
         "TextBody": "Ein Text.\n",
         "HtmlBody": "<p>Ein Text.</p>",
         "StrippedTextReply": "Ein Text.",

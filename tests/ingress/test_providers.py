@@ -13,6 +13,7 @@ from flask.testing import FlaskClient
 from cleo_email.errors import StoreUnavailable
 from cleo_email.front import Front
 from cleo_email.ingress.base import NotNow, Unusable
+from cleo_email.intake import Arrival
 from cleo_email.mail.message import parse
 from cleo_email.mail.model import InboundEmail
 from cleo_email.store import Record
@@ -92,6 +93,17 @@ def test_the_same_mail_from_two_providers_is_one(client: FlaskClient) -> None:
     ids = {send(client, VALID[name](7)).json["id"] for name in ("mailgun", "postmark", "ses", "cloudmailin")}
     assert len(ids) == 1
     assert len(records(client)) == 1
+
+
+def test_a_mail_that_postmark_took_apart_is_the_one_that_came_by_imap(client: FlaskClient) -> None:
+    """Postmark writes the zone of its Date with a colon: read as UTC it would be another mail."""
+    first = send(client, samples.postmark(b"", Subject="Question 1", Headers=[_id_of(1)]))
+    again = front_of(client).intake.accept(Arrival(mail(1), "imap"))
+    assert (again.duplicate, again.id) == (True, first.json["id"])
+
+
+def _id_of(number: int) -> dict[str, str]:
+    return {"Name": "Message-ID", "Value": f"<m{number}@example.test>"}
 
 
 def test_raw_wins_over_parsed_fields(client: FlaskClient) -> None:
