@@ -78,10 +78,17 @@ class Asking:
         history = self._store.threads.history(record.thread_id, but=record.id)
         text = new_part(mail, history)
         request = self._request(record, mail, text, history)
-        return Question(request, text, lambda answer: self._compose(record, mail, answer))
+        members = self._members(record) if history and record.authenticated != "1" else None
+        return Question(request, text, lambda answer: self._compose(record, mail, answer, members))
 
-    def _compose(self, record: Record, mail: InboundEmail, answer: Answer) -> tuple[OutboundEmail, str]:
-        who = recipients_of(mail, self._rules.policy, reply_all=self._rules.reply_all)
+    def _members(self, record: Record) -> frozenset[str]:
+        return self._store.threads.people([record.thread_id]).get(record.thread_id, frozenset())
+
+    def _compose(
+        self, record: Record, mail: InboundEmail, answer: Answer, members: frozenset[str] | None
+    ) -> tuple[OutboundEmail, str]:
+        rules = self._rules
+        who = recipients_of(mail, rules.policy, reply_all=rules.reply_all, members=members)
         domain = self._rules.from_.addr.rpartition("@")[2]
         outbound = compose_reply(
             mail,

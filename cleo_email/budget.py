@@ -60,6 +60,9 @@ class Budget:
         if record.released:
             return ""
         budgets = self._of_answers(record)
+        if budgets and mail.recipients[0].lower() != record.from_address.lower():
+            # Reply-To: whoever gets the answers is spared a flood, too, from however many senders it comes.
+            budgets.append((f"sender:{mail.recipients[0].lower()}", WINDOW_MS, self._limits.per_sender))
         if record.answer_text.strip():
             budgets.append((f"same:{_digest(record, mail)}", WINDOW_MS, self._limits.repeats))
         return self._take(record, [*budgets, (MAILBOX, HOUR, self._limits.per_hour)])

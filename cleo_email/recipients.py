@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cleo_email.mail.envelope import can_be_written_to
+from cleo_email.mail.header_values import shown
 from cleo_email.mail.model import Address, InboundEmail
 from cleo_email.mail.screening import Policy, is_allowed
 from cleo_email.mail.senders import is_own
@@ -18,29 +20,40 @@ class Recipients:
     note: str = ""
 
 
-def recipients_of(mail: InboundEmail, policy: Policy, *, reply_all: bool) -> Recipients:
-    """To: Reply-To where it passes the same allow-list as the sender, else From, with the reason.
+def recipients_of(
+    mail: InboundEmail, policy: Policy, *, reply_all: bool, members: frozenset[str] | None = None
+) -> Recipients:
+    """To: Reply-To where we may write to it, else From, with the reason.
 
     ``Reply-To`` is never an identity (RFC 5322 section 3.6.2 makes it a wish): an address that could not
-    have written to us must not be answered either. With ``reply_all`` the other allowed ones get a copy.
+    have written to us must not be answered either. ``members`` take part in the thread so far; None where the
+    mail begins it or its sender is proven. Nobody else is sent what the thread holds: From may be forged, and
+    then only the owner of the address gets the answer. With ``reply_all`` the other allowed ones get a copy.
     """
     to, note = mail.from_[:1], ""
-    wished = [address for address in mail.reply_to if address.addr]
-    if wished and wished[0].key != mail.from_[0].key:
-        first = wished[0]
-        if is_own(first.addr, policy.own_addresses):
-            note = "Reply-To names our own address: answered to From"
-        elif policy.allowed_senders and not is_allowed(first.addr, policy.allowed_senders):
-            note = f"Reply-To {first.addr[:80]} is not in EMAIL_ALLOWED_SENDERS: answered to From"
+    wished = next((address for address in mail.reply_to if address.addr), None)
+    if wished and wished.key != mail.from_[0].key:
+        note = _why_not(wished, policy)
+        if not note and members is not None and wished.key not in members:
+            note = f"{shown(wished.addr)} takes no part in this thread"
+        if note:
+            note = f"answered to From, not to Reply-To: {note}"
         else:
-            to = (first,)
-    cc: list[Address] = []
+            to = (wished,)
+    cc: dict[str, Address] = {}
     if reply_all:
-        taken = {to[0].key}
         for address in (*mail.to, *mail.cc):
-            own = is_own(address.addr, policy.own_addresses)
-            allowed = not policy.allowed_senders or is_allowed(address.addr, policy.allowed_senders)
-            if address.key not in taken and not own and allowed and "@" in address.addr:
-                taken.add(address.key)
-                cc.append(address)
-    return Recipients(tuple(to), tuple(cc[:MAX_CC]), note)
+            if address.key != to[0].key and not _why_not(address, policy):
+                cc.setdefault(address.key, address)
+    return Recipients(tuple(to), tuple(cc.values())[:MAX_CC], note)
+
+
+def _why_not(address: Address, policy: Policy) -> str:
+    """Why nothing may be sent to ``address``, '' where it may."""
+    if is_own(address.addr, policy.own_addresses):
+        return f"{shown(address.addr)} is our own address"
+    if policy.allowed_senders and not is_allowed(address.addr, policy.allowed_senders):
+        return f"{shown(address.addr)} is not in EMAIL_ALLOWED_SENDERS"
+    if not can_be_written_to(address):
+        return f"{shown(address.addr)} is no address that mail can be sent to"
+    return ""

@@ -356,6 +356,47 @@ def test_reply_to_is_followed_only_where_it_could_have_written(
     assert note in steps[2]["reason"]
 
 
+@pytest.mark.parametrize("wished", ["foo", "ä@example.test", "a@b@example.test", "a@-x.test", "a@x..test"])
+def test_a_reply_to_that_is_no_address_costs_nobody_the_answer(redis_url: str, wished: str) -> None:
+    bench = Bench(redis_url, reply_all=True)
+    source = mail(1, extra=f"Reply-To: {wished}\r\nCc: {wished}, b@example.test")
+    accepted = bench.receive(source)
+    bench.work(accepted.thread_id)
+    assert bench.smtp.sent[-1].recipients == ("customer1@example.test", "b@example.test")
+
+
+@pytest.mark.parametrize("sender", ["root", "a@x..test", "ä@example.test"])
+def test_nobody_is_asked_about_a_mail_that_cannot_be_answered(redis_url: str, sender: str) -> None:
+    bench = Bench(redis_url)
+    assert bench.receive(mail(1, sender=sender)).state is State.HELD
+    reachable = bench.receive(mail(2, sender=sender, extra="Reply-To: b@example.test"))
+    bench.work(reachable.thread_id)
+    assert bench.smtp.sent[-1].recipients == ("b@example.test",)
+
+
+def test_what_a_thread_holds_is_not_sent_to_whom_a_forged_mail_names(redis_url: str) -> None:
+    bench = Bench(redis_url)
+    bench.work(bench.receive(mail(1, extra="Reply-To: private@example.test")).thread_id)
+    assert bench.smtp.sent[-1].recipients == ("private@example.test",)
+    follow_up = {"sender": "customer1@example.test", "references": "<q1@example.test>"}
+    for number, wished, to in (
+        (2, "spy@elsewhere.test", "customer1@example.test"),
+        (3, "private@example.test", "private@example.test"),
+    ):
+        accepted = bench.receive(mail(number, extra=f"Reply-To: {wished}", **follow_up))
+        bench.work(accepted.thread_id)
+        assert bench.smtp.sent[-1].recipients == (to,)
+    assert "takes no part in this thread" in str(bench.store.messages.history(bench_id(bench, 2)))
+    proven = bench.receive(mail(4, extra="Reply-To: new@example.test", **follow_up), authenticated=True)
+    bench.work(proven.thread_id)
+    assert bench.smtp.sent[-1].recipients == ("new@example.test",)
+
+
+def bench_id(bench: Bench, number: int) -> str:
+    (record,), _ = bench.store.messages.page(message_id=f"<q{number}@example.test>")
+    return record.id
+
+
 def test_reply_all_reaches_the_allowed_others_only_when_asked_for(redis_url: str) -> None:
     cc = "Cc: b@example.test, c@elsewhere.test, agent@cleo.test, customer1@example.test"
     allowed = Policy(frozenset({FROM.addr}), allowed_senders=("@example.test",))

@@ -49,6 +49,16 @@ def test_what_the_mailboxs_limit_holds_costs_its_sender_nothing(redis_url: str) 
     assert bench.record(ask(bench, 4, sender="a@example.test")).state is State.REPLIED
 
 
+def test_many_senders_cannot_have_one_address_flooded(redis_url: str) -> None:
+    bench = Bench(redis_url, limits=Limits(per_sender=3))
+    states = []
+    for number in range(5):
+        accepted = bench.receive(mail(number, extra="Reply-To: target@example.test"))
+        bench.work(accepted.thread_id)
+        states.append(bench.record(accepted).state)
+    assert states == [State.REPLIED] * 3 + [State.HELD] * 2
+
+
 def test_a_person_lets_a_held_mail_through_the_breaker(redis_url: str) -> None:
     bench = Bench(redis_url, limits=Limits(per_hour=1))
     ask(bench, 1)

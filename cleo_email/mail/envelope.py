@@ -64,6 +64,15 @@ def ascii_address(field: str, address: Address) -> Address:
     )
 
 
+def can_be_written_to(address: Address) -> bool:
+    """Whether :func:`ascii_address` has no objection."""
+    try:
+        ascii_address("address", address)
+    except InvalidField:
+        return False
+    return True
+
+
 def ascii_addr(field: str, addr: str) -> str:
     """The addr-spec ``addr`` in ASCII, its domain by IDNA 2008 (RFC 5891); InvalidField if it is none."""
     local, at, domain = addr.rpartition("@")

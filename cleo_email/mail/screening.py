@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from cleo_email.mail.authentication import authenticated as judged_by_server
 from cleo_email.mail.autoreply import robot_mark
+from cleo_email.mail.envelope import can_be_written_to
 from cleo_email.mail.header_values import shown
 from cleo_email.mail.model import Action, InboundEmail, Verdict
 from cleo_email.mail.report_marks import report_mark
@@ -105,6 +106,8 @@ def _not_to_be_trusted(mail: InboundEmail, policy: Policy, authenticated: bool |
                 f"The sender is not authenticated: no `dmarc=pass` for the From address from "
                 f"{shown(policy.authserv_id)} (EMAIL_TRUSTED_AUTHSERV_ID)."
             )
+    if not any(can_be_written_to(address) for address in (*mail.from_[:1], *mail.reply_to[:1])):
+        return f"No mail can be sent to {shown(writers[0])}: nobody to answer."
     if len(writers) > 1:
         return f"`From` names {len(writers)} different addresses: it is not clear who wrote."
     return ""
