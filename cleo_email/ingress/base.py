@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, ClassVar
@@ -124,6 +124,14 @@ def object_of(value: object) -> dict[str, Any]:
 
 def list_of(value: object) -> list[Any]:
     return value if isinstance(value, list) else []
+
+
+def return_path(headers: Iterable[tuple[str, str]]) -> str | None:
+    """The envelope sender from the topmost Return-Path, which the last server wrote (RFC 5321 section 4.4):
+    '' for the null sender, None where there is no such header."""
+    paths = (value for name, value in headers if name.lower() == "return-path")
+    path = next(paths, None)
+    return path.strip().strip("<>").strip()[:320] if path is not None else None
 
 
 def as_bytes(text: str) -> bytes:

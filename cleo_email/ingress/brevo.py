@@ -20,6 +20,7 @@ from cleo_email.ingress.base import (
     Unusable,
     list_of,
     object_of,
+    return_path,
     text_of,
 )
 from cleo_email.ingress.fetching import Fetch
@@ -78,7 +79,6 @@ class Brevo(Ingress):
         files, hold = self._files(item, deadline)
         recipients = [text_of(object_of(one).get("Address")) for one in list_of(item.get("Recipients"))]
         to = [*recipients, *(value for name, value in headers if name.lower() == "delivered-to"), ""]
-        paths = [value for name, value in headers if name.lower() == "return-path"]
         return Arrival(
             rebuild(
                 headers,
@@ -87,7 +87,7 @@ class Brevo(Ingress):
                 files=files,
             ),
             self.name,
-            envelope_from=paths[0].strip().strip("<>") if len(paths) == 1 else None,
+            envelope_from=return_path(headers),
             envelope_to=to[0][:320],
             hold=hold,
             same_for_s=HOUR_S,

@@ -9,7 +9,16 @@ import re
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
-from cleo_email.ingress.base import Extracted, Posted, Unusable, as_bytes, list_of, object_of, text_of
+from cleo_email.ingress.base import (
+    Extracted,
+    Posted,
+    Unusable,
+    as_bytes,
+    list_of,
+    object_of,
+    return_path,
+    text_of,
+)
 from cleo_email.ingress.basic import BasicIngress
 from cleo_email.ingress.rebuilding import rebuild
 from cleo_email.intake import Arrival
@@ -43,7 +52,7 @@ class Postmark(BasicIngress):
         arrival = Arrival(
             as_bytes(raw) if raw else _rebuilt(data, headers),
             self.name,
-            envelope_from=_envelope_from(spf),
+            envelope_from=_envelope_from(headers, spf),
             envelope_to=text_of(data.get("OriginalRecipient"))[:320],
             authenticated=_judged(spf),
             same_for_s=HOUR_S,
@@ -56,8 +65,11 @@ def _judged(spf: list[str]) -> bool | None:
     return False if len(spf) == 1 and spf[0].strip().lower().startswith("fail") else None
 
 
-def _envelope_from(spf: list[str]) -> str | None:
-    """The envelope sender, which Postmark tells only in the Received-SPF that it adds."""
+def _envelope_from(headers: list[tuple[str, str]], spf: list[str]) -> str | None:
+    """The envelope sender, which Postmark tells in headers that it adds; RawEmail does not have them."""
+    path = return_path(headers)
+    if path is not None:
+        return path
     found = _ENVELOPE_FROM.search(spf[0]) if len(spf) == 1 else None
     return found.group(1)[:320] if found and found.group(1) else None
 

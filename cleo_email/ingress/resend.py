@@ -21,6 +21,7 @@ from cleo_email.ingress.base import (
     json_object,
     list_of,
     object_of,
+    return_path,
     text_of,
 )
 from cleo_email.ingress.fetching import Fetch, TooMuch
@@ -79,27 +80,39 @@ class Resend(Ingress):
     def _arrival(self, mail: dict[str, Any], data: dict[str, Any]) -> Arrival:
         to = list_of(data.get("to"))
         recipient = text_of(to[0])[:320] if to else ""
+        sender = return_path(_headers(mail))
         url = text_of(object_of(mail.get("raw")).get("download_url"))
         if not url:
             # Without its source the files are missing too: a person is to look at it.
             hold = "Resend gave no raw mail: its attachments are missing." if mail.get("attachments") else ""
-            return Arrival(_rebuilt(mail), self.name, envelope_to=recipient, hold=hold)
+            return Arrival(_rebuilt(mail), self.name, envelope_from=sender, envelope_to=recipient, hold=hold)
         try:
             source = self._fetch(url, headers={}, max_bytes=self._max_bytes)
         except TooMuch:
             limit = f"EMAIL_MAX_MESSAGE_BYTES ({self._max_bytes})"
             hold = f"it has more bytes than {limit}: not downloaded"
-            return Arrival(_rebuilt(mail), self.name, envelope_to=recipient, hold=hold, partial=True)
-        return Arrival(source, self.name, envelope_to=recipient)
+            return Arrival(
+                _rebuilt(mail),
+                self.name,
+                envelope_from=sender,
+                envelope_to=recipient,
+                hold=hold,
+                partial=True,
+            )
+        return Arrival(source, self.name, envelope_from=sender, envelope_to=recipient)
 
 
-def _rebuilt(mail: dict[str, Any]) -> bytes:
-    headers = [
+def _headers(mail: dict[str, Any]) -> list[tuple[str, str]]:
+    return [
         (name, value)
         for name, values in object_of(mail.get("headers")).items()
         for value in (values if isinstance(values, list) else [values])
         if isinstance(value, str)
     ]
+
+
+def _rebuilt(mail: dict[str, Any]) -> bytes:
+    headers = _headers(mail)
     there = {name.lower() for name, _ in headers}
     fields = [
         ("From", text_of(mail.get("from"))),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import time
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 import pytest
 from flask.testing import FlaskClient
@@ -567,6 +568,54 @@ def test_a_senders_header_that_is_called_like_a_field_of_the_form_makes_the_mail
     fields = [*real, ("recipient", AGENT), *samples.mailgun_proof().items()]
     record, _ = stored(client, Request("/email/incoming/mailgun", samples.multipart(fields), samples.FORM))
     assert record.state == "held"
+
+
+PATH = {"Name": "Return-Path", "Value": "<>"}
+NO_SPF = {"Name": "Received-SPF", "Value": "None (no SPF) identity=helo; helo=mail.example.test"}
+ENVELOPE = {"envelope": json.dumps({"to": [AGENT], "from": ""})}
+
+
+def ses_from_nobody() -> Request:
+    message = samples.ses_message(mail(1))
+    received = json.loads(message["Message"])
+    received["mail"]["source"] = "<>"
+    return samples.sns({**message, "Message": json.dumps(received)})
+
+
+def cloudmailin_from_nobody() -> Request:
+    given = samples.cloudmailin(mail(1))
+    field = b'name="envelope[from]"\r\n\r\n'
+    assert given.body.count(field + b"anna@example.test") == 1
+    return replace(given, body=given.body.replace(field + b"anna@example.test", field))
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        samples.postmark(mail(1), Headers=[PATH, NO_SPF]),
+        samples.postmark(mail(1), Headers=[PATH, {**PATH, "Value": "<anna@example.test>"}]),
+        samples.postmark(b"", Headers=[PATH]),
+        samples.sendgrid(mail(1), fields=ENVELOPE),
+        ses_from_nobody(),
+        cloudmailin_from_nobody(),
+        samples.brevo(samples.brevo_item(1, Headers={"Return-Path": ["<>", "<anna@example.test>"]})),
+    ],
+    ids=["postmark", "postmark-two", "postmark-parsed", "sendgrid", "ses", "cloudmailin", "brevo"],
+)
+def test_the_null_sender_is_seen_outside_of_the_mail(client: FlaskClient, request_: Request) -> None:
+    record, _ = stored(client, request_)
+    assert (record.state, record.envelope_from, record.envelope_known) == ("ignored", "", 1)
+
+
+@pytest.mark.parametrize("raw", [True, False])
+def test_resend_tells_the_null_sender_among_the_headers(client: FlaskClient, web: Web, raw: bool) -> None:
+    url = next(url for url in web.answers if "/receiving/" in url)
+    received = json.loads(cast("bytes", web.answers[url]))
+    received["headers"]["return-path"] = "<>"
+    received["raw"] = received["raw"] if raw else None
+    web.answers[url] = json.dumps(received).encode()
+    record, _ = stored(client, samples.resend())
+    assert (record.state, record.envelope_from, record.envelope_known) == ("ignored", "", 1)
 
 
 def test_a_null_sender_is_told(client: FlaskClient) -> None:
