@@ -80,14 +80,22 @@ class Extracted:
 class Ingress(ABC):
     """One provider. ``gives_up_with`` is the status on which it stops sending a request that is of no use.
 
+    ``unset_status`` answers while its secret is not set, which is our fault: 503, or another one on which it
+    tries again for hours. Most drop or bounce the mail on any 4xx.
     ``signs_body``: the proof covers the body, which is therefore read first. ``remember_s``: for how long the
     provider may repeat a request, in seconds.
     """
 
     name: ClassVar[str]
     gives_up_with: ClassVar[int] = 422
+    unset_status: ClassVar[int] = 503
     signs_body: ClassVar[bool] = True
     remember_s: ClassVar[int]
+
+    @property
+    @abstractmethod
+    def is_set_up(self) -> bool:
+        """Whether there is a secret; without one ``verify`` raises NotSetUp."""
 
     @abstractmethod
     def verify(self, posted: Posted) -> None:

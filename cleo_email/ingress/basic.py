@@ -18,9 +18,13 @@ class BasicIngress(Ingress):
     def __init__(self, pairs: Sequence[str]) -> None:
         self._pairs = [pair.encode() for pair in pairs]
 
+    @property
+    def is_set_up(self) -> bool:
+        return bool(self._pairs)
+
     def verify(self, posted: Posted) -> None:
         challenge = 'Basic realm="cleo_email", charset="UTF-8"'
-        if not self._pairs:
+        if not self.is_set_up:
             raise NotSetUp(f"no {self.setting} is set: mail by {self.name} is not taken")
         given = basic_pair(posted.header("authorization"))
         if given is None or not equals_one(given, self._pairs):

@@ -50,8 +50,12 @@ class Brevo(Ingress):
         self._fetch = fetch
         self._max_bytes = max_bytes
 
+    @property
+    def is_set_up(self) -> bool:
+        return bool(self._secrets)
+
     def verify(self, posted: Posted) -> None:
-        if not self._secrets:
+        if not self.is_set_up:
             raise NotSetUp("no EMAIL_BREVO_AUTH is set: mail by Brevo is not taken")
         authorization = posted.header("authorization")
         scheme, _, token = authorization.strip().partition(" ")

@@ -37,13 +37,18 @@ _SIGNED = ("timestamp", "token", "signature")
 class Mailgun(Ingress):
     name: ClassVar[str] = "mailgun"
     gives_up_with: ClassVar[int] = 406
+    unset_status: ClassVar[int] = 403
     remember_s: ClassVar[int] = FRESH_S + HOUR_S
 
     def __init__(self, keys: Sequence[str]) -> None:
         self._keys = [key.encode() for key in keys]
 
+    @property
+    def is_set_up(self) -> bool:
+        return bool(self._keys)
+
     def verify(self, posted: Posted) -> None:
-        if not self._keys:
+        if not self.is_set_up:
             raise NotSetUp("no EMAIL_MAILGUN_SIGNING_KEY is set: mail by Mailgun is not taken")
         form = posted.form
         stamp, token, signature = (form.text(name) for name in _SIGNED)

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from cleo_email.errors import NotFound, StoreUnavailable
-from cleo_email.ingress.base import Ingress, NotNow, Posted
+from cleo_email.ingress.base import Ingress, NotNow, NotSetUp, Posted
 from cleo_email.ingress.verdicts import header_of
 from cleo_email.intake import Arrival, Intake
 from cleo_email.store import Claim, Events
@@ -42,6 +42,7 @@ class Receiving:
         self._intake = intake
         self._events = events
         self._max_bytes = max_bytes
+        self._told: set[str] = set()
 
     @property
     def max_request_bytes(self) -> int:
@@ -52,11 +53,22 @@ class Receiving:
     def names(self) -> list[str]:
         return sorted(self._ingresses)
 
+    @property
+    def set_up(self) -> list[str]:
+        """The names of those that can prove a request."""
+        return [name for name in self.names if self._ingresses[name].is_set_up]
+
     def find(self, name: str) -> Ingress:
         """Raises NotFound."""
         if name not in self._ingresses:
             raise NotFound(f"there is no such way in; providers: {', '.join(self.names)}")
         return self._ingresses[name]
+
+    def tell_unset(self, ingress: Ingress, fault: NotSetUp) -> None:
+        """In the log, once: anybody can bring it about."""
+        if ingress.name not in self._told:
+            self._told.add(ingress.name)
+            log.warning("a request of %s is refused: %s", ingress.name, fault)
 
     def receive(self, ingress: Ingress, posted: Posted) -> Outcome:
         """Store the mails of a request, once.

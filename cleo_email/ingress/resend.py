@@ -37,6 +37,7 @@ _ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 
 class Resend(Ingress):
     name: ClassVar[str] = "resend"
+    unset_status: ClassVar[int] = 403
     remember_s: ClassVar[int] = 36 * 3600  # it repeats a request for about 28 hours
 
     def __init__(self, secrets: Sequence[str], api_key: str, fetch: Fetch, *, max_bytes: int) -> None:
@@ -46,8 +47,12 @@ class Resend(Ingress):
         self._fetch = fetch
         self._max_bytes = max_bytes
 
+    @property
+    def is_set_up(self) -> bool:
+        return bool(self._secrets)
+
     def verify(self, posted: Posted) -> None:
-        if not self._secrets:
+        if not self.is_set_up:
             raise NotSetUp("no EMAIL_RESEND_SIGNING_SECRET is set: mail by Resend is not taken")
         id_, stamp = posted.header("svix-id"), posted.header("svix-timestamp")
         message = f"{id_}.{stamp}.".encode("utf-8", "replace") + posted.body

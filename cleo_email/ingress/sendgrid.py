@@ -52,10 +52,14 @@ class SendGrid(Ingress):
         self._keys = [_public_key(key) for key in public_keys]
         self._secrets = [secret.encode() for secret in secrets]
 
+    @property
+    def is_set_up(self) -> bool:
+        return bool(self._keys or self._secrets)
+
     def verify(self, posted: Posted) -> None:
         if self._keys:
             self._verify_signature(posted)
-        elif not self._secrets:
+        elif not self.is_set_up:
             raise NotSetUp(
                 "neither EMAIL_SENDGRID_PUBLIC_KEY nor EMAIL_WEBHOOK_SECRET is set: "
                 "mail by SendGrid is not taken"

@@ -42,8 +42,12 @@ class Ses(Ingress):
         self._fetch = fetch
         self._notifications = Notifications(topics, fetch)
 
+    @property
+    def is_set_up(self) -> bool:
+        return bool(self._topics)
+
     def verify(self, posted: Posted) -> None:
-        if not self._topics:
+        if not self.is_set_up:
             raise NotSetUp("no EMAIL_SES_TOPIC_ARN is set: mail by Amazon SES is not taken")
         self._notifications.verify(posted)
 

@@ -23,7 +23,8 @@ _INLINE = re.compile(r"<(style|script)>(.*?)</\1>", re.DOTALL)
 @bp.get("/openapi.json")
 def openapi() -> Response:
     services = front()
-    operations = (*OPERATIONS, provider_operation(receiving().names))
+    providers = receiving().set_up  # the others answer nothing but that they are not
+    operations = (*OPERATIONS, *([provider_operation(providers)] if providers else []))
     settings = services.settings
     return answer(
         200,

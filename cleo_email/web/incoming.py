@@ -8,7 +8,7 @@ from flask import Blueprint, Response, request
 
 from cleo_email.clock import now_ms
 from cleo_email.crashpoints import reach
-from cleo_email.ingress.base import NotNow, Posted, Unusable
+from cleo_email.ingress.base import Ingress, NotNow, NotSetUp, Posted, Unusable
 from cleo_email.ingress.fields import IncomingFields
 from cleo_email.ingress.receiving import Outcome
 from cleo_email.intake import Arrival
@@ -55,16 +55,32 @@ def provider(name: str) -> Response:
     posted = Posted(headers, request.args.to_dict(), now_ms() / 1000)
     with proving():
         if not ingress.signs_body:  # then nobody's body is read before the password was right
-            ingress.verify(posted)
+            _verify(ingress, posted)
         body = read_bytes(receiving().max_request_bytes, status=ingress.gives_up_with)
         try:
             return report(receiving().receive(ingress, posted.with_body(body)))
+        except NotSetUp as fault:
+            raise _unset(ingress, fault) from None
         except Unusable as fault:
             log.warning("a request of %s is of no use: %s", name, fault)
             raise Refused(ingress.gives_up_with, str(fault)) from None
         except NotNow as fault:
             log.warning("a request of %s is to come again: %s", name, fault)
             raise Refused(503, str(fault), headers={"Retry-After": RETRY_AFTER_S}) from None
+
+
+def _verify(ingress: Ingress, posted: Posted) -> None:
+    try:
+        ingress.verify(posted)
+    except NotSetUp as fault:
+        raise _unset(ingress, fault) from None
+
+
+def _unset(ingress: Ingress, fault: NotSetUp) -> Refused:
+    """The setting is missing at our end: the provider is to keep the mail meanwhile."""
+    receiving().tell_unset(ingress, fault)
+    headers = {"Retry-After": RETRY_AFTER_S} if ingress.unset_status == 503 else {}
+    return Refused(ingress.unset_status, str(fault), headers=headers)
 
 
 def take(arrival: Arrival) -> Response:

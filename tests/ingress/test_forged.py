@@ -406,6 +406,23 @@ def test_there_are_more_than_five_hundred_of_them() -> None:
     assert sum(sizes.values()) >= 900, sizes
 
 
+UNSET = {"mailgun": 403, "resend": 403}  # they try again for hours; the others drop or bounce on any 4xx
+
+
+@pytest.mark.parametrize("name", [name for name in VALID if not name.startswith("signature")])
+def test_a_setting_that_is_missing_loses_no_mail(
+    make: Make, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = make(**dict.fromkeys(samples.secrets_env(), None))
+    for number in (1, 2):
+        answer = send(client, VALID[name](number))
+        assert answer.status_code == UNSET.get(name.partition("-")[0], 503)
+        assert (answer.status_code == 503) == ("Retry-After" in answer.headers)
+        assert "EMAIL_" in answer.json["error"]
+    assert count(client) == 0
+    assert len([one for one in caplog.messages if "is refused: " in one]) == 1
+
+
 @pytest.mark.parametrize("name", VALID)
 def test_nothing_is_taken_from_elsewhere_while_no_secret_is_set(make: Make, web: Web, name: str) -> None:
     client = make(**dict.fromkeys(samples.secrets_env(), None))
