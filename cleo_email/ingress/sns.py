@@ -11,7 +11,6 @@ import re
 import threading
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from urllib.parse import urlsplit
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -71,7 +70,7 @@ class Notifications:
             raise Unproven("the message is of no topic in EMAIL_SES_TOPIC_ARN")
         if not _is_fresh(message.get("Timestamp", ""), posted.now):
             raise Unproven("the message is too old, or this machine's clock is wrong")
-        if not is_url_of(url, host) or not _CERTIFICATE_PATH.fullmatch(urlsplit(url).path):
+        if not is_url_of(url, host) or not _CERTIFICATE_PATH.fullmatch(url.removeprefix(f"https://{host}")):
             raise Unproven("SigningCertURL is not a certificate of Amazon SNS in the topic's region")
         algorithm = _HASHES.get(message.get("SignatureVersion", ""))
         signature = decoded(message.get("Signature", ""))
