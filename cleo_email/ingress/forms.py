@@ -7,6 +7,7 @@ nothing raises.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
@@ -15,6 +16,7 @@ from werkzeug.http import parse_options_header
 MAX_FIELDS = 1000
 MAX_PART_HEADER = 8192
 UNQUOTE_AT_ONCE = 1 << 14
+_LONE_BACKSLASH = re.compile(r"\\(.?)")
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,8 @@ def _multipart(body: bytes, boundary: bytes) -> Form:
     for part in _parts(body, boundary):
         head, gap, content = part.partition(b"\r\n\r\n")
         headers = _headers(head) if gap and len(head) <= MAX_PART_HEADER else {}
-        kind, options = parse_options_header(headers.get("content-disposition", ""))
+        disposition = _LONE_BACKSLASH.sub(_escaped, headers.get("content-disposition", ""))
+        kind, options = parse_options_header(disposition)
         name, filename = options.get("name", ""), options.get("filename")
         if kind != "form-data" or not name:
             continue
@@ -106,6 +109,11 @@ def _multipart(body: bytes, boundary: bytes) -> Form:
         else:
             files.append((name, File(filename, headers.get("content-type", ""), content)))
     return Form(tuple(fields), tuple(files))
+
+
+def _escaped(found: re.Match[str]) -> str:
+    """A path of Windows is sent as it is: only a quote and a backslash are escaped by anybody."""
+    return found[0] if found[1] in ("\\", '"') else f"\\{found[0]}"
 
 
 def _parts(body: bytes, boundary: bytes) -> list[bytes]:

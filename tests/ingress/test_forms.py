@@ -77,6 +77,21 @@ def test_files_and_fields() -> None:
     assert not form.has("h")
 
 
+@pytest.mark.parametrize(
+    ("sent", "meant"),
+    [
+        (r"\share\mail\f.msg", r"\share\mail\f.msg"),
+        (r"C:\Reports\new.txt", r"C:\Reports\new.txt"),
+        (r"\\share\\mail\\f.msg", r"\share\mail\f.msg"),
+        (r"a\"b\\.txt", r'a"b\.txt'),
+        ("a%22b.txt", 'a"b.txt'),
+    ],
+)
+def test_only_quotes_and_backslashes_are_escaped_in_a_file_name(sent: str, meant: str) -> None:
+    form = read_form(KIND, multipart([("f", (sent, "text/plain", b"x"))]))
+    assert [file.filename for _, file in form.files] == [meant]
+
+
 @pytest.mark.parametrize("shift", range(4))
 def test_urlencoded_takes_memory_for_what_it_holds_and_not_for_each_escape(shift: int) -> None:
     """A stranger may send it where a provider signs a field of the form: it is read before it is proved."""
