@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import re
 from collections.abc import Iterator
@@ -22,6 +20,7 @@ from cleo_email.ingress.base import (
 from cleo_email.ingress.basic import BasicIngress
 from cleo_email.ingress.rebuilding import rebuild
 from cleo_email.intake import Arrival
+from cleo_email.mail.base64_text import decode_base64
 from cleo_email.mail.envelope import quoted_mailbox
 from cleo_email.mail.model import Attachment
 
@@ -118,6 +117,6 @@ def _files(value: object) -> Iterator[Attachment]:
 
 def _content(text: str) -> bytes:
     try:
-        return base64.b64decode(text)
-    except (binascii.Error, ValueError):
+        return decode_base64(text)
+    except ValueError:
         raise Unusable("an attachment of Postmark's request is no base64") from None

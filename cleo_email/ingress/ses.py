@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -24,6 +22,7 @@ from cleo_email.ingress.fetching import Fetch
 from cleo_email.ingress.sns import FRESH_S, Notifications, confirm
 from cleo_email.ingress.verdicts import dmarc
 from cleo_email.intake import Arrival
+from cleo_email.mail.base64_text import decode_base64
 
 log = logging.getLogger(__name__)
 
@@ -95,6 +94,6 @@ def _content(notification: Mapping[str, Any], action: Mapping[str, Any]) -> byte
     if text_of(action.get("encoding")).upper() != "BASE64":
         return as_bytes(content)
     try:
-        return base64.b64decode(content, validate=True)
-    except (binascii.Error, ValueError):
+        return decode_base64(content)
+    except ValueError:
         raise Unusable("the content of the SES notification is no base64") from None

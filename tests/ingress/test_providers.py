@@ -143,6 +143,29 @@ def test_postmark_parsed(client: FlaskClient) -> None:
     assert [(a.filename, a.content) for a in read.attachments] == [("notes.txt", b"notes")]
 
 
+def postmark_file(content: str) -> Request:
+    file = {"Name": "a.bin", "Content": content, "ContentType": "application/octet-stream"}
+    return samples.postmark(b"", Attachments=[file])
+
+
+@pytest.mark.parametrize("content", ["*&^", "YWJj*", "YWJ", "YWJjZA", "YW=JjZA=", "ü", "YWJj=="])
+def test_postmark_with_a_file_that_is_no_base64_is_not_taken(client: FlaskClient, content: str) -> None:
+    answer = send(client, postmark_file(content))
+    assert (answer.status_code, "base64" in answer.json["error"]) == (403, True)
+    assert records(client) == []
+
+
+def test_base64_may_be_broken_into_lines(client: FlaskClient) -> None:
+    data = bytes(range(256))
+    _, read = stored(client, postmark_file(base64.encodebytes(data).decode()))
+    assert [file.content for file in read.attachments] == [data]
+    message = samples.ses_message(mail(2), encoding="BASE64")
+    received = json.loads(message["Message"])
+    received["content"] = base64.encodebytes(mail(2)).replace(b"\n", b"\r\n").decode()
+    record, _ = stored(client, samples.sns({**message, "Message": json.dumps(received)}))
+    assert front_of(client).store.messages.source(record.id) == mail(2)
+
+
 def test_sendgrid_parsed_in_the_charsets_it_names(client: FlaskClient) -> None:
     fields = {
         "email": None,
