@@ -148,7 +148,7 @@ def postmark_file(content: str) -> Request:
     return samples.postmark(b"", Attachments=[file])
 
 
-@pytest.mark.parametrize("content", ["*&^", "YWJj*", "YWJ", "YWJjZA", "YW=JjZA=", "ü", "YWJj=="])
+@pytest.mark.parametrize("content", ["*&^", "YWJj*", "YWJ", "YWJjZA", "YW=JjZA=", "ü"])
 def test_postmark_with_a_file_that_is_no_base64_is_not_taken(client: FlaskClient, content: str) -> None:
     answer = send(client, postmark_file(content))
     assert (answer.status_code, "base64" in answer.json["error"]) == (403, True)
