@@ -52,7 +52,7 @@ def make_file(filename: str, content: bytes, content_type: str | None) -> model.
 
 def checked_filename(field_name: str, name: str) -> str:
     """The name, or InvalidField for one that is empty, too long or more than a name."""
-    if not name.strip():
+    if not name.replace(".", "").strip():  # "." and ".." are folders
         raise InvalidField(field_name, "a file needs a name, such as report.pdf")
     if len(name) > MAX_FILENAME:
         raise InvalidField(field_name, f"the file name is longer than {MAX_FILENAME} characters")

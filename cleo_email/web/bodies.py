@@ -111,7 +111,7 @@ Filename = Annotated[
         min_length=1,
         max_length=MAX_FILENAME,
         json_schema_extra={
-            "pattern": r"^[^/\\\u0000-\u001f\u007f]*[^/\\\s\u0000-\u001f\u007f][^/\\\u0000-\u001f\u007f]*$"
+            "pattern": r"^[^/\\\u0000-\u001f\u007f]*[^./\\\s\u0000-\u001f\u007f][^/\\\u0000-\u001f\u007f]*$"
         },
         examples=["report.pdf"],
     ),
