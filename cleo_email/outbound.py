@@ -138,7 +138,8 @@ class Outbound:
     def compose(self, draft: Draft, *, message_id: str = "") -> tuple[OutboundEmail, str]:
         """The mail, and the message that it follows ('' for a new thread).
 
-        Raises InvalidField (of ``attachments`` where the finished mail is too large), NotFound (no thread).
+        Raises InvalidField (of ``body`` or ``attachments`` where the finished mail is too large), NotFound (no
+        thread).
         """
         parent = self._last_id(draft.thread_id) if draft.thread_id else ""
         root = draft.thread_id if draft.thread_id.startswith("<") else ""
@@ -156,7 +157,9 @@ class Outbound:
         )
         if len(mail.source) > self._max_bytes:
             limit = f"EMAIL_MAX_MESSAGE_BYTES ({self._max_bytes})"
-            raise InvalidField("attachments", f"the mail has {len(mail.source)} bytes, more than {limit}")
+            files = sum(len(file.content) for file in draft.attachments)
+            field = "attachments" if files > len(draft.body) else "body"  # what there is to make smaller
+            raise InvalidField(field, f"the mail has {len(mail.source)} bytes, more than {limit}")
         return mail, parent
 
     def new_message_id(self, to: Sequence[Address], thread_id: str = "") -> str:

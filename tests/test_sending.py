@@ -328,6 +328,26 @@ def test_bad_fields_are_named_with_what_to_do(
     assert store.messages.page()[0] == []
 
 
+def test_a_body_that_is_too_large_is_named_and_not_the_files(web: Make) -> None:
+    client = web(EMAIL_MAX_MESSAGE_BYTES="100000")
+    for file in (None, (io.BytesIO(b"x"), "a.txt")):
+        form = {**MESSAGE, "body": "words " * 15_000, **({"attachments": file} if file else {})}
+        answer = client.post("/email/send", data=form, content_type=FORM)
+        assert answer.status_code == 422
+        assert list(answer.json["fields"]) == ["body"]
+        assert "EMAIL_MAX_MESSAGE_BYTES (100000)" in answer.json["fields"]["body"]
+
+
+@pytest.mark.parametrize("path", ["/email/send", "/workflows"])
+def test_the_limit_of_a_subject_is_in_characters(web: Make, path: str) -> None:
+    fields = {"workflow_id": "w", "user_ids": ["a@b.test"], "channel": "email", "subject": "x" * 2001}
+    body = fields if path == "/workflows" else {**MESSAGE, "subject": "x" * 2001}
+    told = web().post(path, json=body).json["fields"]["subject"]
+    assert "2000 characters" in told
+    schemas = web().get("/openapi.json").json["components"]["schemas"]
+    assert schemas["SendFields"]["properties"]["subject"]["maxLength"] == 2000
+
+
 def test_the_limit_of_recipients_is_said(web: Make) -> None:
     answer = web().post("/email/send", json={**MESSAGE, "to": ["a@b.test"] * 1000})
     assert "50" in answer.json["fields"]["to"]

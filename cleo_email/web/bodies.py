@@ -65,6 +65,12 @@ def _user(text: str) -> Address:
     return _said(lambda: validate_address("user", text))
 
 
+def _short_enough(value: str) -> str:
+    if len(value) > MAX_SUBJECT:
+        raise ValueError(f"longer than {MAX_SUBJECT} characters")
+    return value
+
+
 def _content(value: object) -> bytes:
     if isinstance(value, bytes):  # a file of a form
         return value
@@ -95,15 +101,16 @@ Optional = Annotated[
 Short = Annotated[
     str,
     BeforeValidator(_empty),
-    Field(strict=True, max_length=MAX_SUBJECT),
+    Field(strict=True),
     AfterValidator(no_surrogates),
+    AfterValidator(_short_enough),
     Schema({"anyOf": [{"type": "string", "maxLength": MAX_SUBJECT}, {"type": "null"}], "default": None}),
 ]
 Json = Annotated[Any, BeforeValidator(_json)]
 WorkflowId = Annotated[
     str, Field(strict=True, min_length=1, max_length=MAX_ID, pattern=r"\S"), AfterValidator(no_surrogates)
 ]
-Subject = Annotated[Text, Field(max_length=MAX_SUBJECT)]
+Subject = Annotated[Text, AfterValidator(_short_enough), Field(json_schema_extra={"maxLength": MAX_SUBJECT})]
 Filename = Annotated[
     Text,
     AfterValidator(lambda name: _said(lambda: checked_filename("filename", name))),
