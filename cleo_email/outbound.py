@@ -138,8 +138,8 @@ class Outbound:
     def compose(self, draft: Draft, *, message_id: str = "") -> tuple[OutboundEmail, str]:
         """The mail, and the message that it follows ('' for a new thread).
 
-        Raises InvalidField (of ``body`` or ``attachments`` where the finished mail is too large), NotFound (no
-        thread).
+        Raises InvalidField (of ``body`` or ``attachments`` where the finished mail is too large) and NotFound
+        (no thread).
         """
         parent = self._last_id(draft.thread_id) if draft.thread_id else ""
         root = draft.thread_id if draft.thread_id.startswith("<") else ""
