@@ -28,7 +28,7 @@ from cleo_email.store import Effects, Record, State, Store
 from cleo_email.web import create_app
 from cleo_email.workflows import opening
 from cleo_email.workflows.opening import Opening, load_suppliers
-from cleo_email.workflows.scheduling import Scheduling, last_due
+from cleo_email.workflows.scheduling import Scheduling, last_due, next_due
 from cleo_email.workflows.starting import StartRequest
 from tests.test_sending import b64, files, kept
 from tests.test_web_incoming import BASE, MAIL
@@ -512,6 +512,25 @@ def at(*time: int, zone: ZoneInfo = BERLIN, fold: int = 0) -> int:
 )
 def test_when_a_schedule_is_due(schedule: str, now: int, due: int) -> None:
     assert last_due(schedule, "Europe/Berlin", now) == due
+
+
+@pytest.mark.parametrize(
+    ("schedule", "now", "due"),
+    [
+        ("30 2 * * *", at(2026, 10, 25, 2, 15), at(2026, 10, 25, 2, 30)),
+        ("30 2 * * *", at(2026, 10, 25, 2, 45), at(2026, 10, 26, 2, 30)),
+        ("30 2 * * *", at(2026, 10, 25, 2, 15, fold=1), at(2026, 10, 26, 2, 30)),
+        ("0 2-4 * * *", at(2026, 10, 25, 2, 5), at(2026, 10, 25, 3, 0)),
+        ("30 * * * *", at(2026, 10, 25, 2, 45), at(2026, 10, 25, 2, 30, fold=1)),
+        ("30 2 * * *", at(2026, 3, 29, 1, 0), at(2026, 3, 29, 3, 0)),
+        ("0 8 * * mon-fri", at(2026, 11, 20, 8, 0), at(2026, 11, 23, 8, 0)),
+    ],
+)
+def test_the_next_time_that_is_shown_is_one_at_which_it_starts(schedule: str, now: int, due: int) -> None:
+    shown = next_due(schedule, "Europe/Berlin", now)
+    assert int(shown.timestamp() * 1000) == due
+    assert str(shown.tzinfo) == "Europe/Berlin"
+    assert last_due(schedule, "Europe/Berlin", due) == due
 
 
 class Clock:

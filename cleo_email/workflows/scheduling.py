@@ -77,7 +77,11 @@ def last_due(schedule: str, timezone: str, now_ms: int) -> int:
 
 
 def next_due(schedule: str, timezone: str, now_ms: int) -> datetime:
-    """When a cron expression is due next, in its own time zone."""
+    """When a cron expression makes its next start, in its own time zone."""
     now = datetime.fromtimestamp(now_ms / 1000, UTC).astimezone(ZoneInfo(timezone))
-    due: datetime = croniter(schedule, now).get_next(datetime)
-    return due
+    times = croniter(schedule, now)
+    while True:
+        due: datetime = times.get_next(datetime)
+        at = int(due.timestamp() * 1000)
+        if last_due(schedule, timezone, at) == at:  # not so in the second of two equal hours
+            return due
