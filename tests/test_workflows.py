@@ -445,6 +445,7 @@ def test_all_users_are_stored_or_none(make: Make, redis_url: str) -> None:
         ({"user_ids": ["ä@b.test"]}, "user_ids"),
         ({"user_ids": ["a@b.test"] * 1000}, "user_ids"),
         ({"channel": "teams"}, "channel"),
+        ({"users": ["a@b.test"]}, "users"),
         ({"channel": None}, "channel"),
         ({"language": 3}, "language"),
         ({"model": ["x"]}, "model"),

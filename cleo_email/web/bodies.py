@@ -184,7 +184,7 @@ class SendFields(BaseModel):
 class WorkflowFields(BaseModel):
     """A workflow to start: the agent is asked once for each user, and its answer mailed to that user."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     workflow_id: WorkflowId
     user_ids: Users = Field(description="addresses, a@b or Name <a@b>")
