@@ -10,6 +10,7 @@ import pytest
 
 from cleo_email.cli import main
 from cleo_email.errors import AgentError
+from cleo_email.intake import Arrival
 from cleo_email.store import State
 from tests.bench import Bench
 from tests.channel import Channel
@@ -104,6 +105,41 @@ def test_all_that_failed_for_one_reason_are_tried_again_oldest_first(
     assert [entry["id"] for entry in json.loads(capsys.readouterr().out)] == numbers
     assert main(["messages", "retry", "--failed"]) == 0
     assert capsys.readouterr().out == "no messages\n"
+
+
+def test_all_that_one_rule_holds_are_released_oldest_first(
+    bench: Bench, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cleo_email.cli.messages.PAGE", 2)  # several pages
+    ids = []
+    for number in range(5):
+        bench.clock.pass_(1)
+        hold = "The sender was not allowed." if number == 2 else "It is too large."
+        ids.append(bench.intake.accept(Arrival(mail(number), "test", hold=hold)).id)
+    assert main(["messages", "release", "--held", "--reason", "TOO large"]) == 0
+    wanted = [id_ for number, id_ in enumerate(ids) if number != 2]
+    assert capsys.readouterr().out == "".join(f"{id_} is received again\n" for id_ in wanted)
+    assert bench.store.messages.get(ids[2]).state is State.HELD
+    assert main(["messages", "release", "--held", "--reason", "TOO large"]) == 0
+    assert capsys.readouterr().out == "no messages\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *([], ["--held"], ["--held", "--reason", ""], ["--held", "--reason", " "]),
+        *(["01", "--held", "--reason", "x"], ["01", "--reason", "x"], ["--reason", "x"], ["01", "--held"]),
+    ],
+)
+def test_what_is_held_is_not_released_blindly(
+    bench: Bench, arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    held = bench.intake.accept(Arrival(mail(1), "test", hold="The sender was not allowed."))
+    with pytest.raises(SystemExit) as end:
+        main(["messages", "release", *arguments])
+    assert end.value.code == 2
+    assert "--held" in capsys.readouterr().err
+    assert bench.store.messages.get(held.id).state is State.HELD
 
 
 @pytest.mark.parametrize("arguments", [[], ["01", "--failed"], ["01", "--reason", "x"], ["--reason", "x"]])

@@ -37,14 +37,19 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         ("retry", "try a failed or uncertain message again", _retry),
     ):
         action = actions.add_parser(name, help=text)
-        action.add_argument("id", nargs="+" if name == "release" else "*")
-        action.set_defaults(call=call)
-    retry = actions.choices["retry"]
+        action.add_argument("id", nargs="*")
+        action.set_defaults(call=call, usage=action)
+    release, retry = actions.choices["release"], actions.choices["retry"]
+    release.add_argument(
+        "--held", action="store_true", help="instead of ids: every held one with --reason, oldest first"
+    )
+    release.add_argument(
+        "--reason", default="", metavar="TEXT", help="with --held, needed: only where the reason has it"
+    )
     retry.add_argument("--failed", action="store_true", help="instead of ids: every failed one, oldest first")
     retry.add_argument(
         "--reason", default="", metavar="TEXT", help="with --failed: only where the reason has it"
     )
-    retry.set_defaults(usage=retry)
     for action in actions.choices.values():
         action.add_argument("--json", action="store_true", help="for programs")
 
@@ -82,7 +87,14 @@ def _show(arguments: argparse.Namespace) -> int:
 
 
 def _release(arguments: argparse.Namespace) -> int:
-    return _decide(arguments, _front(), "release", arguments.id)
+    """Those that are named, or all that one rule holds: without a reason spam would be answered too."""
+    if arguments.held == bool(arguments.id):
+        arguments.usage.error("expected one or more ids, or --held --reason TEXT")
+    if arguments.held != bool(arguments.reason.strip()):
+        arguments.usage.error("--held and --reason TEXT go together")
+    front = _front()
+    ids = arguments.id or _in_state(front.store, State.HELD, arguments.reason)
+    return _decide(arguments, front, "release", ids)
 
 
 def _retry(arguments: argparse.Namespace) -> int:
@@ -92,18 +104,16 @@ def _retry(arguments: argparse.Namespace) -> int:
     if arguments.reason and not arguments.failed:
         arguments.usage.error("--reason goes with --failed")
     front = _front()
-    ids = arguments.id or _failed(front.store, arguments.reason)
-    if not ids and not arguments.json:
-        print("no messages")
+    ids = arguments.id or _in_state(front.store, State.FAILED, arguments.reason)
     return _decide(arguments, front, "retry", ids)
 
 
-def _failed(store: Store, reason: str) -> list[str]:
+def _in_state(store: Store, state: State, reason: str) -> list[str]:
     """Oldest first, so that each conversation goes on in its order."""
     found: list[str] = []
     cursor: str | None = ""
     while cursor is not None:
-        records, cursor = store.messages.page(state=State.FAILED, limit=PAGE, cursor=cursor)
+        records, cursor = store.messages.page(state=state, limit=PAGE, cursor=cursor)
         found += [record.id for record in records if reason.lower() in record.reason.lower()]
     return found[::-1]
 
@@ -113,6 +123,8 @@ def _decide(arguments: argparse.Namespace, front: Front, what: str, ids: Sequenc
     deciding = Deciding(front.store, front.intake, policy(front.settings))
     told: list[dict[str, Any]] = []
     refused = 0
+    if not ids and not arguments.json:
+        print("no messages")
     for id_ in ids:
         try:
             record = getattr(deciding, what)(id_)
