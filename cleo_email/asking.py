@@ -12,9 +12,8 @@ from cleo_email.intake import Intake
 from cleo_email.mail.compose import compose_reply, new_message_id
 from cleo_email.mail.message import attachment_text, parse
 from cleo_email.mail.model import Address, Answer, Attachment, InboundEmail, OutboundEmail, Turn
-from cleo_email.mail.quotes import split_quoted
+from cleo_email.mail.new_part import cut_new_part
 from cleo_email.mail.screening import Policy
-from cleo_email.mail.subject import is_forward
 from cleo_email.recipients import recipients_of
 from cleo_email.store import Record, Store
 from cleo_email.workflows.opening import Opening
@@ -136,7 +135,7 @@ def new_part(mail: InboundEmail, history: tuple[Turn, ...]) -> str:
     if not history:
         return mail.text
     known = [turn.content for turn in history]
-    return split_quoted(mail.full_text, known=known, forwarded=is_forward(mail.subject)).text
+    return cut_new_part(mail.full_text, subject=mail.subject, replies=True, known=known).text
 
 
 def _shown(attachment: Attachment, limit: int) -> AgentAttachment:

@@ -14,15 +14,15 @@ from cleo_email.mail.identifiers import parse_message_ids
 from cleo_email.mail.limits import Limits
 from cleo_email.mail.mime import Part, RawHeaders, split
 from cleo_email.mail.model import Address, InboundEmail
+from cleo_email.mail.new_part import cut_new_part
 from cleo_email.mail.parts import read_content
-from cleo_email.mail.quotes import split_quoted
-from cleo_email.mail.subject import is_forward
 from cleo_email.mail.text_of import attachment_text
 from cleo_email.mail.words import decode_words, header_text
 
 __all__ = ["Limits", "attachment_text", "parse"]
 
 _DEFAULT_LIMITS = Limits()
+_MAX_RECIPIENTS = 200  # looked at as authors of what a mail quotes
 _ONCE = (
     "from",
     "sender",
@@ -41,23 +41,30 @@ def parse(source: bytes, *, limits: Limits = _DEFAULT_LIMITS) -> InboundEmail:
     """Read a mail (RFC 5322, MIME) or its header block alone.
 
     ``text`` is the new part by the marks in the text itself; whoever knows the earlier texts of the thread
-    can call quotes.split_quoted on ``full_text`` again. Raises UnreadableMessage for bytes beyond a cap.
+    can call new_part.cut_new_part on ``full_text`` again. Raises UnreadableMessage for bytes beyond a cap.
     """
     root = split(source, limits)
     headers = _Headers(root.headers)
     content = read_content(root, limits)
     subject = decode_words(headers.first("subject"))
-    cut = split_quoted(content.text, forwarded=is_forward(subject))
+    in_reply_to, references = headers.identifiers("in-reply-to"), headers.identifiers("references")
+    to, cc = headers.addresses("to"), headers.addresses("cc")
+    cut = cut_new_part(
+        content.text,
+        subject=subject,
+        replies=bool(in_reply_to or references),
+        recipients=[address.addr for address in (*to, *cc)[:_MAX_RECIPIENTS]],
+    )
     sender = headers.addresses("sender")
     return InboundEmail(
         message_id=next(iter(parse_message_ids(headers.first("message-id"))), ""),
-        in_reply_to=headers.identifiers("in-reply-to"),
-        references=headers.identifiers("references"),
+        in_reply_to=in_reply_to,
+        references=references,
         from_=headers.addresses("from"),
         sender=sender[0] if sender else None,
         reply_to=headers.addresses("reply-to"),
-        to=headers.addresses("to"),
-        cc=headers.addresses("cc"),
+        to=to,
+        cc=cc,
         subject=subject,
         date=next((date for value in headers.all("date") if (date := parse_date(value))), None),
         text=cut.text,

@@ -7,7 +7,7 @@ text is made of.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from cleo_email.mail import quote_words as words
@@ -17,6 +17,7 @@ _ATTRIBUTION_LINES: Final = 5
 _ATTRIBUTION_CHARS: Final = 600
 _FEW_WORDS: Final = 4
 _HEADER_LINES: Final = 14
+_MAX_TITLE: Final = 60
 _RULE: Final = re.compile(r"[-_=*~#+─—–\s]+\Z")
 _NO_BRACKETS: Final = str.maketrans("", "", "<>[]()*_")
 _LONE_MARKS: Final = frozenset({"ᐧ", "—", "ᣟ"})
@@ -55,6 +56,22 @@ def is_forward_mark(line: str) -> bool:
         return True
     plain = line[:LINE_CAP].strip(" \t>*\u00a0").rstrip(":： \u00a0").lower()
     return plain in words.FORWARD_LINES
+
+
+def is_forward_title(line: str) -> bool:
+    """Tell a bare ``Weitergeleitete Nachricht``, as GMX writes above a header block."""
+    return (
+        len(line) <= _MAX_TITLE and line.strip(" \t>*\u00a0").rstrip(":： \u00a0").lower() in words.FORWARDED
+    )
+
+
+def names_author(line: str, addresses: Collection[str]) -> bool:
+    """Tell a line that names one of ``addresses`` (lower case) and not as a recipient."""
+    if _label(line)[0] not in (None, "from"):
+        return False
+    return any(
+        match[0].strip("[](),;:'\"").lower() in addresses for match in words.ADDRESS.finditer(line[:LINE_CAP])
+    )
 
 
 def _between_rules(line: str) -> str:
@@ -178,7 +195,7 @@ def header_block_end(lines: Sequence[str], start: int, *, after_rule: bool) -> i
     if kind is None:
         return None
     seen: set[str] = set()
-    address = digits = False
+    address = digits = dated = False
     blanks = 0
     position = start
     while position < min(len(lines), start + _HEADER_LINES):
@@ -191,25 +208,33 @@ def header_block_end(lines: Sequence[str], start: int, *, after_rule: bool) -> i
         else:
             kind, value = _label(line)
             blanks = 0
-            if kind is None and position > start + 1 and _complete(seen, address, digits, after_rule):
+            if kind is None and position > start + 1 and _complete(seen, address, digits, dated, after_rule):
                 if not line.startswith((" ", "\t")):
                     break
             elif kind is not None:
                 seen.add(kind)
                 address = address or (kind in ("from", "to") and "@" in value)
                 digits = digits or (kind == "sent" and any(c.isdigit() for c in value))
+                dated = dated or (kind == "sent" and _is_moment(value))
+            else:
+                address = address or "@" in line[:LINE_CAP]
         position += 1
-    return position if _complete(seen, address, digits, after_rule) else None
+    return position if _complete(seen, address, digits, dated, after_rule) else None
 
 
-def _complete(seen: set[str], address: bool, digits: bool, after_rule: bool) -> bool:
+def _complete(seen: set[str], address: bool, digits: bool, dated: bool, after_rule: bool) -> bool:
+    """Tell a whole block. One with neither an address nor a moment may be a list: ``Von: Berlin An: …``."""
     if "from" not in seen:
         return False
-    if "subject" in seen and (seen & {"sent", "to"}):
-        return True
     if after_rule and seen & {"sent", "to", "subject"}:
         return True
+    if "subject" in seen and (seen & {"sent", "to"}):
+        return address or dated
     return address and digits
+
+
+def _is_moment(value: str) -> bool:
+    return words.YEAR.search(value) is not None or words.COLON_CLOCK.search(value) is not None
 
 
 def _label(line: str) -> tuple[str | None, str]:

@@ -37,6 +37,7 @@ OPENING: Final = re.compile(
 DATE_FIRST: Final = re.compile(r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}(?:[ ,T]|\Z)")
 ADDRESS: Final = re.compile(r"[^\s<>@]{1,64}+@[^\s<>@]{1,200}+")
 CLOCK: Final = re.compile(r"(?<!\d)\d{1,2}(?:[:.h]| h )\d{2}(?!\d)")
+COLON_CLOCK: Final = re.compile(r"(?<!\d)\d{1,2}:\d{2}(?!\d)")
 YEAR: Final = re.compile(r"(?<!\d)(?:(?:19|20)\d\d|\d{1,2}[./-]\d{1,2}[./-]\d{2})(?!\d)")
 # "30.09.2017, 18.30, Max <max@example.org>:" has no verb; the address must come last.
 NO_VERB: Final = re.compile(r"<[^\s<>@]{1,64}+@[^\s<>@]{1,200}+>\s*[:：]\Z")

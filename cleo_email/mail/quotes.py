@@ -7,7 +7,7 @@ because without the rest they say nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -19,6 +19,7 @@ _MAX_LOOSE_SIGNATURE: Final = 12  # lines after "--", which may also be a rule b
 _MAX_FOOTER: Final = 8  # lines that a mailing list adds below a long rule
 _FOOTER_RULE: Final = 20  # characters
 _LONG_LINE: Final = 60  # characters; a shorter one is not broken
+_MAX_BLOCK: Final = 6  # lines below a separator in which the author is named
 _MAX_ATTEMPTS: Final = 5000  # lines that look like the introduction of a quote and are none
 
 
@@ -39,17 +40,31 @@ class _Cut:
     to_the_end: bool  # everything below belongs to it
 
 
-def split_quoted(text: str, known: Sequence[str] = (), *, forwarded: bool = False) -> Split:
+_KEEP: Final = _Cut(-1, -1, introduced=False, to_the_end=False)  # a forward: nothing may be cut
+
+
+def split_quoted(
+    text: str,
+    known: Sequence[str] = (),
+    *,
+    forwarded: bool = False,
+    authors: Collection[str] | None = None,
+) -> Split:
     """Cut the quoted part off ``text`` (``\\n`` line ends).
 
     ``known`` are earlier texts of the thread: what repeats them at the end counts as quoted even without a
-    mark. ``forwarded`` says that the mail is a forward (by its subject); it stays whole. Never raises; takes
-    time linear in the length of all texts.
+    mark. ``forwarded`` says that the mail is a forward (by its subject); it stays whole. ``authors`` is given
+    for a mail without any mark of a reply: there an earlier mail in the text is a quote only if one of these
+    addresses wrote it, else it was pasted for us to read, and the text stays whole. Never raises; takes time
+    linear in the length of all texts.
     """
     if forwarded:
         return Split(text.strip("\n"), "")
     lines = text.split("\n")
-    start, end = _new_part(lines)
+    cut = _find_cut(lines, authors)
+    if cut is _KEEP:
+        return Split(text.strip("\n"), "")
+    start, end = _new_part(lines, cut)
     if known:
         end = known_suffix(lines, start, end, known)
     start, end = _trimmed(lines, start, end)
@@ -59,9 +74,8 @@ def split_quoted(text: str, known: Sequence[str] = (), *, forwarded: bool = Fals
     return Split("\n".join(lines[start:end]), rest.strip("\n"))
 
 
-def _new_part(lines: list[str]) -> tuple[int, int]:
+def _new_part(lines: list[str], cut: _Cut | None) -> tuple[int, int]:
     """Give the first line of the new part and the one after its last, signature and rules included."""
-    cut = _find_cut(lines)
     if cut is None:
         return 0, len(lines)
     before = _last_text(lines, cut.start)
@@ -78,23 +92,24 @@ def _new_part(lines: list[str]) -> tuple[int, int]:
     return 0, cut.start
 
 
-def _find_cut(lines: list[str]) -> _Cut | None:
-    """Give the first place where a quote begins, or None; a forward before any quote means None."""
+def _find_cut(lines: list[str], authors: Collection[str] | None) -> _Cut | None:
+    """Give the first place where a quote begins, or None; a forward before any quote means ``_KEEP``."""
     after_rule = False
     attempts = 0
     for number, line in enumerate(lines):
         if marks.is_blank(line):
             continue
-        if marks.is_forward_mark(line):
-            return None
+        if marks.is_forward_mark(line) or (marks.is_forward_title(line) and _block_follows(lines, number)):
+            return _KEEP
         if marks.is_original_separator(line):
-            return _separated(lines, number)
+            return _separated(lines, number) if _is_theirs(lines, number, None, authors) else _KEEP
         quoted = marks.is_quoted(line)
         if attempts < _MAX_ATTEMPTS and marks.may_introduce(line):
             attempts += 1
             end = marks.header_block_end(lines, number, after_rule=after_rule)
             if end is not None and not quoted:
-                return _Cut(number, end, introduced=True, to_the_end=True)
+                theirs = _is_theirs(lines, number, end, authors)
+                return _Cut(number, end, introduced=True, to_the_end=True) if theirs else _KEEP
             if (cut := _attributed(lines, number)) is not None:
                 return cut
         if quoted:
@@ -115,6 +130,20 @@ def _attributed(lines: list[str], number: int) -> _Cut | None:
 def _separated(lines: list[str], number: int) -> _Cut:
     """A separator is followed by a header block, by an author's line, or by the quote at once."""
     return _Cut(number, number + 1, introduced=True, to_the_end=not _is_marked(lines, number + 1))
+
+
+def _block_follows(lines: list[str], number: int) -> bool:
+    """Tell whether the next line with text begins a header block."""
+    follows = _next_text(lines, number + 1)
+    return follows is not None and marks.header_block_end(lines, follows, after_rule=True) is not None
+
+
+def _is_theirs(lines: list[str], start: int, end: int | None, authors: Collection[str] | None) -> bool:
+    """Tell whether the mail quoted below ``start`` was written by one of ``authors``, or may be anybody's."""
+    if authors is None:
+        return True
+    block = lines[start : start + _MAX_BLOCK if end is None else end]
+    return any(marks.names_author(line, authors) for line in block)
 
 
 def _is_marked(lines: list[str], position: int) -> bool:

@@ -22,7 +22,16 @@ _FORWARD: Final = (
 _COUNT: Final = r"(?: ?(?:\[\d{1,4}\]|\(\d{1,4}\)|\^\d{1,4})|\d{1,3})?"
 _REPLY_PREFIX: Final = re.compile(rf" ?(?:{_REPLY}){_COUNT} ?[:：] ?", re.IGNORECASE)
 _ANY_PREFIX: Final = re.compile(rf" ?(?:{_REPLY}|{_FORWARD}){_COUNT} ?[:：] ?", re.IGNORECASE)
-_FORWARD_PREFIX: Final = re.compile(rf" ?(?:{_FORWARD}){_COUNT} ?[:：]", re.IGNORECASE)
+# What a company's server puts before the marks: "[EXTERN] WG: x", "*** EXTERNAL *** FW: x", "EXT: WG: x".
+_TAGS: Final = (
+    r"(?: ?(?:\[[^\[\]]{1,40}\]|\([^()]{1,40}\)|\{[^{}]{1,40}\}|<[^<>]{1,40}>|\*{1,5}[^*:]{1,40}\*{1,5}"
+    r"|(?:extern(?:al|e)?|ext|caution|achtung|spam)[!*]? ?:)){0,4}"
+)
+# "[Fwd: x]" is what older Mozilla programs write.
+_FORWARD_PREFIX: Final = re.compile(rf"{_TAGS} ?\[?(?:{_FORWARD}){_COUNT} ?[:：]", re.IGNORECASE)
+_TAGGED_REPLY: Final = re.compile(rf"{_TAGS} ?(?:{_REPLY}){_COUNT} ?[:：]", re.IGNORECASE)
+_AMBIGUOUS_PREFIX: Final = re.compile(rf"{_TAGS} ?vs{_COUNT} ?:", re.IGNORECASE)
+_MAX_SUBJECT: Final = 1000
 
 
 def normalise_subject(subject: str, *, forwards: bool = False) -> str:
@@ -47,4 +56,18 @@ def strip_reply_prefixes(subject: str) -> str:
 
 def is_forward(subject: str) -> bool:
     """Tell whether the first mark of the subject says that the mail was forwarded, as in ``WG: AW: x``."""
-    return _FORWARD_PREFIX.match(" ".join(subject.split())) is not None
+    return _FORWARD_PREFIX.match(_head(subject)) is not None
+
+
+def is_reply(subject: str) -> bool:
+    """Tell whether the first mark of the subject says that the mail is an answer."""
+    return _TAGGED_REPLY.match(_head(subject)) is not None
+
+
+def may_be_forward(subject: str) -> bool:
+    """Tell ``VS:``, with which Danes and Norwegians forward (videresend) and Finns reply (vastaus)."""
+    return _AMBIGUOUS_PREFIX.match(_head(subject)) is not None
+
+
+def _head(subject: str) -> str:
+    return " ".join(subject[:_MAX_SUBJECT].split())
