@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 
 from cleo_email.mail.automatic_subjects import automatic_phrase
+from cleo_email.mail.calendar_replies import calendar_reply
 from cleo_email.mail.header_values import MAX_VALUE, first_reason, keyword, quoted
 from cleo_email.mail.model import InboundEmail
 from cleo_email.mail.senders import local_part
@@ -76,6 +77,7 @@ def robot_mark(mail: InboundEmail, *, list_is_wanted: bool = False) -> str:
         lambda: _precedence(mail, list_is_wanted=list_is_wanted),
         lambda: _challenge(mail),
         lambda: _subject(mail),
+        lambda: calendar_reply(mail),
         lambda: _nobody_reads(mail),
     )
 
