@@ -34,9 +34,11 @@ _DETAILS: Final = re.compile(
 )
 _VERDICT: Final = re.compile(
     r"(?<!\w)(?:accept(?:ed|s|ance)|declin(?:ed|es)|tentative(?:ly)?|new time proposed"
-    r"|proposed (?:a )?new time|will attend|will not attend|won.t attend|might attend|zugesagt|zusage|abgesagt|absage|angenommen"
+    r"|proposed (?:a )?new time|will attend|will not attend|won.t attend|might attend"
+    r"|zugesagt|zusage|abgesagt|absage|angenommen"
     r"|akzeptiert|abgelehnt|vorläufig|(?:mit|unter) vorbehalt|accepté|refusé|décliné|provisoire"
-    r"|acept(?:ó|ado)|rechaz(?:ó|ado)|provisional|accettato|rifiutato|provvisorio|geaccepteerd|geweigerd|afgewezen|voorlopig"
+    r"|acept(?:ó|ado)|rechaz(?:ó|ado)|provisional|accettato|rifiutato|provvisorio"
+    r"|geaccepteerd|geweigerd|afgewezen|voorlopig"
     r"|aceitou|aceite|recus(?:ou|ado)|zaakceptowa\w{0,6}|odrzuci\w{0,6}|wstępnie|accepterat|accepteret|afvist"
     r"|avböjt|godtatt|hyväksy\w{0,6}|přija\w{0,4}|kabul ed\w{0,8})(?!\w)",
     re.IGNORECASE,
@@ -57,8 +59,9 @@ _CLICKED: Final = re.compile(  # Zimbra's text for its buttons, in the first per
     r"\s*(?:yes, i will attend|no, i won.t attend|i might attend)\.?\s*\Z", re.IGNORECASE
 )
 _CLOSING: Final = re.compile(
-    r"\s*(?:mit freundlichen grüßen|mit freundlichem gruß|freundliche grüße|viele grüße|beste grüße|best regards"
-    r"|kind regards|regards|sincerely|cordialement|saludos|cordiali saluti|met vriendelijke groet)[,.!]?\s*\Z",
+    r"\s*(?:mit freundlichen grüßen|mit freundlichem gruß|freundliche grüße|viele grüße|beste grüße"
+    r"|best regards|kind regards|regards|sincerely|cordialement|saludos|cordiali saluti|met vriendelijke groet"
+    r")[,.!]?\s*\Z",
     re.IGNORECASE,
 )
 _NOTE: Final = re.compile(

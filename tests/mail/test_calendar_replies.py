@@ -36,7 +36,8 @@ GENERATED = [
     "Anna <anna@kunde.example> hat Ihre Einladung angenommen.", "Accepted: Besprechung", "Zugesagt",
     "anna@kunde.example hat den Termin mit Vorbehalt angenommen.\n\nWann: Dienstag\nWo: Kassel",
     "Anna Muster a accepté l'invitation.", "Anna ha rifiutato l'invito all'evento Riunione.",
-    "Yes, I will attend.", "Viele Grüße\nAnna Muster\nFirma GmbH", "When: Tuesday\nWhere: Kassel\n\n*~*~*~*~*~*~*~*~*~*\n\nHallo, passt Dienstag?",
+    "Yes, I will attend.", "Viele Grüße\nAnna Muster\nFirma GmbH",
+    "When: Tuesday\nWhere: Kassel\n\n*~*~*~*~*~*~*~*~*~*\n\nHallo, passt Dienstag?",
     "The following meeting has been declined:\n\nSubject: x",
 ]  # fmt: skip
 
