@@ -26,7 +26,7 @@ def by_evil(source: bytes) -> bytes:
 def forgeries() -> dict[str, bytes]:
     good = sign(MAIL)
     found = {**_bodies(good), **_writers(good), **_fields(good), **_signers(good), **_signatures(good)}
-    found |= {**_strange_senders(), **_every_letter(good)}
+    found |= {**_strange_senders(), **_every_letter(good), **_readings()}
     return found
 
 
@@ -145,6 +145,48 @@ def _strange_senders() -> dict[str, bytes]:
     }
     found = {trick: sign(from_(sender)) for trick, sender in senders.items()}
     return found | {f"unrelated {name}": by_evil(from_(f"boss@{name}")) for name in NAMES}
+
+
+QUOTING = (
+    b"I will not do this:\r\n--evil\r\n\r\nPay to IBAN 3.\r\n--evil--\r\n"
+    b"<!-- =50=61=79 -->\r\nYours, the boss\r\n"
+)
+ALTERNATIVE = (
+    b"--b1\r\nContent-Type: text/plain\r\n\r\nNo.\r\n--b2\r\n\r\nPay.\r\n--b2--\r\n"
+    b"--b1\r\nContent-Type: text/html\r\n\r\n<p>No.</p>\r\n--b1--\r\n"
+)
+
+
+def _readings() -> dict[str, bytes]:
+    """The body that was signed, and another field that says how it is meant; none of these is signed."""
+    found = {}
+    for name, value, body in (
+        ("Content-Transfer-Encoding", "base64", QUOTING),
+        ("Content-Transfer-Encoding", "quoted-printable", b"1=1, but =ZZ is none\r\n"),
+        ("Content-Transfer-Encoding", "quoted-printable", b"x" * 90 + b"=50=61=79\r\n"),
+        ("Content-Transfer-Encoding", "quoted-printable", b"a\xfc=50\r\n"),
+        ("Content-Transfer-Encoding", "x-uuencode", QUOTING),
+        ("Content-Transfer-Encoding", "7bit\r\nContent-Transfer-Encoding: base64", QUOTING),
+        ("Content-Type", 'multipart/mixed; boundary="evil"', QUOTING),
+        ("Content-Type", "multipart/mixed; boundary=none", QUOTING),
+        ("Content-Type", "text/html", QUOTING),
+        ("Content-Type", "text/plain; charset=utf-16", QUOTING),
+        ("Content-Type", "text/plain; charset=utf-7", QUOTING),
+        ("Content-Type", "message/rfc822", QUOTING),
+        ("Content-Type", "application/octet-stream", QUOTING),
+        ("Content-Type", "text/plain\r\nContent-Type: text/html", QUOTING),
+        ("Content-Disposition", "attachment", QUOTING),
+        ("Content-Type", "multipart/alternative; boundary=b2", ALTERNATIVE),
+        ("Content-Type", "multipart/digest; boundary=b1", ALTERNATIVE),
+        ("Content-Type", "multipart/report; boundary=b1", ALTERNATIVE),
+        ("Content-Type", "text/plain", ALTERNATIVE),
+        ("X-Nothing", "", ALTERNATIVE),
+    ):
+        found[f"{name}: {value} for {body[:12]!r}"] = f"{name}: {value}\r\n".encode() + sign(
+            head() + b"\r\n" + body
+        )
+    encoded = b"Content-Transfer-Encoding: base64\r\nContent-Type: multipart/mixed; boundary=b1\r\n"
+    return found | {"base64 of a multipart": encoded + sign(head() + b"\r\n" + ALTERNATIVE)}
 
 
 def _every_letter(good: bytes) -> dict[str, bytes]:

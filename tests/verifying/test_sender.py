@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import logging
 import time
 
@@ -10,7 +11,7 @@ import pytest
 from cleo_email.mail.message import parse
 from cleo_email.verifying import Outcome, SenderCheck
 from cleo_email.verifying.alignment import read_policy
-from tests.verifying.forgeries import forgeries
+from tests.verifying.forgeries import ALTERNATIVE, QUOTING, forgeries
 from tests.verifying.signing import BODY, SIGNED, FakeDns, check, head, key_record, sign
 
 MAIL = head() + b"\r\n" + BODY
@@ -67,6 +68,64 @@ def test_one_good_signature_among_bad_ones_is_enough(dns: FakeDns) -> None:
 def test_a_reply_to_that_is_signed_is_no_flaw(dns: FakeDns) -> None:
     source = sign(head(Reply_To="desk@example.com") + b"\r\n" + BODY)
     assert check(source, dns).outcome is Outcome.PROVEN
+
+
+GMAIL = (
+    b'--0000000000009\r\nContent-Type: text/plain; charset="UTF-8"\r\n\r\nHi\r\n\r\n'
+    b"--0000000000009\r\nContent-Type: text/html\r\n\r\n<div>Hi</div>\r\n\r\n--0000000000009--\r\n"
+)
+PREAMBLE = b"This is a multi-part message in MIME format.\r\n"
+BASE64 = base64.encodebytes(b"Gr\xc3\xbc\xc3\x9fe " * 40).replace(b"\n", b"\r\n")
+
+
+@pytest.mark.parametrize(
+    ("kind", "encoding", "body"),
+    [
+        ('multipart/alternative; boundary="0000000000009"', "", GMAIL),
+        ("multipart/mixed;\r\n\tboundary=0000000000009", "7bit", b"\r\n" + PREAMBLE + b"\r\n" + GMAIL),
+        ('text/plain; charset="UTF-8"; format=flowed', "quoted-printable", b"Gr=C3=BC=C3=9Fe,=\r\n Anna\r\n"),
+        ('text/plain; charset="UTF-8"', "base64", BASE64),
+        ("text/plain; charset=iso-8859-15", "8bit", b"Gr\xfc\xdfe\r\n"),
+        ("text/html; charset=utf-8", "quoted-printable", b'<!DOCTYPE html>\r\n<html lang=3D"de">\r\n'),
+        ("text/html", "base64", base64.encodebytes(b"<html><body>Hello</body></html>")),
+        ("", "", BODY),
+    ],
+)
+def test_fields_that_are_not_signed_may_say_what_the_body_shows_by_itself(
+    dns: FakeDns, kind: str, encoding: str, body: bytes
+) -> None:
+    """Gmail signs neither of them."""
+    more = {"Content-Type": kind, "Content-Transfer-Encoding": encoding}
+    fields = {name.replace("-", "_"): value for name, value in more.items() if value}
+    assert check(sign(head(**fields) + b"\r\n" + body), dns).outcome is Outcome.PROVEN
+
+
+def test_fields_that_are_signed_may_say_what_they_like(dns: FakeDns) -> None:
+    fields = {"Content_Type": "multipart/report; boundary=x", "Content_Transfer_Encoding": "quoted-printable"}
+    names = (*SIGNED, b"content-type", b"content-transfer-encoding")
+    signed = sign(head(**fields) + b"\r\n" + b"a=b" + BODY, include_headers=names)
+    assert check(signed, dns).outcome is Outcome.PROVEN
+    found = check(sign(head(**fields) + b"\r\n" + b"a=b" + BODY), dns)
+    assert found.outcome is Outcome.UNPROVEN
+    assert "Content-Transfer-Encoding is not signed" in found.reason
+
+
+@pytest.mark.parametrize("flags", [b"t=y", b"t=s:y", b" t = Y ", b"t=y:s"])
+def test_a_key_in_testing_proves_nothing(dns: FakeDns, flags: bytes) -> None:
+    (name,) = [name for name in dns.records if name.startswith("s1._domainkey.example.com")]
+    dns.records[name] = [dns.records[name][0].replace(b"v=DKIM1;", b"v=DKIM1; " + flags + b";")]
+    assert check(sign(MAIL), dns).outcome is Outcome.UNPROVEN
+    dns.records[name] = [dns.records[name][0].replace(flags, b"t=s")]
+    assert check(sign(MAIL), dns).outcome is Outcome.PROVEN
+
+
+def test_a_long_body_is_looked_at_once(dns: FakeDns) -> None:
+    body = b"Gr=C3=BC=C3=9Fe " * 4 + b"=\r\n"
+    source = sign(head(Content_Transfer_Encoding="quoted-printable") + b"\r\n" + body * 100_000)
+    forged = b"DKIM-Signature: v=1; a=rsa-sha256; d=example.com; s=s1; h=from; bh=AAAA; b=AAAA\r\n"
+    begun = time.process_time()
+    assert check(forged * 19 + source, dns).outcome is not Outcome.UNKNOWN
+    assert time.process_time() - begun < 5
 
 
 # --- what DNS does not tell ---------------------------------------------------------------------------------
@@ -130,6 +189,9 @@ def test_the_key_among_other_records_is_found(dns: FakeDns) -> None:
 
 def test_the_tricks_start_from_a_mail_that_is_proven(dns: FakeDns) -> None:
     assert check(sign(MAIL), dns).outcome is Outcome.PROVEN
+    for kind, body in (("text/plain", QUOTING), ("multipart/alternative; boundary=b1", ALTERNATIVE)):
+        as_meant = f"Content-Type: {kind}\r\n".encode() + sign(head() + b"\r\n" + body)
+        assert check(as_meant, dns).outcome is Outcome.PROVEN
 
 
 def test_neighbours_below_a_public_suffix_are_strangers(dns: FakeDns) -> None:
