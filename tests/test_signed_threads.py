@@ -46,6 +46,18 @@ def test_a_reply_finds_its_thread_after_redis_was_flushed(bench: Bench) -> None:
     assert third.thread_id == thread
 
 
+def test_a_reply_that_quotes_nothing_but_a_later_id_of_ours_begins_a_new_thread(bench: Bench) -> None:
+    thread, references = answered(bench)
+    bench.redis.flushall()
+    again = bench.receive(mail(2, sender=ANNA, references=references.split()[-1]))
+    assert again.thread_id == "<q2@example.test>", "nothing tells the thread; it is no stranger's either"
+    bench.work(again.thread_id)
+    sent = parse(bench.smtp.sent[-1].source)
+    third = bench.receive(mail(3, sender=ANNA, references=f"{references.split()[-1]} {sent.message_id}"))
+    assert third.thread_id == again.thread_id
+    assert bench.receive(mail(4, sender=ANNA, references=references)).thread_id == thread
+
+
 def test_a_stranger_who_copies_the_ids_does_not_get_in(bench: Bench) -> None:
     thread, references = answered(bench)
     bench.redis.flushall()
