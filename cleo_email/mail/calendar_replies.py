@@ -51,7 +51,8 @@ _EVENT: Final = re.compile(
 )
 _FEW_WORDS: Final = 6
 _PERSON: Final = re.compile(
-    r"\?(?:\s|\Z)|(?<!\w)(?:i|i'm|i'll|we|my|me|us|ich|wir|mir|mich|uns|mein\w{0,2}|je|j'ai|nous|moi|yo|me|io|mi"
+    r"\?(?:\s|\Z)|(?<!\w)(?:i|i'm|i'll|we|my|me|us|ich|wir|mir|mich|uns|mein\w{0,2}|je|j'ai|nous|moi|yo|me"
+    r"|io|mi"
     r"|ik|wij|mij|eu|ja|leider|unfortunately|malheureusement|sorry|danke|thanks|merci)(?!\w)",
     re.IGNORECASE,
 )
@@ -60,8 +61,8 @@ _CLICKED: Final = re.compile(  # Zimbra's text for its buttons, in the first per
 )
 _CLOSING: Final = re.compile(
     r"\s*(?:mit freundlichen grüßen|mit freundlichem gruß|freundliche grüße|viele grüße|beste grüße"
-    r"|best regards|kind regards|regards|sincerely|cordialement|saludos|cordiali saluti|met vriendelijke groet"
-    r")[,.!]?\s*\Z",
+    r"|best regards|kind regards|regards|sincerely|cordialement|saludos|cordiali saluti"
+    r"|met vriendelijke groet)[,.!]?\s*\Z",
     re.IGNORECASE,
 )
 _NOTE: Final = re.compile(
