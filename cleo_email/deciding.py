@@ -1,4 +1,4 @@
-"""What a person decides about messages that wait: release, retry."""
+"""What a person decides about messages that wait: release, retry, dismiss."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from cleo_email.intake import Intake
 from cleo_email.mail.message import parse
 from cleo_email.mail.screening import Policy
 from cleo_email.mail.thread import own_threads, people_of
-from cleo_email.store import Effects, Record, State, Store
+from cleo_email.store import WAITING, Effects, Record, State, Store
 
 # What bounds the work on a message is counted from the decision on.
 BEGUN_ANEW = ("tries", "faults", "sends", "sends_since", "data_ended_at")
@@ -41,6 +41,22 @@ class Deciding:
                 f"message {id_} is {record.state}; only failed and uncertain messages can be retried"
             )
         self._again(record, "retried by a person")
+        return self._store.messages.get(id_)
+
+    def dismiss(self, id_: str) -> Record:
+        """A person has seen it, and nothing more is to happen: ``ignored``. Nothing is sent.
+
+        Raises NotFound, WrongState, StoreUnavailable.
+        """
+        record = self._store.messages.get(id_)
+        if record.state not in WAITING:
+            raise WrongState(
+                f"message {id_} is {record.state}; only held, failed and uncertain messages can be dismissed"
+            )
+        reason = f"dismissed by a person; before that {record.state}: {record.reason}"
+        self._store.messages.move(
+            id_, State.IGNORED, now=self._clock(), reason=reason, only_from=[record.state]
+        )
         return self._store.messages.get(id_)
 
     def _again(self, record: Record, reason: str, *, released: bool = False) -> None:

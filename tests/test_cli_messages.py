@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cleo_email.cli import main
-from cleo_email.errors import AgentError
+from cleo_email.errors import AgentError, SubmissionUncertain
 from cleo_email.intake import Arrival
 from cleo_email.store import State
 from tests.bench import Bench
@@ -150,6 +150,53 @@ def test_what_to_retry_is_said_in_one_way(
         main(["messages", "retry", *arguments])
     assert end.value.code == 2
     assert "--failed" in capsys.readouterr().err
+
+
+def test_a_person_reads_a_held_mail_and_dismisses_it(
+    bench: Bench, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    files = (
+        b"--b\r\nContent-Type: text/plain\r\n\r\nSee \x1b[2Jbelow.\r\n--b\r\nContent-Type: application/pdf; "
+        b'name="a.pdf"\r\n\r\nxyz\r\n--b--\r\n'
+    )
+    head = b"From: Eve <eve@example.test>\r\nSubject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\nMessage-ID: <a@b>\r\n"
+    source = head + b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + files
+    held = bench.receive(source, hold="look at it")
+    assert main(["messages", "show", held.id, "--text"]) == 0
+    text = capsysbinary.readouterr().out.decode()
+    assert (
+        "From: Eve <eve@example.test>\nSubject: Grüße\n\nSee [2Jbelow.\n\n[a.pdf, application/pdf, 3 bytes]"
+        in text
+    )
+    assert main(["messages", "show", held.id, "--source"]) == 0
+    assert capsysbinary.readouterr().out == source
+    assert main(["messages", "show", held.id, "--answer"]) == 1
+    assert b"has no answer" in capsysbinary.readouterr().err
+    assert main(["messages", "dismiss", held.id]) == 0
+    assert capsysbinary.readouterr().out == f"{held.id} is ignored\n".encode()
+    record = bench.record(held)
+    assert record.reason == "dismissed by a person; before that held: look at it"
+    assert main(["messages", "dismiss", held.id]) == 1
+
+
+def test_an_uncertain_message_is_dismissed_without_being_sent(bench: Bench) -> None:
+    bench.smtp.script = [SubmissionUncertain("?")]
+    accepted = bench.receive(mail(1))
+    bench.work(accepted.thread_id)
+    assert bench.record(accepted).state is State.UNCERTAIN
+    assert main(["messages", "dismiss", accepted.id]) == 0
+    tries = bench.smtp.tries
+    bench.clock.pass_(3600)
+    bench.sweeping.run()
+    bench.work(accepted.thread_id)
+    assert (bench.record(accepted).state, bench.smtp.tries) == (State.IGNORED, tries)
+
+
+def test_the_answers_bytes_are_shown(bench: Bench, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    accepted = bench.receive(mail(1))
+    bench.work(accepted.thread_id)
+    assert main(["messages", "show", accepted.id, "--answer"]) == 0
+    assert capsysbinary.readouterr().out == bench.smtp.sent[-1].source
 
 
 def test_a_mail_that_answers_nobody_is_listed_with_its_recipient(tmp_path: Path, redis_url: str) -> None:

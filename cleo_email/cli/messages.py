@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from cleo_email.cli.arguments import at_least_one
+from cleo_email.cli.mail_text import mail_text
 from cleo_email.deciding import Deciding
 from cleo_email.embedded.beside import embedded_redis
 from cleo_email.errors import NotFound, WrongState
 from cleo_email.front import Front, build_front, policy
 from cleo_email.settings import read_settings
-from cleo_email.store import Record, State, Store, iso
+from cleo_email.store import Messages, Record, State, Store, iso
 
 PAGE = 500  # records that are read at once
 
@@ -31,10 +32,17 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     listing.set_defaults(call=_list)
     show = actions.add_parser("show", help="one message with its history")
     show.add_argument("id")
+    form = show.add_mutually_exclusive_group()
+    form.add_argument("--text", action="store_true", help="the mail itself: who wrote, its text, its files")
+    form.add_argument("--source", action="store_true", help="the mail's bytes, as they came")
+    form.add_argument(
+        "--answer", action="store_true", help="the answer's bytes, sent or kept for it"
+    )
     show.set_defaults(call=_show)
     for name, text, call in (
         ("release", "let a held message through", _release),
         ("retry", "try a failed or uncertain message again", _retry),
+        ("dismiss", "leave a held, failed or uncertain message as it is: ignored", _dismiss),
     ):
         action = actions.add_parser(name, help=text)
         action.add_argument("id", nargs="*")
@@ -73,6 +81,8 @@ def _list(arguments: argparse.Namespace) -> int:
 def _show(arguments: argparse.Namespace) -> int:
     messages = _front().store.messages
     record = messages.get(arguments.id)
+    if arguments.text or arguments.source or arguments.answer:
+        return _show_mail(messages, arguments)
     history = messages.history(arguments.id)
     if arguments.json:
         print(json.dumps({**record.public(), "history": history}, indent=1))
@@ -84,6 +94,29 @@ def _show(arguments: argparse.Namespace) -> int:
     for step in history:
         print(f"  {step['at']}  {step['state']:10} {step['reason']}")
     return 0
+
+
+def _show_mail(messages: Messages, arguments: argparse.Namespace) -> int:
+    if arguments.answer:
+        answer = messages.answer(arguments.id)
+        found = answer.source if answer else None
+        missing = "has no answer, or it was dropped 7 days after its final state"
+    else:
+        found = messages.source(arguments.id)
+        missing = "has no source: it answers no mail, or its source was dropped 7 days after its final state"
+    if not found:
+        raise NotFound(f"message {arguments.id} {missing}")
+    if arguments.text:
+        print(mail_text(found))
+    else:
+        sys.stdout.buffer.write(found)
+    return 0
+
+
+def _dismiss(arguments: argparse.Namespace) -> int:
+    if not arguments.id:
+        arguments.usage.error("expected one or more ids")
+    return _decide(arguments, _front(), "dismiss", arguments.id)
 
 
 def _release(arguments: argparse.Namespace) -> int:
@@ -136,7 +169,7 @@ def _decide(arguments: argparse.Namespace, front: Front, what: str, ids: Sequenc
             continue
         told.append(record.public())
         if not arguments.json:
-            print(f"{record.id} is {record.state} again")
+            print(f"{record.id} is {record.state}{' again' * (what != 'dismiss')}")
     if arguments.json:
         print(json.dumps(told, indent=1))
     return 1 if refused else 0

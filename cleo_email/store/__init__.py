@@ -12,12 +12,13 @@ from cleo_email.store.guarding import Claim, Events, Failures
 from cleo_email.store.locks import Lock, Locks
 from cleo_email.store.messages import Accepted, Effects, Identity, Messages, Start, ThreadClosed
 from cleo_email.store.pulse import Chores, MailboxState, Pulse
-from cleo_email.store.record import AT_WORK, FINAL, Record, State, iso, new_id
+from cleo_email.store.record import AT_WORK, FINAL, WAITING, Record, State, iso, new_id
 from cleo_email.store.threads import Threads
 
 __all__ = [
     "AT_WORK",
     "FINAL",
+    "WAITING",
     "Accepted",
     "Chores",
     "Claim",

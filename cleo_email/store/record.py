@@ -27,13 +27,14 @@ MAY_BECOME: dict[State, tuple[State, ...]] = {
     S.ANSWERING: (S.RECEIVED, S.ANSWERING),
     S.SUBMITTING: (S.ANSWERING, S.SUBMITTING, S.HELD, S.FAILED, S.UNCERTAIN),
     S.REPLIED: (S.SUBMITTING, S.UNCERTAIN, S.REPLIED),
-    S.IGNORED: (S.RECEIVED, S.ANSWERING),
+    S.IGNORED: (S.RECEIVED, S.ANSWERING, S.HELD, S.FAILED, S.UNCERTAIN),  # the last three: dismissed
     S.HELD: (S.RECEIVED, S.ANSWERING, S.SUBMITTING),
     S.FAILED: (S.RECEIVED, S.ANSWERING, S.SUBMITTING, S.UNCERTAIN),
     S.UNCERTAIN: (S.SUBMITTING, S.UNCERTAIN),
 }
 # Nothing follows by itself; the source is dropped some days later. The others wait for a person.
 FINAL = frozenset({State.REPLIED, State.IGNORED})
+WAITING = frozenset({State.HELD, State.FAILED, State.UNCERTAIN})  # for a person
 AT_WORK = frozenset({State.RECEIVED, State.ANSWERING, State.SUBMITTING})
 
 
