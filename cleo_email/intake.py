@@ -35,6 +35,7 @@ DAY_S = 86_400
 WOKEN_S = 20
 # Ways on which a mail has passed the operator's own mail server, whose Authentication-Results may count.
 THROUGH_OUR_SERVER = frozenset({"imap", "raw"})
+_BECOMES = {Action.ANSWER: State.RECEIVED, Action.IGNORE: State.IGNORED, Action.HOLD: State.HELD}
 
 
 @dataclass(frozen=True)
@@ -130,6 +131,20 @@ class Intake:
             reach("accept-after-wake")
         return accepted
 
+    def foresee(self, arrival: Arrival) -> tuple[bool, State]:
+        """Whether the mail is known, and what ``accept`` would make of it if not. Stores nothing.
+
+        Raises StoreUnavailable.
+        """
+        try:
+            mail = parse(arrival.source)
+        except UnreadableMessage:
+            (key, date), state = (_unreadable(arrival), ""), State.FAILED
+        else:
+            key, date = fingerprint(mail, arrival.source)
+            state = _BECOMES[self._judge(mail, arrival)[0].action]
+        return self._store.messages.first_of(arrival.fingerprint or key, date) is not None, state
+
     def _found_in_mailbox(self, id_: str, where: str) -> None:
         """A mail that came by webhook lies in the mailbox too: people see there what became of it."""
         self._store.messages.note(id_, "mailbox", where)
@@ -179,11 +194,10 @@ class Intake:
 
     def _record(self, mail: InboundEmail, arrival: Arrival, verdict: Verdict, trusted: bool | None) -> Record:
         now = self._clock()
-        states = {Action.ANSWER: State.RECEIVED, Action.IGNORE: State.IGNORED, Action.HOLD: State.HELD}
         notes = "; ".join(mail.notes)
         return Record(
             id=new_id(now),
-            state=states[verdict.action],
+            state=_BECOMES[verdict.action],
             reason=verdict.reason or notes[:500],
             thread_id=self._thread(mail),
             received_at=now,
@@ -213,8 +227,7 @@ class Intake:
     def quarantine(self, arrival: Arrival, why: str) -> Accepted:
         """A mail that cannot be fetched or read is recorded as failed, where a person finds it."""
         now = self._clock()
-        digest = hashlib.sha256(arrival.source).hexdigest()
-        key = arrival.fingerprint or f"bytes:{digest}"
+        key = arrival.fingerprint or _unreadable(arrival)
         record = Record(
             id=new_id(now),
             state=State.FAILED,
@@ -231,6 +244,10 @@ class Intake:
         identity = Identity(key, remember_s=self._remember_s)
         accepted = self._store.messages.accept(record, arrival.source, identity, ())
         return replace(accepted, state=State.FAILED)
+
+
+def _unreadable(arrival: Arrival) -> str:
+    return f"bytes:{hashlib.sha256(arrival.source).hexdigest()}"
 
 
 def _why(record: Record) -> str:

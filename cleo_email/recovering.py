@@ -34,12 +34,14 @@ UNKNOWN = "it was opened before Redis was lost, and nothing shows whether it was
 
 @dataclass
 class Recovery:
-    """What was found and, with ``apply``, done. ``unknown``: opened, and nothing tells what became of it;
-    ``failed``: it cannot be fetched or read."""
+    """What was found and, with ``apply``, done. ``known``: Redis has it; ``ignored``: nobody is to answer it;
+    ``unknown``: opened, and nothing tells what became of it; ``failed``: it cannot be fetched or read.
+    ``subjects`` has a line for each that was not answered, which begins with the name of its count."""
 
     answered: int = 0
     taken_up: int = 0
     held: int = 0
+    ignored: int = 0
     unknown: int = 0
     known: int = 0
     failed: int = 0
@@ -89,8 +91,7 @@ class Recovering:
 
     def _failed(self, where: str, why: str, result: Recovery, *, apply: bool) -> None:
         """One mail that the server cannot deliver stops no other; a person finds it, and may retry it."""
-        result.failed += 1
-        result.subjects.append(f"{where}: cannot be fetched: {why}")
+        _count(result, "failed", f"{where}: cannot be fetched: {why}")
         if apply:
             self._intake.quarantine(unfetched(where), f"the server could not deliver UID {where}: {why}")
 
@@ -104,43 +105,47 @@ class Recovering:
         if flags & {"\\deleted", "\\draft"}:
             return
         header = self._mailbox.fetch_headers(info.uid)
+        message_id = ""
         try:
             mail = parse(header)
         except UnreadableMessage as error:
             who = f"cannot be read: {error}"
         else:
+            message_id = mail.message_id
             who = f"{mail.from_address}: {mail.subject[:70]}"
-            if mail.message_id in answered:
+            if message_id in answered:
                 result.answered += 1
                 if apply:
                     self._mailbox.add_flags([info.uid], (ANSWERED, REPLIED))
                 return
         hold = _hold(flags)
-        result.subjects.append(f"{info.internal_date:%Y-%m-%d %H:%M}  {who}")
-        if not apply:
-            _count(result, hold)
+        arrival = self._arrival(info, validity, hold, header, whole=apply or not message_id)
+        if arrival is None:
             return
-        self._take(info, validity, hold, header, result)
+        if apply:
+            name = self._take(info, arrival)
+        else:
+            known, state = self._intake.foresee(arrival)
+            name = _name(state, arrival.hold, known=known)
+        _count(result, name, f"{info.internal_date:%Y-%m-%d %H:%M}  {who}")
 
-    def _take(self, info: MessageInfo, validity: int, hold: str, header: bytes, result: Recovery) -> None:
+    def _arrival(
+        self, info: MessageInfo, validity: int, hold: str, header: bytes, *, whole: bool
+    ) -> Arrival | None:
+        """None where it is gone. Not ``whole``: a header tells enough, unless it has no Message-ID."""
         where = f"{validity}/{info.uid}"
-        source, partial = header, True
         if info.size > self._max_bytes:
             hold = hold or f"{info.size} bytes, more than EMAIL_MAX_MESSAGE_BYTES ({self._max_bytes})"
-        else:
+        elif whole:
             fetched = self._mailbox.fetch_one(info.uid)
-            if fetched is None:
-                return
-            source, partial = fetched.source, False
-        accepted = self._intake.accept(Arrival(source, "imap", hold=hold, partial=partial, mailbox=where))
-        if accepted.duplicate:
-            result.known += 1
-        elif accepted.state is State.FAILED:
-            result.failed += 1
-        else:
-            _count(result, hold)
+            return Arrival(fetched.source, "imap", hold=hold, mailbox=where) if fetched else None
+        return Arrival(header, "imap", hold=hold, partial=True, mailbox=where)
+
+    def _take(self, info: MessageInfo, arrival: Arrival) -> str:
+        accepted = self._intake.accept(arrival)
         held = (HELD,) if accepted.state is State.HELD else ()
         self._mailbox.add_flags([info.uid], (SEEN, ACCEPTED, *held))
+        return _name(accepted.state, arrival.hold, known=accepted.duplicate)
 
 
 def _hold(flags: set[str]) -> str:
@@ -152,10 +157,15 @@ def _hold(flags: set[str]) -> str:
     return UNKNOWN  # where keywords are kept a person opened it, else it may have been us
 
 
-def _count(result: Recovery, hold: str) -> None:
-    if not hold:
-        result.taken_up += 1
-    elif hold == UNKNOWN:
-        result.unknown += 1
-    else:
-        result.held += 1
+def _name(state: State, hold: str, *, known: bool) -> str:
+    """The count of ``Recovery`` that a mail belongs to."""
+    if known:
+        return "known"
+    if state is State.HELD:
+        return "unknown" if hold == UNKNOWN else "held"
+    return {State.FAILED: "failed", State.IGNORED: "ignored"}.get(state, "taken_up")
+
+
+def _count(result: Recovery, name: str, line: str) -> None:
+    setattr(result, name, getattr(result, name) + 1)
+    result.subjects.append(f"{name.replace('_', ' '):8}  {line}")

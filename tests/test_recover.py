@@ -38,12 +38,13 @@ def test_unanswered_mail_is_taken_up_again_and_answered_mail_is_not(tmp_path: Pa
             imap.fetch(imap.search("UNSEEN"), ["BODY[]"])
 
         dry = json.loads(channel.run("recover", "--json").stdout)
-        assert (dry["answered"], dry["taken_up"], dry["unknown"], dry["applied"]) == (2, 2, 1, False)
+        counts = ("answered", "taken_up", "ignored", "unknown", "applied")
+        assert [dry[name] for name in counts] == [2, 1, 1, 1, False]
         text = channel.run("recover").stdout
         assert "nothing was changed" in text
 
         done = json.loads(channel.run("recover", "--json", "--apply").stdout)
-        assert (done["answered"], done["taken_up"], done["unknown"], done["applied"]) == (2, 2, 1, True)
+        assert [done[name] for name in counts] == [2, 1, 1, 1, True]
         rig.smtp.clear_faults()
         channel.start_worker()
         rig.smtp.wait_for(lambda server: len(server.mails) == 3, 40)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 
 import pytest
 from redis import Redis
 
-from cleo_email.intake import Intake
+from cleo_email.intake import Arrival, Intake
 from cleo_email.mail.screening import Policy
 from cleo_email.mailbox import Mailbox
 from cleo_email.queue import Wake
@@ -59,6 +60,7 @@ def test_a_mail_that_the_server_cannot_deliver_is_recorded_and_the_others_are_ta
     assert dry.failed == (0 if item == "BODY.PEEK[]" else 1), "the whole of a mail is not fetched for nothing"
     done = recover(recovering, apply=True)
     assert (done.taken_up, done.failed) == (2, 1)
+    assert sorted(line.split("  ")[0].strip() for line in done.subjects) == ["failed", "taken up", "taken up"]
     states = {record.message_id: record.state for record in store.messages.page()[0]}
     assert states == {
         "<q1@example.test>": State.RECEIVED,
@@ -80,3 +82,28 @@ def test_a_mail_that_cannot_be_read_is_recorded_and_the_others_are_taken_up(
         "": State.FAILED,
         "<q3@example.test>": State.RECEIVED,
     }
+
+
+def test_the_dry_run_foretells_what_apply_does(
+    recovering: Recovering, store: Store, server: FakeImapServer
+) -> None:
+    """Known to Redis, held or ignored by a rule: none of them is taken up, and the dry run says so."""
+    without_id = mail(4).replace(b"Message-ID: <q4@example.test>\r\n", b"")
+    assert b"Message-ID" not in without_id
+    unreadable = b"X: 1\r\n" * 20_000 + mail(5)
+    automatic = mail(2, extra="Auto-Submitted: auto-replied")
+    opened, large = mail(6), mail(7, text="x" * 10**6)
+    for source in (mail(1), without_id):
+        recovering._intake.accept(Arrival(source, "basic"))
+    sources = (mail(1), automatic, mail(3), without_id, unreadable, large)
+    server.inbox.extend(Message(source, date=DATE) for source in sources)
+    server.inbox.append(Message(opened, date=DATE, flags={"\\Seen"}))
+    records = len(store.messages.page()[0])
+    dry = recover(recovering, apply=False)
+    assert len(store.messages.page()[0]) == records == 2
+    done = recover(recovering, apply=True)
+    assert dataclasses.replace(dry, applied=True) == done
+    found = (done.known, done.ignored, done.taken_up, done.failed, done.held, done.unknown)
+    assert found == (2, 1, 1, 1, 1, 1)
+    again = recover(recovering, apply=False)
+    assert (again.known, again.taken_up) == (7, 0)

@@ -56,7 +56,9 @@ def _print(result: Recovery, days: int) -> None:
     print(f"the inbox of the last {days} days:")
     print(f"  {result.answered:6} answered (\\Answered, $CleoReplied, or an answer lies in Sent): left alone")
     print(f"  {result.taken_up:6} unanswered: {verb}")
-    print(f"  {result.held:6} held or failed before: {held}")
+    print(f"  {result.held:6} held or failed before, or by a rule: {held}")
+    if result.ignored:
+        print(f"  {result.ignored:6} automatic mail and the like, which nobody answers: ignored")
     if result.failed:
         print(f"  {result.failed:6} cannot be fetched or read{': recorded as failed' * result.applied}")
     if result.known:

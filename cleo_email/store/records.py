@@ -150,8 +150,12 @@ class Records:
             yield from self.load(ids)
             start = f"({ids[-1]}"
 
-    def first_of(self, fingerprint: str) -> str | None:
-        """The record that was accepted under this fingerprint, as long as that is remembered."""
+    def first_of(self, fingerprint: str, date: str = "") -> str | None:
+        """The record that was accepted under this fingerprint, as long as that is remembered.
+
+        ``date`` as in accept.lua: of two that are known, each with another one, they are two mails.
+        """
         with ours():
-            found = cast("list[bytes]", self._redis.hvals(f"{PREFIX}seen:{fingerprint}"))
-        return found[0].decode() if found else None
+            found = cast("dict[bytes, bytes]", self._redis.hgetall(f"{PREFIX}seen:{fingerprint}"))
+        same = (id_ for known, id_ in found.items() if not date or known.decode() in ("", date))
+        return next((id_.decode() for id_ in same), None)
