@@ -8,7 +8,7 @@ from cleo_email.intake import Intake
 from cleo_email.mail.message import parse
 from cleo_email.mail.screening import Policy
 from cleo_email.mail.thread import own_threads, people_of
-from cleo_email.store import WAITING, Effects, Record, State, Store
+from cleo_email.store import AT_WORK, WAITING, Effects, Record, State, Store
 
 # What bounds the work on a message is counted from the decision on.
 BEGUN_ANEW = ("tries", "faults", "sends", "sends_since", "data_ended_at")
@@ -32,10 +32,13 @@ class Deciding:
     def retry(self, id_: str) -> Record:
         """Try a failed or uncertain message again: a kept answer is sent as it is, else the agent is asked.
 
-        An uncertain message that was sent after all would then arrive twice, with the same Message-ID.
-        Raises NotFound, WrongState, StoreUnavailable.
+        An uncertain message that was sent after all would then arrive twice, with the same Message-ID. One
+        that waits for its next try anyway is tried now. Raises NotFound, WrongState, StoreUnavailable.
         """
         record = self._store.messages.get(id_)
+        if record.state in AT_WORK and self._store.conversations.hurry(record.thread_id, self._clock()):
+            self._intake.wake(record.thread_id)
+            return record
         if record.state not in (State.FAILED, State.UNCERTAIN):
             raise WrongState(
                 f"message {id_} is {record.state}; only failed and uncertain messages can be retried"

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from cleo_email.cli import main
-from cleo_email.errors import AgentError, SubmissionUncertain
+from cleo_email.errors import AgentError, AgentUnavailable, SubmissionUncertain
 from cleo_email.intake import Arrival
+from cleo_email.mail.model import Answer
 from cleo_email.store import State
 from tests.bench import Bench
 from tests.channel import Channel
@@ -190,6 +191,17 @@ def test_an_uncertain_message_is_dismissed_without_being_sent(bench: Bench) -> N
     bench.sweeping.run()
     bench.work(accepted.thread_id)
     assert (bench.record(accepted).state, bench.smtp.tries) == (State.IGNORED, tries)
+
+
+def test_what_waits_for_its_next_try_is_tried_now(bench: Bench) -> None:
+    bench.agent.script = [AgentUnavailable("connection refused"), Answer("fine")]
+    accepted = bench.receive(mail(1))
+    bench.work(accepted.thread_id)
+    bench.work(accepted.thread_id)
+    assert bench.record(accepted).state is State.ANSWERING, "its next try is due later"
+    assert bench.deciding.retry(accepted.id).state is State.ANSWERING
+    bench.work(accepted.thread_id)
+    assert bench.record(accepted).state is State.REPLIED
 
 
 def test_the_answers_bytes_are_shown(bench: Bench, capsysbinary: pytest.CaptureFixture[bytes]) -> None:

@@ -39,6 +39,11 @@ class Conversations:
             raw = self._redis.zrange(f"{PREFIX}active", "-inf", now, byscore=True, offset=offset, num=limit)
         return [item.decode() for item in cast("list[bytes]", raw)]
 
+    def hurry(self, thread_id: str, now: int) -> bool:
+        """What was due later is due now; False where there is no work, or none that waits."""
+        with ours():
+            return bool(self._redis.zadd(f"{PREFIX}active", {thread_id: now}, xx=True, lt=True, ch=True))
+
     def unlocked(self, threads: list[str]) -> list[str]:
         with ours(), self._redis.pipeline(transaction=False) as pipe:
             for thread in threads:
