@@ -13,6 +13,11 @@ from cleo_email.store import Store
 from cleo_email.store.connection import connect_web
 
 OLDEST_REDIS = (6, 2)
+# Under "appendonly yes" alone a Redis that starts does not load its snapshot: it would come up empty.
+APPENDONLY = (
+    "on the running Redis: redis-cli config set appendonly yes, then redis-cli config rewrite; "
+    "never by a restart with the setting alone, which starts empty"
+)
 
 
 def examine_redis(settings: Settings) -> list[Finding]:
@@ -64,10 +69,12 @@ def _redis_persistence(redis: Redis, info: dict[str, object]) -> list[Finding]:
             Finding("redis", "ok", f"appendonly is on, appendfsync {_config(redis, 'appendfsync')}")
         )
     elif _config(redis, "save") not in ("", "?"):
-        text = "only snapshots are kept: what came since the last one is lost in a crash; set appendonly yes"
+        text = (
+            f"only snapshots are kept: what came since the last one is lost in a crash. Mend it {APPENDONLY}"
+        )
         findings.append(Finding("redis", "warning", text))
     else:
-        text = "nothing is kept over a restart: set appendonly yes, or choose a plan with persistence"
+        text = f"nothing is kept over a restart. Mend it {APPENDONLY}. Hosted: choose a plan with persistence"
         findings.append(Finding("redis", "warning", text))
     policy = str(info.get("maxmemory_policy", "noeviction"))
     if policy != "noeviction" and info.get("maxmemory"):
