@@ -136,7 +136,7 @@ def _separate(writer: TextWriter, name: str) -> None:
 
 
 def _hides(styles: Styles, name: str, raw: str) -> bool:
-    if not raw or len(raw) > _MAX_ATTRIBUTES:
+    if len(raw) > _MAX_ATTRIBUTES or (not raw and name != "dialog"):
         return False
     attributes: dict[str, str | None] = {}
     for match in _ONE_ATTRIBUTE.finditer(raw):

@@ -166,7 +166,7 @@ def test_a_tree_too_deep_does_not_bring_hidden_text_back(template: str) -> None:
         "<style>p.x.y{{display:none}}</style><p class=x>{}</p>",
         "<style>.w .x{{display:none}} .x.o{{display:block}}</style><div class=w><p class='x o'>{}</p>",
         "<style>.h p{{background:#06c}}</style><div class=h><p style='color:#fff'>{}</p></div>",
-        "<style>p[class=b]{{background:#06c}}</style><p style='color:#fff'>{}</p>",
+        "<style>p[title=b]{{background:#06c}}</style><p style='color:#fff'>{}</p>",
         "<style>@media (max-width:600px){{.x{{display:none}}}}</style><p class=x>{}</p>",
         "<style>.x{{display:none}}</style><p class=x style='display:block'>{}</p>",
         "<p style='overflow:hidden;max-height:100%'>{}</p>",
