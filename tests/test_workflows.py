@@ -64,6 +64,8 @@ def hanging(workflow):
     begun.release()
     go_on.wait(30)
     return b"late"
+def confused(workflow):
+    raise TypeError("secret " + workflow["user_id"])
 def leaving(workflow):
     raise SystemExit
 nothing = 3
@@ -290,6 +292,7 @@ def test_a_supplier_may_give_several_files(make: Make) -> None:
         ("path", State.FAILED, "path"),
         ("failing", State.ANSWERING, "OSError"),
         ("leaving", State.ANSWERING, "SystemExit"),
+        ("confused", State.ANSWERING, "TypeError at supplying.py:"),
     ],
 )
 def test_a_supplier_that_fails_is_told_of(make: Make, name: str, state: State, word: str) -> None:
@@ -298,6 +301,7 @@ def test_a_supplier_that_fails_is_told_of(make: Make, name: str, state: State, w
     assert record.state is state
     assert word in record.reason
     assert "supplying" in record.reason
+    assert "secret" not in record.reason
 
 
 def test_a_supplier_that_hangs_is_left_at_the_deadline_and_tried_again(make: Make) -> None:

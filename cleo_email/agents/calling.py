@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Generic, TypeVar
 
+from cleo_email.errors import AgentUnavailable
 from cleo_email.http_client.deadline import Deadline
 
 Given = TypeVar("Given")
@@ -62,8 +63,8 @@ class _Run(Generic[Given]):
             threading.Thread(target=self._work, name=name, daemon=True).start()
         except TimeoutError:
             raise CallFailed from None
-        except RuntimeError as error:
-            raise CallFailed(error) from None
+        except RuntimeError:
+            raise CallFailed(AgentUnavailable("the system gives no new thread")) from None
 
     def result(self) -> Given:
         with suppress(TimeoutError):

@@ -2,8 +2,9 @@
 
 It gets the request as a plain ``dict``, the same as an HTTP agent gets as JSON, and returns or yields what an
 HTTP agent would answer. An exception is to it what a 500 is over HTTP: the call is tried again, since the
-libraries that talk to models have temporary errors of their own kinds. ``AgentError`` from
-``cleo_email.errors`` says that trying again will not help.
+libraries that talk to models have temporary errors of their own kinds. Its class and place are told; its
+text, which may hold a mail's, is logged at DEBUG only. ``AgentError`` from ``cleo_email.errors`` says that
+trying again will not help; its text is shown.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from cleo_email.agents.collecting import TooManyMessages, collected, gathered
 from cleo_email.agents.protocol import AgentRequest
 from cleo_email.agents.spec import CallableSpec
 from cleo_email.agents.words import one_line
-from cleo_email.errors import AgentError, AgentUnavailable, SettingsError
+from cleo_email.errors import AgentError, AgentUnavailable, SettingsError, place_of
 from cleo_email.http_client.deadline import Deadline
 from cleo_email.mail.model import Answer, JsonObject
 
@@ -80,7 +81,7 @@ class PythonAgent:
         logger.debug("%s gave no answer", self._name, exc_info=error)
         # Past the deadline it does not matter how it ended (a cancelled coroutine raises TimeoutError).
         late = error is None or time.monotonic() >= limit.end
-        said = limit.said if error is None or late else _described(error)
+        said = limit.said if error is None or late else place_of(error)
         raise AgentUnavailable(f"{self._name}: {said}")
 
     def _called(self, payload: JsonObject, limit: Deadline, abandoned: Callable[[], bool]) -> Answer:
@@ -94,7 +95,7 @@ class PythonAgent:
 
 
 def _described(error: BaseException) -> str:
-    """Class, text and place of an exception in one line."""
+    """Class, text and place of an exception at import, when there is no mail yet, in one line."""
     said = one_line(str(error))
     frames = traceback.extract_tb(error.__traceback__)
     place = f" ({os.path.basename(frames[-1].filename)}:{frames[-1].lineno})" if frames else ""  # noqa: PTH119

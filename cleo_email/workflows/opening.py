@@ -14,7 +14,7 @@ from cleo_email.agents.python import with_working_directory
 from cleo_email.attaching import Attachment as Given
 from cleo_email.attaching import make_file, read_content
 from cleo_email.deadlines import COMPOSING_TURN_S
-from cleo_email.errors import AgentError, AgentUnavailable, InvalidField, SettingsError
+from cleo_email.errors import AgentError, AgentUnavailable, InvalidField, SettingsError, place_of
 from cleo_email.http_client.deadline import Deadline
 from cleo_email.mail.filenames import safe_filename
 from cleo_email.mail.model import Address, Answer, Attachment, JsonObject, OutboundEmail
@@ -110,6 +110,10 @@ class Opening:
                 yield from _supplied(entry, self._suppliers[entry.reference], context, limit)
 
 
+class _NoAttachment(Exception):
+    """What a callable gave is no file; the text is ours."""
+
+
 def load_suppliers(configured: Mapping[str, Workflow]) -> dict[str, Supplier]:
     """Every callable that the workflows name. Raises SettingsError with a line for each that is none."""
     references = {
@@ -151,16 +155,19 @@ def _supplied(entry: Supplied, supplier: Supplier, context: JsonObject, limit: D
     def files(_abandoned: Callable[[], bool]) -> list[Attachment]:
         given = supplier(json.loads(json.dumps(context)))
         items = given if isinstance(given, (list, tuple)) else [given]
-        return [_file(entry, item, number) for number, item in enumerate(items, 1)]
+        try:
+            return [_file(entry, item, number) for number, item in enumerate(items, 1)]
+        except (TypeError, InvalidField) as error:
+            raise _NoAttachment(str(error)) from None
 
     try:
         return call_within(limit, files, name="supplier-call")
     except CallFailed as failed:
         error = failed.error
-    if isinstance(error, (TypeError, InvalidField)):
+    if isinstance(error, _NoAttachment):
         raise AgentError(f"{entry.reference} supplied no attachment: {error}")
-    # A stranger's callable: a later try may find what it needs.
-    said = limit.said if error is None else f"it failed with {type(error).__name__}"
+    # A stranger's callable: a later try may find what it needs. Its text may hold what nobody else may see.
+    said = limit.said if error is None else f"it failed with {place_of(error)}"
     raise AgentUnavailable(f"{entry.reference}: {said}") from error
 
 

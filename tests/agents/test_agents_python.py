@@ -159,9 +159,9 @@ def test_an_exception_between_two_messages(request_: AgentRequest) -> None:
         yield message("Ja.")
         raise ModelOverloaded("many\nlines " + "x" * 5000)
 
-    with pytest.raises(AgentUnavailable, match="ModelOverloaded: many lines") as caught:
+    with pytest.raises(AgentUnavailable, match=r"ModelOverloaded at test_agents_python\.py:\d+$") as caught:
         asked(answer, request_)
-    assert len(str(caught.value)) < 350
+    assert "many" not in str(caught.value)
 
 
 def test_errors_of_ours_pass_as_they_are(request_: AgentRequest) -> None:
@@ -185,9 +185,10 @@ def test_an_exception_is_told_to_nobody_above_debug(
         raise ValueError(request["message"]["text"])
 
     caplog.set_level(logging.INFO)
-    with pytest.raises(AgentUnavailable):
+    with pytest.raises(AgentUnavailable) as caught:
         asked(answer, request_)
     assert caplog.records == []
+    assert request_.message.text not in str(caught.value), "the reason goes to the record and the log"
 
 
 def test_a_call_that_hangs_is_left_at_the_deadline_and_counted_until_it_ends(request_: AgentRequest) -> None:
