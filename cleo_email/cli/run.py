@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
-import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from cleo_email.cli.binding import read_bind, try_to_bind
 from cleo_email.embedded.beside import DATA
 from cleo_email.embedded.children import Command
 from cleo_email.embedded.redis import EmbeddedRedis
@@ -23,7 +23,10 @@ WEB_PROCESSES = "2"
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser("run", help="web and worker, with an embedded Redis unless REDIS_URL is set")
     parser.add_argument(
-        "--bind", default=f"127.0.0.1:{os.environ.get('PORT', '8000')}", help="of the web process"
+        "--bind",
+        type=read_bind,
+        default=os.environ.get("PORT") or "8000",
+        help="where the web process listens: HOST:PORT, a port of 127.0.0.1, or unix:PATH",
     )
     parser.add_argument("--data", type=Path, default=DATA, help="where the embedded Redis keeps its data")
     parser.set_defaults(call=_run)
@@ -33,31 +36,30 @@ def _run(arguments: argparse.Namespace) -> int:
     given = gather()
     if not make_settings(given).enabled:  # faults are told once, before anything starts
         raise SettingsError(["ENABLED_CLIENTS: found no email, expected a list with it, such as email"])
-    _try_to_bind(arguments.bind)
+    bind: str = arguments.bind
+    try_to_bind(bind)
     with ExitStack() as stack:
         environ = dict(os.environ)
         keepers: list[Callable[[], object]] = []
         if "REDIS_URL" not in given:
-            redis = stack.enter_context(EmbeddedRedis(arguments.data / "redis"))
+            redis = EmbeddedRedis(arguments.data / "redis")
+            _start(redis, arguments.data)
+            stack.callback(redis.stop)
             keepers.append(redis.ensure)
             environ["REDIS_URL"] = redis.url
             print(f"cleo-email: embedded Redis in {arguments.data / 'redis'}", file=sys.stderr)
-        print(f"cleo-email: web on http://{arguments.bind}", file=sys.stderr)
-        return Supervisor(commands(environ, arguments.bind), keepers=keepers).run()
+        print(f"cleo-email: web on {bind if bind.startswith('unix:') else f'http://{bind}'}", file=sys.stderr)
+        return Supervisor(commands(environ, bind), keepers=keepers).run()
 
 
-def _try_to_bind(bind: str) -> None:
-    """A taken port is told at once: gunicorn would try again for ever, and callers reach another program."""
-    host, _, port = bind.rpartition(":")
-    if not port.isdigit() or bind.startswith("unix:"):
-        return
-    address = host.strip("[]") or "0.0.0.0"  # noqa: S104  # nosec B104
+def _start(redis: EmbeddedRedis, data: Path) -> None:
     try:
-        socket.create_server(
-            (address, int(port)), family=socket.AF_INET6 if ":" in address else socket.AF_INET
-        ).close()
+        redis.start()
     except OSError as error:
-        raise CleoError(f"{bind}: {error.strerror}; another: cleo-email run --bind 127.0.0.1:8001") from None
+        raise CleoError(
+            f"{data}: {error.strerror or error}; name a folder that this user may write to with --data, "
+            "or another Redis in REDIS_URL"
+        ) from None
 
 
 def commands(environ: Mapping[str, str], bind: str, cwd: Path | None = None) -> Sequence[Command]:
