@@ -92,4 +92,10 @@ def _service(
         proxy=proxy_address(address, environ),
         tls=tls_context(environ) if address.tls else None,
     )
-    return JsonService(client, secrets=(token, authorization, *address.secrets), key_variable=token_variable)
+    return JsonService(
+        client,
+        secrets=(token, authorization, *address.secrets),
+        key_variable=token_variable,
+        url_variable=url_variable,
+        url_without=path,
+    )

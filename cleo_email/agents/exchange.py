@@ -10,10 +10,11 @@ import http.client
 import json
 import ssl
 from collections.abc import Iterable, Mapping
-from urllib.parse import urlsplit
+from urllib.parse import urljoin
 
 from cleo_email.agents.words import one_line
-from cleo_email.errors import AgentError, AgentUnavailable
+from cleo_email.errors import AgentError, AgentUnavailable, SettingsError
+from cleo_email.http_client.address import web_address
 from cleo_email.http_client.deadline import Deadline
 from cleo_email.http_client.transport import MAX_ANSWER_BYTES, AnswerTooLarge, HttpAnswer, HttpClient
 
@@ -25,13 +26,23 @@ class JsonService:
 
     :param secrets: strings that no reason may show, should the other side repeat them.
     :param key_variable: the setting to look at when the server says 401 or 403.
+    :param url_variable: the setting that has its URL, without ``url_without`` at the end of that.
     """
 
-    def __init__(self, client: HttpClient, *, secrets: Iterable[str], key_variable: str) -> None:
+    def __init__(
+        self,
+        client: HttpClient,
+        *,
+        secrets: Iterable[str],
+        key_variable: str,
+        url_variable: str,
+        url_without: str = "",
+    ) -> None:
         self._client = client
         # The longest first: "Bearer x" before "x".
         self._secrets = sorted({secret for secret in secrets if secret}, key=len, reverse=True)
         self._key_variable = key_variable
+        self._url_variable, self._url_without = url_variable, url_without
 
     def __str__(self) -> str:
         return str(self._client.address)
@@ -49,15 +60,30 @@ class JsonService:
 
     def refusal(self, status: int, text: str, headers: Mapping[str, str] | None = None) -> AgentError:
         """The error for an HTTP status that is no success; ``text`` is what the server says about it."""
-        reason = f"{self} answered {status}"
+        # A path is shown where it is what is wrong; a query never, it is the usual place of a key.
+        path = self.shown(self._client.address.path) if status in (404, 405) else ""
+        reason = f"{self}{path} answered {status}"
         if 300 <= status < 400:
-            return AgentError(f"{reason}, a redirect{_whereto(headers or {})}, which is not followed")
+            whereto, hint = self._whereto(headers or {})
+            return AgentError(f"{reason}, a redirect{whereto}, which is not followed{hint}")
         if status in (401, 403):
             reason += f" (look at {self._key_variable})"
         if said := self.shown(text):
             reason += f": {said}"
         temporary = status == 429 or status >= 500
         return AgentUnavailable(reason) if temporary else AgentError(reason)
+
+    def _whereto(self, headers: Mapping[str, str]) -> tuple[str, str]:
+        """Where a redirect leads to, without what is secret in it, and what to do about it."""
+        location, own = headers.get("location", "").strip(), self._client.address
+        if not location:
+            return "", ""
+        try:
+            target = web_address("Location", urljoin(f"{own}{own.path}", location))
+        except (SettingsError, ValueError):
+            return "", ""
+        without = f" without {self._url_without}" if self._url_without else ""
+        return f" to {self.shown(f'{target}{target.path}')}", f"; set {self._url_variable} to it{without}"
 
     def shown(self, text: str) -> str:
         """Foreign text as a reason may show it."""
@@ -117,15 +143,6 @@ def parsed(body: bytes) -> object:
     except ValueError:  # UnicodeDecodeError is one
         raise ValueError("no valid JSON") from None
     return value
-
-
-def _whereto(headers: Mapping[str, str]) -> str:
-    """The origin that a redirect leads to; its path and query may hold keys."""
-    try:
-        parts = urlsplit(headers.get("location", ""))
-        return f" to {one_line(f'{parts.scheme}://{parts.hostname}', 80)}" if parts.hostname else ""
-    except ValueError:
-        return ""
 
 
 def _error_text(answer: HttpAnswer) -> str:

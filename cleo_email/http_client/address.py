@@ -29,6 +29,10 @@ class WebAddress:
         return f"{self.scheme}://{self.authority if self.port != default else self._bracketed}"
 
     @property
+    def path(self) -> str:
+        return self.target.partition("?")[0]
+
+    @property
     def authority(self) -> str:
         return f"{self._bracketed}:{self.port}"
 

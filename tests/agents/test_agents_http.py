@@ -116,10 +116,26 @@ def test_a_redirect_is_not_followed(serve: Serve, request_: AgentRequest, status
     server = serve(sending(status, b"", f"Location: http://u:pw@127.0.0.1:{target.port}/p?key=1"))
     fault = fault_of(agent_at(server.url), request_)
     assert not isinstance(fault, AgentUnavailable)
-    assert "redirect to http://127.0.0.1" in str(fault)
+    assert f"redirect to http://127.0.0.1:{target.port}/p, which is not followed; set CLEO_AGENT" in str(
+        fault
+    )
     assert "pw" not in str(fault)
     assert "key" not in str(fault)
     assert target.seen == []
+
+
+def test_a_redirect_to_another_path_and_a_wrong_path_are_shown_without_their_query(
+    serve: Serve, request_: AgentRequest
+) -> None:
+    server = serve(sending(308, b"", "Location: /hook/?key=1"))
+    fault = fault_of(agent_at(f"http://u:pw@127.0.0.1:{server.port}/hook?key=1", None), request_)
+    assert str(fault) == (
+        f"{server.url} answered 308, a redirect to {server.url}/hook/, which is not followed; "
+        "set CLEO_AGENT to it"
+    )
+    server = serve(sending(404, b""))
+    fault = fault_of(agent_at(f"http://u:pw@127.0.0.1:{server.port}/hok?key=1", None), request_)
+    assert str(fault) == f"{server.url}/hok answered 404"
 
 
 @pytest.mark.parametrize(
