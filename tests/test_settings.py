@@ -69,6 +69,9 @@ def test_an_empty_value_counts_as_missing() -> None:
         ("EMAIL_CONCURRENCY", "-1"),
         ("EMAIL_MAX_MESSAGE_BYTES", "25MB"),
         ("EMAIL_ALLOWED_SENDERS", "anna@example.com, bob"),
+        ("EMAIL_ALLOWED_SENDERS", "*@firma.de"),
+        ("EMAIL_ALLOWED_SENDERS", "@*.firma.de"),
+        ("EMAIL_ALLOWED_ROBOTS", "anna@example.com,*@firma.de"),
         ("EMAIL_SAVE_SENT", "maybe"),
         ("REDIS_URL", "http://localhost"),
         ("REDIS_URL", "redis://localhost/0?db=one"),
@@ -99,6 +102,20 @@ def test_nonsense_names_the_variable_what_was_found_and_what_is_expected(name: s
 def test_a_server_may_be_named_or_numbered(host: str) -> None:
     settings = read(EMAIL_SMTP_HOST=host, EMAIL_IMAP_HOST=host)
     assert (settings.smtp_host, settings.imap_host) == (host, host)
+
+
+def test_a_star_among_addresses_is_told_of_with_the_right_form() -> None:
+    (line,) = faults({**WHOLE, "EMAIL_ALLOWED_SENDERS": "*@firma.de"})
+    assert "is @firma.de, without a *" in line
+
+
+def test_umlauts_are_shown_and_control_characters_escaped() -> None:
+    (line,) = faults({**WHOLE, "EMAIL_FROM_ADDRESS": "J\u00fcrgen M\u00fcller \x1b[1m\u202e"})
+    assert "'J\u00fcrgen M\u00fcller \\x1b[1m\\u202e'" in line
+    (line,) = faults({**WHOLE, "EMAIL_FROM_ADDRESS": "M\u00fcller, J\u00fcrgen <agent@example.com>"})
+    assert line.endswith('; put the name into double quotes: "M\u00fcller, J\u00fcrgen" <agent@example.com>')
+    (line,) = faults({**WHOLE, "EMAIL_FROM_ADDRESS": "a@example.com, b@example.com"})
+    assert "double quotes" not in line
 
 
 def test_all_faults_are_told_at_once() -> None:

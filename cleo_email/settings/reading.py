@@ -111,7 +111,17 @@ def _lines(item: ErrorDetails, values: Mapping[str, str]) -> list[str]:
 
 def _line(name: str, values: Mapping[str, str]) -> str:
     expected = {field.alias: field.description for field in Settings.model_fields.values()}
-    return f"{name}: found {_found(name, values)}, expected {expected.get(name, 'another value')}"
+    hint = _unquoted_comma(values.get(name, "")) if name == "EMAIL_FROM_ADDRESS" else ""
+    return f"{name}: found {_found(name, values)}, expected {expected.get(name, 'another value')}{hint}"
+
+
+def _unquoted_comma(value: str) -> str:
+    """What to do about ``Müller, Jürgen <agent@example.com>``, which RFC 5322 reads as two addresses."""
+    name, _, rest = value.partition("<")
+    if "," not in name or '"' in name or "@" in name or not rest.endswith(">"):
+        return ""
+    shown = f'"{name.strip()}" <{rest}'
+    return f"; put the name into double quotes: {shown}" if shown.isprintable() and len(shown) < 120 else ""
 
 
 def _found(name: str, values: Mapping[str, str]) -> str:
@@ -120,7 +130,8 @@ def _found(name: str, values: Mapping[str, str]) -> str:
         return "nothing"
     if name in _SECRET:
         return "a value that is not shown"
-    return ascii(value if len(value) <= 60 else value[:57] + "...")
+    # repr and not ascii: an umlaut is shown, what is invisible or turns the line around is escaped.
+    return repr(value if len(value) <= 60 else value[:57] + "...")
 
 
 def _missing(values: Mapping[str, str]) -> list[str]:
@@ -202,7 +213,7 @@ def _trust(values: Mapping[str, str]) -> list[str]:
         try:
             ssl.create_default_context(cafile=file)
         except (OSError, ssl.SSLError):
-            lines.append(f"SSL_CERT_FILE: found {file!a}, expected a readable file of PEM certificates")
+            lines.append(f"SSL_CERT_FILE: found {file!r}, expected a readable file of PEM certificates")
     if folder and not all(Path(part).is_dir() for part in folder.split(os.pathsep)):
-        lines.append(f"SSL_CERT_DIR: found {folder!a}, expected a directory of PEM certificates")
+        lines.append(f"SSL_CERT_DIR: found {folder!r}, expected a directory of PEM certificates")
     return lines

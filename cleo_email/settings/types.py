@@ -73,7 +73,7 @@ def read_patterns(value: object) -> object:
     if isinstance(parts, tuple):
         for part in parts:
             local, at, domain = part.rpartition("@")
-            if not at or not domain or " " in part or "@" in local:
+            if not at or not domain or " " in part or "@" in local or "*" in part:
                 raise ValueError(part)
         # Not casefold: it takes "straße.de" to "strasse.de", which belongs to somebody else.
         return tuple(part.lower() for part in parts)
@@ -146,7 +146,10 @@ A_KEY = (
     "32 random bytes in URL-safe base64, made with: python3 -c 'import base64, os; "
     "print(base64.urlsafe_b64encode(os.urandom(32)).decode())'"
 )
-LIST = "addresses and @domains, separated by commas, such as anna@example.com,@example.org"
+LIST = (
+    "addresses and @domains, separated by commas, such as anna@example.com,@example.org "
+    "(everybody at firma.de is @firma.de, without a *)"
+)
 
 
 def env(name: str, expected: str, default: Any = None) -> Any:

@@ -67,14 +67,14 @@ def read_workflows(value: object) -> object:
         content = tomllib.loads(Path(value).read_text("utf-8"))
     except OSError as error:
         raise WorkflowFaults(
-            [f"found {value[:200]!a} ({error.strerror or 'unreadable'}), expected {EXPECTED}"]
+            [f"found {value[:200]!r} ({error.strerror or 'unreadable'}), expected {EXPECTED}"]
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         line = str(error).splitlines()[0][:200]
         raise WorkflowFaults(
-            [f"found {value[:200]!a}, which is no TOML ({line}), expected {EXPECTED}"]
+            [f"found {value[:200]!r}, which is no TOML ({line}), expected {EXPECTED}"]
         ) from None
-    lines = [f"found {name!a} at its top, expected {EXPECTED}" for name in content if name != "workflows"]
+    lines = [f"found {name!r} at its top, expected {EXPECTED}" for name in content if name != "workflows"]
     tables = content.get("workflows", {})
     if not isinstance(tables, dict):
         raise WorkflowFaults([*lines, f"found no table workflows, expected {EXPECTED}"])
@@ -98,7 +98,7 @@ class _Table:
         if not isinstance(table, dict):
             self._fault("", "no table", f"[workflows.{id_}]")
         if not id_.strip() or len(id_) > MAX_ID or not id_.isprintable():
-            self._fault("", f"the id {id_[:120]!a}", f"at most {MAX_ID} printable characters")
+            self._fault("", f"the id {id_[:120]!r}", f"at most {MAX_ID} printable characters")
 
     def workflow(self) -> Workflow:
         for name in self._table:
@@ -194,7 +194,7 @@ def _attachment(entry: Any) -> Attachment | Supplied:
     if not isinstance(entry, dict):
         raise ValueError("no table")  # noqa: TRY004 - a value of the file, as all the others here
     if unknown := sorted(set(entry) - {"filename", "content", "content_type", "callable"}):
-        raise ValueError(f"the unknown name {unknown[0][:60]!a}")
+        raise ValueError(f"the unknown name {unknown[0][:60]!r}")
     if not all(isinstance(value, str) for value in entry.values()):
         raise ValueError("a value that is no text")
     if ("content" in entry) == ("callable" in entry):
@@ -205,7 +205,7 @@ def _attachment(entry: Any) -> Attachment | Supplied:
     if "content" in entry:
         return make_file(filename, decode_base64(entry["content"]), content_type)
     if not _CALLABLE.fullmatch(entry["callable"]):
-        raise ValueError(f"the callable {entry['callable'][:60]!a}, which is no package.module:callable")
+        raise ValueError(f"the callable {entry['callable'][:60]!r}, which is no package.module:callable")
     return Supplied(entry["callable"], filename, content_type)
 
 
