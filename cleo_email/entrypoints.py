@@ -5,6 +5,7 @@ Each loads its own half of the package: a worker has no use for Flask, nor the w
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -13,10 +14,13 @@ from cleo_email.crashpoints import arm
 from cleo_email.errors import SettingsError
 from cleo_email.logs import set_up_logging
 from cleo_email.memory import give_back_large_blocks
-from cleo_email.settings import Settings, export_dotenv, read_settings
+from cleo_email.settings import Settings, export_dotenv, gather, read_settings
+from cleo_email.settings.misspelt import misspelt
 
 if TYPE_CHECKING:
     from flask import Flask
+
+log = logging.getLogger(__name__)
 
 # gunicorn ends on this status of a worker that fails at import; on any other it restarts it for ever.
 BAD_SETTINGS = 3
@@ -39,7 +43,12 @@ def web() -> Flask:
     set_up_logging()
     give_back_large_blocks()
     arm(os.environ)
-    return create_app(settings_or_exit())
+    settings = settings_or_exit()
+    if not settings.enabled:
+        log.warning(
+            "the email channel is not enabled (ENABLED_CLIENTS does not list email): no mail is taken"
+        )
+    return create_app(settings)
 
 
 def worker() -> int:
@@ -49,7 +58,10 @@ def worker() -> int:
     set_up_logging()
     give_back_large_blocks()
     try:
-        return run_worker(settings_or_exit())
+        settings = settings_or_exit()
+        for line in misspelt(gather()):
+            log.warning("%s", line)
+        return run_worker(settings)
     except SettingsError as error:  # CLEO_AGENT names nobody
         _say(error)
         return BAD_SETTINGS

@@ -22,7 +22,8 @@ from cleo_email.front import build_front
 from cleo_email.http_client import Deadline, HttpClient, proxy_address, tls_context, web_address
 from cleo_email.mailbox import Mailbox
 from cleo_email.services import accounts
-from cleo_email.settings import Settings, read_settings
+from cleo_email.settings import Settings, gather, read_settings
+from cleo_email.settings.misspelt import misspelt
 from cleo_email.settings.providers import OAUTH_NEEDS
 from cleo_email.submission import Submitter
 from cleo_email.workflows.opening import load_suppliers
@@ -50,15 +51,16 @@ def _check(arguments: argparse.Namespace) -> int:
 
 def examine() -> list[Finding]:
     """Everything that can be known without sending a mail."""
+    findings: list[Finding] = []
     try:
+        findings += [Finding("settings", "warning", line) for line in misspelt(gather())]
         settings = read_settings(defaults=embedded_redis())
     except SettingsError as error:
-        return [Finding("settings", "wrong", fault) for fault in error.faults]
+        return [*(Finding("settings", "wrong", fault) for fault in error.faults), *findings]
     if not settings.enabled:
-        return [
-            Finding("settings", "wrong", "ENABLED_CLIENTS does not list email: set ENABLED_CLIENTS=email")
-        ]
-    findings = [Finding("settings", "ok", f"mail goes out as {settings.from_address.addr}")]
+        text = "ENABLED_CLIENTS does not list email: set ENABLED_CLIENTS=email"
+        return [Finding("settings", "wrong", text), *findings]
+    findings.insert(0, Finding("settings", "ok", f"mail goes out as {settings.from_address.addr}"))
     for examine_one in (examine_redis, _provider, _imap, _smtp, _agent, _workflows, _doors):
         findings += examine_one(settings)
     return findings

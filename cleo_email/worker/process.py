@@ -11,8 +11,10 @@ import time
 
 from cleo_email import jobs
 from cleo_email.agents import stuck_calls
+from cleo_email.agents.spec import UrlSpec, parse_spec
 from cleo_email.crashpoints import arm
 from cleo_email.errors import StoreUnavailable
+from cleo_email.http_client.address import web_address
 from cleo_email.queue import ANSWERS, MAILBOX
 from cleo_email.services import Services, build_services
 from cleo_email.settings import Settings
@@ -85,8 +87,21 @@ def _announce(services: Services) -> None:
         services.front.store.pulse.fresh_start()
     except StoreUnavailable as error:
         log.warning("%s; trying again", error)
+    log.info("%s", _whose_mail(settings))
     inbox = f"polls every {settings.poll_interval} s" if services.polling else "takes mail by webhook only"
     log.info("worker started: up to %d conversations at once, %s", settings.concurrency, inbox)
+
+
+def _whose_mail(settings: Settings) -> str:
+    """Which mailbox is answered, by whom, for whom. Of an agent's URL the origin: the rest may be secret."""
+    whose = settings.from_address.addr
+    if settings.imap_host:
+        own = settings.user.lower() == whose.lower()
+        whose = f"{settings.user} at {settings.imap_host}" + ("" if own else f" as {whose}")
+    agent = parse_spec(settings.agent)
+    called = str(web_address("CLEO_AGENT", agent.url)) if isinstance(agent, UrlSpec) else settings.agent
+    allowed = f"{len(settings.allowed_senders)} allowed" if settings.allowed_senders else "everybody"
+    return f"answers the mail of {whose} (agent: {called}; senders: {allowed})"
 
 
 def _watch(workers: list[_Supervised], stop: threading.Event) -> None:

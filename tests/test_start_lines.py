@@ -1,0 +1,108 @@
+"""What the processes say of themselves when they start."""
+
+from __future__ import annotations
+
+import logging
+import re
+from pathlib import Path
+
+import pytest
+
+from cleo_email import entrypoints
+from cleo_email.cli.check import examine
+from cleo_email.settings import read_settings
+from cleo_email.settings.misspelt import misspelt
+from cleo_email.worker.process import _whose_mail
+from tests.channel import PASSWORD, ROOT, Channel
+
+ENV = {
+    "ENABLED_CLIENTS": "email",
+    "EMAIL_SMTP_HOST": "smtp.example.com",
+    "EMAIL_USER": "agent@example.com",
+    "EMAIL_PASSWORD": "hunter2",
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("EMAIL_IMAP_HSOT", ": did you mean EMAIL_IMAP_HOST?"),
+        ("EMAIL_POLL_INTERVAL", ": did you mean EMAIL_POLL_INTERVAL_SECONDS?"),
+        ("CLEO_API_TOKENS", ": did you mean CLEO_API_TOKEN?"),
+        ("email_imap_host", ": did you mean EMAIL_IMAP_HOST?"),
+        ("CLEO_SOMETHING_ELSE_ALTOGETHER", ""),
+    ],
+)
+def test_a_misspelt_name_has_a_line_and_its_value_has_none(name: str, meant: str) -> None:
+    assert misspelt({**ENV, name: "geheim"}) == [f"{name} is no setting and has no effect{meant}"]
+
+
+def test_names_of_the_documents_and_the_tests_are_no_slips() -> None:
+    texts = [*(ROOT / "tests").rglob("*.py"), *(ROOT / "docs").glob("*.md"), ROOT / "deploy" / "postfix-pipe"]
+    read = re.compile(
+        r"environ(?:\.get\(|\[)\"((?:CLEO|EMAIL)_[A-Z_]+)\"|^\| `((?:CLEO|EMAIL)_\w+)`|\$\{(CLEO_\w+)", re.M
+    )
+    names = {"".join(found) for path in texts for found in read.findall(path.read_text("utf-8"))}
+    assert {"CLEO_CORPORA", "CLEO_REQUIRE_SERVERS", "CLEO_SECRET_FILE", "EMAIL_USER"} <= names
+    assert misspelt(dict.fromkeys(names | {"CLEO_CRASH_AT"}, "x")) == []
+
+
+def test_check_warns_of_it_even_where_the_setting_is_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, value in ENV.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("EMAIL_SMTP_HOST")
+    (tmp_path / ".env").write_text("EMAIL_SMTP_HSOT=smtp.example.com\n")
+    levels = {finding.text.split()[0]: finding.level for finding in examine()}
+    assert levels["EMAIL_SMTP_HOST:"] == "wrong"
+    assert levels["EMAIL_SMTP_HSOT"] == "warning"
+
+
+def test_the_worker_says_whose_mail_it_answers_and_what_is_misspelt(tmp_path: Path, redis_url: str) -> None:
+    env = {
+        "REDIS_URL": redis_url,
+        "EMAIL_SMTP_HOST": "127.0.0.1",
+        "EMAIL_SMTP_PORT": "9",
+        "EMAIL_IMAP_HSOT": "imap.example.com",
+        "CLEO_AGENT": "http://user:geheim-1@127.0.0.1:9/geheim-2?key=geheim-3",
+    }
+    with Channel(tmp_path, env) as channel:
+        channel.start_worker()
+        channel.wait(lambda: "worker started" in channel.log.read_text())
+        log = channel.log.read_text()
+        line = "answers the mail of agent@cleo.test (agent: http://127.0.0.1:9; senders: everybody)"
+        assert log.count(line) == 1
+        assert log.count("WARNING cleo_email.entrypoints: EMAIL_IMAP_HSOT is no setting") == 1
+        assert "geheim" not in log
+        assert PASSWORD not in log
+
+
+def test_the_mailbox_the_agent_and_the_senders() -> None:
+    more = {
+        "EMAIL_IMAP_HOST": "imap.example.com",
+        "EMAIL_FROM_ADDRESS": "Hallo <hello@example.com>",
+        "EMAIL_ALLOWED_SENDERS": "@example.com, anna@example.org",
+        "CLEO_AGENT": "openai:gpt-x:high",
+    }
+    assert _whose_mail(read_settings({**ENV, **more}, dotenv=None)) == (
+        "answers the mail of agent@example.com at imap.example.com as hello@example.com"
+        " (agent: openai:gpt-x:high; senders: 2 allowed)"
+    )
+
+
+def test_a_web_process_that_takes_no_mail_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, redis_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(entrypoints, "set_up_logging", lambda: None)
+    monkeypatch.setenv("REDIS_URL", redis_url)
+    for clients, lines in (("teams", 1), ("email", 0)):
+        caplog.clear()
+        for name, value in {**ENV, "ENABLED_CLIENTS": clients}.items():
+            monkeypatch.setenv(name, value)
+        with caplog.at_level(logging.WARNING, "cleo_email"):
+            entrypoints.web()
+        assert [record.levelname for record in caplog.records] == ["WARNING"] * lines
+        assert all("ENABLED_CLIENTS does not list email" in text for text in caplog.messages)
