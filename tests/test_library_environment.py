@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import socket
 import ssl
 import subprocess
@@ -191,3 +192,48 @@ def test_a_file_that_cannot_be_read_is_told_in_a_line(argv: list[str], dotenv: W
     assert done.returncode == (1 if argv == ["check"] else 3), done.stderr
     assert ".env: found a file that cannot be read" in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_an_unclosed_quote_is_one_fault_with_its_line(dotenv: Write, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("ENABLED_CLIENTS=email\n\n\nEMAIL_PASSWORD='hunter2\n")
+    env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+    argv = [sys.executable, "-m", "cleo_email", "messages", "list"]
+    done = subprocess.run(argv, env=env, capture_output=True, text=True, check=False)
+    line = "cleo-email: .env line 4: cannot be read as NAME=value (is a quote not closed?)\n"
+    assert (done.returncode, done.stdout, done.stderr) == (3, "", line)
+
+
+def test_lines_of_a_foreign_application_stop_no_call(dotenv: Write, tmp_path: Path, redis_url: str) -> None:
+    dotenv(REDIS_URL=redis_url)
+    with (tmp_path / ".env").open("a") as file:
+        file.write("[section]\nTHEIRS='open\n")
+    assert {send()} == stored(redis_url)
+
+
+def test_a_directory_is_a_fault_of_ours_and_none_of_a_foreign_application(
+    dotenv: Write, tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".env").unlink()
+    (tmp_path / ".env").mkdir()
+    with pytest.raises(SettingsError, match=r"\.env: found a directory"):
+        reading.read_settings()
+    for name, value in {**BASE, "REDIS_URL": redis_url}.items():
+        monkeypatch.setenv(name, value)
+    assert {send()} == stored(redis_url)
+
+
+def test_a_file_of_somebody_else_is_told_with_both_users(
+    dotenv: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    Path(".env").chmod(0o600)
+    monkeypatch.setattr(Path, "read_text", refuse)
+    user = pwd.getpwuid(os.geteuid()).pw_name
+    with pytest.raises(SettingsError) as caught:
+        reading.read_settings()
+    assert caught.value.faults == (
+        f".env: found a file of {user} (mode 600) that {user}, the user of this process, may not read, "
+        "expected one that this user may read",
+    )

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from dotenv import dotenv_values
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
@@ -20,6 +19,7 @@ from cleo_email.agents.spec import UrlSpec, parse_spec
 from cleo_email.errors import SettingsError
 from cleo_email.http_client.address import web_address
 from cleo_email.oauth.client import CLIENT_CREDENTIALS, GOOGLE, MICROSOFT, guess_grant
+from cleo_email.settings.dotenv_file import read_dotenv
 from cleo_email.settings.model import Settings
 from cleo_email.settings.providers import find_preset
 from cleo_email.settings.types import read_address
@@ -51,9 +51,14 @@ def gather(
     *,
     dotenv: Path | None = DOTENV,
     defaults: Mapping[str, str] | None = None,
+    foreign: bool = False,
 ) -> dict[str, str]:
-    """What ``read_settings`` reads, by name and without what is empty. Raises SettingsError on the file."""
-    given = {**_read_dotenv(dotenv), **(os.environ if environ is None else environ)}
+    """What ``read_settings`` reads, by name and without what is empty. Raises SettingsError on the file.
+
+    ``foreign``: the file belongs to an application that calls us, and may hold lines that we cannot read.
+    """
+    file = read_dotenv(dotenv, foreign=foreign) if dotenv else {}
+    given = {**file, **(os.environ if environ is None else environ)}
     stripped = {name: value.strip() for name, value in given.items()}
     return {**(defaults or {}), **{name: value for name, value in stripped.items() if value}}
 
@@ -84,21 +89,9 @@ def export_dotenv(dotenv: Path = DOTENV) -> None:
     the file ``read_settings`` tells.
     """
     with suppress(SettingsError):
-        for name, value in _read_dotenv(dotenv).items():
+        for name, value in read_dotenv(dotenv).items():
             if name not in NAMES:
                 os.environ.setdefault(name, value)
-
-
-def _read_dotenv(path: Path | None) -> dict[str, str]:
-    if path is None or not path.is_file():
-        return {}
-    try:
-        found = dotenv_values(path, interpolate=False)
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(
-            [f".env: found a file that cannot be read ({type(error).__name__}), expected UTF-8 text"]
-        ) from None
-    return {name: value for name, value in found.items() if value is not None}
 
 
 def _lines(item: ErrorDetails, values: Mapping[str, str]) -> list[str]:

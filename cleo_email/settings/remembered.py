@@ -33,12 +33,15 @@ class RememberedSettings:
         self._kept: tuple[object, Mapping[str, _Mark], Reading] | None = None
 
     def read(self, defaults: Mapping[str, str]) -> Reading:
-        """As ``read_settings``, from the environment and ``.env`` as they are now. Raises SettingsError."""
+        """As ``read_settings``, from the environment and ``.env`` as they are now. Raises SettingsError.
+
+        The file is the calling application's: lines in it that cannot be read are passed over.
+        """
         sources = _sources(defaults)
         with self._guard:
             if self._kept and self._kept[0] == sources and self._kept[1] == _marks(self._kept[1]):
                 return self._kept[2]
-        given = gather(defaults=defaults)
+        given = gather(defaults=defaults, foreign=True)
         marks = _marks({given[name]: () for name in _FILES if name in given})
         reading = Reading(make_settings(given), given)
         with self._guard:
