@@ -7,7 +7,8 @@ from types import ModuleType
 
 from cleo_email.errors import CleoError
 
-INSTALL = "pip install 'cleo-email[embedded]'"
+# From the folder: an index of packages may have another project of this name.
+INSTALL = "pip install -e '.[embedded]' in the project's folder"
 
 
 def require(module: str, purpose: str) -> ModuleType:

