@@ -13,7 +13,8 @@ from typing import Final
 
 from cleo_email.mail.header_values import MAX_VALUE
 from cleo_email.mail.model import InboundEmail
-from cleo_email.mail.quote_marks import is_blank, is_rule
+from cleo_email.mail.quote_blocks import is_blank
+from cleo_email.mail.quote_marks import is_rule
 from cleo_email.mail.subject import is_forward
 
 _CALENDARS: Final = frozenset({"text/calendar", "application/ics"})

@@ -7,16 +7,15 @@ text is made of.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from cleo_email.mail import quote_words as words
+from cleo_email.mail.quote_blocks import LINE_CAP, is_blank, label
 
-LINE_CAP: Final = 500
 _ATTRIBUTION_LINES: Final = 5
 _ATTRIBUTION_CHARS: Final = 600
 _FEW_WORDS: Final = 4
-_HEADER_LINES: Final = 14
 _MAX_TITLE: Final = 60
 _RULE: Final = re.compile(r"[-_=*~#+─—–\s]+\Z")
 _NO_BRACKETS: Final = str.maketrans("", "", "<>[]()*_")
@@ -27,10 +26,6 @@ _QUOTE: Final = re.compile(r"[ \t]{0,3}(?:>|\|(?: |\Z))")
 # The address follows in the next line, or is all that this line holds.
 _TORN: Final = re.compile(r"<\Z|\A[ \t>]*<?[^\s<>]{1,100}@[^\s<>]{1,200}>?\Z")
 _SENTENCE_END: Final = re.compile(r"[!?:]\Z|\w{6,}\.\Z")  # abbreviated months end with a full stop too
-
-
-def is_blank(line: str) -> bool:
-    return not line or line[:LINE_CAP].isspace()
 
 
 def is_quoted(line: str) -> bool:
@@ -62,15 +57,6 @@ def is_forward_title(line: str) -> bool:
     """Tell a bare ``Weitergeleitete Nachricht``, as GMX writes above a header block."""
     return (
         len(line) <= _MAX_TITLE and line.strip(" \t>*\u00a0").rstrip(":： \u00a0").lower() in words.FORWARDED
-    )
-
-
-def names_author(line: str, addresses: Collection[str]) -> bool:
-    """Tell a line that names one of ``addresses`` (lower case) and not as a recipient."""
-    if _label(line)[0] not in (None, "from"):
-        return False
-    return any(
-        match[0].strip("[](),;:'\"").lower() in addresses for match in words.ADDRESS.finditer(line[:LINE_CAP])
     )
 
 
@@ -106,12 +92,17 @@ def may_introduce(line: str) -> bool:
     """Tell whether a line may end an attribution or begin a header block; says no quickly."""
     if len(line) > LINE_CAP:
         return quotes_inline(line)
-    return _may_end_attribution(line) or _label(line)[0] is not None or quotes_inline(line)
+    return _may_end_attribution(line) or label(line)[0] is not None or quotes_inline(line)
 
 
 def quotes_inline(line: str) -> bool:
-    """Tell ``On … at 10:15, Jane <jane@example.com> wrote: Are you there?``: Yahoo goes on in the line."""
+    """Tell ``On … at 10:15, Jane <jane@example.com> wrote: Are you there?``: Yahoo goes on in the line.
+
+    ``Max Muster ---24.11.2026 09:00:00---Are you there?`` is how Notes does it.
+    """
     head = line[:LINE_CAP].lstrip(_AROUND)
+    if words.NOTES.match(head):
+        return True
     if not words.OPENING.match(head) or not words.CLOCK.search(head):
         return False
     verb = words.VERB.search(head)
@@ -124,7 +115,9 @@ def quotes_inline(line: str) -> bool:
 
 def _may_end_attribution(line: str) -> bool:
     tail = line.rstrip(" \t\u00a0*_-")
-    return tail.endswith((":", "：", "wrote")) or _is_date_line(line)
+    if tail.endswith((":", "：", "wrote")) or _is_date_line(line):
+        return True
+    return line.lstrip().startswith("---") and words.FINAL_VERB.search(tail[-20:]) is not None  # Zoho
 
 
 def _is_date_line(line: str) -> bool:
@@ -143,6 +136,8 @@ def _dangling(line: str) -> bool:
 def _is_attribution(joined: str, *, marked: bool) -> bool:
     if words.DATE_FIRST.match(joined) and _is_date_line(joined):
         return True
+    if _is_citation(joined):
+        return True
     verb = words.VERB.search(joined)
     if verb is None and words.NO_VERB.search(joined):
         return bool(words.CLOCK.search(joined) and words.YEAR.search(joined))
@@ -156,6 +151,17 @@ def _is_attribution(joined: str, *, marked: bool) -> bool:
     if words.ADDRESS.search(joined) or words.CLOCK.search(joined):
         return True
     return words.OPENING.match(joined) is not None and words.YEAR.search(joined) is not None
+
+
+def _is_citation(joined: str) -> bool:
+    """Tell the lines without a verb: of Horde, Tuta and mutt, with an address each."""
+    if not joined.endswith((":", "：")) or words.ADDRESS.search(joined) is None:
+        return False
+    if words.CITING.match(joined):
+        return True
+    if not (words.BY.search(joined) or words.IN_BRACKETS.search(joined)):
+        return False
+    return bool(words.CLOCK.search(joined) and words.YEAR.search(joined))
 
 
 def _with_opening(lines: Sequence[str], start: int, joined: str) -> int:
@@ -184,64 +190,6 @@ def _with_opening(lines: Sequence[str], start: int, joined: str) -> int:
         else:
             break
     return first
-
-
-def header_block_end(lines: Sequence[str], start: int, *, after_rule: bool) -> int | None:
-    """Give the line after a block ("Von: … Gesendet: … An: … Betreff: …") that begins at ``start``, or None.
-
-    ``after_rule`` tells that a separator stands before it; without one the block must be complete.
-    """
-    kind, _ = _label(lines[start])
-    if kind is None:
-        return None
-    seen: set[str] = set()
-    address = digits = dated = False
-    blanks = 0
-    position = start
-    while position < min(len(lines), start + _HEADER_LINES):
-        line = lines[position]
-        if is_blank(line):
-            # Lines of HTML mail may come with an empty line after each.
-            if blanks or position + 1 >= len(lines) or _label(lines[position + 1])[0] is None:
-                break
-            blanks += 1
-        else:
-            kind, value = _label(line)
-            blanks = 0
-            if kind is None and position > start + 1 and _complete(seen, address, digits, dated, after_rule):
-                if not line.startswith((" ", "\t")):
-                    break
-            elif kind is not None:
-                seen.add(kind)
-                address = address or (kind in ("from", "to") and "@" in value)
-                digits = digits or (kind == "sent" and any(c.isdigit() for c in value))
-                dated = dated or (kind == "sent" and _is_moment(value))
-            else:
-                address = address or "@" in line[:LINE_CAP]
-        position += 1
-    return position if _complete(seen, address, digits, dated, after_rule) else None
-
-
-def _complete(seen: set[str], address: bool, digits: bool, dated: bool, after_rule: bool) -> bool:
-    """Tell a whole block. One with neither an address nor a moment may be a list: ``Von: Berlin An: …``."""
-    if "from" not in seen:
-        return False
-    if after_rule and seen & {"sent", "to", "subject"}:
-        return True
-    if "subject" in seen and (seen & {"sent", "to"}):
-        return address or dated
-    return address and digits
-
-
-def _is_moment(value: str) -> bool:
-    return words.YEAR.search(value) is not None or words.COLON_CLOCK.search(value) is not None
-
-
-def _label(line: str) -> tuple[str | None, str]:
-    match = words.LABEL.match(line[:LINE_CAP])
-    if match is None:
-        return None, ""
-    return words.LABELS.get(match[1].strip().lower().replace("’", "'")), line[match.end() : LINE_CAP]
 
 
 def is_list_footer(lines: Sequence[str]) -> bool:

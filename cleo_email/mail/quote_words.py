@@ -42,6 +42,25 @@ YEAR: Final = re.compile(r"(?<!\d)(?:(?:19|20)\d\d|\d{1,2}[./-]\d{1,2}[./-]\d{2}
 # "30.09.2017, 18.30, Max <max@example.org>:" has no verb; the address must come last.
 NO_VERB: Final = re.compile(r"<[^\s<>@]{1,64}+@[^\s<>@]{1,200}+>\s*[:：]\Z")
 DIGIT: Final = re.compile(r"\d")
+# "Zitat von Max <max@example.org>:" (Horde); the address must come last.
+CITING: Final = re.compile(
+    r"(?:zitat von|zitiere|quoting|citation de|citando(?: a)?|citeren van|cytowanie|citerar|citerer)"
+    r" [^:\n]{0,200}[^\s<>@]{1,64}+@[^\s<>:：]{1,200}+>?\s?[:：]\Z",
+    re.IGNORECASE,
+)
+# "24.11.2026, 09:00 von max@example.org:" (Tuta)
+BY: Final = re.compile(
+    r"\d,? (?:von|by|par|por|da|de|van|od|от|af|av|frá) [^\s<>@]{1,64}+@[^\s<>]{1,200}+\Z", re.IGNORECASE
+)
+# "* Max <max@example.org> [2026-11-24 09:00]:" (mutt)
+IN_BRACKETS: Final = re.compile(r"> \[[^\[\]\n]{6,60}\]\s?:\Z")
+# "---- Am Di, 24 Nov. 2026 09:00:00 +0100 Max <max@example.org> schrieb ----" (Zoho)
+FINAL_VERB: Final = re.compile(rf"(?<!\w)(?:{'|'.join(_VERBS)})\Z", re.IGNORECASE)
+# "Max Muster ---24.11.2026 09:00:00---Guten Tag" (Notes)
+NOTES: Final = re.compile(
+    r"[^\s-][^\n]{0,80}? ?--- ?\d{1,4}[./-]\d{1,2}[./-]\d{2,4},? \d{1,2}[:.]\d{2}(?:[:.]\d{2})?"
+    r"(?: [AP]M)? ?---"
+)
 
 # --- "Von: … Gesendet: … An: … Betreff: …" ------------------------------------------------------------------
 
@@ -107,6 +126,10 @@ ORIGINAL: Final = frozenset(
         "originalmeddelande",
         "ursprungligt mail",
         "original meddelande",
+        "original meddelelse",
+        "ursprungsmeddelande",
+        "oprindelig mail",
+        "opprinnelig e-post",
         "oprindelig meddelelse",
         "oprindelig besked",
         "original besked",
@@ -175,6 +198,7 @@ FORWARD_LINES: Final = (
 
 _MOBILE: Final = (
     r"von (?:meinem|unterwegs)|gesendet (?:von|mit|über|via|aus)",
+    r"von (?:yahoo|aol|outlook|gmx|web\.de|proton)(?: mail| app)? (?:auf|für) [\w .-]{1,30} gesendet\W?\Z",
     r"diese (?:nachricht|e-?mail|mail) wurde (?:von|mit)",
     r"mit (?:proton ?mail|der|dem|meinem)|holen sie sich|laden sie|outlook für",
     r"sent (?:from|via|with|by|on)|from my|get outlook|download outlook",
@@ -188,9 +212,12 @@ _MOBILE: Final = (
 )
 MOBILE: Final = re.compile(rf"\s*(?:{'|'.join(_MOBILE)})", re.IGNORECASE)
 DEVICE: Final = re.compile(
-    r"iphone|ipad|ipod|apple|android|handy|smartphone|mobil|galaxy|samsung|huawei|xiaomi|blackberry|outlook|e-?mail|windows"
-    r"|phone|tablet|gmx|web\.de|yahoo|proton|cell|htc|device|gerät|nokia|xperia|pixel|k-9|spark|t[ée]l[ée]phone|telefon"
-    r"|teléfono|portable|móvil|dispositiv|toestel|appareil|fairphone|thunderbird|airmail|mailbox|unterwegs|傳送|发送|\bti-\d"
+    r"iphone|ipad|ipod|apple|android|handy|smartphone|mobil|galaxy|samsung|huawei|xiaomi|blackberry"
+    r"|outlook|e-?mail|windows"
+    r"|phone|tablet|gmx|web\.de|yahoo|proton|cell|htc|device|gerät|nokia|xperia|pixel|k-9|spark"
+    r"|t[ée]l[ée]phone|telefon"
+    r"|teléfono|portable|móvil|dispositiv|toestel|appareil|fairphone|thunderbird|airmail|mailbox|unterwegs"
+    r"|傳送|发送|\bti-\d"
     r"|posta|urządzeni|ios|mac\b",
     re.IGNORECASE,
 )

@@ -11,13 +11,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from cleo_email.mail import quote_blocks as blocks
 from cleo_email.mail import quote_marks as marks
 from cleo_email.mail.quote_known import known_suffix
+from cleo_email.mail.quote_trim import is_closing, trimmed
 
-_MAX_SIGNATURE: Final = 60  # lines after "-- "
-_MAX_LOOSE_SIGNATURE: Final = 12  # lines after "--", which may also be a rule between two paragraphs
-_MAX_FOOTER: Final = 8  # lines that a mailing list adds below a long rule
-_FOOTER_RULE: Final = 20  # characters
 _LONG_LINE: Final = 60  # characters; a shorter one is not broken
 _MAX_BLOCK: Final = 6  # lines below a separator in which the author is named
 _MAX_ATTEMPTS: Final = 5000  # lines that look like the introduction of a quote and are none
@@ -67,7 +65,7 @@ def split_quoted(
     start, end = _new_part(lines, cut)
     if known:
         end = known_suffix(lines, start, end, known)
-    start, end = _trimmed(lines, start, end)
+    start, end = trimmed(lines, start, end)
     if start >= end:
         return Split(text.strip("\n"), "")
     rest = "\n".join([*lines[:start], *lines[end:]])
@@ -97,7 +95,7 @@ def _find_cut(lines: list[str], authors: Collection[str] | None) -> _Cut | None:
     after_rule = False
     attempts = 0
     for number, line in enumerate(lines):
-        if marks.is_blank(line):
+        if blocks.is_blank(line):
             continue
         if marks.is_forward_mark(line) or (marks.is_forward_title(line) and _block_follows(lines, number)):
             return _KEEP
@@ -106,10 +104,10 @@ def _find_cut(lines: list[str], authors: Collection[str] | None) -> _Cut | None:
         quoted = marks.is_quoted(line)
         if attempts < _MAX_ATTEMPTS and marks.may_introduce(line):
             attempts += 1
-            end = marks.header_block_end(lines, number, after_rule=after_rule)
-            if end is not None and not quoted:
+            end = blocks.header_block_end(lines, number, after_rule=after_rule)
+            if end is not None:
                 theirs = _is_theirs(lines, number, end, authors)
-                return _Cut(number, end, introduced=True, to_the_end=True) if theirs else _KEEP
+                return _Cut(number, end, introduced=True, to_the_end=not quoted) if theirs else _KEEP
             if (cut := _attributed(lines, number)) is not None:
                 return cut
         if quoted:
@@ -135,7 +133,7 @@ def _separated(lines: list[str], number: int) -> _Cut:
 def _block_follows(lines: list[str], number: int) -> bool:
     """Tell whether the next line with text begins a header block."""
     follows = _next_text(lines, number + 1)
-    return follows is not None and marks.header_block_end(lines, follows, after_rule=True) is not None
+    return follows is not None and blocks.header_block_end(lines, follows, after_rule=True) is not None
 
 
 def _is_theirs(lines: list[str], start: int, end: int | None, authors: Collection[str] | None) -> bool:
@@ -143,7 +141,7 @@ def _is_theirs(lines: list[str], start: int, end: int | None, authors: Collectio
     if authors is None:
         return True
     block = lines[start : start + _MAX_BLOCK if end is None else end]
-    return any(marks.names_author(line, authors) for line in block)
+    return any(blocks.names_author(line, authors) for line in block)
 
 
 def _is_marked(lines: list[str], position: int) -> bool:
@@ -162,7 +160,7 @@ def _below_quote(lines: list[str], body: int) -> int | None:
         position = _next_text(lines, position + 1)
     if position is None or any(marks.is_quoted(line) for line in lines[position:]):
         return None
-    return None if _is_closing(lines, position) else position
+    return None if is_closing(lines, position) else position
 
 
 def _text_follows(lines: list[str], body: int) -> bool:
@@ -170,12 +168,12 @@ def _text_follows(lines: list[str], body: int) -> bool:
     last_quote = max((n for n in range(body, len(lines)) if marks.is_quoted(lines[n])), default=body)
     for number in range(body, last_quote):
         line = lines[number]
-        if not (marks.is_quoted(line) or marks.is_blank(line) or _is_torn_off(lines, number)):
+        if not (marks.is_quoted(line) or blocks.is_blank(line) or _is_torn_off(lines, number)):
             return True
     position = _next_text(lines, last_quote + 1)
     if position is not None and position == last_quote + 1 and _is_torn_off(lines, position):
         position = _next_text(lines, position + 1)
-    return position is not None and not _is_closing(lines, position)
+    return position is not None and not is_closing(lines, position)
 
 
 def _is_torn_off(lines: list[str], number: int) -> bool:
@@ -189,68 +187,9 @@ def _is_torn_off(lines: list[str], number: int) -> bool:
     )
 
 
-def _is_closing(lines: list[str], position: int) -> bool:
-    """Tell whether what begins at ``position`` is a signature, a list's footer, or rules only."""
-    first = lines[position].strip()
-    count = sum(not marks.is_blank(line) for line in lines[position + 1 :])
-    if first == "--" and count <= _MAX_SIGNATURE:
-        return True
-    if marks.is_rule(first) and len(first) >= _FOOTER_RULE and count <= _MAX_FOOTER:
-        return True
-    rest = (line for line in lines[position:] if not marks.is_blank(line))
-    return all(marks.is_rule(line) or marks.is_mobile_signature(line) for line in rest)
-
-
-def _trimmed(lines: list[str], start: int, end: int) -> tuple[int, int]:
-    """Take empty lines, the signature, rules and "Sent from my phone" off the new part."""
-    start, end = _bare(lines, start, end)
-    signature = _signature(lines, start, end)
-    if signature is None:
-        signature = _footer(lines, start, end)
-    return _bare(lines, start, signature) if signature is not None else (start, end)
-
-
-def _bare(lines: list[str], start: int, end: int) -> tuple[int, int]:
-    while start < end and marks.is_blank(lines[start]):
-        start += 1
-    while end > start:
-        line = lines[end - 1]
-        if not (marks.is_blank(line) or marks.is_rule(line) or marks.is_mobile_signature(line)):
-            break
-        end -= 1
-    return start, end
-
-
-def _signature(lines: list[str], start: int, end: int) -> int | None:
-    """Give the line of the signature separator (RFC 3676 section 4.3), or None."""
-    first = max(start + 1, end - _MAX_SIGNATURE)
-    loose = None
-    for number in range(first, end):
-        if lines[number] == "-- ":
-            return number
-        if lines[number].strip() in ("--", "—"):
-            loose = number
-    if loose is None or sum(not marks.is_blank(line) for line in lines[loose:end]) > _MAX_LOOSE_SIGNATURE + 1:
-        return None
-    return loose
-
-
-def _footer(lines: list[str], start: int, end: int) -> int | None:
-    """Give the line of the rule above what a mailing list adds to every mail, or None."""
-    for number in range(max(start + 1, end - _MAX_FOOTER), end):
-        line = lines[number].strip()
-        if (
-            len(line) >= _FOOTER_RULE
-            and line.strip("_") == ""
-            and marks.is_list_footer(lines[number + 1 : end])
-        ):
-            return number
-    return None
-
-
 def _next_text(lines: list[str], position: int) -> int | None:
-    return next((n for n in range(position, len(lines)) if not marks.is_blank(lines[n])), None)
+    return next((n for n in range(position, len(lines)) if not blocks.is_blank(lines[n])), None)
 
 
 def _last_text(lines: list[str], end: int) -> int | None:
-    return next((n for n in range(end - 1, -1, -1) if not marks.is_blank(lines[n])), None)
+    return next((n for n in range(end - 1, -1, -1) if not blocks.is_blank(lines[n])), None)
