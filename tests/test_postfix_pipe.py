@@ -75,6 +75,29 @@ def test_what_can_be_mended_is_kept_and_what_cannot_goes_back(channel: Channel) 
     assert channel.records() == []
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(None, "cannot read {file}"), (SECRET, '{file} has no line "X-Webhook-Secret: ..."')],
+)
+def test_a_file_without_the_secret_in_its_form_is_told_of(
+    tmp_path: Path, content: str | None, said: str
+) -> None:
+    file = tmp_path / "secret"
+    if content is not None:
+        file.write_text(f"{content}\n")
+    done = subprocess.run(
+        ["sh", str(ROOT / "deploy" / "postfix-pipe"), "anna@example.test", "agent@cleo.test"],
+        input=mail(1),
+        env={"PATH": "/usr/bin:/bin", "CLEO_URL": "http://127.0.0.1:1", "CLEO_SECRET_FILE": str(file)},
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == LATER
+    assert done.stdout.decode().startswith(said.format(file=file)), "Postfix logs it with the mail"
+    assert SECRET.encode() not in done.stdout + done.stderr
+
+
 class PostfixWithPipe(postfix.PostfixAndDovecot):
     """With the lines that the documentation gives for master.cf, main.cf and the transport."""
 
