@@ -49,7 +49,10 @@ class Polling:
         self._clock = clock
 
     def run(self, *, force: bool = False, progress: Callable[[int, int], None] | None = None) -> PollResult:
-        """One poll. Raises MailboxError (noted for ``/readyz``) and StoreUnavailable."""
+        """One poll. Raises MailboxError (noted for ``/readyz``) and StoreUnavailable.
+
+        ``force``: a person asked for this one and is told of its fault by whoever called; it is not logged.
+        """
         pulse = self._store.pulse
         if not force and pulse.resting("poll"):
             return PollResult(resting=True)
@@ -59,7 +62,7 @@ class Polling:
                 # Somebody is at it, or was and died: its lock says no more for some seconds.
                 pulse.next_tick("poll", min(BUSY_MS, self._interval))
                 return PollResult(busy=True)
-            with self._resting_after_a_fault():
+            with self._resting_after_a_fault(logged=not force):
                 result = self._reading.run(progress or (lambda _done, _all: None))
                 pulse.polled(self._clock())
                 self._chores.run()
@@ -84,7 +87,7 @@ class Polling:
             return done
 
     @contextmanager
-    def _resting_after_a_fault(self) -> Iterator[None]:
+    def _resting_after_a_fault(self, *, logged: bool = True) -> Iterator[None]:
         """A server that is down, or that refuses the login, is not asked all the time."""
         try:
             yield
@@ -97,5 +100,6 @@ class Polling:
                 rest = LOGIN_REST_MS
             pulse.rest("poll", rest)
             pulse.next_tick("poll", rest)
-            log.warning("the mailbox fails (the next attempt is in %d s): %s", rest // SECOND, error)
+            if logged:
+                log.warning("the mailbox fails (the next attempt is in %d s): %s", rest // SECOND, error)
             raise

@@ -25,6 +25,19 @@ class PollResult:
     busy: bool = False
     resting: bool = False
 
+    def __str__(self) -> str:
+        if self.busy:
+            return "poll: another process is at it"
+        if self.resting:
+            return "poll: the mailbox rests after a fault"
+        counts = {
+            "accepted": self.accepted,
+            "duplicates": self.duplicates,
+            "held": self.held,
+            "quarantined": self.quarantined,
+        }
+        return "poll: " + (", ".join(f"{n} {name}" for name, n in counts.items() if n) or "nothing new")
+
 
 class Pass:
     def __init__(

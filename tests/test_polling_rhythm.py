@@ -19,6 +19,7 @@ from cleo_email.mailbox import Mailbox
 from cleo_email.polling import BUSY_MS, CHORES_MS, LOCK, LOGIN_REST_MS, UNTOLD_MS, Polling
 from cleo_email.queue import Wake
 from cleo_email.reading import Reading
+from cleo_email.reading_pass import PollResult
 from cleo_email.store import Effects, Identity, Record, State, Store, new_id
 from tests.bench import chores_of
 from tests.imap_server import FakeImapServer, Message, Session, first, hang_up, says
@@ -88,6 +89,22 @@ def test_after_a_fault_the_mailbox_rests_and_then_is_tried_before_the_interval(
     with pytest.raises(MailboxError):
         polling.run(force=True)
     assert 1000 < store.pulse.tick_left_ms("poll") <= 2000
+
+
+def test_what_a_person_asked_for_is_told_once(
+    polling: Polling, store: Store, server: FakeImapServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.answers["AUTHENTICATE"] = says("NO [AUTHENTICATIONFAILED] wrong")
+    with pytest.raises(MailboxLoginRefused):
+        polling.run(force=True)
+    assert caplog.records == [], "who asked prints it, and nothing tries again by itself"
+    assert store.pulse.resting("poll"), "a worker waits all the same"
+
+
+def test_a_poll_is_told_in_words() -> None:
+    assert str(PollResult(accepted=1, held=2)) == "poll: 1 accepted, 2 held"
+    assert str(PollResult()) == "poll: nothing new"
+    assert str(PollResult(busy=True)) == "poll: another process is at it"
 
 
 def test_chores_do_not_knock_where_the_login_is_refused(

@@ -132,8 +132,9 @@ def test_a_job_that_comes_while_the_worker_is_told_to_stop_is_left_to_others(
     "fault", [RedisGone("gone"), OSError("gone"), KeyError("a bug of the queue's library")]
 )
 def test_a_worker_that_ends_is_built_anew_and_its_jobs_are_not_forgotten(
-    monkeypatch: pytest.MonkeyPatch, fault: Exception
+    monkeypatch: pytest.MonkeyPatch, fault: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
+    monkeypatch.setattr(threads, "_faults", threads.Faults())
     stop = _Patient(turns=3)
     built: list[FakeWorker] = []
     seen: list[list[bool]] = []
@@ -149,6 +150,10 @@ def test_a_worker_that_ends_is_built_anew_and_its_jobs_are_not_forgotten(
     assert seen == [[True], [True, False], [True, False]], (
         "the first still runs a job: it is drained and watched"
     )
+    work_until_stopped(build, [], cast("threading.Event", _Patient(turns=3)))  # the other queue's
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == 1, "while Redis is away each ends soon: told once"
+    assert told[0].startswith(f"the queue's worker ended ({type(fault).__name__} at test_worker.py:")
 
 
 class FakeWorker:

@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 HEARTBEAT_S = 10
 DEQUEUE_S = 2  # how long a stop request may go unnoticed
 OVERTIME_S = 60
+OVER_S = 60  # without a fault of its kind: the next one is a new one
+AGAIN_S = 600  # a fault that goes on is told again
 
 
 class NoDeathPenalty(BaseDeathPenalty):
@@ -194,6 +196,28 @@ class ThreadWorker(SimpleWorker):
                     break
 
 
+class Faults:
+    """While Redis is away every worker of this process ends again and again: that is told once for all."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._last: dict[str, float] = {}  # kind of error -> when it last came (monotonic)
+        self._told: dict[str, float] = {}
+
+    def tell(self, error: Exception) -> None:
+        kind, now = type(error).__name__, time.monotonic()
+        with self._guard:
+            quiet = now - self._last.get(kind, -AGAIN_S) < OVER_S
+            self._last[kind] = now
+            if quiet and now - self._told.get(kind, -AGAIN_S) < AGAIN_S:
+                return
+            self._told[kind] = now
+        log.warning("the queue's worker ended (%s); it starts again", place_of(error))
+
+
+_faults = Faults()
+
+
 def work_until_stopped(
     build: Callable[[], ThreadWorker], holder: list[ThreadWorker], stop: threading.Event
 ) -> None:
@@ -209,7 +233,7 @@ def work_until_stopped(
             if not stop.is_set():
                 worker.work(logging_level=None)
         except Exception as error:  # noqa: BLE001 - the thread's edge: if it ended, nothing would be answered
-            log.warning("the queue's worker ended (%s); it starts again", place_of(error))
+            _faults.tell(error)
         stop.wait(2)
 
 
