@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -178,6 +179,13 @@ def test_a_person_reads_a_held_mail_and_dismisses_it(
     record = bench.record(held)
     assert record.reason == "dismissed by a person; before that held: look at it"
     assert main(["messages", "dismiss", held.id]) == 1
+
+
+def test_times_say_that_they_are_utc(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    accepted = bench.receive(mail(1))
+    assert main(["messages", "list"]) == 0
+    line = capsys.readouterr().out
+    assert re.match(rf"{accepted.id}  \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\dZ  received", line)
 
 
 def test_an_uncertain_message_is_dismissed_without_being_sent(bench: Bench) -> None:

@@ -35,9 +35,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     form = show.add_mutually_exclusive_group()
     form.add_argument("--text", action="store_true", help="the mail itself: who wrote, its text, its files")
     form.add_argument("--source", action="store_true", help="the mail's bytes, as they came")
-    form.add_argument(
-        "--answer", action="store_true", help="the answer's bytes, sent or kept for it"
-    )
+    form.add_argument("--answer", action="store_true", help="the answer's bytes, sent or kept for it")
     show.set_defaults(call=_show)
     for name, text, call in (
         ("release", "let a held message through", _release),
@@ -180,7 +178,7 @@ def _front() -> Front:
 
 
 def _line(record: Record) -> str:
-    when = iso(record.received_at)[:19].replace("T", " ")
+    when = iso(record.received_at)[:19].replace("T", " ") + "Z"
     reason = f" — {record.reason}" if record.reason else ""
     return f"{record.id}  {when}  {record.state:10} {_who(record)}: {record.subject[:60]}{reason}"
 
