@@ -43,10 +43,11 @@ def main() -> int:
         os.environ["CRASH_TEST_EMBEDDED"] = "1"
     rows = short.scenarios() if options.short else [*points.scenarios(), *faults.scenarios()]
     chosen = [scenario for scenario in rows if _is_meant(scenario, options.words)]
+    if not chosen:
+        print(f"no row contains {' and '.join(options.words)}; see --list", file=sys.stderr)
+        return 2
     if options.list:
-        for scenario in chosen:
-            print(f"{scenario.group}  {scenario.name}  {scenario.ingress}")
-        return 0
+        return _list(chosen)
     done = _run(chosen, options.jobs, options.directory)
     print(table.markdown(done) if options.markdown else table.plain(done))
     bad = [(scenario, tally) for scenario, tally in done if tally.problems]
@@ -56,6 +57,16 @@ def main() -> int:
             print(f"  {problem}")
     print(f"\n{len(done)} rows, {len(bad)} with problems.")
     return 1 if bad or not done else 0
+
+
+def _list(rows: list[Scenario]) -> int:
+    try:
+        for scenario in rows:
+            print(f"{scenario.group}  {scenario.name}  {scenario.ingress}")
+        sys.stdout.flush()
+    except BrokenPipeError:  # | head; what is left in the buffer must not fail again at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
 
 
 def _options() -> argparse.Namespace:
