@@ -63,7 +63,7 @@ def connect(
         raise
     except CONVERSATION_FAULTS as exc:
         discard(client)
-        raise unreachable(prefix, exc, words) from exc
+        raise unreachable(prefix, exc, words, dialling=True) from exc
     return client
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import imaplib
 import re
+import socket
 import ssl
 
 from imapclient.exceptions import ProtocolError  # type: ignore[import-untyped]
@@ -29,6 +30,8 @@ CONVERSATION_FAULTS = (
 )
 
 _QUOTED_DATA = re.compile(r""":? b['"].*""")  # as in "unexpected response: b'…'"
+
+_NO_SUCH_NAME = frozenset({socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)})
 
 # RFC 5530 codes (and RFC 3501's TRYCREATE) that stay until a person changes something.
 _FOR_GOOD = frozenset(
@@ -92,8 +95,11 @@ def login_refusal(prefix: str, said: object, words: Words) -> MailboxError:
     )
 
 
-def unreachable(prefix: str, exc: BaseException, words: Words) -> MailboxError:
-    """The error for a fault of the network, of TLS or of the protocol."""
+def unreachable(prefix: str, exc: BaseException, words: Words, *, dialling: bool = False) -> MailboxError:
+    """The error for a fault of the network, of TLS or of the protocol.
+
+    ``dialling``: no conversation has begun, so that the settings of the server are the first suspect.
+    """
     if isinstance(exc, ssl.SSLCertVerificationError):
         return MailboxError(
             f"{prefix}: the server's certificate is not trusted ({words.line(exc.verify_message)}); for a"
@@ -105,9 +111,14 @@ def unreachable(prefix: str, exc: BaseException, words: Words) -> MailboxError:
             f"{prefix}: the server does not speak TLS on this port; EMAIL_IMAP_PORT is usually 993, and 143"
             " means STARTTLS"
         )
+    hint = " (EMAIL_IMAP_HOST, EMAIL_IMAP_PORT)" if dialling and isinstance(exc, OSError) else ""
     if isinstance(exc, TimeoutError):
-        return MailboxUnavailable(f"{prefix}: no answer in time")
-    return MailboxUnavailable(f"{prefix}: {_what_happened(exc, words)}")
+        return MailboxUnavailable(f"{prefix}: no answer in time{hint}")
+    if isinstance(exc, socket.gaierror) and exc.errno in _NO_SUCH_NAME:
+        return MailboxUnavailable(f"{prefix}: no server of this name is known: look for a typo{hint}")
+    if isinstance(exc, ConnectionRefusedError):
+        return MailboxUnavailable(f"{prefix}: refused: nothing listens there, or a firewall is between{hint}")
+    return MailboxUnavailable(f"{prefix}: {_what_happened(exc, words)}{hint}")
 
 
 def _what_happened(exc: BaseException, words: Words) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import threading
 import time
 import traceback
@@ -251,7 +252,8 @@ def test_no_threads_and_no_descriptors_are_left_behind(server: FakeImapServer) -
 def test_a_closed_port(server: FakeImapServer) -> None:
     with FakeImapServer() as gone:
         account, context = gone.account(), gone.ssl_context()
-    with pytest.raises(MailboxUnavailable, match="refused"):
+    said = r"refused: nothing listens there, .* \(EMAIL_IMAP_HOST, EMAIL_IMAP_PORT\)$"
+    with pytest.raises(MailboxUnavailable, match=said):
         Mailbox(account, ssl_context=context, timeouts=PATIENT).open()
 
 
@@ -259,6 +261,19 @@ def test_a_host_that_does_not_exist() -> None:
     account = ImapAccount("imap.invalid", 993, Login("ann", "secret"))
     with pytest.raises(MailboxUnavailable, match=r"imap\.invalid"):
         Mailbox(account, timeouts=PATIENT).open()
+
+
+def test_an_unknown_name_is_said_in_words_with_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody(*_args: object, **_kwargs: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", nobody)
+    with pytest.raises(MailboxUnavailable) as caught:
+        Mailbox(ImapAccount("imap.exmaple.com", 993, Login("ann", "secret")), timeouts=PATIENT).open()
+    assert str(caught.value) == (
+        "imap.exmaple.com:993: no server of this name is known: look for a typo"
+        " (EMAIL_IMAP_HOST, EMAIL_IMAP_PORT)"
+    )
 
 
 @pytest.mark.parametrize(
@@ -276,7 +291,7 @@ def test_a_greeting_that_is_none(greeting: str, server: FakeImapServer, box: Mai
 def test_a_greeting_that_never_comes(server: FakeImapServer) -> None:
     server.greeting = None
     patience = Timeouts(connect=0.3, read=0.3)
-    with pytest.raises(MailboxUnavailable, match="no answer in time"):
+    with pytest.raises(MailboxUnavailable, match=r"no answer in time \(EMAIL_IMAP_HOST, EMAIL_IMAP_PORT\)"):
         Mailbox(server.account(), ssl_context=server.ssl_context(), timeouts=patience).open()
 
 
