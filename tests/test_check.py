@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import socketserver
 import threading
 import time
 from pathlib import Path
 
 import pytest
 
+from cleo_email.cli.check_agent import examine_agent
 from cleo_email.cli.check_redis import examine_redis
 from cleo_email.settings import read_settings
 from tests.redis_server import RedisServer
@@ -54,3 +56,22 @@ def test_the_guide_has_the_same_commands_before_the_first_start() -> None:
 
 def _rewriting(info: dict[str, int]) -> bool:
     return bool(info["aof_rewrite_in_progress"] or info["aof_rewrite_scheduled"])
+
+
+class _Plain(socketserver.BaseRequestHandler):
+    """Answers a TLS ClientHello as a web server without TLS does."""
+
+    def handle(self) -> None:
+        self.request.recv(4096)
+        self.request.sendall(b"HTTP/1.0 400 Bad Request\r\n\r\n")
+
+
+def test_https_for_an_agent_without_tls_is_told_in_words() -> None:
+    with socketserver.TCPServer(("127.0.0.1", 0), _Plain) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        place = f"127.0.0.1:{server.server_address[1]}"
+        settings = read_settings({**ENV, "CLEO_AGENT": f"https://{place}/answer"}, dotenv=None)
+        (finding,) = examine_agent(settings)
+        thread.join(10)
+    assert (finding.level, finding.text) == ("wrong", f"{place} does not speak TLS: http://? (CLEO_AGENT)")

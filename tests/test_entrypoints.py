@@ -155,13 +155,23 @@ def test_check_says_when_nobody_listens_where_the_agent_should_be(tmp_path: Path
         tmp_path, {"REDIS_URL": redis_url, "EMAIL_SMTP_HOST": "127.0.0.1", "EMAIL_SMTP_PORT": "9"}
     ) as channel:
         done = channel.run("check", CLEO_AGENT="http://127.0.0.1:9/answer")
-        assert "WRONG    agent     127.0.0.1:9 cannot be reached" in done.stdout
+        (line,) = [line for line in done.stdout.splitlines() if line.startswith("WRONG    agent")]
+        assert line.startswith("WRONG    agent     127.0.0.1:9 cannot be reached")
+        assert line.endswith("(CLEO_AGENT)")
+        model = {"CLEO_AGENT": "openai:gpt-x", "OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}
+        assert "refused (OPENAI_BASE_URL)\n" in channel.run("check", **model).stdout
         with AgentServer() as agent:
-            assert "answers; it is asked" in channel.run("check", CLEO_AGENT=agent.url).stdout
+            assert (
+                "answers; path and token are tested by the first mail"
+                in channel.run("check", CLEO_AGENT=agent.url).stdout
+            )
             proxied = {"CLEO_AGENT": "http://agent.example:8000/x", "HTTP_PROXY": agent.url}
             assert "answers through the proxy 127.0.0.1:" in channel.run("check", **proxied).stdout
             proxied["HTTP_PROXY"] = "http://127.0.0.1:9"
             assert "cannot be reached through the proxy 127.0.0.1:9" in channel.run("check", **proxied).stdout
             # A loopback agent is not asked through it.
             proxied["CLEO_AGENT"] = agent.url
-            assert "answers; it is asked" in channel.run("check", **proxied).stdout
+            assert (
+                "answers; path and token are tested by the first mail"
+                in channel.run("check", **proxied).stdout
+            )

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import http.client
 import json
-import os
-import ssl
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
 
-from cleo_email.agents import build_agent
-from cleo_email.agents.openai import DEFAULT_BASE_URL, OpenAIAgent
+from cleo_email.cli.check_agent import examine_agent
 from cleo_email.cli.check_redis import examine_redis
 from cleo_email.cli.finding import Finding
 from cleo_email.clock import now_ms
 from cleo_email.embedded.beside import embedded_redis
 from cleo_email.errors import CleoError, MailboxError, SettingsError
 from cleo_email.front import build_front
-from cleo_email.http_client import Deadline, HttpClient, proxy_address, tls_context, web_address
 from cleo_email.mailbox import Mailbox
 from cleo_email.services import accounts
 from cleo_email.settings import Settings, gather, read_settings
@@ -28,8 +23,6 @@ from cleo_email.settings.providers import OAUTH_NEEDS
 from cleo_email.submission import Submitter
 from cleo_email.workflows.opening import load_suppliers
 from cleo_email.workflows.scheduling import next_due
-
-REACH_S = 10.0
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -61,7 +54,7 @@ def examine() -> list[Finding]:
         text = "ENABLED_CLIENTS does not list email: set ENABLED_CLIENTS=email"
         return [Finding("settings", "wrong", text), *findings]
     findings.insert(0, Finding("settings", "ok", f"mail goes out as {settings.from_address.addr}"))
-    for examine_one in (examine_redis, _provider, _imap, _smtp, _agent, _workflows, _doors):
+    for examine_one in (examine_redis, _provider, _imap, _smtp, examine_agent, _workflows, _doors):
         findings += examine_one(settings)
     return findings
 
@@ -118,38 +111,6 @@ def _with_needs(settings: Settings, finding: Finding) -> Finding:
     if not needs or "cleo-email login" in finding.text:
         return finding
     return Finding(finding.what, finding.level, f"{finding.text}. {settings.preset.title}: {needs}")
-
-
-def _agent(settings: Settings) -> list[Finding]:
-    token = settings.agent_token.get_secret_value() if settings.agent_token else None
-    try:
-        agent = build_agent(settings.agent, token=token, environ=os.environ)
-    except SettingsError as error:
-        return [Finding("agent", "wrong", fault) for fault in error.faults]
-    if settings.agent == "echo":
-        return [Finding("agent", "warning", "CLEO_AGENT is echo: mail is answered with its own text")]
-    url = settings.agent if "://" in settings.agent else ""
-    if isinstance(agent, OpenAIAgent):
-        url = os.environ.get("OPENAI_BASE_URL", "").strip() or DEFAULT_BASE_URL
-    if not url:
-        return [Finding("agent", "ok", f"{settings.agent} was found")]
-    return [_tried("agent", lambda: _reached(url))]
-
-
-def _reached(url: str) -> str:
-    """Whether somebody listens at ``url``; no question is asked, since answers may cost money."""
-    address = web_address("CLEO_AGENT, OPENAI_BASE_URL", url)
-    proxy = proxy_address(address, os.environ)
-    client = HttpClient(address, proxy=proxy, tls=tls_context(os.environ) if address.tls else None)
-    place = f"{address.host}:{address.port}"
-    way = f" through the proxy {proxy.host}:{proxy.port}" if proxy else ""
-    try:
-        client.reach(Deadline(REACH_S))
-    except ssl.SSLCertVerificationError as error:
-        raise CleoError(f"{place}: {error.verify_message} (a private CA: SSL_CERT_FILE)") from None
-    except (OSError, http.client.HTTPException) as error:
-        raise CleoError(f"{place} cannot be reached{way}: {error} (CLEO_AGENT, OPENAI_BASE_URL)") from None
-    return f"{place} answers{way}; it is asked with the first mail"
 
 
 def _workflows(settings: Settings) -> list[Finding]:
