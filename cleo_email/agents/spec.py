@@ -15,6 +15,7 @@ from __future__ import annotations
 import importlib.util
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from cleo_email.errors import SettingsError
 
@@ -61,7 +62,9 @@ def parse_spec(spec: str) -> UrlSpec | ModelSpec | CallableSpec | None:
     left, colon, right = spec.partition(":")
     # A value of another scheme may carry a password: it is not shown.
     if not colon or not left or not right.strip() or "://" in spec:
-        raise _fault("a URL of another scheme" if "://" in spec else repr(spec[:80]))
+        if "://" in spec:
+            raise _fault("a URL of another scheme")
+        raise _fault(repr(spec[:80]), _module_here(left))
     if left.lower() in ("http", "https", "echo"):  # http:host is a slip, not a model called host
         raise _fault(repr(spec[:80]))
     if ":" not in right and left.lower() != "openai" and is_callable_spec(left, right):
@@ -92,5 +95,13 @@ def _importable(module: str) -> bool:
         return True
 
 
-def _fault(found: str) -> SettingsError:
-    return SettingsError([f"CLEO_AGENT: found {found}, expected {EXPECTED}"])
+def _module_here(text: str) -> str:
+    """A hint where somebody named a file of the working directory, and no function in it."""
+    module = text.removesuffix(".py")
+    if not module.isidentifier() or not Path(f"{module}.py").is_file():
+        return ""
+    return f"; {module}.py is here: {module}:FUNCTION"
+
+
+def _fault(found: str, hint: str = "") -> SettingsError:
+    return SettingsError([f"CLEO_AGENT: found {found}, expected {EXPECTED}{hint}"])

@@ -161,3 +161,16 @@ def test_what_cannot_be_called_is_a_fault_of_the_settings(module_dir: Path, spec
     assert line.startswith(f"CLEO_AGENT: found {spec}")
     assert said in line
     assert "\n" not in line
+
+
+@pytest.mark.parametrize("written", ["my_agent", "my_agent.py", "my_agent:"])
+def test_a_module_of_the_working_directory_without_a_function_is_told_how(
+    written: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SettingsError) as caught:
+        parse_spec(written)
+    assert "FUNCTION" not in str(caught.value)
+    (tmp_path / "my_agent.py").write_text("")
+    with pytest.raises(SettingsError, match=r"; my_agent\.py is here: my_agent:FUNCTION$"):
+        parse_spec(written)
