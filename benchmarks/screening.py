@@ -79,7 +79,7 @@ class Figures:
     machines: int = 0
     false_positives: list[str] = field(default_factory=list)  # people's mail that is ignored
     missed_machines: list[str] = field(default_factory=list)
-    held: list[str] = field(default_factory=list)  # for a missing or a second From
+    held: list[str] = field(default_factory=list)  # for a missing, a second or an unusable From
     false_reports: list[str] = field(default_factory=list)
     seconds: float = 0.0
 

@@ -107,7 +107,7 @@ def _not_to_be_trusted(mail: InboundEmail, policy: Policy, authenticated: bool |
                 f"{shown(policy.authserv_id)} (EMAIL_TRUSTED_AUTHSERV_ID)."
             )
     if not any(can_be_written_to(address) for address in (*mail.from_[:1], *mail.reply_to[:1])):
-        return f"No mail can be sent to {shown(writers[0])}: nobody to answer."
+        return f"`From: {shown(writers[0])}` is no address that mail can be sent to: nobody to answer."
     if len(writers) > 1:
         return f"`From` names {len(writers)} different addresses: it is not clear who wrote."
     return ""
