@@ -16,6 +16,7 @@ from cleo_email.logs import set_up_logging
 from cleo_email.memory import give_back_large_blocks
 from cleo_email.settings import Settings, export_dotenv, gather, read_settings
 from cleo_email.settings.misspelt import misspelt
+from cleo_email.settings.whereabouts import no_dotenv
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -69,4 +70,4 @@ def worker() -> int:
 
 def _say(error: SettingsError) -> None:
     for fault in error.faults:
-        print(f"cleo-email: {fault}", file=sys.stderr)
+        print(f"cleo-email: {fault}{no_dotenv()}", file=sys.stderr)

@@ -106,3 +106,15 @@ def test_a_web_process_that_takes_no_mail_says_so(
             entrypoints.web()
         assert [record.levelname for record in caplog.records] == ["WARNING"] * lines
         assert all("ENABLED_CLIENTS does not list email" in text for text in caplog.messages)
+
+
+@pytest.mark.parametrize("command", [["check"], ["poll"], ["run"], ["recover"]])
+def test_a_command_in_the_wrong_directory_says_which_that_is(command: list[str], tmp_path: Path) -> None:
+    with Channel(tmp_path, {"ENABLED_CLIENTS": "", "REDIS_URL": "redis://127.0.0.1:9/0"}) as channel:
+        done = channel.run(*command)
+        said = f"(there is no .env in {tmp_path})\n"
+        assert said in done.stdout + done.stderr
+        assert said not in channel.run(*command, ENABLED_CLIENTS="teams").stderr
+        (tmp_path / ".env").write_text("EMAIL_CONCURRENCY=50\n")
+        again = channel.run(*command)
+        assert "there is no .env" not in again.stdout + again.stderr

@@ -11,6 +11,7 @@ from cleo_email.cli import check, demo, login, messages, poll, recover, run, sen
 from cleo_email.entrypoints import BAD_SETTINGS
 from cleo_email.errors import CleoError, SettingsError
 from cleo_email.settings import export_dotenv
+from cleo_email.settings.whereabouts import no_dotenv
 
 COMMANDS: tuple[Callable[[argparse._SubParsersAction[argparse.ArgumentParser]], None], ...] = (
     demo.add,
@@ -38,10 +39,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         status: int = arguments.call(arguments)
     except SettingsError as error:
         for fault in error.faults:
-            print(f"cleo-email: {fault}", file=sys.stderr)
+            print(f"cleo-email: {fault}{no_dotenv()}", file=sys.stderr)
         return BAD_SETTINGS
     except CleoError as error:
-        print(f"cleo-email: {error}", file=sys.stderr)
+        where = "" if arguments.command == "demo" else no_dotenv()
+        print(f"cleo-email: {error}{where}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

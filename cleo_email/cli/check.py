@@ -20,6 +20,7 @@ from cleo_email.services import accounts
 from cleo_email.settings import Settings, gather, read_settings
 from cleo_email.settings.misspelt import misspelt
 from cleo_email.settings.providers import OAUTH_NEEDS
+from cleo_email.settings.whereabouts import no_dotenv
 from cleo_email.submission import Submitter
 from cleo_email.workflows.opening import load_suppliers
 from cleo_email.workflows.scheduling import next_due
@@ -49,9 +50,10 @@ def examine() -> list[Finding]:
         findings += [Finding("settings", "warning", line) for line in misspelt(gather())]
         settings = read_settings(defaults=embedded_redis())
     except SettingsError as error:
-        return [*(Finding("settings", "wrong", fault) for fault in error.faults), *findings]
+        faults = [Finding("settings", "wrong", f"{fault}{no_dotenv()}") for fault in error.faults]
+        return [*faults, *findings]
     if not settings.enabled:
-        text = "ENABLED_CLIENTS does not list email: set ENABLED_CLIENTS=email"
+        text = "ENABLED_CLIENTS does not list email: set ENABLED_CLIENTS=email" + no_dotenv()
         return [Finding("settings", "wrong", text), *findings]
     findings.insert(0, Finding("settings", "ok", f"mail goes out as {settings.from_address.addr}"))
     for examine_one in (examine_redis, _provider, _imap, _smtp, examine_agent, _workflows, _doors):

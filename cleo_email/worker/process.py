@@ -18,6 +18,7 @@ from cleo_email.http_client.address import web_address
 from cleo_email.queue import ANSWERS, MAILBOX
 from cleo_email.services import Services, build_services
 from cleo_email.settings import Settings
+from cleo_email.settings.whereabouts import no_dotenv
 from cleo_email.store.connection import connect_worker
 from cleo_email.worker.threads import OVERTIME_S, ThreadWorker, work_until_stopped
 from cleo_email.worker.ticking import Ticker
@@ -33,7 +34,8 @@ def run_worker(settings: Settings) -> int:
     stop = threading.Event()
     signals = _Signals(stop)
     if not settings.enabled:
-        log.warning("the email channel is not enabled (ENABLED_CLIENTS does not list email): nothing to do")
+        text = "the email channel is not enabled (ENABLED_CLIENTS does not list email): nothing to do%s"
+        log.warning(text, no_dotenv())
         signals.wait()
         return 0
     arm(os.environ)
