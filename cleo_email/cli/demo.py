@@ -45,7 +45,8 @@ def _demo(arguments: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that nothing is left behind then, either
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cleo-demo-")))
-        print("Starting Redis, a mail server, web and worker, all on this machine only …", flush=True)
+        print("Starting Redis, a mail server, web and worker, all on this machine only …")
+        print("The agent here is echo: it answers with the text that it got.\n", flush=True)
         redis = stack.enter_context(EmbeddedRedis(folder / "redis"))
         mail = stack.enter_context(MailServer(folder / "mail"))
         log = stack.enter_context((folder / "demo.log").open("wb"))
