@@ -65,6 +65,7 @@ def _start(redis: EmbeddedRedis, data: Path) -> None:
 def commands(environ: Mapping[str, str], bind: str, cwd: Path | None = None) -> Sequence[Command]:
     """The two processes of the Procfile, from any working directory; a ``.env`` in ``cwd`` counts."""
     web = [sys.executable, "-m", "gunicorn", "--workers", WEB_PROCESSES, "--bind", bind]
+    web += ["--no-control-socket"]  # which would be left in ~/.gunicorn, and nobody uses it
     web += ["--log-level", "warning", "cleo_email.wsgi:app"]
     return (
         Command("web", web, environ, cwd),
