@@ -81,10 +81,3 @@ def test_data_that_cannot_be_kept_there_is_one_line(data: str, tmp_path: Path) -
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert "with --data, or another Redis in REDIS_URL" in line
-
-
-@pytest.mark.skipif(os.getuid() == 0, reason="root may write everywhere")
-def test_a_folder_where_one_may_not_write_is_one_line(tmp_path: Path) -> None:
-    (tmp_path / "locked").mkdir(mode=0o500)
-    done = run("--data", "locked", "--bind", "unix:web.sock", cwd=tmp_path)
-    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
