@@ -75,7 +75,7 @@ class Fetching:
         accepted = self._intake.accept(Arrival(source, "imap", mailbox=record.mailbox))
         uid = int(record.mailbox.partition("/")[2])
         if not status.read_only:
-            self._mailbox.add_flags([uid], (SEEN, ACCEPTED) if status.keywords_allowed else (SEEN,))
+            self._mailbox.add_flags([uid], (SEEN, ACCEPTED))
         self._move(record, State.IGNORED, f"fetched at last: it goes on as message {accepted.id}")
 
     def _move(self, record: Record, state: State, reason: str) -> None:

@@ -66,7 +66,7 @@ class Pass:
         for held, flags in ((False, (SEEN, ACCEPTED)), (True, (SEEN, ACCEPTED, HELD))):
             uids = [uid for uid, is_held in self._pending.items() if is_held is held]
             if uids:
-                confirmed |= mailbox.add_flags(uids, flags if self.status.keywords_allowed else (SEEN,))
+                confirmed |= mailbox.add_flags(uids, flags)
         if missing := self._pending.keys() - confirmed:
             log.warning(
                 "the server did not confirm \\Seen for %d mails; they are looked at again", len(missing)

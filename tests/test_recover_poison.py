@@ -40,6 +40,17 @@ def recovering(server: FakeImapServer, store: Store, redis_url: str) -> Iterator
         yield Recovering(store, mailbox, intake, max_bytes=10**6, clock=lambda: NOW)
 
 
+THE_SECOND_FAILED = {
+    "<q1@example.test>": State.RECEIVED,
+    "": State.FAILED,
+    "<q3@example.test>": State.RECEIVED,
+}
+
+
+def states(store: Store) -> dict[str, State]:
+    return {record.message_id: record.state for record in store.messages.page()[0]}
+
+
 def recover(recovering: Recovering, *, apply: bool) -> Recovery:
     return recovering.run(days=7, apply=apply, progress=lambda _done, _all: None)
 
@@ -61,12 +72,7 @@ def test_a_mail_that_the_server_cannot_deliver_is_recorded_and_the_others_are_ta
     done = recover(recovering, apply=True)
     assert (done.taken_up, done.failed) == (2, 1)
     assert sorted(line.split("  ")[0].strip() for line in done.subjects) == ["failed", "taken up", "taken up"]
-    states = {record.message_id: record.state for record in store.messages.page()[0]}
-    assert states == {
-        "<q1@example.test>": State.RECEIVED,
-        "": State.FAILED,
-        "<q3@example.test>": State.RECEIVED,
-    }
+    assert states(store) == THE_SECOND_FAILED
 
 
 def test_a_mail_that_cannot_be_read_is_recorded_and_the_others_are_taken_up(
@@ -76,12 +82,7 @@ def test_a_mail_that_cannot_be_read_is_recorded_and_the_others_are_taken_up(
     server.inbox.extend(Message(source, date=DATE) for source in (mail(1), unreadable, mail(3)))
     done = recover(recovering, apply=True)
     assert (done.taken_up, done.failed) == (2, 1)
-    states = {record.message_id: record.state for record in store.messages.page()[0]}
-    assert states == {
-        "<q1@example.test>": State.RECEIVED,
-        "": State.FAILED,
-        "<q3@example.test>": State.RECEIVED,
-    }
+    assert states(store) == THE_SECOND_FAILED
 
 
 def test_the_dry_run_foretells_what_apply_does(

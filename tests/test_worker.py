@@ -117,7 +117,9 @@ def test_a_job_that_comes_while_the_worker_is_told_to_stop_is_left_to_others(
         working = threading.Thread(target=worker.work, kwargs={"logging_level": None})
         working.start()
         queue = worker.queues[0]
+        until = time.monotonic() + 20
         while not any(one["cmd"] == "blmove" for one in redis.client_list()):
+            assert time.monotonic() < until, "it never waited for a job"
             time.sleep(0.01)
         worker.stop()
         Wake(redis).conversation("<a@b>")
