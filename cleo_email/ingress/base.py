@@ -97,9 +97,20 @@ class Ingress(ABC):
     def is_set_up(self) -> bool:
         """Whether there is a secret; without one ``verify`` raises NotSetUp."""
 
+    @property
     @abstractmethod
+    def unset(self) -> str:
+        """What to tell while there is none: the setting, and that no mail is taken."""
+
     def verify(self, posted: Posted) -> None:
         """Raises NotSetUp or Unproven, or NotNow where the proof cannot be checked at this moment."""
+        if not self.is_set_up:
+            raise NotSetUp(self.unset)
+        self.prove(posted)
+
+    @abstractmethod
+    def prove(self, posted: Posted) -> None:
+        """Look at the proof; there is a secret. Raises Unproven, NotNow."""
 
     @abstractmethod
     def event(self, posted: Posted) -> str:

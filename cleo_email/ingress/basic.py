@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from cleo_email.ingress.base import Ingress, NotSetUp, Posted, Unproven
+from cleo_email.ingress.base import Ingress, Posted, Unproven
 from cleo_email.ingress.proofs import basic_pair, equals_one
 
 
@@ -22,10 +22,12 @@ class BasicIngress(Ingress):
     def is_set_up(self) -> bool:
         return bool(self._pairs)
 
-    def verify(self, posted: Posted) -> None:
+    @property
+    def unset(self) -> str:
+        return f"no {self.setting} is set: mail by {self.name} is not taken"
+
+    def prove(self, posted: Posted) -> None:
         challenge = 'Basic realm="cleo_email", charset="UTF-8"'
-        if not self.is_set_up:
-            raise NotSetUp(f"no {self.setting} is set: mail by {self.name} is not taken")
         given = basic_pair(posted.header("authorization"))
         if given is None or not equals_one(given, self._pairs):
             raise Unproven(f"user or password is missing or wrong ({self.setting})", challenge=challenge)

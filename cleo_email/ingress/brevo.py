@@ -14,7 +14,6 @@ from cleo_email.http_client import Deadline
 from cleo_email.ingress.base import (
     Extracted,
     Ingress,
-    NotSetUp,
     Posted,
     Unproven,
     Unusable,
@@ -54,9 +53,11 @@ class Brevo(Ingress):
     def is_set_up(self) -> bool:
         return bool(self._secrets)
 
-    def verify(self, posted: Posted) -> None:
-        if not self.is_set_up:
-            raise NotSetUp("no EMAIL_BREVO_AUTH is set: mail by Brevo is not taken")
+    @property
+    def unset(self) -> str:
+        return "no EMAIL_BREVO_AUTH is set: mail by Brevo is not taken"
+
+    def prove(self, posted: Posted) -> None:
         authorization = posted.header("authorization")
         scheme, _, token = authorization.strip().partition(" ")
         given = basic_pair(authorization)

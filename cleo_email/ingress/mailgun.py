@@ -15,7 +15,6 @@ from cleo_email.ingress.base import (
     Extracted,
     Ingress,
     NotNow,
-    NotSetUp,
     Posted,
     Unproven,
     Unusable,
@@ -47,9 +46,11 @@ class Mailgun(Ingress):
     def is_set_up(self) -> bool:
         return bool(self._keys)
 
-    def verify(self, posted: Posted) -> None:
-        if not self.is_set_up:
-            raise NotSetUp("no EMAIL_MAILGUN_SIGNING_KEY is set: mail by Mailgun is not taken")
+    @property
+    def unset(self) -> str:
+        return "no EMAIL_MAILGUN_SIGNING_KEY is set: mail by Mailgun is not taken"
+
+    def prove(self, posted: Posted) -> None:
         form = posted.form
         stamp, token, signature = (form.text(name) for name in _SIGNED)
         message = f"{stamp}{token}".encode()

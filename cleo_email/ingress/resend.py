@@ -14,7 +14,6 @@ from cleo_email.ingress.base import (
     Extracted,
     Ingress,
     NotNow,
-    NotSetUp,
     Posted,
     Unproven,
     Unusable,
@@ -51,9 +50,11 @@ class Resend(Ingress):
     def is_set_up(self) -> bool:
         return bool(self._secrets)
 
-    def verify(self, posted: Posted) -> None:
-        if not self.is_set_up:
-            raise NotSetUp("no EMAIL_RESEND_SIGNING_SECRET is set: mail by Resend is not taken")
+    @property
+    def unset(self) -> str:
+        return "no EMAIL_RESEND_SIGNING_SECRET is set: mail by Resend is not taken"
+
+    def prove(self, posted: Posted) -> None:
         id_, stamp = posted.header("svix-id"), posted.header("svix-timestamp")
         message = f"{id_}.{stamp}.".encode("utf-8", "replace") + posted.body
         wanted = [hmac_sha256(secret, message) for secret in self._secrets]

@@ -21,7 +21,6 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 from cleo_email.ingress.base import (
     Extracted,
     Ingress,
-    NotSetUp,
     Posted,
     Unproven,
     Unusable,
@@ -56,14 +55,15 @@ class SendGrid(Ingress):
     def is_set_up(self) -> bool:
         return bool(self._keys or self._secrets)
 
-    def verify(self, posted: Posted) -> None:
+    @property
+    def unset(self) -> str:
+        return (
+            "neither EMAIL_SENDGRID_PUBLIC_KEY nor EMAIL_WEBHOOK_SECRET is set: mail by SendGrid is not taken"
+        )
+
+    def prove(self, posted: Posted) -> None:
         if self._keys:
             self._verify_signature(posted)
-        elif not self.is_set_up:
-            raise NotSetUp(
-                "neither EMAIL_SENDGRID_PUBLIC_KEY nor EMAIL_WEBHOOK_SECRET is set: "
-                "mail by SendGrid is not taken"
-            )
         elif not equals_one(posted.query.get("secret", "").encode("utf-8", "replace"), self._secrets):
             raise Unproven("?secret= in the URL is missing or wrong (EMAIL_WEBHOOK_SECRET)")
 

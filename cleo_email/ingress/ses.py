@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 from cleo_email.ingress.base import (
     Extracted,
     Ingress,
-    NotSetUp,
     Posted,
     Unusable,
     as_bytes,
@@ -45,9 +44,11 @@ class Ses(Ingress):
     def is_set_up(self) -> bool:
         return bool(self._topics)
 
-    def verify(self, posted: Posted) -> None:
-        if not self.is_set_up:
-            raise NotSetUp("no EMAIL_SES_TOPIC_ARN is set: mail by Amazon SES is not taken")
+    @property
+    def unset(self) -> str:
+        return "no EMAIL_SES_TOPIC_ARN is set: mail by Amazon SES is not taken"
+
+    def prove(self, posted: Posted) -> None:
         self._notifications.verify(posted)
 
     def event(self, posted: Posted) -> str:
