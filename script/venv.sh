@@ -25,7 +25,7 @@ find_python() {
 
 stamp() { # what the installation was made from; another folder or another declaration is another stamp
     printf '%s\n' "$root"
-    cat "$root/setup.cfg" "$root/setup.py" "$root/requirements.txt" "$root/script/constraints.txt" | cksum
+    cat "$root/setup.cfg" "$root/setup.py" "$root/pyproject.toml" "$root/requirements.txt" "$root/script/constraints.txt" | cksum
 }
 
 installed() { # dev brings everything that the other extras bring

@@ -58,12 +58,21 @@ class Channel:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if "COVERAGE_PROCESS_CONFIG" in os.environ:  # script/coverage: a process that is killed reports nothing
+            self._terminate()
         for process in self._processes:
             if process.poll() is None:
                 process.kill()
                 process.wait()
         if kind is not None and self.log.exists():
             print(self.log.read_text("utf-8", "replace")[-20_000:])
+
+    def _terminate(self) -> None:
+        for process in self._processes:
+            process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            for process in self._processes:
+                process.wait(30)
 
     # --- processes ----------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""docs/measurements.md has every row, and docs/reliability.md sums them up and names every instant."""
+"""tests/crash/measurements.md has every row, and docs/reliability.md sums them up and names every instant."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 
 from cleo_email.crashpoints import POINTS
 
-DOCS = Path(__file__).resolve().parent.parent / "docs"
-RELIABILITY = (DOCS / "reliability.md").read_text("utf-8")
-MEASUREMENTS = (DOCS / "measurements.md").read_text("utf-8")
+ROOT = Path(__file__).resolve().parent.parent
+RELIABILITY = (ROOT / "docs" / "reliability.md").read_text("utf-8")
+MEASUREMENTS = (ROOT / "tests" / "crash" / "measurements.md").read_text("utf-8")
 HEAD = "| at | way | accepted | replied | failed | duplicates | lost | uncertain | seconds |"
 
 

@@ -38,7 +38,7 @@ class Clone:
         for made in (self.root, self.bin, self.elsewhere):
             made.mkdir()
         shutil.copytree(ROOT / "script", self.root / "script")
-        for name in ("setup.cfg", "setup.py", "requirements.txt"):
+        for name in ("setup.cfg", "setup.py", "pyproject.toml", "requirements.txt"):
             shutil.copy(ROOT / name, self.root)
         self.calls_file = folder / "calls"
 
@@ -110,6 +110,19 @@ def test_the_demo_needs_the_embedded_servers_only_and_has_them_after_the_tests(c
     assert clone.installs() == []
 
 
+def test_coverage_runs_the_tests_and_reports_even_where_one_fails(clone: Clone) -> None:
+    clone.add_python("python3")
+    assert clone.run("coverage", "-k", "two words").returncode == 0
+    assert clone.installs() == [".[dev]"]
+    called = [call.removeprefix("-m coverage ") for call in clone.calls() if call.startswith("-m coverage")]
+    assert called == ["erase", "run -m pytest -k two words", "combine --quiet", "html --quiet", "report"]
+
+    failing = PYTHON.replace('exit 0\n', 'case $* in *pytest*) exit 1 ;; esac\nexit 0\n')
+    (clone.root / ".venv" / "bin" / "python").write_text(failing)
+    assert clone.run("coverage").returncode == 1
+    assert clone.calls()[-1] == "-m coverage report"
+
+
 def test_the_proof_is_run_from_anywhere_with_its_arguments(clone: Clone) -> None:
     clone.add_python("python3")
     assert clone.run("crash-test", "--random", "1000").returncode == 0
@@ -156,7 +169,7 @@ def test_without_any_python_the_error_says_what_to_do(clone: Clone) -> None:
 
 
 def test_the_scripts_are_plain_sh_and_executable() -> None:
-    for name in ("test", "demo", "lint", "crash-test"):
+    for name in ("test", "demo", "lint", "coverage", "crash-test"):
         script = ROOT / "script" / name
         assert os.access(script, os.X_OK)
         assert script.read_text().startswith("#!/bin/sh\n")
