@@ -13,7 +13,11 @@ from cleo_email.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "settings.md"
-TEXTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+TEXTS = [
+    *sorted(ROOT.glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+    ROOT / "tests/crash/measurements.md",
+]
 OTHERS = {"OPENAI_BASE_URL", "OPENAI_API_KEY"}
 OTHERS |= {"SSL_CERT_FILE", "SSL_CERT_DIR", "HTTPS_PROXY", "PORT", "WEB_CONCURRENCY"}
 # Of deploy/postfix-pipe, of a worker at the edge, of the tests.
@@ -57,13 +61,13 @@ def test_the_default_is_the_models(name: str) -> None:
         assert shown == f"`{value}`"
 
 
-@pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_text_names_a_variable_that_does_not_exist(path: Path) -> None:
     named = set(re.findall(r"\b(?:EMAIL|CLEO)_[A-Z_]*[A-Z]\b", path.read_text("utf-8")))
     assert named - FIELDS.keys() - ELSEWHERE == set()
 
 
-@pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_lead_somewhere(path: Path) -> None:
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text("utf-8")):
         assert (path.parent / target).exists(), target

@@ -117,7 +117,7 @@ def test_coverage_runs_the_tests_and_reports_even_where_one_fails(clone: Clone) 
     called = [call.removeprefix("-m coverage ") for call in clone.calls() if call.startswith("-m coverage")]
     assert called == ["erase", "run -m pytest -k two words", "combine --quiet", "html --quiet", "report"]
 
-    failing = PYTHON.replace('exit 0\n', 'case $* in *pytest*) exit 1 ;; esac\nexit 0\n')
+    failing = PYTHON.replace("exit 0\n", "case $* in *pytest*) exit 1 ;; esac\nexit 0\n")
     (clone.root / ".venv" / "bin" / "python").write_text(failing)
     assert clone.run("coverage").returncode == 1
     assert clone.calls()[-1] == "-m coverage report"
