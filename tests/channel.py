@@ -58,9 +58,8 @@ class Channel:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if (
-            "COVERAGE_PROCESS_CONFIG" in os.environ
-        ):  # script/coverage: a process that is killed reports nothing
+        # Under script/coverage: a process that is killed reports nothing.
+        if "COVERAGE_PROCESS_CONFIG" in os.environ:
             self._terminate()
         for process in self._processes:
             if process.poll() is None:
