@@ -622,7 +622,7 @@ def test_check_tells_when_workflows_are_due_and_what_is_wrong_with_them(
     assert (finding.level, "supplying:missing" in finding.text) == ("wrong", True)
 
 
-# --- the callables of the file -------------------------------------------------------------------------------
+# --- the callables of the file ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["supplying:nothing", "supplying:missing", "no.such.module:x"])

@@ -59,11 +59,13 @@ def _host(text: str) -> str:
     return text
 
 
-def _pattern(text: str) -> str:
-    local, at, domain = text.rpartition("@")
-    if not at or not domain or " " in text or "@" in local or "*" in text:
-        raise ValueError("neither an address nor a domain")
-    return text.lower()  # casefold would take "straße.de" to "strasse.de", which belongs to somebody else
+def _matching(pattern: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if not re.fullmatch(pattern, text, re.ASCII | re.DOTALL):
+            raise ValueError("another form")
+        return text
+
+    return read
 
 
 def _redis_url(text: str) -> str:
@@ -100,24 +102,9 @@ def _fernet_key(text: str) -> str:
     return text
 
 
-def _pair(text: str) -> str:
-    user, _, password = text.partition(":")
-    if not user or not password:
-        raise ValueError("no pair")
-    return text
-
-
 def _svix_secret(text: str) -> str:
     if not base64.b64decode(text.removeprefix("whsec_"), validate=True):
         raise ValueError("empty")
-    return text
-
-
-def _topic(text: str) -> str:
-    if not re.fullmatch(
-        r"arn:aws(-cn|-us-gov)?:sns:[a-z0-9-]{3,32}:\d{12}:[A-Za-z0-9_.-]{1,260}", text, re.A
-    ):
-        raise ValueError("no topic")
     return text
 
 
@@ -142,20 +129,22 @@ Days = Annotated[int, Field(ge=1, le=36500)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Lower = BeforeValidator(str.lower)
 Csv = Annotated[tuple[str, ...], _list()]
-Patterns = Annotated[tuple[str, ...], _list(_pattern)]
+# Lower case and not casefold: that takes "straße.de" to "strasse.de", which belongs to somebody else.
+Patterns = Annotated[tuple[str, ...], _list(_matching("[^ @*]*@[^ @*]+")), Lower]
 OneAddress = Annotated[Address | None, BeforeValidator(read_address)]
 Host = Annotated[str, AfterValidator(_host)]
 Word = Annotated[str, Field(pattern=r"^[^\x00-\x20;]+$")]
 HttpsUrl = Annotated[str, AfterValidator(_https_url)]
 RedisUrl = Annotated[SecretStr, BeforeValidator(_redis_url)]
+_TOPIC = r"arn:aws(-cn|-us-gov)?:sns:[a-z0-9-]{3,32}:\d{12}:[A-Za-z0-9_.-]{1,260}"
 # Several at a time while one is replaced. A list that is set and holds none would switch a check off.
 _SEVERAL = Field(min_length=1)
 Secrets = Annotated[tuple[SecretStr, ...], _SEVERAL, _list()]
 SecretKeys = Annotated[tuple[SecretStr, ...], _SEVERAL, _list(_fernet_key)]
-Pairs = Annotated[tuple[SecretStr, ...], _SEVERAL, _list(_pair)]
+Pairs = Annotated[tuple[SecretStr, ...], _SEVERAL, _list(_matching("[^:]+:.+"))]
 SvixSecrets = Annotated[tuple[SecretStr, ...], _SEVERAL, _list(_svix_secret)]
 PublicKeys = Annotated[tuple[str, ...], _SEVERAL, _list(_public_key)]
-Topics = Annotated[tuple[str, ...], _SEVERAL, _list(_topic)]
+Topics = Annotated[tuple[str, ...], _SEVERAL, _list(_matching(_TOPIC))]
 
 _PORT = "a whole number from 1 to 65535"
 _WHOLE = "a whole number from 1"

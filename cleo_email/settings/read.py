@@ -29,6 +29,7 @@ from cleo_email.settings.workflows import read_workflows
 
 _FIELDS = {str(field.alias): field for field in Settings.model_fields.values()}
 _SECRET = {name for name, field in _FIELDS.items() if "SecretStr" in repr(field)}
+Values = Mapping[str, str]  # by the names of variables
 DOTENV = Path(".env")  # in the working directory
 TRUST = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 _PREFIXES = ("EMAIL_", "CLEO_")
@@ -37,10 +38,7 @@ _ELSEWHERE = {"CLEO_URL", "CLEO_SECRET_FILE", "CLEO_CRASH_AT", "CLEO_CORPORA", "
 
 
 def read_settings(
-    environ: Mapping[str, str] | None = None,
-    *,
-    dotenv: Path | None = DOTENV,
-    defaults: Mapping[str, str] | None = None,
+    environ: Values | None = None, *, dotenv: Path | None = DOTENV, defaults: Values | None = None
 ) -> Settings:
     """Read the environment and ``.env`` in the working directory; the environment wins.
 
@@ -52,10 +50,7 @@ def read_settings(
 
 
 def gather(
-    environ: Mapping[str, str] | None = None,
-    *,
-    dotenv: Path | None = DOTENV,
-    defaults: Mapping[str, str] | None = None,
+    environ: Values | None = None, *, dotenv: Path | None = DOTENV, defaults: Values | None = None
 ) -> dict[str, str]:
     """Return what ``read_settings`` reads, by name, without empty values. Raises SettingsError."""
     file, faults = read_dotenv(dotenv) if dotenv else ({}, [])
@@ -64,13 +59,13 @@ def gather(
     return merge(file, os.environ if environ is None else environ, defaults or {})
 
 
-def merge(file: Mapping[str, str], environ: Mapping[str, str], defaults: Mapping[str, str]) -> dict[str, str]:
+def merge(file: Values, environ: Values, defaults: Values) -> dict[str, str]:
     """Return the values that count, by name; a variable that is set but empty hides that of the file."""
     stripped = {name: value.strip() for name, value in {**file, **environ}.items()}
     return {**defaults, **{name: value for name, value in stripped.items() if value}}
 
 
-def make_settings(given: Mapping[str, str]) -> Settings:
+def make_settings(given: Values) -> Settings:
     """Return the settings that such values make. Raises SettingsError with a line per fault."""
     values = dict(given)
     faults = _apply_provider(values)
@@ -88,7 +83,7 @@ def make_settings(given: Mapping[str, str]) -> Settings:
     return settings
 
 
-def fingerprint(given: Mapping[str, str]) -> tuple[object, ...]:
+def fingerprint(given: Values) -> tuple[object, ...]:
     """Return what changes with all that ``make_settings`` could make other settings from.
 
     To read and compare it takes a fraction of making them, which loads a trust store.
@@ -118,11 +113,9 @@ def read_dotenv(path: Path) -> tuple[dict[str, str], list[str]]:
     except (FileNotFoundError, NotADirectoryError):
         return {}, []
     except PermissionError:
-        what = (
-            f"a file of {_user(found.st_uid)} (mode {stat.S_IMODE(found.st_mode):o})"
-            if found
-            else "a directory"
-        )
+        what = "a directory"
+        if found:
+            what = f"a file of {_user(found.st_uid)} (mode {stat.S_IMODE(found.st_mode):o})"
         us = f"{_user(os.geteuid())}, the user of this process,"
         return {}, [f".env: found {what} that {us} may not read, expected one that this user may read"]
     except (OSError, UnicodeDecodeError) as error:
@@ -165,7 +158,7 @@ def no_dotenv() -> str:
     return f" (there is no .env in {Path.cwd()})"
 
 
-def misspelt(given: Mapping[str, str]) -> list[str]:
+def misspelt(given: Values) -> list[str]:
     """Return a line for each name that begins as our settings do and is none; no value is shown."""
     ours = [name for name in _FIELDS if name.startswith(_PREFIXES)]
     lines = []
@@ -178,9 +171,16 @@ def misspelt(given: Mapping[str, str]) -> list[str]:
     return lines
 
 
-def _line(name: str, values: Mapping[str, str]) -> str:
-    hint = _unquoted_comma(values.get(name, "")) if name == "EMAIL_FROM_ADDRESS" else ""
-    return f"{name}: found {_found(name, values)}, expected {_FIELDS[name].description}{hint}"
+def _line(name: str, values: Values) -> str:
+    value = values.get(name)
+    if value is None:
+        found = "nothing"
+    elif name in _SECRET:
+        found = "a value that is not shown"
+    else:  # repr and not ascii: an umlaut is shown, what is invisible or turns the line around is escaped
+        found = repr(value if len(value) <= 60 else value[:57] + "...")
+    hint = _unquoted_comma(value or "") if name == "EMAIL_FROM_ADDRESS" else ""
+    return f"{name}: found {found}, expected {_FIELDS[name].description}{hint}"
 
 
 def _unquoted_comma(value: str) -> str:
@@ -192,17 +192,7 @@ def _unquoted_comma(value: str) -> str:
     return f"; put the name into double quotes: {shown}" if shown.isprintable() and len(shown) < 120 else ""
 
 
-def _found(name: str, values: Mapping[str, str]) -> str:
-    if name not in values:
-        return "nothing"
-    if name in _SECRET:
-        return "a value that is not shown"
-    # repr and not ascii: an umlaut is shown, what is invisible or turns the line around is escaped.
-    value = values[name]
-    return repr(value if len(value) <= 60 else value[:57] + "...")
-
-
-def _missing(values: Mapping[str, str]) -> list[str]:
+def _missing(values: Values) -> list[str]:
     """Name what the channel cannot do without; asked for only where it is switched on."""
     if "email" not in {part.strip().lower() for part in values.get("ENABLED_CLIENTS", "").split(",")}:
         return []
@@ -235,13 +225,11 @@ def _apply_provider(values: dict[str, str]) -> list[str]:
     return []
 
 
-def _has_oauth(values: Mapping[str, str]) -> bool:
-    return any(
-        name in values for name in ("EMAIL_OAUTH_PROVIDER", "EMAIL_OAUTH_TOKEN_URL", "EMAIL_OAUTH_CLIENT_ID")
-    )
+def _has_oauth(values: Values) -> bool:
+    return any(f"EMAIL_OAUTH_{name}" in values for name in ("PROVIDER", "TOKEN_URL", "CLIENT_ID"))
 
 
-def _oauth(values: Mapping[str, str]) -> list[str]:
+def _oauth(values: Values) -> list[str]:
     """Name what OAuth cannot do without, beyond what each value must look like."""
     if not _has_oauth(values):
         return []
@@ -267,7 +255,7 @@ def _oauth(values: Mapping[str, str]) -> list[str]:
     return faults
 
 
-def _agent(values: Mapping[str, str]) -> list[str]:
+def _agent(values: Values) -> list[str]:
     """Check that CLEO_AGENT names an agent at all; whether it is there shows where it is built."""
     try:
         wanted = parse_spec(values.get("CLEO_AGENT", "echo"))
@@ -278,7 +266,7 @@ def _agent(values: Mapping[str, str]) -> list[str]:
     return []
 
 
-def _trust(values: Mapping[str, str]) -> list[str]:
+def _trust(values: Values) -> list[str]:
     """Check a private CA here: later it would only show as a certificate fault of every server."""
     lines = []
     file, folder = values.get("SSL_CERT_FILE"), values.get("SSL_CERT_DIR")

@@ -114,17 +114,17 @@ class Workflow(BaseModel):
     users: Annotated[
         tuple[Annotated[Address, PlainValidator(_user)], ...],
         AfterValidator(lambda users: tuple({user.key: user for user in users}.values())),
-    ] = Field((), description='addresses, such as ["anna@example.com"]')
+    ] = Field(default=(), description='addresses, such as ["anna@example.com"]')
     schedule: Annotated[_Text, AfterValidator(_cron)] = Field(
-        "", description='a cron expression of five fields, such as "0 8 * * mon-fri"'
+        default="", description='a cron expression of five fields, such as "0 8 * * mon-fri"'
     )
     timezone: Annotated[_Text, AfterValidator(_zone)] = Field(
-        "UTC", description="a name such as Europe/Berlin"
+        default="UTC", description="a name such as Europe/Berlin"
     )
-    new_room: bool = Field(True, strict=True, description="true or false")
+    new_room: bool = Field(default=True, strict=True, description="true or false")
     workflow_data: Annotated[Any, AfterValidator(_plain)] = None
     attachments: tuple[Annotated[Attachment | Supplied, PlainValidator(_attachment)], ...] = Field(
-        (), repr=False, description="tables with a filename and its content as base64, or a callable"
+        default=(), repr=False, description="tables with a filename and content (base64) or a callable"
     )
 
 
@@ -135,42 +135,36 @@ def read_workflows(path: str) -> tuple[dict[str, Workflow], list[str]]:
     """Return the workflows of the file, by id, and a line for each fault."""
     try:
         content = tomllib.loads(Path(path).read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        text = (
-            error.strerror if isinstance(error, OSError) else f"no TOML: {str(error).splitlines()[0][:200]}"
-        )
-        return {}, [f"found {path[:200]!r} ({text}), expected {EXPECTED}"]
+    except OSError as error:
+        return {}, [f"found {path[:200]!r} ({error.strerror or 'unreadable'}), expected {EXPECTED}"]
+    except (ValueError, RecursionError) as error:
+        return {}, [f"found {path[:200]!r}, no TOML ({str(error)[:200]!r}), expected {EXPECTED}"]
     lines = [f"found {name!r} at its top, expected {EXPECTED}" for name in content if name != "workflows"]
     tables = content.get("workflows", {})
     if not isinstance(tables, dict):
         return {}, [*lines, f"found no table workflows, expected {EXPECTED}"]
     found = {}
     for id_, table in tables.items():
-        faults = _faults_of_table(id_, table)
-        try:
-            found[id_] = Workflow.model_validate(
-                {**table, "id": id_} if isinstance(table, dict) else {"id": id_}
-            )
-        except ValidationError as error:
-            faults += [_line(item) for item in error.errors()]
+        workflow, faults = _read_table(id_, table)
         lines += [f"[workflows.{id_[:120]}]{fault}" for fault in faults]
+        if workflow:
+            found[id_] = workflow
     return found, lines
 
 
-def _faults_of_table(id_: str, table: Any) -> list[str]:
-    """Name what is wrong beside the values."""
+def _read_table(id_: str, table: Any) -> tuple[Workflow | None, list[str]]:
     if not isinstance(table, dict):
-        return [": found no table, expected one"]
-    faults = [
-        f" {key}: found an unknown name, expected one of {', '.join(_KEYS)}"
-        for key in table
-        if key not in _KEYS
-    ]
+        return None, [": found no table, expected one"]
+    known = f"expected one of {', '.join(_KEYS)}"
+    faults = [f" {key}: found an unknown name, {known}" for key in table if key not in _KEYS]
     if not id_.strip() or len(id_) > MAX_ID or not id_.isprintable():
         faults.append(f": found the id {id_[:120]!r}, expected at most {MAX_ID} printable characters")
     if "schedule" in table and "users" not in table:
         faults.append(" users: found nothing beside a schedule, expected a list of addresses")
-    return faults
+    try:
+        return Workflow.model_validate({**table, "id": id_}), faults
+    except ValidationError as error:
+        return None, [*faults, *(_line(item) for item in error.errors())]
 
 
 def _line(item: ErrorDetails) -> str:

@@ -1,4 +1,4 @@
-"""docs/settings.md has every variable, its default and its limits; no document names one that does not exist."""
+"""docs/settings.md has every variable, default and limits; no document names one that does not exist."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_the_default_is_the_models(name: str) -> None:
 
 @pytest.mark.parametrize("name", FIELDS)
 def test_the_limits_are_the_models(name: str) -> None:
-    """Whatever the model bounds has its bounds in the table and in the line of a fault, and nothing else has."""
+    """The bounds of the model are those of the table, of a fault's line and of what is refused."""
     (meaning,) = [row[2] for row in rows() if row[0] == f"`{name}`"]
     bounds = {
         key: getattr(item, key)
