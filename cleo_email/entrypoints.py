@@ -14,9 +14,7 @@ from cleo_email.crashpoints import arm
 from cleo_email.errors import SettingsError
 from cleo_email.logs import set_up_logging
 from cleo_email.memory import give_back_large_blocks
-from cleo_email.settings import Settings, export_dotenv, gather, read_settings
-from cleo_email.settings.misspelt import misspelt
-from cleo_email.settings.whereabouts import no_dotenv
+from cleo_email.settings import Settings, export_dotenv, gather, misspelt, no_dotenv, read_settings
 
 if TYPE_CHECKING:
     from flask import Flask

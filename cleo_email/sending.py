@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Collection, Mapping, Sequence
-from urllib.parse import parse_qs, urlencode, urlsplit
+
+from redis import Redis
 
 from cleo_email.attaching import Attachment
 from cleo_email.embedded.beside import embedded_redis
 from cleo_email.errors import SettingsError
 from cleo_email.front import Front, build_front, build_outbound
 from cleo_email.outbound import Draft, SentMessage, read_addresses
-from cleo_email.settings.remembered import RememberedSettings
+from cleo_email.settings.read import DOTENV, fingerprint, make_settings, merge, read_dotenv
 from cleo_email.store.connection import connect_web
 
 __all__ = ["Attachment", "SentMessage", "send_message"]
 
+log = logging.getLogger(__name__)
+
 _guard = threading.Lock()
-_fronts: dict[str, Front] = {}  # at most one, by its Redis
-_remembered = RememberedSettings()
-# OpenSSL takes these from the process's environment by itself; redis-py takes them as options of the URL.
+_fronts: dict[object, Front] = {}  # at most one, by what its settings were made from
+# OpenSSL takes these from the process's environment by itself, redis-py from anywhere as options.
 _TRUST = {"SSL_CERT_FILE": "ssl_ca_certs", "SSL_CERT_DIR": "ssl_ca_path"}
 
 
@@ -85,27 +88,26 @@ def _expect(holds: bool, name: str, value: object, expected: str) -> None:
 
 
 def _front() -> Front:
-    """The connections of this process, made at the first call and again when the environment changes."""
-    reading = _remembered.read(embedded_redis())
-    settings = reading.settings
-    if not settings.enabled:
-        raise SettingsError(["ENABLED_CLIENTS: found no email in it, expected a list with email"])
-    url = _trusting(settings.redis_url.get_secret_value(), reading.given)
+    """Return the connections of this process, made at the first call and again when the settings change.
+
+    ``.env`` belongs to the application that calls: lines in it that cannot be read are passed over.
+    """
+    file, faults = read_dotenv(DOTENV)
+    given = merge(file, os.environ, embedded_redis())
+    key = fingerprint(given)
     with _guard:
-        if url not in _fronts or _fronts[url].settings != settings:
+        if key not in _fronts:
+            for fault in faults:
+                log.warning("%s; it is passed over", fault)
+            settings = make_settings(given)
+            if not settings.enabled:
+                raise SettingsError(["ENABLED_CLIENTS: found no email in it, expected a list with email"])
             _fronts.clear()
-            _fronts[url] = build_front(settings, connect_web(url))
-        return _fronts[url]
+            _fronts[key] = build_front(settings, _connect(settings.redis_url.get_secret_value(), given))
+        return _fronts[key]
 
 
-def _trusting(url: str, given: Mapping[str, str]) -> str:
-    """The URL with a private CA that ``.env`` alone names: where OpenSSL looks, nothing is put."""
-    parts = urlsplit(url)
-    if parts.scheme != "rediss":
-        return url
-    options = {
-        option: given[name]
-        for name, option in _TRUST.items()
-        if name in given and not os.environ.get(name) and option not in parse_qs(parts.query)
-    }
-    return parts._replace(query="&".join(filter(None, (parts.query, urlencode(options))))).geturl()
+def _connect(url: str, given: Mapping[str, str]) -> Redis:
+    """Connect with a private CA that ``.env`` alone may name: nothing is put where OpenSSL looks."""
+    named = {option: given[name] for name, option in _TRUST.items() if name in given}
+    return connect_web(url, **(named if url.startswith("rediss://") else {}))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cleo_email.settings import Settings
-from cleo_email.settings.webhooks import WebhookSettings
+from cleo_email.settings.model import WebhookSettings
 from tests.channel import ROOT, Channel
 from tests.ingress.samples import SECRET, fields_body
 

@@ -622,49 +622,7 @@ def test_check_tells_when_workflows_are_due_and_what_is_wrong_with_them(
     assert (finding.level, "supplying:missing" in finding.text) == ("wrong", True)
 
 
-# --- the file -----------------------------------------------------------------------------------------------
-
-
-def faults(path: Path, text: str) -> list[str]:
-    path.write_text(text)
-    with pytest.raises(SettingsError) as caught:
-        read_settings({"CLEO_WORKFLOWS": str(path)}, dotenv=None)
-    return list(caught.value.faults)
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("x = ", ["no TOML"]),
-        ("[workflow.x]", ["'workflow'"]),
-        ("workflows = 3", ["no table"]),
-        ("[workflows]\nx = 3", ["[workflows.x]"]),
-        ('[workflows.x]\nsubjekt = "a"', ["subjekt", "subject"]),
-        ("[workflows.x]\nsubject = 3", ["subject"]),
-        ('[workflows.x]\nschedule = "61 * * * *"\nusers = []', ["schedule", "cron"]),
-        ('[workflows.x]\nschedule = "* * * * * *"\nusers = []', ["schedule", "five"]),
-        ('[workflows.x]\nschedule = "0 0 30 2 *"\nusers = []', ["schedule"]),
-        ('[workflows.x]\nschedule = "0 8 * * *"', ["users"]),
-        ('[workflows.x]\ntimezone = "Mars/Olympus"', ["timezone", "Europe/Berlin"]),
-        ('[workflows.x]\nusers = ["nobody"]', ["users", "nobody"]),
-        ('[workflows.x]\nnew_room = "no"', ["new_room"]),
-        ('[workflows.x]\nattachments = [{filename = "a", content = "!"}]', ["entry 1", "base64"]),
-        ('[workflows.x]\nattachments = [{filename = "../a", content = ""}]', ["entry 1", "name"]),
-        ('[workflows.x]\nattachments = ["/etc/passwd"]', ["entry 1", "package.module:callable"]),
-        ('[workflows.x]\nattachments = [{filename = "a"}]', ["entry 1", "callable"]),
-    ],
-)
-def test_a_fault_of_the_file_is_one_line_that_says_where(tmp_path: Path, text: str, words: list[str]) -> None:
-    (line,) = faults(tmp_path / "w.toml", text)
-    assert line.startswith("CLEO_WORKFLOWS: ")
-    assert all(word in line for word in words), line
-
-
-def test_every_fault_has_its_line_and_a_missing_file_too(tmp_path: Path) -> None:
-    text = '[workflows.x]\nsubject = 3\nusers = ["a"]\n[workflows.y]\nschedule = "x"\n'
-    assert len(faults(tmp_path / "w.toml", text)) == 4
-    with pytest.raises(SettingsError, match=r"CLEO_WORKFLOWS: found .*No such file"):
-        read_settings({"CLEO_WORKFLOWS": str(tmp_path / "none.toml")}, dotenv=None)
+# --- the callables of the file ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["supplying:nothing", "supplying:missing", "no.such.module:x"])

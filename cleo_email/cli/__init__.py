@@ -10,8 +10,7 @@ from cleo_email import __version__
 from cleo_email.cli import check, demo, login, messages, poll, recover, run, send
 from cleo_email.entrypoints import BAD_SETTINGS
 from cleo_email.errors import CleoError, SettingsError
-from cleo_email.settings import export_dotenv
-from cleo_email.settings.whereabouts import no_dotenv
+from cleo_email.settings import export_dotenv, no_dotenv
 
 COMMANDS: tuple[Callable[[argparse._SubParsersAction[argparse.ArgumentParser]], None], ...] = (
     demo.add,

@@ -17,10 +17,8 @@ from cleo_email.errors import CleoError, MailboxError, SettingsError
 from cleo_email.front import build_front
 from cleo_email.mailbox import Mailbox
 from cleo_email.services import accounts
-from cleo_email.settings import Settings, gather, read_settings
-from cleo_email.settings.misspelt import misspelt
+from cleo_email.settings import Settings, gather, misspelt, no_dotenv, read_settings
 from cleo_email.settings.providers import OAUTH_NEEDS
-from cleo_email.settings.whereabouts import no_dotenv
 from cleo_email.submission import Submitter
 from cleo_email.workflows.opening import load_suppliers
 from cleo_email.workflows.scheduling import next_due

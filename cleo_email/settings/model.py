@@ -1,43 +1,196 @@
-"""All of the contract's environment as one frozen value."""
+"""All of the contract's environment as one frozen value, and how each kind of value is read from its text.
+
+A reader raises ValueError for a text that it cannot use; ``read`` makes the line of the fault.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import base64
+import ipaddress
+import re
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from redis.connection import parse_url
 
 from cleo_email.accounts import ImapAccount, Login, SmtpAccount
+from cleo_email.errors import InvalidField
+from cleo_email.mail.addresses import parse_addresses
+from cleo_email.mail.envelope import ascii_address
 from cleo_email.mail.model import Address
 from cleo_email.oauth.client import OAuthClient, make_client
 from cleo_email.settings.providers import NAMES, Preset, find_preset, preset_of_host
-from cleo_email.settings.types import (
-    A_KEY,
-    FLAG,
-    HTTPS,
-    LIST,
-    PORT,
-    WHOLE,
-    Csv,
-    Flag,
-    Host,
-    HttpsUrl,
-    Patterns,
-    Port,
-    Positive,
-    SecretKeys,
-    Secrets,
-    Word,
-    env,
-    read_address,
-    read_lower,
-    read_redis_url,
+from cleo_email.settings.workflows import EXPECTED, Workflow
+
+
+def env(name: str, expected: str, default: Any = None) -> Any:
+    """Declare a setting: its variable, what a fault's line expects, and what counts where it is not set."""
+    return Field(default=default, alias=name, description=expected)
+
+
+def _list(read: Callable[[str], str] = str) -> BeforeValidator:
+    """Return the reader of values separated by commas, each of which ``read`` checks."""
+
+    def parts(text: str) -> tuple[str, ...]:
+        return tuple(read(part.strip()) for part in text.split(",") if part.strip())
+
+    return BeforeValidator(parts)
+
+
+def read_address(text: str) -> Address:
+    """Read one mailbox, its domain in ASCII."""
+    found = parse_addresses(text)
+    if len(found) != 1:
+        raise ValueError("not one address")
+    try:
+        return ascii_address("the address", found[0])
+    except InvalidField as error:
+        raise ValueError(str(error)) from None
+
+
+def _host(text: str) -> str:
+    """Accept a name or an IP address: no URL, and no port behind it (that has a setting of its own)."""
+    if ":" in text:
+        ipaddress.ip_address(text)
+    elif re.search(r"[\x00-\x20/@,;]", text):
+        raise ValueError("no host")
+    return text
+
+
+def _matching(pattern: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if not re.fullmatch(pattern, text, re.ASCII | re.DOTALL):
+            raise ValueError("another form")
+        return text
+
+    return read
+
+
+def _redis_url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in {"redis", "rediss", "unix"} or not (parts.netloc or parts.path.strip("/")):
+        raise ValueError("scheme")
+    if parts.scheme != "unix" and not re.fullmatch(r"/?|/\d+", parts.path):
+        raise ValueError("the database is no number")
+    # Raises ValueError on nonsense in the port, the database or an option.
+    parse_url(text)  # type: ignore[no-untyped-call]
+    return text
+
+
+def _https_url(text: str) -> str:
+    """Accept http:// within this machine only: tokens and secrets travel there."""
+    parts = urlsplit(text)
+    _ = parts.port  # raises ValueError on nonsense
+    plain = parts.scheme == "http" and _is_loopback(parts.hostname or "")
+    if not parts.hostname or not (parts.scheme == "https" or plain) or any(ord(c) < 33 for c in text):
+        raise ValueError("no https")
+    return text
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _fernet_key(text: str) -> str:
+    if len(base64.b64decode(text.replace("-", "+").replace("_", "/"), validate=True)) != 32:
+        raise ValueError("not 32 bytes")
+    return text
+
+
+def _svix_secret(text: str) -> str:
+    if not base64.b64decode(text.removeprefix("whsec_"), validate=True):
+        raise ValueError("empty")
+    return text
+
+
+def _public_key(text: str) -> str:
+    # Costs tens of milliseconds to load: only where there is a key to look at.
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.serialization import load_der_public_key
+
+    try:
+        key = load_der_public_key(base64.b64decode(text, validate=True))
+    except UnsupportedAlgorithm:
+        raise ValueError("no key") from None
+    if not isinstance(key, ec.EllipticCurvePublicKey):
+        raise ValueError("another kind of key")  # noqa: TRY004  (pydantic wants a ValueError)
+    return text
+
+
+# Nothing that is counted or waited for comes to 10**9, and nothing that computes with it overflows there.
+Whole = Annotated[int, Field(ge=1), AfterValidator(lambda number: min(number, 10**9))]
+Days = Annotated[int, Field(ge=1, le=36500)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+Lower = BeforeValidator(str.lower)
+Csv = Annotated[tuple[str, ...], _list()]
+# Lower case and not casefold: that takes "straße.de" to "strasse.de", which belongs to somebody else.
+Patterns = Annotated[tuple[str, ...], _list(_matching("[^ @*]*@[^ @*]+")), Lower]
+OneAddress = Annotated[Address | None, BeforeValidator(read_address)]
+Host = Annotated[str, AfterValidator(_host)]
+Word = Annotated[str, Field(pattern=r"^[^\x00-\x20;]+$")]
+HttpsUrl = Annotated[str, AfterValidator(_https_url)]
+RedisUrl = Annotated[SecretStr, BeforeValidator(_redis_url)]
+_TOPIC = r"arn:aws(-cn|-us-gov)?:sns:[a-z0-9-]{3,32}:\d{12}:[A-Za-z0-9_.-]{1,260}"
+# Several at a time while one is replaced. A list that is set and holds none would switch a check off.
+_SEVERAL = Field(min_length=1)
+Secrets = Annotated[tuple[SecretStr, ...], _SEVERAL, _list()]
+SecretKeys = Annotated[tuple[SecretStr, ...], _SEVERAL, _list(_fernet_key)]
+Pairs = Annotated[tuple[SecretStr, ...], _SEVERAL, _list(_matching("[^:]+:.+"))]
+SvixSecrets = Annotated[tuple[SecretStr, ...], _SEVERAL, _list(_svix_secret)]
+PublicKeys = Annotated[tuple[str, ...], _SEVERAL, _list(_public_key)]
+Topics = Annotated[tuple[str, ...], _SEVERAL, _list(_matching(_TOPIC))]
+
+_PORT = "a whole number from 1 to 65535"
+_WHOLE = "a whole number from 1"
+_DAYS = "a whole number of days from 1 to 36500"
+_FLAG = "0 or 1"
+_HTTPS = "a URL that begins with https://"
+_PAIRS = "user:password, several separated by commas"
+_PATTERNS = (
+    "addresses and @domains, separated by commas, such as anna@example.com,@example.org "
+    "(everybody at firma.de is @firma.de, without a *)"
 )
-from cleo_email.settings.webhooks import WebhookSettings
-from cleo_email.settings.workflows import EXPECTED, Workflow, read_workflows
+_A_KEY = (
+    "32 random bytes in URL-safe base64, made with: python3 -c 'import base64, os; "
+    "print(base64.urlsafe_b64encode(os.urandom(32)).decode())'"
+)
+
+
+class WebhookSettings(BaseModel):
+    """What a webhook has to show. A provider whose setting is empty is refused everything."""
+
+    webhook_secrets: Secrets = env("EMAIL_WEBHOOK_SECRET", "secrets separated by commas", ())
+    mailgun_keys: Secrets = env("EMAIL_MAILGUN_SIGNING_KEY", "signing keys separated by commas", ())
+    postmark_auth: Pairs = env("EMAIL_POSTMARK_AUTH", _PAIRS, ())
+    sendgrid_keys: PublicKeys = env(
+        "EMAIL_SENDGRID_PUBLIC_KEY", "public keys as base64, as SendGrid shows them, separated by commas", ()
+    )
+    ses_topics: Topics = env(
+        "EMAIL_SES_TOPIC_ARN", "topics such as arn:aws:sns:eu-central-1:123456789012:mail", ()
+    )
+    cloudmailin_auth: Pairs = env("EMAIL_CLOUDMAILIN_AUTH", _PAIRS, ())
+    resend_secrets: SvixSecrets = env(
+        "EMAIL_RESEND_SIGNING_SECRET", "signing secrets such as whsec_… separated by commas", ()
+    )
+    resend_api_key: SecretStr | None = env("EMAIL_RESEND_API_KEY", "an API key that may read received mail")
+    brevo_auth: Secrets = env(
+        "EMAIL_BREVO_AUTH", "user:password or a bearer token, several separated by commas", ()
+    )
+    brevo_api_key: SecretStr | None = env("EMAIL_BREVO_API_KEY", "an API key, to fetch the files of mails")
 
 
 class Settings(WebhookSettings):
-    """All of the contract's environment. Aliases are the variables' names; see ``docs`` and the README."""
+    """All of the contract's environment. Aliases are the variables' names; docs/settings.md explains them.
+
+    Values are texts, but for the workflows; ``read.make_settings`` makes them and checks what values must be
+    together.
+    """
 
     model_config = ConfigDict(
         frozen=True, extra="ignore", hide_input_in_errors=True, arbitrary_types_allowed=True
@@ -45,18 +198,16 @@ class Settings(WebhookSettings):
 
     enabled_clients: Csv = env("ENABLED_CLIENTS", "names separated by commas, such as email", ())
     smtp_host: Host = env("EMAIL_SMTP_HOST", "the submission server's name, such as smtp.example.com", "")
-    smtp_port: Port = env("EMAIL_SMTP_PORT", PORT, 587)
+    smtp_port: Port = env("EMAIL_SMTP_PORT", _PORT, 587)
     user: str = env("EMAIL_USER", "the login of the mailbox, usually its address", "")
     password: SecretStr = env("EMAIL_PASSWORD", "the password of EMAIL_USER", SecretStr(""))
-    from_: Annotated[Address | None, BeforeValidator(read_address)] = env(
+    from_: OneAddress = env(
         "EMAIL_FROM_ADDRESS", "an address, or Name <address>; required where EMAIL_USER is no address"
     )
     imap_host: Host | None = env("EMAIL_IMAP_HOST", "the IMAP server's name, such as imap.example.com")
-    imap_port: Port = env("EMAIL_IMAP_PORT", PORT, 993)
-    poll_interval: Annotated[int, Field(ge=1, le=10**9)] = env(
-        "EMAIL_POLL_INTERVAL_SECONDS", "a whole number of seconds from 1", 60
-    )
-    redis_url: Annotated[SecretStr, BeforeValidator(read_redis_url)] = env(
+    imap_port: Port = env("EMAIL_IMAP_PORT", _PORT, 993)
+    poll_interval: Whole = env("EMAIL_POLL_INTERVAL_SECONDS", "a whole number of seconds from 1", 60)
+    redis_url: RedisUrl = env(
         "REDIS_URL",
         "a URL such as redis://host:6379/0, rediss://… or unix:///path?db=0",
         SecretStr("redis://localhost:6379/0"),
@@ -67,46 +218,44 @@ class Settings(WebhookSettings):
         "CLEO_AGENT_TIMEOUT_SECONDS", "a number of seconds above 0, at most 86400", 300.0
     )
     api_tokens: Secrets = env("CLEO_API_TOKEN", "bearer tokens separated by commas", ())
-    allowed_senders: Patterns = env("EMAIL_ALLOWED_SENDERS", LIST, ())
+    allowed_senders: Patterns = env("EMAIL_ALLOWED_SENDERS", _PATTERNS, ())
     refused_senders: Literal["held", "ignored"] = env("EMAIL_REFUSED_SENDERS", "held or ignored", "held")
-    allowed_robots: Patterns = env("EMAIL_ALLOWED_ROBOTS", LIST, ())
+    allowed_robots: Patterns = env("EMAIL_ALLOWED_ROBOTS", _PATTERNS, ())
     authserv_id: Word | None = env(
         "EMAIL_TRUSTED_AUTHSERV_ID", "the authserv-id of your own mail server, such as mx.example.com"
     )
-    verify_dkim: Flag = env("EMAIL_VERIFY_DKIM", FLAG, False)
+    verify_dkim: bool = env("EMAIL_VERIFY_DKIM", _FLAG, False)
     max_message_bytes: Annotated[int, Field(ge=1, le=67_108_864)] = env(
         "EMAIL_MAX_MESSAGE_BYTES", "a whole number from 1 to 67108864 (64 MiB)", 26_214_400
     )
-    max_attachment_bytes: Positive = env("EMAIL_MAX_ATTACHMENT_BYTES", WHOLE, 10_485_760)
+    max_attachment_bytes: Whole = env("EMAIL_MAX_ATTACHMENT_BYTES", _WHOLE, 10_485_760)
     concurrency: Annotated[int, Field(ge=1, le=1000)] = env(
         "EMAIL_CONCURRENCY", "a whole number from 1 to 1000", 50
     )
-    max_replies_per_thread: Positive = env("EMAIL_MAX_REPLIES_PER_THREAD", WHOLE, 20)
-    max_replies_per_sender: Positive = env("EMAIL_MAX_REPLIES_PER_SENDER", WHOLE, 60)
-    max_sends_per_hour: Positive = env("EMAIL_MAX_SENDS_PER_HOUR", WHOLE, 500)
-    max_age_days: Annotated[int, Field(ge=1, le=36500)] = env("EMAIL_MAX_AGE_DAYS", WHOLE, 7)
-    retention_days: Annotated[int, Field(ge=1, le=36500)] = env("EMAIL_RETENTION_DAYS", WHOLE, 90)
-    save_sent: Flag = env("EMAIL_SAVE_SENT", FLAG, True)
-    workflows: Annotated[dict[str, Workflow] | None, BeforeValidator(read_workflows)] = env(
-        "CLEO_WORKFLOWS", EXPECTED
-    )
-    reply_all: Flag = env("EMAIL_REPLY_ALL", FLAG, False)
+    max_replies_per_thread: Whole = env("EMAIL_MAX_REPLIES_PER_THREAD", _WHOLE, 20)
+    max_replies_per_sender: Whole = env("EMAIL_MAX_REPLIES_PER_SENDER", _WHOLE, 60)
+    max_sends_per_hour: Whole = env("EMAIL_MAX_SENDS_PER_HOUR", _WHOLE, 500)
+    max_age_days: Days = env("EMAIL_MAX_AGE_DAYS", _DAYS, 7)
+    retention_days: Days = env("EMAIL_RETENTION_DAYS", _DAYS, 90)
+    save_sent: bool = env("EMAIL_SAVE_SENT", _FLAG, True)
+    workflows: dict[str, Workflow] | None = env("CLEO_WORKFLOWS", EXPECTED)
+    reply_all: bool = env("EMAIL_REPLY_ALL", _FLAG, False)
 
     # Logins without a password, and the key that keeps them.
     provider: str = env("EMAIL_PROVIDER", f"one of {NAMES}", "")
-    secret_keys: SecretKeys = env("CLEO_SECRET_KEY", A_KEY, ())
-    oauth_provider: Annotated[Literal["", "google", "microsoft"], BeforeValidator(read_lower)] = env(
+    secret_keys: SecretKeys = env("CLEO_SECRET_KEY", _A_KEY, ())
+    oauth_provider: Annotated[Literal["", "google", "microsoft"], Lower] = env(
         "EMAIL_OAUTH_PROVIDER", "google or microsoft", ""
     )
-    oauth_grant: Annotated[
-        Literal["", "refresh_token", "client_credentials"], BeforeValidator(read_lower)
-    ] = env("EMAIL_OAUTH_GRANT", "refresh_token or client_credentials", "")
+    oauth_grant: Annotated[Literal["", "refresh_token", "client_credentials"], Lower] = env(
+        "EMAIL_OAUTH_GRANT", "refresh_token or client_credentials", ""
+    )
     oauth_tenant: Annotated[str, Field(pattern=r"^[A-Za-z0-9.-]*$")] = env(
         "EMAIL_OAUTH_TENANT", "the id or a domain of the Microsoft 365 organisation", ""
     )
-    oauth_token_url: HttpsUrl = env("EMAIL_OAUTH_TOKEN_URL", HTTPS, "")
-    oauth_authorization_url: HttpsUrl = env("EMAIL_OAUTH_AUTHORIZATION_URL", HTTPS, "")
-    oauth_device_url: HttpsUrl = env("EMAIL_OAUTH_DEVICE_URL", HTTPS, "")
+    oauth_token_url: HttpsUrl = env("EMAIL_OAUTH_TOKEN_URL", _HTTPS, "")
+    oauth_authorization_url: HttpsUrl = env("EMAIL_OAUTH_AUTHORIZATION_URL", _HTTPS, "")
+    oauth_device_url: HttpsUrl = env("EMAIL_OAUTH_DEVICE_URL", _HTTPS, "")
     oauth_client_id: str = env("EMAIL_OAUTH_CLIENT_ID", "the id of the client that you registered", "")
     oauth_client_secret: SecretStr = env(
         "EMAIL_OAUTH_CLIENT_SECRET", "the secret of that client", SecretStr("")
@@ -120,12 +269,12 @@ class Settings(WebhookSettings):
 
     @property
     def from_address(self) -> Address:
-        """From of outgoing mail: ``EMAIL_FROM_ADDRESS``, else ``EMAIL_USER``."""
+        """Return the From of outgoing mail: ``EMAIL_FROM_ADDRESS``, else ``EMAIL_USER``."""
         return self.from_ or Address(self.user)
 
     @property
     def own_addresses(self) -> frozenset[str]:
-        """Casefolded addresses whose mail is our own and never answered."""
+        """Return the addresses, in lower case, whose mail is our own and never answered."""
         own = {self.from_address.key}
         if "@" in self.user:
             own.add(self.user.lower())
@@ -133,7 +282,7 @@ class Settings(WebhookSettings):
 
     @property
     def oauth(self) -> OAuthClient | None:
-        """The OAuth client that logs in, or None where EMAIL_PASSWORD does."""
+        """Return the OAuth client that logs in, or None where EMAIL_PASSWORD does."""
         if not (self.oauth_provider or self.oauth_token_url or self.oauth_client_id):
             return None
         return make_client(
@@ -151,7 +300,7 @@ class Settings(WebhookSettings):
 
     @property
     def preset(self) -> Preset | None:
-        """The provider named by EMAIL_PROVIDER, else the one whose servers are set."""
+        """Return the provider that EMAIL_PROVIDER names, else the one whose servers are set."""
         named = find_preset(self.provider) if self.provider else None
         return named or preset_of_host(self.smtp_host, self.imap_host)
 

@@ -1,17 +1,18 @@
-"""``CLEO_WORKFLOWS``: the TOML file of workflows, read once at the start; each fault is told."""
+"""``CLEO_WORKFLOWS``: the TOML file of workflows, read once at the start, with a line for each fault."""
 
 from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
 from croniter import croniter  # type: ignore[import-untyped]
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, ValidationError
+from pydantic_core import ErrorDetails
 
 from cleo_email.attaching import checked_filename, make_file
 from cleo_email.errors import InvalidField
@@ -22,8 +23,6 @@ from cleo_email.mail.model import Address, Attachment
 EXPECTED = "a TOML file with a table [workflows.ID] for each workflow"
 MAX_ID = 200  # characters
 _CALLABLE = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
-_TEXTS = ("subject", "language", "model", "schedule", "timezone")
-_KEYS = frozenset({*_TEXTS, "users", "attachments", "new_room", "workflow_data"})
 
 
 @dataclass(frozen=True)
@@ -35,173 +34,48 @@ class Supplied:
     content_type: str = ""
 
 
-@dataclass(frozen=True)
-class Workflow:
-    """One table of the file. ``schedule`` is a cron expression of five fields, in ``timezone``."""
-
-    id: str
-    subject: str = ""
-    language: str = ""
-    model: str = ""
-    users: tuple[Address, ...] = ()
-    schedule: str = ""
-    timezone: str = "UTC"
-    new_room: bool = True
-    workflow_data: Any = None
-    attachments: tuple[Attachment | Supplied, ...] = field(default=(), repr=False)
-
-
-class WorkflowFaults(ValueError):
-    """``lines``: one for each fault, without the name of the variable."""
-
-    def __init__(self, lines: list[str]) -> None:
-        super().__init__("; ".join(lines))
-        self.lines = tuple(lines)
-
-
-def read_workflows(value: object) -> object:
-    """The workflows of the file at that path, by id. Raises WorkflowFaults."""
-    if not isinstance(value, str):
-        return value
+def _user(value: object) -> Address:
     try:
-        content = tomllib.loads(Path(value).read_text("utf-8"))
-    except OSError as error:
-        raise WorkflowFaults(
-            [f"found {value[:200]!r} ({error.strerror or 'unreadable'}), expected {EXPECTED}"]
-        ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        line = str(error).splitlines()[0][:200]
-        raise WorkflowFaults(
-            [f"found {value[:200]!r}, which is no TOML ({line}), expected {EXPECTED}"]
-        ) from None
-    lines = [f"found {name!r} at its top, expected {EXPECTED}" for name in content if name != "workflows"]
-    tables = content.get("workflows", {})
-    if not isinstance(tables, dict):
-        raise WorkflowFaults([*lines, f"found no table workflows, expected {EXPECTED}"])
-    found = {}
-    for id_, table in tables.items():
-        reader = _Table(id_, table)
-        found[id_] = reader.workflow()
-        lines += reader.faults
-    if lines:
-        raise WorkflowFaults(lines)
-    return found
+        return validate_address("users", str(value))
+    except InvalidField as error:
+        raise ValueError(str(error).rpartition("cannot be used: ")[2]) from None
 
 
-class _Table:
-    """Reads one ``[workflows.ID]``; ``faults`` is complete after ``workflow``."""
+def _cron(text: str) -> str:
+    if not text.startswith("@") and len(text.split()) != 5:
+        raise ValueError("not five fields")
+    try:
+        times = croniter(text, datetime.now(UTC))
+        times.get_next(datetime)
+        times.get_prev(datetime)
+    except (ValueError, KeyError, AttributeError):
+        raise ValueError("it is never due") from None
+    return text
 
-    def __init__(self, id_: str, table: Any) -> None:
-        self._id = id_
-        self._table: Mapping[str, Any] = table if isinstance(table, dict) else {}
-        self.faults: list[str] = []
-        if not isinstance(table, dict):
-            self._fault("", "no table", f"[workflows.{id_}]")
-        if not id_.strip() or len(id_) > MAX_ID or not id_.isprintable():
-            self._fault("", f"the id {id_[:120]!r}", f"at most {MAX_ID} printable characters")
 
-    def workflow(self) -> Workflow:
-        for name in self._table:
-            if name not in _KEYS:
-                self._fault(name, "an unknown name", f"one of {', '.join(sorted(_KEYS))}")
-        texts = {name: self._text(name) for name in _TEXTS}
-        zone = self._zone(texts["timezone"] or "UTC")
-        users = self._users()
-        if texts["schedule"]:
-            self._check_schedule(texts["schedule"], zone)
-            if not users and "users" not in self._table:
-                self._fault("users", "nothing beside a schedule", "a list of addresses")
-        new_room = self._table.get("new_room", True)
-        if not isinstance(new_room, bool):
-            self._fault("new_room", repr(new_room)[:60], "true or false")
-        return Workflow(
-            id=self._id,
-            subject=texts["subject"],
-            language=texts["language"],
-            model=texts["model"],
-            users=users,
-            schedule=texts["schedule"],
-            timezone=texts["timezone"] or "UTC",
-            new_room=new_room is True,
-            workflow_data=_plain(self._table.get("workflow_data")),
-            attachments=tuple(self._attachments()),
-        )
-
-    def _fault(self, name: str, found: str, expected: str) -> None:
-        place = f"[workflows.{self._id[:120]}]" + (f" {name}" if name else "")
-        self.faults.append(f"{place}: found {found}, expected {expected}")
-
-    def _text(self, name: str) -> str:
-        value = self._table.get(name, "")
-        if not isinstance(value, str) or (name in self._table and not value.strip()) or len(value) > 1000:
-            self._fault(name, repr(value)[:60], "a text of at most 1000 characters")
-            return ""
-        return value.strip()
-
-    def _zone(self, name: str) -> ZoneInfo | None:
-        try:
-            return ZoneInfo(name)
-        except (ValueError, OSError, KeyError):  # ZoneInfoNotFoundError is a KeyError
-            self._fault("timezone", ascii(name[:60]), "a name such as Europe/Berlin")
-            return None
-
-    def _check_schedule(self, text: str, zone: ZoneInfo | None) -> None:
-        fits = text.startswith("@") or len(text.split()) == 5
-        try:
-            times = croniter(text, datetime.now(zone or UTC))
-            times.get_next(datetime)
-            times.get_prev(datetime)
-        except (ValueError, KeyError, AttributeError):
-            fits = False
-        if not fits:
-            expected = 'a cron expression of five fields, such as "0 8 * * mon-fri"'
-            self._fault("schedule", ascii(text[:60]), expected)
-
-    def _users(self) -> tuple[Address, ...]:
-        users = self._table.get("users", [])
-        if not isinstance(users, list) or not all(isinstance(user, str) for user in users):
-            self._fault("users", "no list of texts", 'addresses, such as ["anna@example.com"]')
-            return ()
-        found: dict[str, Address] = {}
-        for user in users:
-            try:
-                address = validate_address("users", user)
-                found.setdefault(address.key, address)
-            except InvalidField as error:
-                self._fault("users", ascii(user[:60]), f"an address ({error})")
-        return tuple(found.values())
-
-    def _attachments(self) -> list[Attachment | Supplied]:
-        entries = self._table.get("attachments", [])
-        if not isinstance(entries, list):
-            self._fault("attachments", "no list", "a list of tables with filename and content or callable")
-            return []
-        found = []
-        for number, entry in enumerate(entries, 1):
-            try:
-                found.append(_attachment(entry))
-            except ValueError as error:
-                self._fault(f"attachments, entry {number}", str(error), "filename and content, or a callable")
-            except InvalidField as error:
-                self._fault(f"attachments, entry {number}", str(error), "a plain file name")
-        return found
+def _zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (OSError, KeyError):  # ZoneInfoNotFoundError is a KeyError
+        raise ValueError("no time zone") from None
+    return name
 
 
 def _attachment(entry: Any) -> Attachment | Supplied:
-    """Raises ValueError and InvalidField with what was found."""
     if isinstance(entry, str):
         entry = {"callable": entry}
-    if not isinstance(entry, dict):
-        raise ValueError("no table")  # noqa: TRY004 - a value of the file, as all the others here
+    if not isinstance(entry, dict) or not all(isinstance(value, str) for value in entry.values()):
+        raise ValueError("no table of texts")
     if unknown := sorted(set(entry) - {"filename", "content", "content_type", "callable"}):
         raise ValueError(f"the unknown name {unknown[0][:60]!r}")
-    if not all(isinstance(value, str) for value in entry.values()):
-        raise ValueError("a value that is no text")
     if ("content" in entry) == ("callable" in entry):
         raise ValueError("not exactly one of content (base64) and callable")
     filename, content_type = entry.get("filename", ""), entry.get("content_type", "")
     if filename or "content" in entry:
-        filename = checked_filename("filename", filename)
+        try:
+            checked_filename("filename", filename)
+        except InvalidField as error:
+            raise ValueError(str(error)) from None
     if "content" in entry:
         return make_file(filename, decode_base64(entry["content"]), content_type)
     if not _CALLABLE.fullmatch(entry["callable"]):
@@ -210,9 +84,93 @@ def _attachment(entry: Any) -> Attachment | Supplied:
 
 
 def _plain(value: Any) -> Any:
-    """TOML's dates and times as texts: the agent gets JSON."""
+    """Return TOML's dates and times as texts: the agent gets JSON."""
     if isinstance(value, dict):
         return {name: _plain(item) for name, item in value.items()}
     if isinstance(value, list):
         return [_plain(item) for item in value]
     return value if value is None or isinstance(value, (str, int, float)) else value.isoformat()
+
+
+_Text = Annotated[
+    str,
+    Field(pattern=r"\S", max_length=1000, description="a text of at most 1000 characters"),
+    AfterValidator(str.strip),
+]
+
+
+class Workflow(BaseModel):
+    """One table of the file. ``schedule`` is a cron expression of five fields, in ``timezone``.
+
+    A field's description is what the line of a fault expects.
+    """
+
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+
+    id: str
+    subject: _Text = ""
+    language: _Text = ""
+    model: _Text = ""
+    users: Annotated[
+        tuple[Annotated[Address, PlainValidator(_user)], ...],
+        AfterValidator(lambda users: tuple({user.key: user for user in users}.values())),
+    ] = Field(default=(), description='addresses, such as ["anna@example.com"]')
+    schedule: Annotated[_Text, AfterValidator(_cron)] = Field(
+        default="", description='a cron expression of five fields, such as "0 8 * * mon-fri"'
+    )
+    timezone: Annotated[_Text, AfterValidator(_zone)] = Field(
+        default="UTC", description="a name such as Europe/Berlin"
+    )
+    new_room: bool = Field(default=True, strict=True, description="true or false")
+    workflow_data: Annotated[Any, AfterValidator(_plain)] = None
+    attachments: tuple[Annotated[Attachment | Supplied, PlainValidator(_attachment)], ...] = Field(
+        default=(), repr=False, description="tables with a filename and content (base64) or a callable"
+    )
+
+
+_KEYS = sorted(Workflow.model_fields.keys() - {"id"})
+
+
+def read_workflows(path: str) -> tuple[dict[str, Workflow], list[str]]:
+    """Return the workflows of the file, by id, and a line for each fault."""
+    try:
+        content = tomllib.loads(Path(path).read_text("utf-8"))
+    except OSError as error:
+        return {}, [f"found {path[:200]!r} ({error.strerror or 'unreadable'}), expected {EXPECTED}"]
+    except (ValueError, RecursionError) as error:
+        return {}, [f"found {path[:200]!r}, no TOML ({str(error)[:200]!r}), expected {EXPECTED}"]
+    lines = [f"found {name!r} at its top, expected {EXPECTED}" for name in content if name != "workflows"]
+    tables = content.get("workflows", {})
+    if not isinstance(tables, dict):
+        return {}, [*lines, f"found no table workflows, expected {EXPECTED}"]
+    found = {}
+    for id_, table in tables.items():
+        workflow, faults = _read_table(id_, table)
+        lines += [f"[workflows.{id_[:120]}]{fault}" for fault in faults]
+        if workflow:
+            found[id_] = workflow
+    return found, lines
+
+
+def _read_table(id_: str, table: Any) -> tuple[Workflow | None, list[str]]:
+    if not isinstance(table, dict):
+        return None, [": found no table, expected one"]
+    known = f"expected one of {', '.join(_KEYS)}"
+    faults = [f" {key}: found an unknown name, {known}" for key in table if key not in _KEYS]
+    if not id_.strip() or len(id_) > MAX_ID or not id_.isprintable():
+        faults.append(f": found the id {id_[:120]!r}, expected at most {MAX_ID} printable characters")
+    if "schedule" in table and "users" not in table:
+        faults.append(" users: found nothing beside a schedule, expected a list of addresses")
+    try:
+        return Workflow.model_validate({**table, "id": id_}), faults
+    except ValidationError as error:
+        return None, [*faults, *(_line(item) for item in error.errors())]
+
+
+def _line(item: ErrorDetails) -> str:
+    key, *rest = item["loc"]
+    entry = f", entry {int(rest[0]) + 1}" if rest else ""
+    reason = item.get("ctx", {}).get("error")
+    found = "a table" if isinstance(item["input"], dict) else repr(item["input"])[:60]
+    expected = Workflow.model_fields[str(key)].description
+    return f" {key}{entry}: found {found}{f' ({reason})' if reason else ''}, expected {expected}"

@@ -27,10 +27,11 @@ Result = TypeVar("Result")
 HUNG_S = 2.0
 
 
-def connect_web(url: str) -> Redis:
+def connect_web(url: str, **options: Any) -> Redis:
     """For a process that somebody waits for: a hung or absent Redis costs at most about 4 s.
 
     No health check of idle connections: it would wait for a hung one twice, and the one retry is for them.
+    ``options`` are redis-py's; those of the URL win.
     """
     return Redis.from_url(
         url,
@@ -38,6 +39,7 @@ def connect_web(url: str) -> Redis:
         socket_timeout=2,
         retry=AskedOnce(NoBackoff(), 1),
         health_check_interval=0,
+        **options,
     )
 
 

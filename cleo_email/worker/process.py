@@ -17,8 +17,7 @@ from cleo_email.errors import StoreUnavailable
 from cleo_email.http_client.address import web_address
 from cleo_email.queue import ANSWERS, MAILBOX
 from cleo_email.services import Services, build_services
-from cleo_email.settings import Settings
-from cleo_email.settings.whereabouts import no_dotenv
+from cleo_email.settings import Settings, no_dotenv
 from cleo_email.store.connection import connect_worker
 from cleo_email.worker.threads import OVERTIME_S, ThreadWorker, work_until_stopped
 from cleo_email.worker.ticking import Ticker

@@ -180,7 +180,7 @@ class Starting:
 
     def _context(self, request: StartRequest, user_id: str) -> JsonObject:
         """What the agent is told of the workflow, at its start and with each reply in its thread."""
-        configured = (self._configured or {}).get(request.workflow_id, Workflow(request.workflow_id))
+        configured = (self._configured or {}).get(request.workflow_id, Workflow(id=request.workflow_id))
         context: JsonObject = {
             "workflow_id": request.workflow_id,
             "user_id": user_id,

@@ -11,6 +11,7 @@ from cleo_email.cli.check import Finding, _with_needs, examine
 from cleo_email.errors import SettingsError
 from cleo_email.settings import Settings, read_settings
 from cleo_email.settings.providers import NAMES, PRESETS, find_preset
+from tests.channel import ROOT
 from tests.smtp_server import SmtpServer
 
 KEY = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
@@ -206,7 +207,7 @@ def test_no_secret_of_oauth_is_shown() -> None:
 
 
 def test_the_table_of_the_documents_is_that_of_the_code() -> None:
-    text = (Path(__file__).resolve().parent.parent / "docs" / "providers.md").read_text()
+    text = (ROOT / "docs" / "providers.md").read_text()
     rows = re.findall(r"^\| `([^`]+)` \| (\S+):(\d+) \| (\S+) \|", text, re.MULTILINE)
     assert {name: (smtp, int(port), imap) for name, smtp, port, imap in rows} == {
         preset.name: (preset.smtp_host, preset.smtp_port, preset.imap_host) for preset in PRESETS.values()

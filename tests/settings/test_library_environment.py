@@ -19,7 +19,7 @@ from cleo_email import send_message, sending
 from cleo_email.embedded.certificates import Certificates
 from cleo_email.embedded.redis import EmbeddedRedis
 from cleo_email.errors import SettingsError, StoreUnavailable
-from cleo_email.settings import Settings, reading, remembered
+from cleo_email.settings import Settings, make_settings, read_settings
 from cleo_email.store import Store
 from tests.channel import ROOT
 from tests.test_web_incoming import BASE
@@ -117,9 +117,9 @@ def test_settings_are_not_read_again_while_nothing_changes(
 
     def counted(given: dict[str, str]) -> Settings:
         read.append(1)
-        return reading.make_settings(given)
+        return make_settings(given)
 
-    monkeypatch.setattr(remembered, "make_settings", counted)
+    monkeypatch.setattr(sending, "make_settings", counted)
     for _ in range(5):
         send()
     assert len(read) == 1
@@ -150,16 +150,17 @@ def test_a_private_authority_in_dotenv_counts_for_redis(dotenv: Write, ca: Certi
     assert outcomes == ["trusted", "trusted"]
 
 
-def test_an_authority_that_the_url_names_itself_is_kept(
-    dotenv: Write, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_authority_that_the_url_names_itself_is_kept() -> None:
     given = {"SSL_CERT_FILE": "/a.pem", "SSL_CERT_DIR": "/b"}
-    url = "rediss://h/0?ssl_ca_certs=/own.pem"
-    assert sending._trusting(url, given) == f"{url}&ssl_ca_path=%2Fb"
-    assert sending._trusting("redis://h/0", given) == "redis://h/0"
-    monkeypatch.setenv("SSL_CERT_FILE", "/a.pem")
-    monkeypatch.setenv("SSL_CERT_DIR", "/b")
-    assert sending._trusting(url, given) == url
+
+    def options(url: str, given: dict[str, str]) -> dict[str, str]:
+        found = sending._connect(url, given).connection_pool.connection_kwargs
+        return {name: value for name, value in found.items() if name.startswith("ssl_")}
+
+    own = "rediss://h/0?ssl_ca_certs=/own.pem"
+    assert options(own, given) == {"ssl_ca_certs": "/own.pem", "ssl_ca_path": "/b"}
+    assert options("redis://h/0", given) == {}
+    assert options(own, {}) == {"ssl_ca_certs": "/own.pem"}
 
 
 # --- our own processes --------------------------------------------------------------------------------------
@@ -216,7 +217,7 @@ def test_a_directory_is_a_fault_of_ours_and_none_of_a_foreign_application(
     (tmp_path / ".env").unlink()
     (tmp_path / ".env").mkdir()
     with pytest.raises(SettingsError, match=r"\.env: found a directory"):
-        reading.read_settings()
+        read_settings()
     for name, value in {**BASE, "REDIS_URL": redis_url}.items():
         monkeypatch.setenv(name, value)
     assert {send()} == stored(redis_url)
@@ -232,7 +233,7 @@ def test_a_file_of_somebody_else_is_told_with_both_users(
     monkeypatch.setattr(Path, "read_text", refuse)
     user = pwd.getpwuid(os.geteuid()).pw_name
     with pytest.raises(SettingsError) as caught:
-        reading.read_settings()
+        read_settings()
     assert caught.value.faults == (
         f".env: found a file of {user} (mode 600) that {user}, the user of this process, may not read, "
         "expected one that this user may read",

@@ -1,4 +1,4 @@
-"""docs/settings.md has every variable with its default, and no document names one that does not exist."""
+"""docs/settings.md has every variable, default and limits; no document names one that does not exist."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import pytest
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from cleo_email.settings import Settings
+from cleo_email.errors import SettingsError
+from cleo_email.settings import Settings, read_settings
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 PAGE = ROOT / "docs" / "settings.md"
 TEXTS = [
     *sorted(ROOT.glob("*.md")),
@@ -59,6 +60,32 @@ def test_the_default_is_the_models(name: str) -> None:
         assert shown == str(int(value))
     else:
         assert shown == f"`{value}`"
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_the_limits_are_the_models(name: str) -> None:
+    """The bounds of the model are those of the table, of a fault's line and of what is refused."""
+    (meaning,) = [row[2] for row in rows() if row[0] == f"`{name}`"]
+    bounds = {
+        key: getattr(item, key)
+        for item in FIELDS[name].metadata
+        for key in ("ge", "gt", "le")
+        if hasattr(item, key)
+    }
+    low, high = bounds.get("ge", bounds.get("gt")), bounds.get("le")
+    told = re.search(r"\b(\d+) to (\d+)\b|\bat most (\d+)\b|\bfrom (\d+)\b", meaning)
+    first, last, most, least = (
+        (int(number) if number else None for number in told.groups()) if told else [None] * 4
+    )
+    assert (last or most) == high
+    assert first in (None, low)
+    assert least in (None, low)
+    assert high is None or str(high) in str(FIELDS[name].description)
+    for unusable in ([] if low is None else [low - 1]) + ([] if high is None else [high + 1]):
+        with pytest.raises(SettingsError, match=f"^{name}: found "):
+            read_settings({name: str(unusable)}, dotenv=None)
+    if low is not None and high is None:
+        read_settings({name: str(10**30)}, dotenv=None)
 
 
 @pytest.mark.parametrize("path", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))

@@ -10,8 +10,7 @@ import pytest
 
 from cleo_email import entrypoints
 from cleo_email.cli.check import examine
-from cleo_email.settings import read_settings
-from cleo_email.settings.misspelt import misspelt
+from cleo_email.settings import misspelt, read_settings
 from cleo_email.worker.process import _whose_mail
 from tests.channel import PASSWORD, ROOT, Channel
 

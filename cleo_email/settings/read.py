@@ -1,0 +1,280 @@
+"""Reading the environment and ``.env`` once, at an entry point.
+
+Every fault is collected, so that one start shows all of them: one line each, with the variable, what was
+found and what is expected. Neither a secret nor a line of ``.env`` is ever printed.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import pwd
+import re
+import ssl
+import stat
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+
+from dotenv.parser import parse_stream
+from pydantic import ValidationError
+
+from cleo_email.agents.spec import UrlSpec, parse_spec
+from cleo_email.errors import SettingsError
+from cleo_email.http_client.address import web_address
+from cleo_email.oauth.client import CLIENT_CREDENTIALS, GOOGLE, MICROSOFT, guess_grant
+from cleo_email.settings.model import Settings, read_address
+from cleo_email.settings.providers import find_preset
+from cleo_email.settings.workflows import read_workflows
+
+_FIELDS = {str(field.alias): field for field in Settings.model_fields.values()}
+_SECRET = {name for name, field in _FIELDS.items() if "SecretStr" in repr(field)}
+Values = Mapping[str, str]  # by the names of variables
+DOTENV = Path(".env")  # in the working directory
+TRUST = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+_PREFIXES = ("EMAIL_", "CLEO_")
+# Variables with these prefixes of deploy/postfix-pipe, of the crash points and of the tests.
+_ELSEWHERE = {"CLEO_URL", "CLEO_SECRET_FILE", "CLEO_CRASH_AT", "CLEO_CORPORA", "CLEO_REQUIRE_SERVERS"}
+
+
+def read_settings(
+    environ: Values | None = None, *, dotenv: Path | None = DOTENV, defaults: Values | None = None
+) -> Settings:
+    """Read the environment and ``.env`` in the working directory; the environment wins.
+
+    ``environ`` is that of this process where it is not given. ``defaults`` count where neither says anything,
+    and EMAIL_PROVIDER's servers where nobody names others. Changes nothing. Raises SettingsError with a line
+    per fault.
+    """
+    return make_settings(gather(environ, dotenv=dotenv, defaults=defaults))
+
+
+def gather(
+    environ: Values | None = None, *, dotenv: Path | None = DOTENV, defaults: Values | None = None
+) -> dict[str, str]:
+    """Return what ``read_settings`` reads, by name, without empty values. Raises SettingsError."""
+    file, faults = read_dotenv(dotenv) if dotenv else ({}, [])
+    if faults:
+        raise SettingsError(faults)
+    return merge(file, os.environ if environ is None else environ, defaults or {})
+
+
+def merge(file: Values, environ: Values, defaults: Values) -> dict[str, str]:
+    """Return the values that count, by name; a variable that is set but empty hides that of the file."""
+    stripped = {name: value.strip() for name, value in {**file, **environ}.items()}
+    return {**defaults, **{name: value for name, value in stripped.items() if value}}
+
+
+def make_settings(given: Values) -> Settings:
+    """Return the settings that such values make. Raises SettingsError with a line per fault."""
+    values = dict(given)
+    faults = _apply_provider(values)
+    path = values.get("CLEO_WORKFLOWS")
+    workflows, lines = read_workflows(path) if path else (None, [])
+    settings = None
+    try:
+        settings = Settings.model_validate({**values, "CLEO_WORKFLOWS": workflows})
+    except ValidationError as error:
+        faults += dict.fromkeys(_line(str(item["loc"][0]), values) for item in error.errors())
+    faults += [f"CLEO_WORKFLOWS: {line}" for line in lines]
+    faults += [*_missing(values), *_oauth(values), *_trust(values), *_agent(values)]
+    if faults or settings is None:
+        raise SettingsError(faults)
+    return settings
+
+
+def fingerprint(given: Values) -> tuple[object, ...]:
+    """Return what changes with all that ``make_settings`` could make other settings from.
+
+    To read and compare it takes a fraction of making them, which loads a trust store.
+    """
+    return (
+        *((name, given[name]) for name in (*_FIELDS, *TRUST) if name in given),
+        *(_stamp(given[name]) for name in ("CLEO_WORKFLOWS", *TRUST) if name in given),
+    )
+
+
+def _stamp(path: str) -> tuple[int, ...]:
+    try:
+        found = Path(path).stat()
+    except OSError:
+        return ()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def read_dotenv(path: Path) -> tuple[dict[str, str], list[str]]:
+    """Return the values in the file, by name, and a line for each fault; neither where there is no file."""
+    found = None
+    try:
+        found = path.stat()
+        if stat.S_ISDIR(found.st_mode):
+            return {}, [".env: found a directory, expected a file with lines NAME=value"]
+        text = path.read_text("utf-8") if stat.S_ISREG(found.st_mode) else ""
+    except (FileNotFoundError, NotADirectoryError):
+        return {}, []
+    except PermissionError:
+        what = "a directory"
+        if found:
+            what = f"a file of {_user(found.st_uid)} (mode {stat.S_IMODE(found.st_mode):o})"
+        us = f"{_user(os.geteuid())}, the user of this process,"
+        return {}, [f".env: found {what} that {us} may not read, expected one that this user may read"]
+    except (OSError, UnicodeDecodeError) as error:
+        return {}, [f".env: found a file that cannot be read ({type(error).__name__}), expected UTF-8 text"]
+    values, faults = {}, []
+    for binding in parse_stream(io.StringIO(text)):
+        if binding.error:
+            # The parser counts from the blank lines in front of what it could not read.
+            blank = re.match(r"\s*", binding.original.string)
+            line = binding.original.line + len(re.findall(r"\r\n|\n|\r", blank[0] if blank else ""))
+            faults.append(f".env line {line}: cannot be read as NAME=value (is a quote not closed?)")
+        elif binding.key and binding.value is not None:
+            values[binding.key] = binding.value
+    return values, faults
+
+
+def _user(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"user {uid}"
+
+
+def export_dotenv(dotenv: Path = DOTENV) -> None:
+    """Put what ``.env`` holds beside our settings into this process's environment, where it is not set yet.
+
+    OpenSSL reads SSL_CERT_FILE there, and an agent its own variables. Our own settings, passwords among them,
+    stay out of it: every subprocess would inherit them. For processes that are ours alone. ``read_settings``
+    tells what is wrong with the file.
+    """
+    for name, value in read_dotenv(dotenv)[0].items():
+        if name not in _FIELDS:
+            os.environ.setdefault(name, value)
+
+
+def no_dotenv() -> str:
+    """Return a hint for whoever gave a command in the wrong directory, else nothing."""
+    if DOTENV.exists() or os.environ.get("ENABLED_CLIENTS", "").strip():
+        return ""
+    return f" (there is no .env in {Path.cwd()})"
+
+
+def misspelt(given: Values) -> list[str]:
+    """Return a line for each name that begins as our settings do and is none; no value is shown."""
+    ours = [name for name in _FIELDS if name.startswith(_PREFIXES)]
+    lines = []
+    for name in sorted(given):
+        if name.upper().startswith(_PREFIXES) and name not in _ELSEWHERE and name not in _FIELDS:
+            # 0.75: two letters changed places, one is missing, a word was forgotten.
+            near = get_close_matches(name.upper(), ours, 1, 0.75)
+            hint = f": did you mean {near[0]}?" if near else ""
+            lines.append(f"{name[:80]} is no setting and has no effect{hint}")
+    return lines
+
+
+def _line(name: str, values: Values) -> str:
+    value = values.get(name)
+    if value is None:
+        found = "nothing"
+    elif name in _SECRET:
+        found = "a value that is not shown"
+    else:  # repr and not ascii: an umlaut is shown, what is invisible or turns the line around is escaped
+        found = repr(value if len(value) <= 60 else value[:57] + "...")
+    hint = _unquoted_comma(value or "") if name == "EMAIL_FROM_ADDRESS" else ""
+    return f"{name}: found {found}, expected {_FIELDS[name].description}{hint}"
+
+
+def _unquoted_comma(value: str) -> str:
+    """Return what to do about ``Müller, Jürgen <agent@example.com>``: RFC 5322 reads two addresses."""
+    name, _, rest = value.partition("<")
+    if "," not in name or '"' in name or "@" in name or not rest.endswith(">"):
+        return ""
+    shown = f'"{name.strip()}" <{rest}'
+    return f"; put the name into double quotes: {shown}" if shown.isprintable() and len(shown) < 120 else ""
+
+
+def _missing(values: Values) -> list[str]:
+    """Name what the channel cannot do without; asked for only where it is switched on."""
+    if "email" not in {part.strip().lower() for part in values.get("ENABLED_CLIENTS", "").split(",")}:
+        return []
+    wanted = ["EMAIL_SMTP_HOST", "EMAIL_USER", *([] if _has_oauth(values) else ["EMAIL_PASSWORD"])]
+    names = [name for name in wanted if name not in values]
+    user = values.get("EMAIL_USER", "")
+    if user and "EMAIL_FROM_ADDRESS" not in values and not _is_address(user):
+        names.append("EMAIL_FROM_ADDRESS")
+    return [_line(name, values) for name in names]
+
+
+def _is_address(user: str) -> bool:
+    try:
+        return read_address(user).addr == user
+    except ValueError:
+        return False
+
+
+def _apply_provider(values: dict[str, str]) -> list[str]:
+    """Fill in the servers of EMAIL_PROVIDER; a host that is set keeps the port that belongs to it."""
+    if "EMAIL_PROVIDER" not in values:
+        return []
+    preset = find_preset(values["EMAIL_PROVIDER"])
+    if preset is None:
+        return [_line("EMAIL_PROVIDER", values)]
+    own = {kind for kind in ("EMAIL_SMTP", "EMAIL_IMAP") if f"{kind}_HOST" in values}
+    for name, value in preset.values().items():
+        if name.rpartition("_")[0] not in own:
+            values.setdefault(name, value)
+    return []
+
+
+def _has_oauth(values: Values) -> bool:
+    return any(f"EMAIL_OAUTH_{name}" in values for name in ("PROVIDER", "TOKEN_URL", "CLIENT_ID"))
+
+
+def _oauth(values: Values) -> list[str]:
+    """Name what OAuth cannot do without, beyond what each value must look like."""
+    if not _has_oauth(values):
+        return []
+    provider = values.get("EMAIL_OAUTH_PROVIDER", "").lower()
+    names = [name for name in ("EMAIL_OAUTH_CLIENT_ID", "CLEO_SECRET_KEY") if name not in values]
+    if not provider and "EMAIL_OAUTH_TOKEN_URL" not in values:
+        names.append("EMAIL_OAUTH_TOKEN_URL")
+    secret = values.get("EMAIL_OAUTH_CLIENT_SECRET", "")
+    refresh = values.get("EMAIL_OAUTH_REFRESH_TOKEN", "")
+    grant = values.get("EMAIL_OAUTH_GRANT", "").lower()
+    grant = grant or guess_grant(provider, client_secret=secret, refresh_token=refresh)
+    if not secret and (provider == GOOGLE.name or grant == CLIENT_CREDENTIALS):
+        names.append("EMAIL_OAUTH_CLIENT_SECRET")
+    by_tenant = provider == MICROSOFT.name and grant == CLIENT_CREDENTIALS
+    if by_tenant and not {"EMAIL_OAUTH_TENANT", "EMAIL_OAUTH_TOKEN_URL"} & values.keys():
+        names.append("EMAIL_OAUTH_TENANT")
+    faults = [_line(name, values) for name in names]
+    if provider == GOOGLE.name and grant == CLIENT_CREDENTIALS and "EMAIL_OAUTH_TOKEN_URL" not in values:
+        faults.append(
+            "EMAIL_OAUTH_GRANT: found 'client_credentials', expected refresh_token: Google has no other "
+            "grant for mailboxes; run: cleo-email login google"
+        )
+    return faults
+
+
+def _agent(values: Values) -> list[str]:
+    """Check that CLEO_AGENT names an agent at all; whether it is there shows where it is built."""
+    try:
+        wanted = parse_spec(values.get("CLEO_AGENT", "echo"))
+        if isinstance(wanted, UrlSpec):
+            web_address("CLEO_AGENT", wanted.url)
+    except SettingsError as error:
+        return list(error.faults)
+    return []
+
+
+def _trust(values: Values) -> list[str]:
+    """Check a private CA here: later it would only show as a certificate fault of every server."""
+    lines = []
+    file, folder = values.get("SSL_CERT_FILE"), values.get("SSL_CERT_DIR")
+    if file:
+        try:
+            ssl.create_default_context(cafile=file)
+        except (OSError, ssl.SSLError):
+            lines.append(f"SSL_CERT_FILE: found {file!r}, expected a readable file of PEM certificates")
+    if folder and not all(Path(part).is_dir() for part in folder.split(os.pathsep)):
+        lines.append(f"SSL_CERT_DIR: found {folder!r}, expected a directory of PEM certificates")
+    return lines
