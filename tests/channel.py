@@ -118,7 +118,7 @@ class Channel:
     def run(self, *argv: str, stdin: str | None = None, **env: str) -> subprocess.CompletedProcess[str]:
         """``cleo-email`` with these arguments."""
         return subprocess.run(
-            [sys.executable, "-m", "cleo_email.cli", *argv],
+            [sys.executable, "-m", "cleo_email", *argv],
             env={**self.env, **env},
             cwd=self.directory,
             capture_output=True,

@@ -103,7 +103,7 @@ def test_the_demo_needs_the_embedded_servers_only_and_has_them_after_the_tests(c
     clone.add_python("python3")
     assert clone.run("demo", "--keep").returncode == 0
     assert clone.installs() == [".[embedded]"]
-    assert clone.calls()[-1] == "-m cleo_email.cli demo --keep"
+    assert clone.calls()[-1] == "-m cleo_email demo --keep"
     clone.run("test")
     assert clone.installs() == [".[dev]"]
     clone.run("demo")

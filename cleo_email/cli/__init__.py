@@ -2,50 +2,71 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from importlib import import_module
+
+import click
 
 from cleo_email import __version__
-from cleo_email.cli import check, demo, login, messages, poll, recover, run, send
-from cleo_email.entrypoints import BAD_SETTINGS
 from cleo_email.errors import CleoError, SettingsError
-from cleo_email.settings import export_dotenv, no_dotenv
 
-COMMANDS: tuple[Callable[[argparse._SubParsersAction[argparse.ArgumentParser]], None], ...] = (
-    demo.add,
-    run.add,
-    check.add,
-    poll.add,
-    send.add,
-    messages.add,
-    login.add,
-    recover.add,
+COMMANDS = {  # each in the module of its name
+    "demo": "See it work: everything embedded, one mail each way.",
+    "run": "Run web and worker, with an embedded Redis unless REDIS_URL is set.",
+    "check": "Test settings, Redis, IMAP, SMTP and the agent, a line each.",
+    "poll": "Read the mailbox once, now; a worker answers what it finds.",
+    "send": "Send a mail from the agent's address; a worker submits it.",
+    "messages": "See what became of each message, and decide about those that wait.",
+    "login": "Log in to the mailbox at Google or Microsoft with a browser.",
+    "recover": "After Redis was lost: take up unanswered mail again.",
+}
+
+
+class LazyGroup(click.Group):
+    """Loads the module of a command when that command is called, for each loads half of the package.
+
+    The help, the completion and the suggestions for a misspelt name need the names and the summaries only.
+    """
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)  # in the order above, not by the alphabet
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name, command, rest = super().resolve_command(ctx, args)
+        if name and command:
+            command = getattr(import_module(f"{__name__}.{name}"), name)
+        return name, command, rest
+
+
+@click.group(
+    cls=LazyGroup,
+    commands=[click.Command(name, short_help=summary) for name, summary in COMMANDS.items()],
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
+@click.version_option(__version__, message="%(version)s")
+def command_line() -> None:
+    """A mailbox for an AI agent."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command line's exit status: 0 well, 1 not well, 2 wrong usage, 3 wrong settings."""
-    parser = argparse.ArgumentParser(prog="cleo-email", description="A mailbox for an AI agent.")
-    parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in COMMANDS:
-        add(commands)
-    arguments = parser.parse_args(argv)
+    """Return the exit status: 0 well, 1 not well, 2 wrong usage, 3 wrong settings, 130 interrupted."""
     try:
-        if arguments.command != "demo":  # which brings all its settings itself
-            export_dotenv()
-        status: int = arguments.call(arguments)
+        status = command_line.main(argv, prog_name="cleo-email", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        raise SystemExit(error.exit_code) from None
+    except click.Abort:
+        return 130
     except SettingsError as error:
+        from cleo_email.entrypoints import BAD_SETTINGS
+
         for fault in error.faults:
-            print(f"cleo-email: {fault}{no_dotenv()}", file=sys.stderr)
+            print(f"cleo-email: {fault}", file=sys.stderr)
         return BAD_SETTINGS
     except CleoError as error:
-        where = "" if arguments.command == "demo" else no_dotenv()
-        print(f"cleo-email: {error}{where}", file=sys.stderr)
+        print(f"cleo-email: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:  # | head
-        return 0
-    return status
+    return int(status or 0)

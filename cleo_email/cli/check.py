@@ -2,89 +2,197 @@
 
 from __future__ import annotations
 
-import argparse
+import http.client
 import json
-import sys
-from collections.abc import Callable
-from dataclasses import asdict
+import os
+import ssl
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 
-from cleo_email.cli.check_agent import examine_agent
-from cleo_email.cli.check_redis import examine_redis
-from cleo_email.cli.finding import Finding
+import click
+from redis import Redis
+from redis.exceptions import RedisError
+
+from cleo_email.accounts import ImapAccount, SmtpAccount
+from cleo_email.agents import build_agent
+from cleo_email.agents.openai import DEFAULT_BASE_URL, OpenAIAgent
+from cleo_email.cli.command import SettingsCommand, as_json, settings_here
 from cleo_email.clock import now_ms
-from cleo_email.embedded.beside import embedded_redis
-from cleo_email.errors import CleoError, MailboxError, SettingsError
+from cleo_email.errors import CleoError, MailboxError, SettingsError, StoreUnavailable
 from cleo_email.front import build_front
+from cleo_email.http_client import Deadline, HttpClient, proxy_address, tls_context, web_address
 from cleo_email.mailbox import Mailbox
 from cleo_email.services import accounts
-from cleo_email.settings import Settings, gather, misspelt, no_dotenv, read_settings
+from cleo_email.settings import Settings, gather, misspelt, no_dotenv
 from cleo_email.settings.providers import OAUTH_NEEDS
+from cleo_email.store import Store
+from cleo_email.store.connection import connect_web
 from cleo_email.submission import Submitter
 from cleo_email.workflows.opening import load_suppliers
 from cleo_email.workflows.scheduling import next_due
 
+MARKS = {"ok": "ok     ", "warning": "warning", "wrong": "WRONG  "}
+CONNECT_S = 10.0  # to the agent
+OLDEST_REDIS = (6, 2)
+# Under "appendonly yes" alone a Redis that starts does not load its snapshot: it would come up empty.
+APPENDONLY = (
+    "on the running Redis: redis-cli config set appendonly yes, then redis-cli config rewrite; "
+    "never by a restart with the setting alone, which starts empty"
+)
 
-def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser("check", help="test settings, Redis, IMAP, SMTP and the agent, a line each")
-    parser.add_argument("--json", action="store_true", help="for programs")
-    parser.set_defaults(call=_check)
+
+@dataclass(frozen=True)
+class CheckResult:
+    """``level`` is ``ok``, ``warning`` or ``wrong``; ``text`` says what to do unless it is ok."""
+
+    what: str
+    level: str
+    text: str
 
 
-def _check(arguments: argparse.Namespace) -> int:
-    findings = examine()
-    if arguments.json:
-        print(json.dumps([asdict(finding) for finding in findings], indent=1))
+@click.command(cls=SettingsCommand)
+@as_json
+def check(as_json: bool) -> int:
+    """Test settings, Redis, IMAP, SMTP and the agent, a line each.
+
+    Nothing is sent, and the agent is asked nothing, for an answer may cost money. The exit status is 1 where
+    something is wrong.
+    """
+    results = examine()
+    if as_json:
+        print(json.dumps([asdict(result) for result in results], indent=1))
     else:
-        marks = {"ok": "ok     ", "warning": "warning", "wrong": "WRONG  "}
-        for finding in findings:
-            print(f"{marks[finding.level]}  {finding.what:9} {finding.text}", file=sys.stdout)
-    return 1 if any(finding.level == "wrong" for finding in findings) else 0
+        for result in results:
+            print(f"{MARKS[result.level]}  {result.what:9} {result.text}")
+    return 1 if any(result.level == "wrong" for result in results) else 0
 
 
-def examine() -> list[Finding]:
-    """Everything that can be known without sending a mail."""
-    findings: list[Finding] = []
+def examine() -> list[CheckResult]:
+    """Return all that can be known without sending a mail."""
+    warnings: list[CheckResult] = []
     try:
-        findings += [Finding("settings", "warning", line) for line in misspelt(gather())]
-        settings = read_settings(defaults=embedded_redis())
+        warnings += [CheckResult("settings", "warning", line) for line in misspelt(gather())]
+        settings = settings_here()
     except SettingsError as error:
-        faults = [Finding("settings", "wrong", f"{fault}{no_dotenv()}") for fault in error.faults]
-        return [*faults, *findings]
+        faults = [CheckResult("settings", "wrong", f"{fault}{no_dotenv()}") for fault in error.faults]
+        return faults + warnings
     if not settings.enabled:
         text = "ENABLED_CLIENTS does not list email: set ENABLED_CLIENTS=email" + no_dotenv()
-        return [Finding("settings", "wrong", text), *findings]
-    findings.insert(0, Finding("settings", "ok", f"mail goes out as {settings.from_address.addr}"))
-    for examine_one in (examine_redis, _provider, _imap, _smtp, examine_agent, _workflows, _doors):
-        findings += examine_one(settings)
-    return findings
+        return [CheckResult("settings", "wrong", text), *warnings]
+    results = [CheckResult("settings", "ok", f"mail goes out as {settings.from_address.addr}"), *warnings]
+    examiners: Sequence[Callable[[Settings], Iterable[CheckResult]]]
+    examiners = (examine_redis, _provider, _imap, _smtp, examine_agent, _workflows, _doors)
+    for examiner in examiners:
+        results += examiner(settings)
+    return results
 
 
-def _tried(what: str, action: Callable[[], str]) -> Finding:
+def _tried(what: str, action: Callable[[], str]) -> CheckResult:
     try:
-        return Finding(what, "ok", action())
+        return CheckResult(what, "ok", action())
     except CleoError as error:
-        return Finding(what, "wrong", str(error))
+        return CheckResult(what, "wrong", str(error))
 
 
-def _imap(settings: Settings) -> list[Finding]:
-    if settings.imap is None:
-        return [Finding("imap", "ok", "EMAIL_IMAP_HOST is not set: mail comes by webhook only")]
-    _, account = accounts(settings, build_front(settings))
-    assert account is not None
+# --- Redis, and what the worker has written there of itself -----------------------------------------------
+
+
+def examine_redis(settings: Settings) -> list[CheckResult]:
+    redis = connect_web(settings.redis_url.get_secret_value())
+    try:
+        info = {**redis.info("server"), **redis.info("persistence"), **redis.info("memory")}
+    except (RedisError, OSError) as error:
+        text = f"REDIS_URL: no answer ({type(error).__name__}); start Redis, or: cleo-email run"
+        return [CheckResult("redis", "wrong", text)]
+    return [_version(info), _persistence(redis, info), *_eviction(info), *_processes(redis)]
+
+
+def _version(info: Mapping[str, object]) -> CheckResult:
+    name = str(info.get("server_name", "redis"))
+    version = str(info.get("valkey_version") or info.get("redis_version", "0"))
+    number = tuple(int(part) for part in str(info.get("redis_version", "0")).split(".")[:2])
+    if number < OLDEST_REDIS:
+        return CheckResult("redis", "wrong", f"version {version}: 6.2 or newer is needed")
+    return CheckResult("redis", "ok", f"{name} {version}")
+
+
+def _persistence(redis: Redis, info: Mapping[str, object]) -> CheckResult:
+    """Without persistence a restart of Redis loses mail that was accepted."""
+    if info.get("aof_enabled"):
+        fsync = _redis_setting(redis, "appendfsync")
+        return CheckResult("redis", "ok", f"appendonly is on, appendfsync {fsync}")
+    if _redis_setting(redis, "save") not in ("", "?"):
+        text = (
+            f"only snapshots are kept: what came since the last one is lost in a crash. Mend it {APPENDONLY}"
+        )
+    else:
+        text = f"nothing is kept over a restart. Mend it {APPENDONLY}. Hosted: choose a plan with persistence"
+    return CheckResult("redis", "warning", text)
+
+
+def _redis_setting(redis: Redis, name: str) -> str:
+    """Return a setting of the server, or ``?`` where a hosted one does not tell."""
+    try:
+        return str(redis.config_get(name).get(name, "?"))
+    except RedisError:
+        return "?"
+
+
+def _eviction(info: Mapping[str, object]) -> Iterator[CheckResult]:
+    policy = str(info.get("maxmemory_policy", "noeviction"))
+    if policy != "noeviction" and info.get("maxmemory"):
+        text = f"maxmemory-policy is {policy}: records may vanish; set it to noeviction"
+        yield CheckResult("redis", "wrong", text)
+
+
+def _processes(redis: Redis) -> Iterator[CheckResult]:
+    try:
+        health = Store.on(redis).pulse.health()
+    except StoreUnavailable as error:
+        yield CheckResult("redis", "wrong", str(error))
+        return
+    if health.submission_fault:
+        yield CheckResult("sending", "wrong", f"stopped: {health.submission_fault}")
+    if health.worker_is_away(now_ms()):
+        text = "none has been seen in the last 90 s: start cleo-email run, or python worker.py"
+        yield CheckResult("worker", "warning", text)
+    else:
+        yield CheckResult("worker", "ok", "at work")
+
+
+# --- the mail servers -------------------------------------------------------------------------------------
+
+
+def _accounts(settings: Settings) -> tuple[SmtpAccount, ImapAccount | None]:
+    return accounts(settings, build_front(settings))
+
+
+def _provider(settings: Settings) -> list[CheckResult]:
+    """Say what the mail provider wants of its customers, unless OAuth does without it."""
+    preset = settings.preset
+    if preset is None or settings.oauth is not None:
+        return []
+    return [CheckResult("provider", "ok", f"{preset.title}: {preset.needs}")]
+
+
+def _imap(settings: Settings) -> list[CheckResult]:
+    _, account = _accounts(settings)
+    if account is None:
+        return [CheckResult("imap", "ok", "EMAIL_IMAP_HOST is not set: mail comes by webhook only")]
     with Mailbox(account) as mailbox:
         return [_with_needs(settings, _tried("imap", lambda: _inbox(mailbox)))]
 
 
 def _inbox(mailbox: Mailbox) -> str:
-    """Raises MailboxError for one that no poll takes mail from."""
+    """Raise MailboxError for one that no poll takes mail from."""
     text = mailbox.check()
     if mailbox.open().read_only:
         raise MailboxError(f"{text}; give EMAIL_USER the right to write to its INBOX")
     return text
 
 
-def _smtp(settings: Settings) -> list[Finding]:
-    account, _ = accounts(settings, build_front(settings))
+def _smtp(settings: Settings) -> list[CheckResult]:
+    account, _ = _accounts(settings)
     submitter = Submitter(account)
     try:
         return [_with_needs(settings, _tried("smtp", submitter.check))]
@@ -92,50 +200,83 @@ def _smtp(settings: Settings) -> list[Finding]:
         submitter.close()
 
 
-def _provider(settings: Settings) -> list[Finding]:
-    """What the mail provider wants of its customers; not said where OAuth does without it."""
+def _with_needs(settings: Settings, result: CheckResult) -> CheckResult:
+    """Add what the provider asks for: a login is mostly refused where that is lacking."""
     preset = settings.preset
-    if preset is None or settings.oauth is not None:
-        return []
-    return [Finding("provider", "ok", f"{preset.title}: {preset.needs}")]
+    refused = result.level == "wrong" and "login" in result.text.lower()
+    if not refused or preset is None:
+        return result
+    needs = preset.needs if settings.oauth is None else OAUTH_NEEDS.get(preset.name, "")
+    if not needs or "cleo-email login" in result.text:
+        return result
+    return replace(result, text=f"{result.text}. {preset.title}: {needs}")
 
 
-def _with_needs(settings: Settings, finding: Finding) -> Finding:
-    """A refused login is mostly one that lacks what this provider asks for."""
-    refused = finding.level == "wrong" and "login" in finding.text.lower()
-    if not refused or settings.preset is None:
-        return finding
-    needs = settings.preset.needs
-    if settings.oauth is not None:
-        needs = OAUTH_NEEDS.get(settings.preset.name, "")
-    if not needs or "cleo-email login" in finding.text:
-        return finding
-    return Finding(finding.what, finding.level, f"{finding.text}. {settings.preset.title}: {needs}")
+# --- the agent --------------------------------------------------------------------------------------------
 
 
-def _workflows(settings: Settings) -> list[Finding]:
+def examine_agent(settings: Settings) -> list[CheckResult]:
+    token = settings.agent_token.get_secret_value() if settings.agent_token else None
+    try:
+        agent = build_agent(settings.agent, token=token, environ=os.environ)
+    except SettingsError as error:
+        return [CheckResult("agent", "wrong", fault) for fault in error.faults]
+    if settings.agent == "echo":
+        return [CheckResult("agent", "warning", "CLEO_AGENT is echo: mail is answered with its own text")]
+
+    def found() -> str:
+        if isinstance(agent, OpenAIAgent):
+            url = os.environ.get("OPENAI_BASE_URL", "").strip() or DEFAULT_BASE_URL
+            return f"{_connected('OPENAI_BASE_URL', url)}; key and model are tested by the first mail"
+        if "://" in settings.agent:
+            return f"{_connected('CLEO_AGENT', settings.agent)}; path and token are tested by the first mail"
+        return f"{settings.agent} was found"
+
+    return [_tried("agent", found)]
+
+
+def _connected(variable: str, url: str) -> str:
+    """Say that a server answers at ``url``, which ``variable`` names. Raises CleoError."""
+    address = web_address(variable, url)
+    proxy = proxy_address(address, os.environ)
+    client = HttpClient(address, proxy=proxy, tls=tls_context(os.environ) if address.tls else None)
+    place = f"{address.host}:{address.port}"
+    way = f" through the proxy {proxy.host}:{proxy.port}" if proxy else ""
+    try:
+        client.reach(Deadline(CONNECT_S))
+    except ssl.SSLCertVerificationError as error:
+        raise CleoError(f"{place}: {error.verify_message} (a private CA: SSL_CERT_FILE)") from None
+    except (OSError, http.client.HTTPException) as error:
+        plain = isinstance(error, ssl.SSLError) and error.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST")
+        fault = "does not speak TLS: http://?" if plain else f"cannot be reached{way}: {error}"
+        raise CleoError(f"{place} {fault} ({variable})") from None
+    return f"{place} answers{way}"
+
+
+# --- the rest ---------------------------------------------------------------------------------------------
+
+
+def _workflows(settings: Settings) -> list[CheckResult]:
     workflows = settings.workflows or {}
     try:
         load_suppliers(workflows)
     except SettingsError as error:
-        return [Finding("workflows", "wrong", fault) for fault in error.faults]
-    findings = []
+        return [CheckResult("workflows", "wrong", fault) for fault in error.faults]
+    results = []
     for one in workflows.values():
         text = f"{one.id}: started by POST /workflows"
         if one.schedule:
             due = next_due(one.schedule, one.timezone, now_ms())
             many = "" if len(one.users) == 1 else "s"
             text = f"{one.id}: next {due:%a %Y-%m-%d %H:%M %Z}, to {len(one.users)} user{many}"
-        findings.append(Finding("workflows", "ok", text))
-    return findings
+        results.append(CheckResult("workflows", "ok", text))
+    return results
 
 
-def _doors(settings: Settings) -> list[Finding]:
-    findings = []
+def _doors(settings: Settings) -> Iterator[CheckResult]:
     if not settings.webhook_secrets:
         text = "EMAIL_WEBHOOK_SECRET is not set: webhooks are taken only from this machine itself"
-        findings.append(Finding("webhook", "ok", text))
+        yield CheckResult("webhook", "ok", text)
     if not settings.api_tokens:
         text = "CLEO_API_TOKEN is not set: /email/send and /email/messages answer only this machine itself"
-        findings.append(Finding("api", "ok", text))
-    return findings
+        yield CheckResult("api", "ok", text)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import signal
@@ -14,6 +13,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from contextlib import ExitStack
 from email import message_from_bytes, policy
 from email.message import EmailMessage
@@ -21,6 +21,7 @@ from email.utils import make_msgid
 from pathlib import Path
 from typing import Any
 
+import click
 from imapclient import IMAPClient  # type: ignore[import-untyped]
 
 from cleo_email.cli.run import commands
@@ -34,13 +35,13 @@ SHOWN = ("From", "To", "Subject", "Message-ID", "In-Reply-To", "References", "Au
 RULE = "─" * 78
 
 
-def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser("demo", help="see it work: everything embedded, one mail each way")
-    parser.add_argument("--keep", action="store_true", help="leave all running and say how to connect")
-    parser.set_defaults(call=_demo)
+@click.command()
+@click.option("--keep", is_flag=True, help="Leave all running and say how to connect.")
+def demo(keep: bool) -> None:
+    """See it work: everything embedded, one mail each way.
 
-
-def _demo(arguments: argparse.Namespace) -> int:
+    Redis, a mail server, web and worker are started on this machine only, and leave nothing behind.
+    """
     begun = time.monotonic()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that nothing is left behind then, either
     with ExitStack() as stack:
@@ -50,7 +51,8 @@ def _demo(arguments: argparse.Namespace) -> int:
         redis = stack.enter_context(EmbeddedRedis(folder / "redis"))
         mail = stack.enter_context(MailServer(folder / "mail"))
         log = stack.enter_context((folder / "demo.log").open("wb"))
-        web = f"{HOST}:{_free_port()}"
+        with socket.create_server((HOST, 0)) as free:
+            web = f"{HOST}:{free.getsockname()[1]}"
         supervisor = Supervisor(
             commands(_environ(mail, redis.url), web, folder), output=log, keepers=[redis.ensure]
         )
@@ -58,22 +60,18 @@ def _demo(arguments: argparse.Namespace) -> int:
         thread.start()
         stack.callback(thread.join)
         stack.callback(supervisor.stop)
-        customer = Customer(mail)
         try:
-            _by_mail(customer)
-            _by_webhook(customer, web)
+            _converse(Customer(mail), web)
         except CleoError:
             log.flush()
             sys.stderr.write((folder / "demo.log").read_text("utf-8", "replace"))
             raise
         print(f"Both answers came back in their threads after {time.monotonic() - begun:.1f} s in all.")
-        if arguments.keep:
+        if keep:
             _keep(mail, web, folder)
-    return 0
 
 
 def _environ(mail: MailServer, redis_url: str) -> dict[str, str]:
-    agent = mail.smtp_account(AGENT)
     drop = ("EMAIL_", "CLEO_")
     clean = {name: value for name, value in os.environ.items() if not name.startswith(drop)}
     return {
@@ -85,7 +83,7 @@ def _environ(mail: MailServer, redis_url: str) -> dict[str, str]:
         "EMAIL_IMAP_PORT": str(mail.imap_port),
         "EMAIL_USER": AGENT,
         "EMAIL_FROM_ADDRESS": f"Cleo <{AGENT}>",
-        "EMAIL_PASSWORD": agent.login.password,
+        "EMAIL_PASSWORD": mail.smtp_account(AGENT).login.password,
         "EMAIL_POLL_INTERVAL_SECONDS": "1",
         "REDIS_URL": redis_url,
         "CLEO_AGENT": "echo",
@@ -94,7 +92,7 @@ def _environ(mail: MailServer, redis_url: str) -> dict[str, str]:
 
 
 class Customer:
-    """Somebody with a mailbox of their own who writes to the agent."""
+    """A person with a mailbox who writes to the agent."""
 
     def __init__(self, mail: MailServer) -> None:
         self._mail = mail
@@ -114,7 +112,7 @@ class Customer:
         return message
 
     def answer_to(self, message_id: str) -> EmailMessage:
-        """Wait for the mail that answers ``message_id``; CleoError when none comes."""
+        """Wait for the mail that answers ``message_id``. Raises CleoError when none comes."""
         account = self._mail.imap_account(CUSTOMER)
         until = time.monotonic() + PATIENCE_S
         context = self._mail.certificates.client_context()
@@ -130,15 +128,11 @@ class Customer:
         raise CleoError(f"no answer came within {PATIENCE_S:.0f} s; the log of web and worker is above")
 
 
-def _by_mail(customer: Customer) -> None:
-    question = customer.write(
-        "Opening hours?", "Hello Cleo,\n\nare you open on **Saturdays**?\n\nKind regards\nAnna\n"
-    )
+def _converse(customer: Customer, web: str) -> None:
+    text = "Hello Cleo,\n\nare you open on **Saturdays**?\n\nKind regards\nAnna\n"
+    question = customer.write("Opening hours?", text)
     _show("A customer writes a mail …", question)
     _show("… the poll finds it, the agent (echo) answers:", customer.answer_to(question["Message-ID"]))
-
-
-def _by_webhook(customer: Customer, web: str) -> None:
     body = {
         "from_address": f"Anna Customer <{CUSTOMER}>",
         "to_address": AGENT,
@@ -147,12 +141,13 @@ def _by_webhook(customer: Customer, web: str) -> None:
         "message_id": make_msgid(domain="example.test"),
         "references": "<first@example.test>",
     }
-    print(f"The same by webhook: POST http://{web}/email/incoming\n{json.dumps(body, indent=1)}")
-    print("answers", json.dumps(_post(f"http://{web}/email/incoming", body)), "\n")
-    _show("… and the answer goes out by SMTP as well:", customer.answer_to(str(body["message_id"])))
+    url = f"http://{web}/email/incoming"
+    print(f"The same by webhook: POST {url}\n{json.dumps(body, indent=1)}")
+    print("answers", json.dumps(_post(url, body)), "\n")
+    _show("… and the answer goes out by SMTP as well:", customer.answer_to(body["message_id"]))
 
 
-def _post(url: str, body: dict[str, Any]) -> Any:
+def _post(url: str, body: Mapping[str, str]) -> Any:
     data = json.dumps(body).encode()
     request = urllib.request.Request(url, data, {"Content-Type": "application/json"})  # noqa: S310 - loopback
     until = time.monotonic() + PATIENCE_S
@@ -194,9 +189,3 @@ def _keep(mail: MailServer, web: str, folder: Path) -> None:
         threading.Event().wait()
     except KeyboardInterrupt:
         print("stopping …")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])

@@ -2,45 +2,35 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
-from collections.abc import Mapping
 
-from cleo_email.embedded.beside import embedded_redis
+import click
+
+from cleo_email.cli.command import SettingsCommand, settings_here
 from cleo_email.errors import CleoError, SettingsError
 from cleo_email.front import build_front
 from cleo_email.oauth import PROVIDERS, Endpoint, OAuthClient, Tokens, device, loopback
 from cleo_email.oauth.client import CLIENT_CREDENTIALS, GOOGLE
 from cleo_email.services import token_source
-from cleo_email.settings import Settings, gather, read_settings
+from cleo_email.settings import Settings, gather
 
 WAIT_S = 900.0
 
 
-def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser(
-        "login", help="log in to the mailbox at Google or Microsoft with a browser (OAuth 2.0)"
-    )
-    parser.add_argument("provider", nargs="?", choices=list(PROVIDERS), help="default: EMAIL_OAUTH_PROVIDER")
-    parser.add_argument(
-        "--browser",
-        action="store_true",
-        help="with Microsoft: the flow by way of this machine's browser instead of a code to be entered",
-    )
-    parser.add_argument(
-        "--paste",
-        action="store_true",
-        help="the browser runs elsewhere: paste the address here that it could not open",
-    )
-    parser.add_argument("--port", type=int, default=0, help="of 127.0.0.1, for the browser's way back")
-    parser.set_defaults(call=_login)
+@click.command(cls=SettingsCommand)
+@click.argument("provider", required=False, type=click.Choice(list(PROVIDERS)))
+@click.option("--browser", is_flag=True, help="With Microsoft: by this machine's browser instead of a code.")
+@click.option("--paste", is_flag=True, help="The browser runs elsewhere: paste the address that fails there.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="For the browser's way back (any).")
+def login(provider: str | None, browser: bool, paste: bool, port: int) -> None:
+    """Log in to the mailbox at Google or Microsoft with a browser (OAuth 2.0).
 
-
-def _login(arguments: argparse.Namespace) -> int:
-    given: str = arguments.provider or ""
+    Without a name at the one of EMAIL_OAUTH_PROVIDER. The login is kept in Redis, encrypted.
+    """
+    given = provider or ""
     named = {"EMAIL_OAUTH_PROVIDER": given} if given else {}
-    settings = read_settings(defaults={**embedded_redis(), **named})
+    settings = settings_here(**named)
     client = settings.oauth
     if client is None:
         raise CleoError("say whom to log in with: cleo-email login google, or cleo-email login microsoft")
@@ -48,7 +38,8 @@ def _login(arguments: argparse.Namespace) -> int:
     front = build_front(settings)
     source = token_source(settings, front)
     assert source is not None
-    tokens = _ask(arguments, settings, client, os.environ)
+    by_code = client.device_url and client.provider != GOOGLE.name and not (browser or paste)
+    tokens = _enter_code(client) if by_code else _use_browser(settings, client, port, paste=paste)
     if not tokens.refresh_token:
         raise CleoError(
             "the server gave no refresh token, so the login would end within the hour; Microsoft needs the "
@@ -59,7 +50,6 @@ def _login(arguments: argparse.Namespace) -> int:
     print(f"logged in as {settings.user}; the login is saved, encrypted. Next: cleo-email check")
     if given and "EMAIL_OAUTH_PROVIDER" not in gather():
         print(f"For every process set EMAIL_OAUTH_PROVIDER={given}")
-    return 0
 
 
 def _refuse_contradictions(settings: Settings, client: OAuthClient, given: str) -> None:
@@ -73,29 +63,30 @@ def _refuse_contradictions(settings: Settings, client: OAuthClient, given: str) 
         )
 
 
-def _ask(
-    arguments: argparse.Namespace, settings: Settings, client: OAuthClient, environ: Mapping[str, str]
-) -> Tokens:
-    token = Endpoint("EMAIL_OAUTH_TOKEN_URL", client.token_url, environ)
-    by_code = client.provider != GOOGLE.name and client.device_url
-    if by_code and not (arguments.browser or arguments.paste):
-        return device.log_in(
-            client, Endpoint("EMAIL_OAUTH_DEVICE_URL", client.device_url, environ), token, _say
-        )
+def _enter_code(client: OAuthClient) -> Tokens:
+    device_url = Endpoint("EMAIL_OAUTH_DEVICE_URL", client.device_url, os.environ)
+    return device.log_in(client, device_url, _token_url(client), _say)
+
+
+def _use_browser(settings: Settings, client: OAuthClient, port: int, *, paste: bool) -> Tokens:
     if not client.authorization_url:
         raise SettingsError(["EMAIL_OAUTH_AUTHORIZATION_URL: found nothing, expected where people log in"])
-    with loopback.Listener(arguments.port) as listener:
+    with loopback.Listener(port) as listener:
         attempt = listener.attempt
         _say(
             f"Open this in a browser and log in as {settings.user}:\n\n{attempt.url(client, settings.user)}\n"
         )
-        if arguments.paste:
+        if paste:
             _say("The browser then cannot open an address of 127.0.0.1: paste that address here.")
             address = sys.stdin.readline()
         else:
             _say("Waiting. If that browser runs on another machine: cleo-email login --paste")
             address = listener.wait(WAIT_S)
-    return attempt.tokens(client, token, address)
+    return attempt.tokens(client, _token_url(client), address)
+
+
+def _token_url(client: OAuthClient) -> Endpoint:
+    return Endpoint("EMAIL_OAUTH_TOKEN_URL", client.token_url, os.environ)
 
 
 def _say(text: str) -> None:

@@ -1,146 +1,130 @@
-"""``cleo-email messages``: list, show, release, retry."""
+"""``cleo-email messages``: see what became of every message, and decide about those that wait."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from cleo_email.cli.arguments import at_least_one
-from cleo_email.cli.mail_text import mail_text
+import click
+
+from cleo_email.cli.command import SettingsCommand, as_json, settings_here, whole_number
 from cleo_email.deciding import Deciding
-from cleo_email.embedded.beside import embedded_redis
-from cleo_email.errors import NotFound, WrongState
+from cleo_email.errors import NotFound, UnreadableMessage, WrongState
 from cleo_email.front import Front, build_front, policy
-from cleo_email.settings import read_settings
+from cleo_email.mail.header_values import shown
+from cleo_email.mail.message import parse
+from cleo_email.mail.wire import clean_text
 from cleo_email.store import Messages, Record, State, Store, iso
 
 PAGE = 500  # records that are read at once
+HEADERS = ("from", "reply-to", "to", "cc", "date", "subject", "authentication-results")
+HEADER_LENGTH = 1000  # characters that are shown of one
 
 
-def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser(
-        "messages", help="what became of every message, and decide about those that wait"
-    )
-    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    listing = actions.add_parser("list", help="messages, newest first")
-    listing.add_argument("--state", choices=[str(state) for state in State], help="only those in this state")
-    listing.add_argument("--thread", default="", help="only those of this thread")
-    listing.add_argument("--limit", type=at_least_one, default=50)
-    listing.set_defaults(call=_list)
-    show = actions.add_parser("show", help="one message with its history")
-    show.add_argument("id")
-    form = show.add_mutually_exclusive_group()
-    form.add_argument("--text", action="store_true", help="the mail itself: who wrote, its text, its files")
-    form.add_argument("--source", action="store_true", help="the mail's bytes, as they came")
-    form.add_argument("--answer", action="store_true", help="the answer's bytes, sent or kept for it")
-    show.set_defaults(call=_show)
-    for name, text, call in (
-        ("release", "let a held message through", _release),
-        ("retry", "try a failed or uncertain message again", _retry),
-        ("dismiss", "leave a held, failed or uncertain message as it is: ignored", _dismiss),
-    ):
-        action = actions.add_parser(name, help=text)
-        action.add_argument("id", nargs="*")
-        action.set_defaults(call=call, usage=action)
-    release, retry = actions.choices["release"], actions.choices["retry"]
-    release.add_argument(
-        "--held", action="store_true", help="instead of ids: every held one with --reason, oldest first"
-    )
-    release.add_argument(
-        "--reason", default="", metavar="TEXT", help="with --held, needed: only where the reason has it"
-    )
-    retry.add_argument("--failed", action="store_true", help="instead of ids: every failed one, oldest first")
-    retry.add_argument(
-        "--reason", default="", metavar="TEXT", help="with --failed: only where the reason has it"
-    )
-    for action in actions.choices.values():
-        action.add_argument("--json", action="store_true", help="for programs")
+def _front() -> Front:
+    return build_front(settings_here())
 
 
-def _list(arguments: argparse.Namespace) -> int:
-    records, following = _front().store.messages.page(
-        state=arguments.state or "", thread_id=arguments.thread, limit=arguments.limit
-    )
-    if arguments.json:
+def _deciding(front: Front) -> Deciding:
+    return Deciding(front.store, front.intake, policy(front.settings))
+
+
+@click.group()
+def messages() -> None:
+    """See what became of every message, and decide about those that wait."""
+
+
+@messages.command("list", cls=SettingsCommand)
+@click.option("--state", type=click.Choice([*map(str, State)]), help="Only those in this state.")
+@click.option("--thread", default="", metavar="ID", help="Only those of this thread.")
+@click.option("--limit", type=whole_number, default="50", show_default=True)
+@as_json
+def list_(state: str | None, thread: str, limit: int, as_json: bool) -> None:
+    """List messages, newest first."""
+    records, following = _front().store.messages.page(state=state or "", thread_id=thread, limit=limit)
+    if as_json:
         print(json.dumps({"messages": [record.public() for record in records], "next": following}, indent=1))
-        return 0
+        return
     if not records:
         print("no messages")
     for record in records:
         print(_line(record))
     if following:
-        print(f"… more: --limit {arguments.limit * 2}")
-    return 0
+        print(f"… more: --limit {limit * 2}")
 
 
-def _show(arguments: argparse.Namespace) -> int:
-    messages = _front().store.messages
-    record = messages.get(arguments.id)
-    if arguments.text or arguments.source or arguments.answer:
-        return _show_mail(messages, arguments)
-    history = messages.history(arguments.id)
-    if arguments.json:
-        print(json.dumps({**record.public(), "history": history}, indent=1))
-        return 0
-    for name, value in record.public().items():
-        if value != "":
-            print(f"{name:17} {value}")
-    print("history")
-    for step in history:
-        print(f"  {step['at']}  {step['state']:10} {step['reason']}")
-    return 0
-
-
-def _show_mail(messages: Messages, arguments: argparse.Namespace) -> int:
-    if arguments.answer:
-        answer = messages.answer(arguments.id)
-        found = answer.source if answer else None
-        missing = "has no answer, or it was dropped 7 days after its final state"
+@messages.command(cls=SettingsCommand)
+@click.argument("id_", metavar="ID")
+@click.option("--text", "form", flag_value="text", help="The mail itself: who wrote, its text, its files.")
+@click.option("--source", "form", flag_value="source", help="The mail's bytes, as they came.")
+@click.option("--answer", "form", flag_value="answer", help="The answer's bytes, sent or kept for it.")
+@as_json
+def show(id_: str, form: str | None, as_json: bool) -> None:
+    """Show one message with its history, or the mail itself."""
+    store = _front().store.messages
+    record = store.get(id_)
+    if form == "text":
+        print(mail_text(_bytes(store, id_, form)))
+    elif form:
+        sys.stdout.buffer.write(_bytes(store, id_, form))
+    elif as_json:
+        print(json.dumps({**record.public(), "history": store.history(id_)}, indent=1))
     else:
-        found = messages.source(arguments.id)
-        missing = "has no source: it answers no mail, or its source was dropped 7 days after its final state"
-    if not found:
-        raise NotFound(f"message {arguments.id} {missing}")
-    if arguments.text:
-        print(mail_text(found))
-    else:
-        sys.stdout.buffer.write(found)
-    return 0
+        for name, value in record.public().items():
+            if value != "":
+                print(f"{name:17} {value}")
+        print("history")
+        for step in store.history(id_):
+            print(f"  {step['at']}  {step['state']:10} {step['reason']}")
 
 
-def _dismiss(arguments: argparse.Namespace) -> int:
-    if not arguments.id:
-        arguments.usage.error("expected one or more ids")
-    return _decide(arguments, _front(), "dismiss", arguments.id)
-
-
-def _release(arguments: argparse.Namespace) -> int:
-    """Those that are named, or all that one rule holds: without a reason spam would be answered too."""
-    if arguments.held == bool(arguments.id):
-        arguments.usage.error("expected one or more ids, or --held --reason TEXT")
-    if arguments.held != bool(arguments.reason.strip()):
-        arguments.usage.error("--held and --reason TEXT go together")
+@messages.command(cls=SettingsCommand)
+@click.argument("ids", nargs=-1, metavar="[ID]...")
+@click.option("--held", is_flag=True, help="Instead of ids: every held one with --reason, oldest first.")
+@click.option("--reason", default="", help="With --held, needed: only where the reason has this.")
+@as_json
+def release(ids: tuple[str, ...], held: bool, reason: str, as_json: bool) -> int:
+    """Let held messages through."""
+    if held == bool(ids):
+        raise click.UsageError("expected one or more ids, or --held --reason TEXT")
+    if held != bool(reason.strip()):  # all that is held would be spam, too
+        raise click.UsageError("--held and --reason TEXT go together")
     front = _front()
-    ids = arguments.id or _in_state(front.store, State.HELD, arguments.reason)
-    return _decide(arguments, front, "release", ids)
+    chosen = ids or _in_state(front.store, State.HELD, reason)
+    return _decide(_deciding(front).release, chosen, "again", as_json=as_json)
 
 
-def _retry(arguments: argparse.Namespace) -> int:
-    """Those that are named, or all that failed; what is uncertain a person looks at one by one."""
-    if arguments.failed == bool(arguments.id):
-        arguments.usage.error("expected one or more ids, or --failed")
-    if arguments.reason and not arguments.failed:
-        arguments.usage.error("--reason goes with --failed")
+@messages.command(cls=SettingsCommand)
+@click.argument("ids", nargs=-1, metavar="[ID]...")
+@click.option("--failed", is_flag=True, help="Instead of ids: every failed one, oldest first.")
+@click.option("--reason", default="", help="With --failed: only where the reason has this.")
+@as_json
+def retry(ids: tuple[str, ...], failed: bool, reason: str, as_json: bool) -> int:
+    """Try failed or uncertain messages again.
+
+    An uncertain one may have been sent: look at it first. For that reason --failed does not take those.
+    """
+    if failed == bool(ids):
+        raise click.UsageError("expected one or more ids, or --failed")
+    if reason and not failed:
+        raise click.UsageError("--reason goes with --failed")
     front = _front()
-    ids = arguments.id or _in_state(front.store, State.FAILED, arguments.reason)
-    return _decide(arguments, front, "retry", ids)
+    chosen = ids or _in_state(front.store, State.FAILED, reason)
+    return _decide(_deciding(front).retry, chosen, "again", as_json=as_json)
+
+
+@messages.command(cls=SettingsCommand)
+@click.argument("ids", nargs=-1, required=True, metavar="ID...")
+@as_json
+def dismiss(ids: tuple[str, ...], as_json: bool) -> int:
+    """Leave held, failed or uncertain messages as they are: ignored."""
+    return _decide(_deciding(_front()).dismiss, ids, as_json=as_json)
 
 
 def _in_state(store: Store, state: State, reason: str) -> list[str]:
-    """Oldest first, so that each conversation goes on in its order."""
+    """Return ids, oldest first, so that each conversation goes on in its order."""
     found: list[str] = []
     cursor: str | None = ""
     while cursor is not None:
@@ -149,40 +133,63 @@ def _in_state(store: Store, state: State, reason: str) -> list[str]:
     return found[::-1]
 
 
-def _decide(arguments: argparse.Namespace, front: Front, what: str, ids: Sequence[str]) -> int:
-    """Each message by itself: one that cannot be released or retried keeps no other from it."""
-    deciding = Deciding(front.store, front.intake, policy(front.settings))
-    told: list[dict[str, Any]] = []
-    refused = 0
-    if not ids and not arguments.json:
-        print("no messages")
+def _decide(decide: Callable[[str], Record], ids: Sequence[str], again: str = "", *, as_json: bool) -> int:
+    """Decide about each message by itself: one that is refused keeps no other from it."""
+    results: list[dict[str, Any]] = []
+    refused = False
     for id_ in ids:
         try:
-            record = getattr(deciding, what)(id_)
+            record = decide(id_)
         except (NotFound, WrongState) as error:
-            refused += 1
-            told.append({"id": id_, "error": str(error)})
-            if not arguments.json:
+            refused = True
+            results.append({"id": id_, "error": str(error)})
+            if not as_json:
                 print(f"cleo-email: {error}", file=sys.stderr)
-            continue
-        told.append(record.public())
-        if not arguments.json:
-            print(f"{record.id} is {record.state}{' again' * (what != 'dismiss')}")
-    if arguments.json:
-        print(json.dumps(told, indent=1))
+        else:
+            results.append(record.public())
+            if not as_json:
+                print(f"{record.id} is {record.state} {again}".rstrip())
+    if as_json:
+        print(json.dumps(results, indent=1))
+    elif not ids:
+        print("no messages")
     return 1 if refused else 0
-
-
-def _front() -> Front:
-    return build_front(read_settings(defaults=embedded_redis()))
 
 
 def _line(record: Record) -> str:
     when = iso(record.received_at)[:19].replace("T", " ") + "Z"
+    who = f"to {record.to_address}" if record.outbound else record.from_address
     reason = f" — {record.reason}" if record.reason else ""
-    return f"{record.id}  {when}  {record.state:10} {_who(record)}: {record.subject[:60]}{reason}"
+    return f"{record.id}  {when}  {record.state:10} {who}: {record.subject[:60]}{reason}"
 
 
-def _who(record: Record) -> str:
-    """Who wrote, or, for a mail that answers nobody, to whom it goes."""
-    return f"to {record.to_address}" if record.outbound else record.from_address
+def _bytes(store: Messages, id_: str, form: str) -> bytes:
+    if form == "answer":
+        answer = store.answer(id_)
+        found = answer.source if answer else None
+        missing = "has no answer, or it was dropped 7 days after its final state"
+    else:
+        found = store.source(id_)
+        missing = "has no source: it answers no mail, or its source was dropped 7 days after its final state"
+    if not found:
+        raise NotFound(f"message {id_} {missing}")
+    return found
+
+
+def mail_text(source: bytes) -> str:
+    """Return a mail as a person reads it in a terminal: who wrote, all of the text, the names of the files.
+
+    Control characters are left out: a stranger could rewrite with them what the terminal shows.
+    """
+    try:
+        mail = parse(source)
+    except UnreadableMessage as error:
+        return f"the mail cannot be read: {error}; --source gives its bytes"
+    values = [(name, value) for name in HEADERS for value in mail.header_all(name)[:5]]
+    lines = [f"{name.title()}: {shown(value, HEADER_LENGTH)}" for name, value in values]
+    lines += ["", clean_text(mail.full_text).strip(), ""]
+    lines += [
+        f"[{shown(file.filename) or 'a file without a name'}, {shown(file.content_type)}, {file.size} bytes]"
+        for file in mail.attachments
+    ]
+    return "\n".join(lines).rstrip()

@@ -2,60 +2,56 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
-import os
 
-from cleo_email.cli.arguments import at_least_one
-from cleo_email.cli.progress import Progress
-from cleo_email.embedded.beside import embedded_redis
+import click
+
+from cleo_email.cli.command import SettingsCommand, as_json, settings_here, whole_number
+from cleo_email.cli.progress import progress_bar
 from cleo_email.errors import CleoError
 from cleo_email.logs import set_up_logging
 from cleo_email.recovering import Recovering, Recovery
 from cleo_email.services import build_services
-from cleo_email.settings import read_settings
 
 SHOWN = 50
 
 
-def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser(
-        "recover", help="after Redis was lost: take up unanswered mail again (a dry run unless --apply)"
-    )
-    parser.add_argument("--days", type=at_least_one, default=7, help="how far to look back (7)")
-    parser.add_argument("--apply", action="store_true", help="do it; without it nothing is changed")
-    parser.add_argument("--json", action="store_true", help="for programs")
-    parser.set_defaults(call=_recover)
+@click.command(cls=SettingsCommand)
+@click.option("--days", type=whole_number, default="7", show_default=True, help="How far to look back.")
+@click.option("--apply", is_flag=True, help="Do it; without it nothing is changed.")
+@as_json
+def recover(days: int, apply: bool, as_json: bool) -> None:
+    """After Redis was lost: take up unanswered mail again (a dry run unless --apply).
 
-
-def _recover(arguments: argparse.Namespace) -> int:
+    The mailbox knows what was answered, by its flags and by what lies in Sent. What was held or has failed
+    before, and what was opened without a trace of an answer, is held for a person.
+    """
     set_up_logging()
-    settings = read_settings(defaults=embedded_redis())
-    services = build_services(settings, os.environ)
-    if services.mailbox is None:
-        raise CleoError("EMAIL_IMAP_HOST is not set: there is no mailbox to recover from")
-    recovering = Recovering(
-        services.front.store,
-        services.mailbox,
-        services.front.intake,
-        max_bytes=settings.max_message_bytes,
-    )
-    with Progress("mails", quiet=arguments.json) as progress:
-        result = recovering.run(days=arguments.days, apply=arguments.apply, progress=progress)
-    if arguments.json:
+    recovering = _recovering()
+    with progress_bar("mails", quiet=as_json) as progress:
+        result = recovering.run(days=days, apply=apply, progress=progress)
+    if as_json:
         print(json.dumps(dataclasses.asdict(result), indent=1))
     else:
-        _print(result, arguments.days)
-    return 0
+        _print(result, days)
+
+
+def _recovering() -> Recovering:
+    settings = settings_here()
+    services = build_services(settings)
+    if services.mailbox is None:
+        raise CleoError("EMAIL_IMAP_HOST is not set: there is no mailbox to recover from")
+    front = services.front
+    return Recovering(front.store, services.mailbox, front.intake, max_bytes=settings.max_message_bytes)
 
 
 def _print(result: Recovery, days: int) -> None:
-    verb = "taken up again" if result.applied else "would be taken up again"
-    held = "held for a person" if result.applied else "would be held for a person"
+    would = "" if result.applied else "would be "
+    held = f"{would}held for a person"
     print(f"the inbox of the last {days} days:")
     print(f"  {result.answered:6} answered (\\Answered, $CleoReplied, or an answer lies in Sent): left alone")
-    print(f"  {result.taken_up:6} unanswered: {verb}")
+    print(f"  {result.taken_up:6} unanswered: {would}taken up again")
     print(f"  {result.held:6} held or failed before, or by a rule: {held}")
     if result.ignored:
         print(f"  {result.ignored:6} automatic mail and the like, which nobody answers: ignored")

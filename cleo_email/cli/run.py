@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 import os
+import re
+import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from cleo_email.cli.binding import read_bind, try_to_bind
+import click
+
+from cleo_email.cli.command import SettingsCommand
 from cleo_email.embedded.beside import DATA
 from cleo_email.embedded.children import Command
 from cleo_email.embedded.redis import EmbeddedRedis
@@ -18,36 +21,76 @@ from cleo_email.errors import CleoError, SettingsError
 from cleo_email.settings import gather, make_settings
 
 WEB_PROCESSES = "2"
+PLACE = re.compile(
+    r"unix:(?://)?(?P<path>.+)|(?:\[(?P<ipv6>[0-9a-f:.]+)\]|(?P<host>\w[\w.-]*)):(?P<port>[0-9]{1,5})",
+    re.ASCII | re.IGNORECASE,
+)
 
 
-def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser("run", help="web and worker, with an embedded Redis unless REDIS_URL is set")
-    parser.add_argument(
-        "--bind",
-        type=read_bind,
-        default=os.environ.get("PORT") or "8000",
-        help="where the web process listens: HOST:PORT, a port of 127.0.0.1, or unix:PATH",
-    )
-    parser.add_argument("--data", type=Path, default=DATA, help="where the embedded Redis keeps its data")
-    parser.set_defaults(call=_run)
+def read_bind(text: str) -> str:
+    """Return what gunicorn's ``--bind`` takes; a bare number is a port of 127.0.0.1."""
+    place = PLACE.fullmatch(f"127.0.0.1:{text}" if text.isdigit() else text)
+    if not place or not 0 < int(place["port"] or 1) < 65536:
+        expected = "HOST:PORT with a port from 1 to 65535, [IPV6]:PORT or unix:PATH, such as 127.0.0.1:8001"
+        raise click.BadParameter(f"found {text!r}, expected {expected}")
+    return place[0]
 
 
-def _run(arguments: argparse.Namespace) -> int:
+def try_to_bind(bind: str) -> None:
+    """Raise CleoError where nobody can listen.
+
+    gunicorn would end at once there and be started again for ever, while the worker already answers mail;
+    and callers of a port that is taken would get through to another program.
+    """
+    place = PLACE.fullmatch(bind)
+    assert place
+    try:
+        if place["host"] or place["ipv6"]:
+            family = socket.AF_INET6 if place["ipv6"] else socket.AF_INET
+            socket.create_server((place["ipv6"] or place["host"], int(place["port"])), family=family).close()
+        elif not Path(place["path"]).is_socket():  # gunicorn replaces one that is there
+            with socket.socket(socket.AF_UNIX) as server:
+                server.bind(place["path"])
+            Path(place["path"]).unlink()
+    except (OSError, UnicodeError) as error:  # UnicodeError: a label of more than 63 letters
+        why = getattr(error, "strerror", None) or error
+        raise CleoError(f"{bind}: {why}; another: cleo-email run --bind 127.0.0.1:8001") from None
+
+
+@click.command(cls=SettingsCommand)
+@click.option(
+    "--bind",
+    type=read_bind,
+    metavar="PLACE",
+    envvar="PORT",
+    show_envvar=True,
+    default="8000",
+    show_default=True,
+    help="Where the web process listens: HOST:PORT, a port of 127.0.0.1, or unix:PATH.",
+)
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    default=DATA,
+    show_default=True,
+    help="Where the embedded Redis keeps its data.",
+)
+def run(bind: str, data: Path) -> int:
+    """Run web and worker, with an embedded Redis unless REDIS_URL is set."""
     given = gather()
     if not make_settings(given).enabled:  # faults are told once, before anything starts
         raise SettingsError(["ENABLED_CLIENTS: found no email, expected a list with it, such as email"])
-    bind: str = arguments.bind
     try_to_bind(bind)
     with ExitStack() as stack:
         environ = dict(os.environ)
         keepers: list[Callable[[], object]] = []
         if "REDIS_URL" not in given:
-            redis = EmbeddedRedis(arguments.data / "redis")
-            _start(redis, arguments.data)
+            redis = EmbeddedRedis(data / "redis")
+            _start(redis, data)
             stack.callback(redis.stop)
             keepers.append(redis.ensure)
             environ["REDIS_URL"] = redis.url
-            print(f"cleo-email: embedded Redis in {arguments.data / 'redis'}", file=sys.stderr)
+            print(f"cleo-email: embedded Redis in {data / 'redis'}", file=sys.stderr)
         print(f"cleo-email: web on {bind if bind.startswith('unix:') else f'http://{bind}'}", file=sys.stderr)
         return Supervisor(commands(environ, bind), keepers=keepers).run()
 

@@ -2,51 +2,65 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 import sys
 from pathlib import Path
 
+import click
+
 from cleo_email.attaching import Attachment
-from cleo_email.embedded.beside import embedded_redis
+from cleo_email.cli.command import SettingsCommand, as_json, settings_here
 from cleo_email.errors import CleoError, InvalidField
 from cleo_email.front import build_front, build_outbound
-from cleo_email.outbound import Draft, read_addresses
-from cleo_email.settings import read_settings
+from cleo_email.outbound import Draft, Outbound, read_addresses
 
 
-def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser("send", help="send a mail from the agent's address; a worker submits it")
-    parser.add_argument("--to", action="append", required=True, help="recipient; may be repeated")
-    parser.add_argument("--cc", action="append", default=[], help="may be repeated")
-    parser.add_argument("--subject", required=True)
-    parser.add_argument("--body", help="Markdown; read from standard input where absent")
-    parser.add_argument("--thread", default="", help="thread id to continue")
-    parser.add_argument("--attach", action="append", default=[], type=Path, metavar="FILE")
-    parser.add_argument("--idempotency-key", default="")
-    parser.add_argument("--json", action="store_true", help="for programs")
-    parser.set_defaults(call=_send)
-
-
-def _send(arguments: argparse.Namespace) -> int:
-    settings = read_settings(defaults=embedded_redis())
-    if not settings.enabled:
-        raise CleoError("the email channel is not enabled: ENABLED_CLIENTS does not list email")
+@click.command(cls=SettingsCommand)
+@click.option("--to", multiple=True, required=True, metavar="ADDRESS", help="Recipient; may be repeated.")
+@click.option("--cc", multiple=True, metavar="ADDRESS", help="Recipient of a copy; may be repeated.")
+@click.option("--subject", required=True)
+@click.option("--body", help="Markdown; read from standard input where absent.")
+@click.option("--thread", default="", metavar="ID", help="Thread to continue, as the records name it.")
+@click.option(
+    "--attach", multiple=True, type=click.Path(path_type=Path), metavar="FILE", help="May be repeated."
+)
+@click.option(
+    "--idempotency-key", default="", metavar="KEY", help="Within 24 hours the same key sends once only."
+)
+@as_json
+def send(
+    to: tuple[str, ...],
+    cc: tuple[str, ...],
+    subject: str,
+    body: str | None,
+    thread: str,
+    attach: tuple[Path, ...],
+    idempotency_key: str,
+    as_json: bool,
+) -> None:
+    """Send a mail from the agent's address; a worker submits it."""
+    outbound = _outbound()
     draft = Draft(
-        to=read_addresses("to", arguments.to),
-        cc=read_addresses("cc", arguments.cc),
-        subject=arguments.subject,
-        body=arguments.body if arguments.body is not None else sys.stdin.read(),
-        attachments=[_read(path).file() for path in arguments.attach],
-        thread_id=arguments.thread,
+        to=read_addresses("to", list(to)),
+        cc=read_addresses("cc", list(cc)),
+        subject=subject,
+        body=body if body is not None else sys.stdin.read(),
+        attachments=[_read(path).file() for path in attach],
+        thread_id=thread,
     )
-    sent = build_outbound(build_front(settings)).send(draft, idempotency_key=arguments.idempotency_key)
-    if arguments.json:
+    sent = outbound.send(draft, idempotency_key=idempotency_key)
+    if as_json:
         print(json.dumps(dataclasses.asdict(sent)))
     else:
         print(f"{sent.id} will be submitted as {sent.message_id}; see: cleo-email messages show {sent.id}")
-    return 0
+
+
+def _outbound() -> Outbound:
+    settings = settings_here()
+    if not settings.enabled:
+        raise CleoError("the email channel is not enabled: ENABLED_CLIENTS does not list email")
+    return build_outbound(build_front(settings))
 
 
 def _read(path: Path) -> Attachment:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cleo_email.cli.check import Finding, _with_needs, examine
+from cleo_email.cli.check import CheckResult, _with_needs, examine
 from cleo_email.errors import SettingsError
 from cleo_email.settings import Settings, read_settings
 from cleo_email.settings.providers import NAMES, PRESETS, find_preset
@@ -104,11 +104,11 @@ def test_with_a_token_it_says_what_the_token_lacks() -> None:
         EMAIL_OAUTH_PROVIDER="microsoft",
         EMAIL_SMTP_HOST="smtp.office365.com",
     )
-    refused = Finding("smtp", "wrong", "the server refuses the login of agent@example.com: 535 5.7.3")
+    refused = CheckResult("smtp", "wrong", "the server refuses the login of agent@example.com: 535 5.7.3")
     assert "SmtpClientAuthenticationDisabled" in _with_needs(settings, refused).text
-    ended = Finding("smtp", "wrong", "the login has ended: run `cleo-email login microsoft`")
+    ended = CheckResult("smtp", "wrong", "the login has ended: run `cleo-email login microsoft`")
     assert _with_needs(settings, ended) == ended
-    fine = Finding("smtp", "ok", "logged in")
+    fine = CheckResult("smtp", "ok", "logged in")
     assert _with_needs(settings, fine) == fine
 
 

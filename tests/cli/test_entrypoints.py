@@ -46,7 +46,7 @@ def run(*argv: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
     [
         ["-m", "gunicorn", "--chdir", str(ROOT), "--bind", "127.0.0.1:0", "wsgi:app"],
         [str(ROOT / "worker.py")],
-        ["-m", "cleo_email.cli", "run"],
+        ["-m", "cleo_email", "run"],
     ],
 )
 def test_wrong_settings_end_the_process_with_a_line_per_fault_and_status_3(
@@ -84,7 +84,7 @@ def test_a_worker_whose_channel_is_off_says_so_and_stays_idle(tmp_path: Path, re
 def test_a_dotenv_file_is_enough(tmp_path: Path, redis_url: str) -> None:
     lines = {**WRONG, "EMAIL_SMTP_PORT": "587", "EMAIL_SMTP_HOST": "127.0.0.1", "REDIS_URL": redis_url}
     (tmp_path / ".env").write_text("\n".join(f"{name}={value}" for name, value in lines.items()))
-    done = run("-m", "cleo_email.cli", "messages", "list", cwd=tmp_path, PYTHONPATH=str(ROOT))
+    done = run("-m", "cleo_email", "messages", "list", cwd=tmp_path, PYTHONPATH=str(ROOT))
     assert (done.returncode, done.stdout) == (0, "no messages\n"), done.stderr
 
 

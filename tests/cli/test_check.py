@@ -9,12 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from cleo_email.cli.check_agent import examine_agent
-from cleo_email.cli.check_redis import examine_redis
+from cleo_email.cli.check import examine_agent, examine_redis
 from cleo_email.settings import read_settings
 from tests.redis_server import RedisServer
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 SWITCH = ("redis-cli config set appendonly yes", "redis-cli config rewrite")
 ENV = {
     "ENABLED_CLIENTS": "email",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cleo_email.cli.binding import read_bind
+from cleo_email.cli.run import read_bind
 from tests.channel import ROOT
 
 ENV = {

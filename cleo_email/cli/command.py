@@ -1,0 +1,48 @@
+"""What the commands have in common."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import click
+
+from cleo_email.embedded.beside import embedded_redis
+from cleo_email.errors import CleoError, SettingsError
+from cleo_email.settings import Settings, export_dotenv, no_dotenv, read_settings
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+
+
+class SettingsCommand(click.Command):
+    """A command that works by the settings of the environment and of ``.env``.
+
+    Its arguments are read first: wrong usage is told, and help is given, where the settings are wrong too.
+    """
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            export_dotenv()
+            status = super().invoke(ctx)
+            sys.stdout.flush()
+            return status
+        except SettingsError as error:
+            raise SettingsError([f"{fault}{no_dotenv()}" for fault in error.faults]) from None
+        except CleoError as error:
+            raise CleoError(f"{error}{no_dotenv()}") from None
+        except BrokenPipeError:  # "| head" has read enough; what is still buffered goes nowhere
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+
+
+def whole_number(text: str) -> int:
+    """Read the value of an option that is a whole number from 1."""
+    if text.isdecimal() and int(text) > 0:
+        return int(text)
+    raise click.BadParameter(f"found {text!r}, expected a whole number from 1")
+
+
+def settings_here(**defaults: str) -> Settings:
+    """Return the settings; a ``cleo-email run`` of this directory lends its Redis where they name none."""
+    return read_settings(defaults={**embedded_redis(), **defaults})
