@@ -12,7 +12,7 @@ from cleo_email.cli.check_agent import examine_agent
 from cleo_email.cli.check_redis import examine_redis
 from cleo_email.cli.finding import Finding
 from cleo_email.clock import now_ms
-from cleo_email.embedded.beside import embedded_redis
+from cleo_email.embedded.redis import embedded_redis
 from cleo_email.errors import CleoError, MailboxError, SettingsError
 from cleo_email.front import build_front
 from cleo_email.mailbox import Mailbox

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Mapping
 
-from cleo_email.embedded.beside import embedded_redis
+from cleo_email.embedded.redis import embedded_redis
 from cleo_email.errors import CleoError, SettingsError
 from cleo_email.front import build_front
 from cleo_email.oauth import PROVIDERS, Endpoint, OAuthClient, Tokens, device, loopback

@@ -11,7 +11,7 @@ from typing import Any
 from cleo_email.cli.arguments import at_least_one
 from cleo_email.cli.mail_text import mail_text
 from cleo_email.deciding import Deciding
-from cleo_email.embedded.beside import embedded_redis
+from cleo_email.embedded.redis import embedded_redis
 from cleo_email.errors import NotFound, WrongState
 from cleo_email.front import Front, build_front, policy
 from cleo_email.settings import read_settings

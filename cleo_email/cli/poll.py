@@ -10,7 +10,7 @@ import sys
 
 from cleo_email.cli.progress import Progress
 from cleo_email.crashpoints import arm
-from cleo_email.embedded.beside import embedded_redis
+from cleo_email.embedded.redis import embedded_redis
 from cleo_email.errors import CleoError
 from cleo_email.logs import set_up_logging
 from cleo_email.services import build_services

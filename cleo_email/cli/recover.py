@@ -9,7 +9,7 @@ import os
 
 from cleo_email.cli.arguments import at_least_one
 from cleo_email.cli.progress import Progress
-from cleo_email.embedded.beside import embedded_redis
+from cleo_email.embedded.redis import embedded_redis
 from cleo_email.errors import CleoError
 from cleo_email.logs import set_up_logging
 from cleo_email.recovering import Recovering, Recovery

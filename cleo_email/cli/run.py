@@ -10,10 +10,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from cleo_email.cli.binding import read_bind, try_to_bind
-from cleo_email.embedded.beside import DATA
-from cleo_email.embedded.children import Command
-from cleo_email.embedded.redis import EmbeddedRedis
-from cleo_email.embedded.supervisor import Supervisor
+from cleo_email.embedded.redis import DATA, EmbeddedRedis
+from cleo_email.embedded.supervisor import Command, Supervisor
 from cleo_email.errors import CleoError, SettingsError
 from cleo_email.settings import gather, make_settings
 

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from cleo_email.attaching import Attachment
-from cleo_email.embedded.beside import embedded_redis
+from cleo_email.embedded.redis import embedded_redis
 from cleo_email.errors import CleoError, InvalidField
 from cleo_email.front import build_front, build_outbound
 from cleo_email.outbound import Draft, read_addresses
