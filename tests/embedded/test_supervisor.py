@@ -24,9 +24,9 @@ FAST = Pace(first_delay=0.02, longest_delay=0.1, healthy_after=60, grace=10)
 LIVING = """
 import os, signal
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])  # a handler and pause() would race with each other
-print("pid", os.getpid(), flush=True)
+os.write(1, f"pid {os.getpid()}\\n".encode())  # in one piece, whatever else writes there
 signal.sigwait([signal.SIGTERM])
-print("bye", flush=True)
+os.write(1, b"bye\\n")
 """
 # A child that does not end on SIGTERM, and has a child of its own that does not either.
 STUBBORN = """
@@ -34,8 +34,8 @@ import os, signal, subprocess, sys
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 if len(sys.argv) == 1:
     child = subprocess.Popen([sys.executable, __file__, "child"])
-    print("grandchild", child.pid, flush=True)
-print("pid", os.getpid(), flush=True)
+    os.write(1, f"grandchild {child.pid}\\n".encode())
+os.write(1, f"pid {os.getpid()}\\n".encode())  # in one piece, whatever else writes there
 while True:
     signal.pause()
 """
@@ -362,7 +362,7 @@ def test_a_second_ctrl_c_does_not_wait(script: Script) -> None:
 
 
 def test_a_repeated_sigterm_changes_nothing(script: Script) -> None:
-    slow = LIVING.replace('print("bye", flush=True)', 'print("bye", flush=True); os.read(os.open(F, 0), 1)')
+    slow = LIVING.replace('os.write(1, b"bye\\n")', 'os.write(1, b"bye\\n"); os.read(os.open(F, 0), 1)')
     fifo = script.folder / "fifo"
     os.mkfifo(fifo)
     path = script.path("slow", f"import os\nF = {str(fifo)!r}\n{slow}")
