@@ -187,6 +187,6 @@ async def _listen(name: str, server: ImapServer | SubmissionServer, port: int, s
     except OSError as error:
         text = f"the embedded {name} server cannot listen on {HOST}:{port}: {error.strerror}"
         raise CleoError(text) from error
-    stack.push_async_callback(server.close)
+    stack.callback(server.close)
     stack.callback(listening.close)
     return int(listening.sockets[0].getsockname()[1])

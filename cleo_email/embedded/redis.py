@@ -34,7 +34,7 @@ from .supervisor import spawn
 DATA = Path("var")  # where ``cleo-email run`` keeps its data, below the working directory
 _LOG_LIMIT = 1024 * 1024  # bytes; a longer log is started anew
 _SOCKET_PATH_LIMIT = 100  # bytes; sockaddr_un holds 104 on macOS, 108 on Linux
-_START_S, _LOAD_S = 15.0, 300.0  # how long a server may take to answer; while it loads a big file
+_START_S, _LOAD_S, _END_S = 15.0, 300.0, 10.0  # patience with a start, with the loading of a file, an end
 
 
 def embedded_redis() -> dict[str, str]:
@@ -113,7 +113,7 @@ class EmbeddedRedis:
         try:
             self._await_answer(self._process)
         except BaseException:
-            self._end(10.0)
+            self._end()
             raise
         self._wanted = True
         return self
@@ -133,12 +133,12 @@ class EmbeddedRedis:
         self.start()
         return True
 
-    def stop(self, timeout: float = 10.0) -> None:
-        """End the server (it syncs its file first) and wait; after ``timeout`` seconds it is killed."""
+    def stop(self) -> None:
+        """End the server (it syncs its file first) and wait; after ten seconds it is killed."""
         self._wanted = False
-        self._end(timeout)
+        self._end()
 
-    def _end(self, timeout: float) -> None:
+    def _end(self) -> None:
         process = self._process
         if process is None or self._owner != os.getpid():
             return
@@ -146,7 +146,7 @@ class EmbeddedRedis:
         atexit.unregister(self.stop)
         process.terminate()
         try:
-            process.wait(timeout)
+            process.wait(_END_S)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -214,13 +214,11 @@ class EmbeddedRedis:
             self.url, socket_timeout=1.0, socket_connect_timeout=1.0, retry=no_retry
         ) as client:
             while process.poll() is None:
-                try:
-                    if client.info("server")["process_id"] == process.pid:  # another may hold the port
+                with contextlib.suppress(redis.RedisError):  # it is not there yet
+                    info = client.info()  # which is answered while the server loads its file, too
+                    if info["process_id"] == process.pid and not info["loading"]:  # another may hold the port
                         return
-                except redis.BusyLoadingError:
-                    patience = _LOAD_S
-                except redis.RedisError:
-                    pass  # not there yet
+                    patience = _LOAD_S if info["loading"] else _START_S
                 if time.monotonic() - begun > patience:
                     raise CleoError(f"the embedded Redis did not answer within {patience:.0f} s{self._why()}")
                 time.sleep(0.01)

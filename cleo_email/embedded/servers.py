@@ -58,7 +58,7 @@ class ImapServer:
         self._config = _Config(tls)
         self._logins = PymapLogins(self._config)
         self._folders = {login.user: _Folders() for login in logins}
-        self._connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+        self._writers: weakref.WeakSet[asyncio.StreamWriter] = weakref.WeakSet()
         for login in logins:
             user = UserMetadata(self._config, login.user, password=login.password)
             self._logins.users_dict[login.user] = user
@@ -70,27 +70,18 @@ class ImapServer:
         return await asyncio.start_server(self._connected, host, port, ssl=tls, limit=_LINE_LIMIT)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task
-        self._connections[task] = writer
-        try:
-            peer = SocketInfo.get(writer, ProxyResultUnknown())
-            await IMAPServer(self._logins, self._config)(reader, writer, peer)
-        finally:
-            del self._connections[task]
+        self._writers.add(writer)
+        peer = SocketInfo.get(writer, ProxyResultUnknown())
+        await IMAPServer(self._logins, self._config)(reader, writer, peer)
 
     async def deliver(self, user: str, source: bytes) -> int:
         """File a mail in the user's INBOX, byte for byte; return its UID."""
         inbox = await self._folders[user].get_mailbox("INBOX")
         return (await inbox.append(AppendMessage(source, datetime.now(UTC), frozenset()), recent=True)).uid
 
-    async def close(self) -> None:
-        """Tell each client BYE and cut its connection, without the TLS farewell that waits for it."""
-        connections = dict(self._connections)
-        for connection in connections:
-            connection.cancel()
-        await asyncio.gather(*connections, return_exceptions=True)
-        for writer in connections.values():
+    def close(self) -> None:
+        """Cut every connection, without the TLS farewell that waits for the other side."""
+        for writer in list(self._writers):
             writer.transport.abort()
 
 
@@ -197,7 +188,7 @@ class SubmissionServer:
         logging.getLogger("mail.log").setLevel(logging.ERROR)
         return await asyncio.get_running_loop().create_server(self._session, host, port)
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Cut every connection, without the TLS farewell that waits for the other side."""
         for session in list(self._sessions):
             if isinstance(session.transport, asyncio.WriteTransport):
