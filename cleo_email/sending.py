@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from redis import Redis
 
 from cleo_email.attaching import Attachment
-from cleo_email.embedded.beside import embedded_redis
+from cleo_email.embedded.redis import embedded_redis
 from cleo_email.errors import SettingsError
 from cleo_email.front import Front, build_front, build_outbound
 from cleo_email.outbound import Draft, SentMessage, read_addresses

@@ -15,8 +15,7 @@ from typing import TypeVar
 
 import pytest
 
-from cleo_email.embedded.certificates import Certificates, write_certificates
-from cleo_email.embedded.mailserver import MailServer
+from cleo_email.embedded.mailserver import Certificates, MailServer, write_certificates
 from tests.redis_server import RedisServer
 
 ROOT = Path(__file__).resolve().parent.parent

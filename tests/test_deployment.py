@@ -23,7 +23,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from cleo_email.embedded.certificates import Certificates
+from cleo_email.embedded.mailserver import Certificates
 from cleo_email.entrypoints import BAD_SETTINGS
 from cleo_email.worker.process import DRAIN_S
 from tests.ports import free_port

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from cleo_email.embedded.beside import embedded_redis
+from cleo_email.embedded.redis import embedded_redis
 from cleo_email.errors import CleoError, SettingsError
 from cleo_email.settings import Settings, export_dotenv, no_dotenv, read_settings
 

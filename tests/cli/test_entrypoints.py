@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from cleo_email.embedded.certificates import Certificates
 from cleo_email.embedded.mailserver import AGENT as DEMO_AGENT
-from cleo_email.embedded.mailserver import CUSTOMER, MailServer
+from cleo_email.embedded.mailserver import CUSTOMER, Certificates, MailServer
 from cleo_email.settings import read_settings
 from tests.agent_server import AgentServer
 from tests.channel import ROOT, Channel

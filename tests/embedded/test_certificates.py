@@ -4,13 +4,13 @@ import os
 import socket
 import ssl
 import stat
+import sys
 import threading
 from pathlib import Path
 
 import pytest
 
-from cleo_email.embedded import extra
-from cleo_email.embedded.certificates import Certificates, write_certificates
+from cleo_email.embedded.mailserver import Certificates, write_certificates
 from cleo_email.errors import CleoError
 
 
@@ -85,9 +85,6 @@ def test_a_second_run_replaces_the_files_and_leaves_no_others(tmp_path: Path) ->
 def test_without_the_extra_the_error_is_the_command_to_type(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def absent(name: str) -> None:
-        raise ModuleNotFoundError(name=name)
-
-    monkeypatch.setattr(extra.importlib, "import_module", absent)
+    monkeypatch.setitem(sys.modules, "trustme", None)
     with pytest.raises(CleoError, match=r"needs the package trustme: pip install -e '\.\[embedded\]'"):
         write_certificates(tmp_path)

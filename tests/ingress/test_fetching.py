@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cleo_email.embedded.certificates import Certificates
+from cleo_email.embedded.mailserver import Certificates
 from cleo_email.ingress.base import NotNow, Unusable
 from cleo_email.ingress.fetching import Https, TooMuch
 

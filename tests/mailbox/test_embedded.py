@@ -8,8 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from cleo_email.accounts import ImapAccount, Login
-from cleo_email.embedded.certificates import Certificates
-from cleo_email.embedded.mailserver import AGENT, MailServer
+from cleo_email.embedded.mailserver import AGENT, Certificates, MailServer
 from cleo_email.errors import MailboxError, MailboxLoginRefused
 from cleo_email.mailbox import ACCEPTED, SEEN, Mailbox
 

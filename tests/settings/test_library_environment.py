@@ -16,7 +16,7 @@ import pytest
 from redis import Redis
 
 from cleo_email import send_message, sending
-from cleo_email.embedded.certificates import Certificates
+from cleo_email.embedded.mailserver import Certificates
 from cleo_email.embedded.redis import EmbeddedRedis
 from cleo_email.errors import SettingsError, StoreUnavailable
 from cleo_email.settings import Settings, make_settings, read_settings
