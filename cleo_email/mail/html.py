@@ -1,122 +1,105 @@
-"""HTML to text: structure kept, hidden text left out."""
+"""HTML to text: the structure is kept, and text that nobody can see is left out.
+
+Hidden text is how newsletters fill the preview of an inbox, and how instructions are smuggled to a model past
+the person who reads the same mail. Only what hides text in real mail is followed. A style that is not
+understood counts for nothing, as an invalid one does in a browser, and the result says that there was one.
+"""
 
 from __future__ import annotations
 
+import html as html_standard
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from cleo_email.mail.charsets import clean
-from cleo_email.mail.html_guard import is_expensive, strip_markup
-from cleo_email.mail.html_style import Look, Styles
-from cleo_email.mail.html_writer import TextWriter
 
-_NO_TEXT: Final = frozenset(
-    [
-        "head",
-        "script",
-        "style",
-        "noscript",
-        "template",
-        "title",
-        "meta",
-        "link",
-        "object",
-        "embed",
-        "applet",
-        "iframe",
-        "svg",
-        "math",
-        "audio",
-        "video",
-        "canvas",
-        "select",
-        "datalist",
-    ]
+_Attributes = dict[str, str | None]
+
+
+def _words(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
+_NO_TEXT: Final = _words(
+    "head script style noscript template title meta link object embed applet iframe svg math audio video"
+    " canvas select datalist"
 )
-_PARAGRAPHS: Final = frozenset(
-    ["p", "h1", "h2", "h3", "h4", "h5", "h6", "table", "pre", "dl", "fieldset", "figure"]
+_PARAGRAPHS: Final = _words("p h1 h2 h3 h4 h5 h6 table pre dl fieldset figure")
+_BLOCKS: Final = _words(
+    "address article aside body caption center dd details div dt figcaption footer form header hgroup html"
+    " legend main nav section summary tbody tfoot thead tr"
 )
-_BLOCKS: Final = frozenset(
-    [
-        "address",
-        "article",
-        "aside",
-        "body",
-        "caption",
-        "center",
-        "dd",
-        "details",
-        "div",
-        "dt",
-        "figcaption",
-        "footer",
-        "form",
-        "header",
-        "hgroup",
-        "html",
-        "legend",
-        "main",
-        "nav",
-        "section",
-        "summary",
-        "tbody",
-        "tfoot",
-        "thead",
-        "tr",
-    ]
-)
-_LISTS: Final = frozenset({"ul", "ol", "menu", "dir"})
+_LISTS: Final = _words("ul ol menu dir")
+_VOID: Final = _words("area base br col embed hr img input link meta param source track wbr")
+_FORMATTING: Final = _words("a b big code em font i nobr s small strike strong tt u")
+_INLINE: Final = _FORMATTING | _words("span sub sup abbr acronym cite q del ins mark label var kbd samp")
 _SCHEMES: Final = ("http://", "https://", "mailto:", "tel:", "ftp://")
 _MAX_URL: Final = 2000
 _MAX_ALT: Final = 300
+_EMPTY: Final = " \t\r\n\f\u00a0\u200b\u200c\u200d\u00ad\u034f\u2007\ufeff"
 
 
 class HtmlText(NamedTuple):
-    """``hidden_dropped`` says that there was text which a person would not have seen."""
+    """``hidden_dropped``: there was text that a person would not have seen.
+
+    ``not_understood``: there were styles that can hide a text, or show it, and are not followed.
+    """
 
     text: str
     hidden_dropped: bool
+    not_understood: bool
 
 
 def html_to_text(html: str) -> HtmlText:
-    """Give the text of an HTML document as a person sees it. Never raises; takes linear time.
+    """Return the text of an HTML document as a person sees it. Never raises; takes linear time.
 
     Lists become ``- item`` lines, links ``text (url)`` where the two differ, table rows lines with ``|``
     between the cells, quotes ``> `` lines, images their alternative text in brackets.
     """
     source = clean(html)
-    if is_expensive(source):
-        text, hidden = strip_markup(source)
-        return HtmlText(clean(text), hidden)
+    if _is_expensive(source):
+        return _strip_markup(source)
     walker = _Walker(LexborHTMLParser(source))
     walker.walk()
-    return HtmlText(clean(walker.writer.result()), walker.hidden)
+    return walker.result()
+
+
+# --- the tree ---------------------------------------------------------------------------------------------
 
 
 class _Walker:
-    """Goes through the tree without recursion and tells the writer what it meets."""
+    """Goes through the tree without recursion and writes the text of what it meets."""
 
     def __init__(self, parser: LexborHTMLParser) -> None:
         self._root = parser.root
-        self.writer = TextWriter()
-        self.hidden = False
-        self._styles = Styles([node.text(deep=False) for node in parser.css("style")])
+        self._writer = _TextWriter()
+        self._styles = _Styles()
+        for node in parser.css("style"):
+            self._styles.read(node.text(deep=False), node.attributes)
+        self._hidden = self._unsure = False
         self._counters: list[int] = []  # of the open lists; -1 for those without numbers
         self._rows: list[int] = []  # where the open table rows began
         self._links: list[int] = []
+
+    def result(self) -> HtmlText:
+        unsure = self._unsure or self._styles.not_understood
+        return HtmlText(clean(self._writer.result()), self._hidden, unsure)
 
     def walk(self) -> None:
         if self._root is None:
             return
         node: LexborNode = self._root
-        looks = [self._styles.initial]  # what the children of each open element inherit
+        looks = [_Look()]  # what the children of each open element inherit
         while True:
             look = self._enter(node, looks[-1])
             if look is not None:
                 if (child := node.first_child) is not None:
                     looks.append(look)
-                    self._styles.cascade.open(node.tag or "", node.attributes)
+                    self._styles.open(node.tag or "", node.attributes)
                     node = child
                     continue
                 self._leave(node, look)
@@ -125,11 +108,11 @@ class _Walker:
                 if len(looks) == 1 or parent is None:
                     return
                 node = parent
-                self._styles.cascade.close(node.tag or "", node.attributes)
+                self._styles.close()
                 self._leave(node, looks.pop())
             node = sibling
 
-    def _enter(self, node: LexborNode, outer: Look) -> Look | None:
+    def _enter(self, node: LexborNode, outer: _Look) -> _Look | None:
         """Begin ``node``; None says that nothing below it matters."""
         tag = node.tag or ""
         if tag == "-text":
@@ -143,14 +126,16 @@ class _Walker:
             self._begin(tag, attributes, look)
         return look
 
-    def _text(self, text: str, look: Look) -> None:
+    def _text(self, text: str, look: _Look) -> None:
         if look.readable:
-            self.writer.text(text)
-        elif not self.hidden and text.strip(" \t\r\n\f\u00a0\u200b\u200c\u200d\u00ad\u034f\u2007\ufeff"):
-            self.hidden = True
+            self._writer.text(text)
+        if not look.readable or look.unsure:
+            there_is_one = bool(text.strip(_EMPTY))
+            self._hidden = self._hidden or (there_is_one and not look.readable)
+            self._unsure = self._unsure or (there_is_one and look.unsure)
 
-    def _begin(self, tag: str, attributes: dict[str, str | None], look: Look) -> None:
-        writer = self.writer
+    def _begin(self, tag: str, attributes: _Attributes, look: _Look) -> None:
+        writer = self._writer
         if tag == "br":
             writer.line_break()
         elif tag in _PARAGRAPHS:
@@ -173,15 +158,16 @@ class _Walker:
         elif tag == "a":
             self._links.append(writer.mark())
         elif tag == "hr":
-            self._rule()
+            writer.block(1)
+            writer.text("---")
+            writer.block(1)
         elif tag == "img" and look.readable:
             self._image(attributes)
 
-    def _leave(self, node: LexborNode, look: Look) -> None:
-        tag = node.tag or ""
+    def _leave(self, node: LexborNode, look: _Look) -> None:
+        tag, writer = node.tag or "", self._writer
         if look.gone:
             return
-        writer = self.writer
         if tag in _PARAGRAPHS:
             writer.preformatted -= tag == "pre"
             writer.block(_gap(tag, node.attributes))
@@ -199,11 +185,11 @@ class _Walker:
         elif tag == "a":
             self._end_link(node.attributes.get("href") or "", self._links.pop())
 
-    def _begin_list(self, tag: str, attributes: dict[str, str | None]) -> None:
+    def _begin_list(self, tag: str, attributes: _Attributes) -> None:
         start = attributes.get("start") or "1"
         first = int(start) if start.isascii() and start.isdigit() and len(start) < 6 else 1
-        self.writer.block(1 if self._counters else 2)
-        self.writer.list(1)
+        self._writer.block(1 if self._counters else 2)
+        self._writer.list(1)
         self._counters.append(first if tag == "ol" else -1)
 
     def _marker(self) -> str:
@@ -212,28 +198,23 @@ class _Walker:
         self._counters[-1] += 1
         return f"{self._counters[-1] - 1}. "
 
-    def _rule(self) -> None:
-        self.writer.block(1)
-        self.writer.text("---")
-        self.writer.block(1)
-
-    def _image(self, attributes: dict[str, str | None]) -> None:
+    def _image(self, attributes: _Attributes) -> None:
         alt = " ".join((attributes.get("alt") or "")[:_MAX_ALT].split())
         tiny = any((attributes.get(side) or "").strip() in ("0", "1") for side in ("width", "height"))
         if alt and not tiny:
-            self.writer.text(f"[{alt}]")
+            self._writer.text(f"[{alt}]")
 
     def _end_link(self, href: str, mark: int) -> None:
         url = href.strip()
-        shown = self.writer.since(mark).strip()
+        shown = self._writer.since(mark).strip()
         if not shown or len(url) > _MAX_URL or not url.lower().startswith(_SCHEMES):
             return
         if _bare(shown) != _bare(url):
-            self.writer.text(f" ({''.join(url.split())})")
+            self._writer.text(f" ({''.join(url.split())})")
 
 
-def _gap(tag: str, attributes: dict[str, str | None]) -> int:
-    """Outlook writes each line as a paragraph without a margin."""
+def _gap(tag: str, attributes: _Attributes) -> int:
+    """Return the line breaks around a paragraph; Outlook writes each line as one without a margin."""
     if tag == "table" or (tag == "p" and (attributes.get("class") or "").startswith("Mso")):
         return 1
     return 2
@@ -244,3 +225,748 @@ def _bare(url: str) -> str:
     for prefix in ("mailto:", "tel:", "http://", "https://", "www."):
         url = url.removeprefix(prefix)
     return url.rstrip("/")
+
+
+# --- the text ---------------------------------------------------------------------------------------------
+
+_BLANKS: Final = re.compile(r"[ \t\n\r\f]+")
+# Characters that take no room: fillers behind the preview text, soft hyphens, joiners beside a blank.
+_INVISIBLE: Final = re.compile(
+    "[\u00ad\u034f\u115f\u1160\u17b4\u17b5\u180e\u200b\u200e\u200f\u2060-\u2064\ufeff]"
+)
+_LOOSE_JOINER: Final = re.compile("[\u200c\u200d](?=[\\s\u200c\u200d]|\\Z)|(?<=[ \u00a0])[\u200c\u200d]")
+_MAX_NESTING: Final = 30  # of quotes or lists; deeper ones look the same, and each line stays short
+_MAX_GAP: Final = 3
+
+
+class _TextWriter:
+    """Collects a text piece by piece. Every method takes time that does not depend on what was written."""
+
+    def __init__(self) -> None:
+        self._out: list[str] = []
+        self._quotes = self._written_quotes = self._lists = 0
+        self._marker = ""
+        self._gap = 0  # line breaks owed before the next text
+        self._blank = False  # a blank is owed
+        self._cell = False  # a cell separator is owed
+        self.preformatted = 0
+
+    def text(self, raw: str) -> None:
+        """Write a text node; white space collapses unless it is preformatted (CSS Text 3, section 4)."""
+        text = raw
+        if not text.isascii():
+            text = _LOOSE_JOINER.sub("", _INVISIBLE.sub("", text)).replace("\u00a0", "\u2007")
+        if self.preformatted:
+            self._write_lines(text.expandtabs(8))
+            return
+        collapsed = _BLANKS.sub(" ", text)
+        words = collapsed.strip(" ")
+        if not words:
+            self._blank = self._blank or bool(collapsed)
+            return
+        self._blank = self._blank or collapsed.startswith(" ")
+        self._emit(words)
+        self._blank = collapsed.endswith(" ")
+
+    def _write_lines(self, text: str) -> None:
+        for number, line in enumerate(text.split("\n")):
+            if number:
+                self._gap = min(self._gap + 1, _MAX_GAP)
+            if line:
+                self._emit(line)
+
+    def _emit(self, words: str) -> None:
+        if self._cell:
+            self._out.append(" | ")
+            self._cell, self._gap = False, 0
+        elif self._gap or not self._out:
+            self._break_line()
+        elif self._blank:
+            self._out.append(" ")
+        self._blank = False
+        self._out.append(words)
+
+    def _break_line(self) -> None:
+        if self._out:
+            between = ">" * min(self._quotes, self._written_quotes)
+            self._out.append(("\n" + between) * (self._gap - 1) + "\n")
+        prefix = ">" * self._quotes + " " if self._quotes else ""
+        self._out.append(prefix + "  " * max(self._lists - 1, 0))
+        if self._marker:
+            self._out.append(self._marker)
+            self._marker = ""
+        elif self._lists:
+            self._out.append("  ")
+        self._written_quotes, self._gap = self._quotes, 0
+
+    def line_break(self) -> None:
+        self._cell = False
+        self._gap = min(self._gap + 1, _MAX_GAP)
+        self._blank = False
+
+    def block(self, gap: int) -> None:
+        """Begin or end a block: at least ``gap`` line breaks stand between what is before and after."""
+        if self._cell:
+            return  # a paragraph at the beginning of a cell
+        self._gap = max(self._gap, gap)
+        self._blank = False
+
+    def cell(self, row: int) -> None:
+        """Begin a table cell; what the row has written since the mark ``row`` goes on in the same line."""
+        if len(self._out) > row:
+            self._cell = True
+            self._blank = False
+
+    def end_row(self) -> None:
+        self._cell = False
+        self._blank = False
+        self._gap = 1  # whatever margin the last paragraph of the last cell has
+
+    def quote(self, step: int) -> None:
+        self._cell = False
+        self.block(2)
+        self._quotes = min(max(self._quotes + step, 0), _MAX_NESTING)
+
+    def list(self, step: int) -> None:
+        self._cell = False
+        self._lists = min(max(self._lists + step, 0), _MAX_NESTING)
+
+    def item(self, marker: str) -> None:
+        """Begin a list item; ``marker`` is written before its first text."""
+        self._cell = False
+        self.block(1)
+        self._marker = marker
+
+    def mark(self) -> int:
+        """Return a place in the text, for ``since``."""
+        return len(self._out)
+
+    def since(self, mark: int) -> str:
+        """Return what was written after ``mark``, if it was little."""
+        return "".join(self._out[mark : mark + 40])
+
+    def result(self) -> str:
+        """Return the text without blanks at the ends of lines and without empty lines around it."""
+        text = "".join(self._out).replace("\u2007", " ")
+        return "\n".join(line.rstrip(" \t") for line in text.split("\n")).strip("\n")
+
+
+# --- without a tree ---------------------------------------------------------------------------------------
+#
+# Building a tree takes time quadratic in its depth and in the attributes of one tag, and formatting elements
+# that stay open are copied into every following block, so that 40 kB can become two gigabytes. One pass over
+# the tags tells the cost; what costs too much is no mail that a person wrote, and plain text is all it gets.
+
+_SMALL: Final = 4000  # characters in which no expensive document fits
+_MAX_STEPS: Final = 50_000_000
+_MAX_COPIES: Final = 200_000
+_MAX_ATTRIBUTES: Final = 2000
+
+# Attributes as the HTML standard reads them (section 13.2.5.32 on), possessive: each character is met once.
+_ATTRIBUTE: Final = r"""[\s/]*+[^\s/>][^\s/>=]*+(?:\s*+=\s*+(?:"[^"]*+"|'[^']*+'|[^\s>]*+))?+"""
+_TAG: Final = re.compile(rf"<(/?)([a-zA-Z][^\s/>]*+)((?:{_ATTRIBUTE})*+)[\s/]*+>?")
+_COMMENT: Final = re.compile(r"<!--(?:[^-]|-(?!->))*+(?:-->|\Z)")
+_ONE_ATTRIBUTE: Final = re.compile(
+    r"""[\s/]*+([^\s/>][^\s/>=]*+)(?:\s*+=\s*+(?:"([^"]*+)"|'([^']*+)'|([^\s>]*+)))?+"""
+)
+# Their end tags may be left out: a second one closes the first and no depth comes of it.
+_CLOSED_BY_SIBLING: Final = _words("p li dt dd tr td th tbody thead tfoot option optgroup colgroup")
+_RAW: Final = _words("script style title textarea noscript template head")
+
+
+def _is_expensive(document: str) -> bool:
+    """Tell whether building a tree of ``document`` would take long or much memory. Takes linear time."""
+    if len(document) < _SMALL:
+        return False
+    opened: dict[str, int] = {}
+    depth = formatting = steps = copies = 0
+    for match in _TAG.finditer(document):
+        name = match[2].lower()
+        if len(match[3]) > _MAX_ATTRIBUTES and len(_ONE_ATTRIBUTE.findall(match[3])) > _MAX_ATTRIBUTES:
+            return True
+        steps += depth
+        copies += max(formatting - 10, 0)
+        if steps > _MAX_STEPS or copies > _MAX_COPIES:
+            return True
+        if name in _VOID or name in _CLOSED_BY_SIBLING:
+            continue
+        if not match[1]:
+            opened[name] = opened.get(name, 0) + 1
+            depth += 1
+            formatting += name in _FORMATTING
+        elif opened.get(name):
+            opened[name] -= 1
+            depth -= 1
+            formatting -= name in _FORMATTING
+    return False
+
+
+def _strip_markup(document: str) -> HtmlText:
+    """Return the text of ``document`` tag by tag. Takes linear time.
+
+    Only what an element says of itself is followed; of a style sheet the result says that there was one.
+    """
+    writer, styles = _TextWriter(), _Styles()
+    hidden, unsure, skipping, nested, position = False, False, "", 0, 0
+    document = _COMMENT.sub(" ", document)
+    for match in _TAG.finditer(document):
+        text = _unescaped(document[position : match.start()])
+        position = match.end()
+        if not skipping:
+            writer.text(text)
+        elif skipping not in _RAW:
+            hidden = hidden or bool(text.strip())
+        name = match[2].lower()
+        unsure = unsure or name == "style"
+        if skipping:
+            if name == skipping and name not in _VOID:
+                nested += -1 if match[1] else 1
+                skipping = skipping if nested else ""
+            continue
+        if not match[1] and name not in _VOID:
+            look = _look_alone(styles, name, match[3])
+            unsure = unsure or look.unsure
+            if name in _RAW or not look.readable:
+                skipping, nested = name, 1
+                continue
+        if name == "br":
+            writer.line_break()
+        elif name not in _INLINE and name not in _VOID:
+            writer.block(1)
+    if not skipping:
+        writer.text(_unescaped(document[position:]))
+    return HtmlText(clean(writer.result()), hidden, unsure)
+
+
+def _look_alone(styles: _Styles, name: str, raw: str) -> _Look:
+    attributes: _Attributes = {}
+    for match in _ONE_ATTRIBUTE.finditer(raw):
+        attributes.setdefault(match[1].lower(), _unescaped(match[2] or match[3] or match[4] or ""))
+    return styles.look(name, attributes, _Look())
+
+
+def _unescaped(text: str) -> str:
+    try:
+        return html_standard.unescape(text) if "&" in text else text
+    except ValueError:  # a character number of thousands of digits
+        return text
+
+
+# --- what an element looks like ---------------------------------------------------------------------------
+
+_Declarations = dict[str, str]
+_Colour = tuple[int, ...]  # red, green, blue; nothing for one that lets everything through
+
+_TRANSPARENT: Final[_Colour] = ()
+_WHITE: Final[_Colour] = (255, 255, 255)
+_SMALLEST_FONT: Final = 2.0  # pixels; nobody reads less
+_SMALLEST_OPACITY: Final = 0.05
+_SAME_COLOUR: Final = 10  # of 255, the largest difference in a channel that still cannot be seen
+_OFF_SCREEN: Final = -400.0  # pixels to the left or above
+_FAR: Final = 5000.0  # pixels to the right or below; no page is so long
+_SIDES: Final = ("left", "top", "right", "bottom")
+_SIZES: Final = ("height", "max-height", "width", "max-width")
+_INDENTS: Final = ("text-indent", "margin-left", "margin-top")
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What an element inherits. A colour is None where it is the usual one or cannot be known (a picture)."""
+
+    gone: bool = False  # not displayed at all; nothing inside can undo it
+    visible: bool = True
+    font: float = 16.0  # pixels
+    colour: _Colour | None = None
+    background: _Colour | None = _WHITE
+    unsure: bool = False  # a style that is not understood may hide it
+
+    @property
+    def readable(self) -> bool:
+        """Whether a person would see a text here."""
+        if self.gone or not self.visible or self.font < _SMALLEST_FONT or self.colour == _TRANSPARENT:
+            return False
+        if self.colour is None or self.background is None:
+            return True
+        return max(abs(a - b) for a, b in zip(self.colour, self.background, strict=True)) > _SAME_COLOUR
+
+
+def _styled(style: _Declarations, outer: _Look) -> _Look:
+    """Return the look of an element that declares ``style`` inside of another that looks like ``outer``."""
+    visibility, colour = style.get("visibility", "inherit"), style.get("color", "inherit")
+    background = _colour(style.get("background-color", "")) or outer.background
+    return _Look(
+        gone=outer.gone or _is_gone(style),
+        visible=outer.visible if visibility in _AS_OUTSIDE else visibility in ("visible", "initial"),
+        font=_font_size(style.get("font-size", "inherit"), outer.font),
+        colour=outer.colour if colour in _AS_OUTSIDE else _colour(colour),
+        background=None if style.get("background-image") == _A_PICTURE else background,
+        unsure=outer.unsure,
+    )
+
+
+def _font_size(value: str, outer: float) -> float:
+    if value in _AS_OUTSIDE:
+        return outer
+    number, unit = _length(value) or (16.0, "px")
+    return number * {"em": outer, "%": outer / 100}.get(unit, _PIXELS[unit])
+
+
+def _is_gone(style: _Declarations) -> bool:
+    """Tell whether nobody would see a text in an element that declares ``style``."""
+    number, unit = _length(style.get("opacity", "")) or (1.0, "")
+    if style.get("display") == "none" or number / (100 if unit == "%" else 1) <= _SMALLEST_OPACITY:
+        return True
+    if style.get("overflow-x") in _CLIPPED or style.get("overflow-y") in _CLIPPED:
+        indent, unit = _length(style.get("text-indent", "")) or (0.0, "")
+        if any(_pixels(style, name, 99.0) <= 1.0 for name in _SIZES) or (unit == "%" and indent >= 100):
+            return True
+    if style.get("position") in ("absolute", "fixed", "relative", "sticky"):
+        moved = [_pixels(style, name, 0.0, percent=6.0) for name in _SIDES]
+        if min(moved) <= _OFF_SCREEN or max(moved) >= _FAR:
+            return True
+    return any(_pixels(style, name, 0.0) <= _OFF_SCREEN for name in _INDENTS)
+
+
+def _pixels(style: _Declarations, name: str, default: float, percent: float = 0.0) -> float:
+    """Return a length; ``default`` where there is none, and for a percentage that is not to count."""
+    number, unit = _length(style.get(name, "")) or (default, "px")
+    if unit == "%":
+        return number * percent if percent or not number else default
+    return number * _PIXELS[unit]
+
+
+# --- values -----------------------------------------------------------------------------------------------
+
+_GLOBAL: Final = _words("inherit initial unset revert revert-layer")
+_AS_OUTSIDE: Final = _words("inherit unset revert revert-layer currentcolor")
+_CLIPPED: Final = _words("hidden clip scroll auto")
+_A_PICTURE: Final = "url()"
+_PICTURE: Final = re.compile(r"(?:url|gradient|image-set)\(")
+_UNDERSTOOD: Final = {
+    "display": _words(
+        "none block inline inline-block flex inline-flex grid inline-grid contents flow-root list-item table"
+        " inline-table table-cell table-row table-caption table-column table-column-group table-row-group"
+        " table-footer-group table-header-group -webkit-box -webkit-flex"
+    ),
+    "visibility": _words("visible hidden collapse"),
+    "position": _words("static relative absolute fixed sticky"),
+    **dict.fromkeys(("overflow-x", "overflow-y"), _words("visible hidden clip scroll auto")),
+    "background-image": _words(f"none {_A_PICTURE}"),
+    "background-color": _words(""),
+    "color": _words("currentcolor"),
+    "opacity": _words(""),
+    "font-size": _words("xx-small x-small small medium large x-large xx-large xxx-large smaller larger"),
+    **dict.fromkeys((*_SIDES, *_SIZES, *_INDENTS), _words("auto none")),
+}
+_LENGTHS: Final = frozenset(("font-size", *_SIDES, *_SIZES, *_INDENTS))
+_SHORTHANDS: Final = _words("font margin overflow background")
+# Properties that can hide a text and are not followed, and the values of them that do not.
+_NOT_FOLLOWED: Final = _words(
+    "transform translate scale rotate clip clip-path zoom filter mask mask-image animation animation-name"
+    " content-visibility text-fill-color inset inset-inline inset-block inset-inline-start inset-block-start"
+    " margin-inline margin-block margin-inline-start margin-block-start block-size inline-size max-block-size"
+    " max-inline-size offset-path"
+)
+_HARMLESS: Final = _GLOBAL | _words("none auto normal visible 1 100% currentcolor")
+_FONT_WORDS: Final = _words("normal italic oblique small-caps bold bolder lighter")
+_BACKGROUND_WORDS: Final = _words(
+    "none repeat no-repeat repeat-x repeat-y round space scroll fixed local center top left right bottom auto"
+    " cover contain border-box padding-box content-box"
+)
+_VALUE_WORD: Final = re.compile(r"[a-z-]++\([^()]*+\)|[^\s,/]++")
+_LENGTH: Final = re.compile(r"([+-]?(?:\d++(?:\.\d++)?|\.\d++)(?:e[+-]?\d{1,3}+)?)([a-z]{1,5}|%)?")
+_PIXELS: Final = {
+    "": 1.0, "px": 1.0, "pt": 4 / 3, "pc": 16.0, "em": 16.0, "rem": 16.0, "lh": 18.0, "ex": 8.0, "ch": 8.0,
+    "mm": 3.8, "cm": 38.0, "in": 96.0, "vw": 12.0, "vh": 8.0, "vmin": 8.0, "vmax": 12.0, "dvw": 12.0,
+    "dvh": 8.0, "%": 1.0,
+}  # fmt: skip
+_RGB: Final = re.compile(r"rgba?\(([^()]*)\)")
+_HEXADECIMAL: Final = re.compile(r"(?:[0-9a-f]{3,4}){1,2}")
+_COLOURS: Final = dict(
+    re.findall(  # and the system colours that hide on a white page
+        r"([a-z]+) ([0-9a-f]+)",
+        "aliceblue f0f8ff antiquewhite faebd7 aqua 00ffff aquamarine 7fffd4 azure f0ffff beige f5f5dc bisque"
+        " ffe4c4 black 000000 blanchedalmond ffebcd blue 0000ff blueviolet 8a2be2 brown a52a2a burlywood"
+        " deb887 cadetblue 5f9ea0 chartreuse 7fff00 chocolate d2691e coral ff7f50 cornflowerblue 6495ed"
+        " cornsilk fff8dc crimson dc143c cyan 00ffff darkblue 00008b darkcyan 008b8b darkgoldenrod b8860b"
+        " darkgray a9a9a9 darkgreen 006400 darkgrey a9a9a9 darkkhaki bdb76b darkmagenta 8b008b darkolivegreen"
+        " 556b2f darkorange ff8c00 darkorchid 9932cc darkred 8b0000 darksalmon e9967a darkseagreen 8fbc8f"
+        " darkslateblue 483d8b darkslategray 2f4f4f darkslategrey 2f4f4f darkturquoise 00ced1 darkviolet"
+        " 9400d3 deeppink ff1493 deepskyblue 00bfff dimgray 696969 dimgrey 696969 dodgerblue 1e90ff firebrick"
+        " b22222 floralwhite fffaf0 forestgreen 228b22 fuchsia ff00ff gainsboro dcdcdc ghostwhite f8f8ff gold"
+        " ffd700 goldenrod daa520 gray 808080 green 008000 greenyellow adff2f grey 808080 honeydew f0fff0"
+        " hotpink ff69b4 indianred cd5c5c indigo 4b0082 ivory fffff0 khaki f0e68c lavender e6e6fa"
+        " lavenderblush fff0f5 lawngreen 7cfc00 lemonchiffon fffacd lightblue add8e6 lightcoral f08080"
+        " lightcyan e0ffff lightgoldenrodyellow fafad2 lightgray d3d3d3 lightgreen 90ee90 lightgrey d3d3d3"
+        " lightpink ffb6c1 lightsalmon ffa07a lightseagreen 20b2aa lightskyblue 87cefa lightslategray 778899"
+        " lightslategrey 778899 lightsteelblue b0c4de lightyellow ffffe0 lime 00ff00 limegreen 32cd32 linen"
+        " faf0e6 magenta ff00ff maroon 800000 mediumaquamarine 66cdaa mediumblue 0000cd mediumorchid ba55d3"
+        " mediumpurple 9370db mediumseagreen 3cb371 mediumslateblue 7b68ee mediumspringgreen 00fa9a"
+        " mediumturquoise 48d1cc mediumvioletred c71585 midnightblue 191970 mintcream f5fffa mistyrose ffe4e1"
+        " moccasin ffe4b5 navajowhite ffdead navy 000080 oldlace fdf5e6 olive 808000 olivedrab 6b8e23 orange"
+        " ffa500 orangered ff4500 orchid da70d6 palegoldenrod eee8aa palegreen 98fb98 paleturquoise afeeee"
+        " palevioletred db7093 papayawhip ffefd5 peachpuff ffdab9 peru cd853f pink ffc0cb plum dda0dd"
+        " powderblue b0e0e6 purple 800080 red ff0000 rosybrown bc8f8f royalblue 4169e1 saddlebrown 8b4513"
+        " salmon fa8072 sandybrown f4a460 seagreen 2e8b57 seashell fff5ee sienna a0522d silver c0c0c0 skyblue"
+        " 87ceeb slateblue 6a5acd slategray 708090 slategrey 708090 snow fffafa springgreen 00ff7f steelblue"
+        " 4682b4 tan d2b48c teal 008080 thistle d8bfd8 tomato ff6347 turquoise 40e0d0 violet ee82ee wheat"
+        " f5deb3 white ffffff whitesmoke f5f5f5 yellow ffff00 yellowgreen 9acd32 rebeccapurple 663399 window"
+        " ffffff windowtext 000000 canvas ffffff canvastext 000000 field ffffff fieldtext 000000 transparent"
+        " 00000000",
+    )
+)
+
+
+def _length(value: str) -> tuple[float, str] | None:
+    """Return number and unit, "" for a number alone; None for what is neither, calc() among it."""
+    match = _LENGTH.fullmatch(value)
+    if match is None or (match[2] or "") not in _PIXELS:
+        return None
+    return float(match[1]), match[2] or ""
+
+
+def _colour(value: str) -> _Colour | None:
+    """Read a colour: a name, hexadecimal digits, or rgb(); None for another."""
+    if (found := _RGB.fullmatch(value)) is not None:
+        read = [_length(word) or (0.0, "no number") for word in re.split(r"[\s,/]+", found[1].strip())]
+        shares = [number / 100 if unit == "%" else number / 255 for number, unit in read]
+        if len(read) not in (3, 4) or any(unit not in ("", "%") for _, unit in read):
+            return None
+        if len(read) == 4 and shares[3] * (255 if read[3][1] == "" else 1) <= _SMALLEST_OPACITY:
+            return _TRANSPARENT
+        return tuple(round(min(max(share, 0.0), 1.0) * 255) for share in shares[:3])
+    digits = _COLOURS.get(value) or value.removeprefix("#")
+    if not _HEXADECIMAL.fullmatch(digits) or len(digits) == 7:
+        return None
+    colour = tuple(bytes.fromhex(digits if len(digits) > 4 else "".join(char + char for char in digits)))
+    return colour[:3] if colour[3:] == () or colour[3] > 255 * _SMALLEST_OPACITY else _TRANSPARENT
+
+
+def _is_understood(name: str, value: str) -> bool:
+    """Tell whether ``value`` is valid; a number without a unit (in old documents) only where it hides."""
+    if value in _GLOBAL or value in _UNDERSTOOD[name]:
+        return True
+    if name.endswith("color"):
+        return _colour(value) is not None and (value in _COLOURS or value.startswith(("#", "rgb")))
+    number, unit = _length(value) or (0.0, "no number")
+    if name == "opacity":
+        return unit in ("", "%")
+    if number < 0 and (name in _SIZES or name == "font-size"):
+        return False
+    return name in _LENGTHS and unit in _PIXELS and (unit != "" or number < _SMALLEST_FONT)
+
+
+def _longhands(name: str, value: str) -> _Declarations:
+    """Return what a declaration sets; nothing if it is of no use here, or invalid."""
+    words = value.split()
+    if name == "font":
+        longhands = {"font-size": size} if (size := _size_of_font(words)) else {}
+    elif name == "margin" and 1 <= len(words) <= 4:
+        longhands = {"margin-top": words[0], "margin-left": (words[1:2] + words[3:] or words)[-1]}
+    elif name == "overflow" and 1 <= len(words) <= 2:
+        longhands = {"overflow-x": words[0], "overflow-y": words[-1]}
+    elif name == "background":
+        longhands = _background(value)
+    elif name == "background-image":
+        longhands = {name: _A_PICTURE if _PICTURE.search(value) else value}
+    else:
+        longhands = {name: value} if name in _UNDERSTOOD else {}
+    return longhands if all(_is_understood(*item) for item in longhands.items()) else {}
+
+
+def _size_of_font(words: list[str]) -> str:
+    """Find the size in ``font: bold 0/0 a``. A weight is a number too, but has no unit and is not zero."""
+    if len(words) == 1 and words[0] in _GLOBAL:
+        return words[0]
+    for word in words[:-1]:
+        size = word.partition("/")[0]
+        number, unit = _length(size) or (1.0, "")
+        if size in _UNDERSTOOD["font-size"] or unit or not number:
+            return size
+        if word not in _FONT_WORDS and not word.isdigit():
+            return ""
+    return ""
+
+
+def _background(value: str) -> _Declarations:
+    if _PICTURE.search(value):
+        return {"background-color": "transparent", "background-image": _A_PICTURE}
+    colour = "transparent"
+    for word in _VALUE_WORD.findall(value):
+        if word in _GLOBAL or _is_understood("background-color", word):
+            colour = word
+        elif word not in _BACKGROUND_WORDS and _length(word) is None:
+            return {}
+    return {"background-color": colour, "background-image": "none"}
+
+
+# --- style sheets -----------------------------------------------------------------------------------------
+
+_STRANGE: Final = re.compile(r"[^\t\n\f\r -~]")
+_NO_NAME: Final = "\ufffd"  # stands for a character that is in no name, number or bracket that we know
+_CSS_PIECE: Final = re.compile(  # comments, strings, addresses, escapes
+    r"""/\*(?:[^*]|\*(?!/))*+(?:\*/|\Z)|"(?:[^"\\\n]|\\[\s\S])*+"?|'(?:[^'\\\n]|\\[\s\S])*+'?"""
+    r"""|(?<![a-z0-9_-])url\(\s*+(?!["'])(?:[^)\\]|\\[\s\S])*+\)?|\\(?:([0-9a-f]{1,6})\s?|([\s\S]))"""
+)
+_COMBINATOR: Final = re.compile(r" ?([> ]) ?")
+_BRACKET: Final = re.compile(r"[()\[\]{};]")
+_CLOSERS: Final = {"(": ")", "[": "]", "{": "}"}
+_BEFORE_A_RULE: Final = re.compile(r"(?:[ \0]|<!--|-->|@[^;{}]*+;)*+")
+_SELECTOR: Final = re.compile(r"(?:\*|[a-z][a-z0-9-]*+|(?=[.#:]))(?:[.#]-?[a-z_][a-z0-9_-]*+|:link)*+")
+_SIMPLE: Final = re.compile(r"[.#:]?[a-z0-9_-]+|\*")
+# Selectors of what shows no text of the mail, or nothing before somebody points at it.
+_ELSEWHERE: Final = re.compile(
+    r"[^():]*+(?::hover|:active|:focus|:visited|::?before|::?after|::?selection|::?-moz-[a-z-]+)[^(]*"
+)
+_OTHER_AT_RULES: Final = ("@font-face", "@page", "@keyframes", "@-", "@viewport")
+_EVERY_SCREEN: Final = re.compile(  # every window on a desk is wider than 499 pixels
+    r"(?:(?:only )?(?:all|screen)|not print|not speech|)"
+    r"(?:(?: and |^)\( ?min-(?:device-)?width ?: ?[0-4]?\d?\d(?:px)? ?\))*"
+)
+_OTHER_DEVICE: Final = re.compile(  # no telephone is wider than 1029 pixels
+    r"(?:only )?(?:print|speech)|not (?:screen|all)|(?!.*\b(?:not|or)\b).*\( ?"
+    r"(?:max-(?:device-)?width ?: ?(?:(?:\d{1,3}|10[0-2]\d)(?:\.\d{1,4})?px|\d\d?(?:\.\d{1,4})?r?em)"
+    r"|prefers-color-scheme ?: ?dark) ?\).*"
+)
+_MAX_DEPTH: Final = 8  # of @media in @media
+_MAX_RULES: Final = 2000
+_MAX_CHECKS: Final = 1_000_000
+
+
+class _Declared(NamedTuple):
+    """The declarations of a style attribute or a rule; ``unknown``: one that can hide is not understood."""
+
+    normal: _Declarations
+    important: _Declarations
+    unknown: bool
+
+
+class _Rule(NamedTuple):
+    rank: tuple[int, ...]  # ids, classes and tags in the selector (its specificity), and its place
+    own: frozenset[str]  # what the element itself must have: "p", ".class", "#id"
+    outer: list[frozenset[str]]  # the same of elements around it, the outermost first
+    joined: list[bool]  # whether each of them must be the parent (``>``) of the next one
+    declared: _Declared
+
+
+class _Styles:
+    """What the elements of one document look like, by their attributes and the style sheets.
+
+    Selectors of tags, classes and ids are understood, with ancestors and parents (``div > .a p.b``). Rules in
+    ``@media`` count where it means every screen.
+    """
+
+    def __init__(self) -> None:
+        self.not_understood = False  # a rule that can hide, on whichever element
+        self._rules: dict[str, list[_Rule]] = {}
+        self._count = self._checks = 0
+        self._cache: dict[str, _Declared] = {}
+        self._open: list[frozenset[str]] = []  # names of the open elements, where a rule asks for them
+        self._ancestors_matter = False
+
+    def look(self, tag: str, attributes: _Attributes, outer: _Look) -> _Look:
+        """Return the look of an element inside of the open ones and of ``outer``."""
+        found = [_presentational(tag, attributes), *self._matching(tag, attributes)]
+        if self._checks > _MAX_CHECKS:
+            # No designer's page needs so many; whoever wrote it hides something.
+            return replace(outer, gone=True)
+        if inline := attributes.get("style"):
+            if inline not in self._cache:
+                self._cache[inline] = _declarations(_plain(inline))
+            found.append(self._cache[inline])
+        style: _Declarations = {}
+        for declared in found:
+            style.update(declared.normal)
+        for declared in found:
+            style.update(declared.important)
+        # The browser shows these only after a click or a script.
+        closed = (
+            "hidden" in attributes
+            or "popover" in attributes
+            or (tag == "dialog" and "open" not in attributes)
+        )
+        if closed and style.get("display", "none") in ("none", "revert", "revert-layer"):
+            return replace(outer, gone=True)
+        if not outer.unsure and any(declared.unknown for declared in found):
+            outer = replace(outer, unsure=True)
+        return _styled(style, outer) if style else outer
+
+    def open(self, tag: str, attributes: _Attributes) -> None:
+        """Note that the elements up to the matching ``close`` are inside of this one."""
+        if self._ancestors_matter:
+            self._open.append(_names(tag, attributes))
+
+    def close(self) -> None:
+        if self._ancestors_matter:
+            self._open.pop()
+
+    def _matching(self, tag: str, attributes: _Attributes) -> list[_Declared]:
+        """Return what the rules declare for an element, the weakest first."""
+        found: list[_Rule] = []
+        names = _names(tag, attributes) if self._rules else frozenset()
+        for name in names:
+            rules = self._rules.get(name, ())
+            self._checks += len(rules)
+            if self._checks > _MAX_CHECKS:
+                return []
+            found += [rule for rule in rules if rule.own <= names and self._is_inside(rule)]
+        return [rule.declared for rule in sorted(found, key=lambda rule: rule.rank)]
+
+    def _is_inside(self, rule: _Rule) -> bool:
+        """Tell whether the open elements have what the selector asks of them, in its order."""
+        if not rule.outer:
+            return True
+        self._checks += len(self._open) * len(rule.outer)
+        # reached[n]: the first n are found, and the element at hand may be the next.
+        reached = [True] + [False] * len(rule.outer)
+        for names in self._open:
+            for n in reversed(range(len(rule.outer))):
+                here = reached[n] and rule.outer[n] <= names
+                reached[n + 1] = here or (reached[n + 1] and not rule.joined[n])
+        return reached[-1]
+
+    def read(self, sheet: str, attributes: _Attributes) -> None:
+        """Read the content of a style element."""
+        if (attributes.get("type") or "text/css").strip().lower() != "text/css":
+            return
+        self._read_rules(_plain(sheet), _counts(_plain(attributes.get("media") or "")), 0)
+
+    def _read_rules(self, css: str, counts: bool | None, depth: int) -> None:
+        """Read rules that count, or do not (other devices), or of which that is not known (None)."""
+        for start, body in _items(css, rules=True):
+            head = _BEFORE_A_RULE.sub("", start, count=1).replace("\0", "").strip()
+            if body is None or counts is False or head.startswith(_OTHER_AT_RULES):
+                continue
+            if not head.startswith("@"):
+                self._add(head, _declarations(body), known=counts is True)
+            elif depth < _MAX_DEPTH:
+                inner = _counts(head.removeprefix("@media")) if head.startswith("@media") else None
+                self._read_rules(body, False if inner is False else counts and inner, depth + 1)
+            else:
+                self.not_understood = True
+
+    def _add(self, selectors: str, declared: _Declared, known: bool) -> None:
+        if not any(declared):
+            return
+        look = _styled({**declared.normal, **declared.important}, _Look())
+        may_hide = declared.unknown or not look.readable or look.background != _WHITE
+        for selector in selectors.split(","):
+            if not _ELSEWHERE.fullmatch(selector):
+                self._count += 1
+                if not (known and self._count <= _MAX_RULES and self._add_rule(selector, declared)):
+                    self.not_understood |= may_hide
+
+    def _add_rule(self, selector: str, declared: _Declared) -> bool:
+        """Add the rule of one selector; return False if that is not understood."""
+        parts = _COMBINATOR.split(selector.strip())
+        if not all(_SELECTOR.fullmatch(part) for part in parts[::2]):
+            return False
+        compounds = [_SIMPLE.findall(part) for part in parts[::2]]
+        joined = [combinator == ">" for combinator in parts[1::2]]
+        weights = [_weight(name) for compound in compounds for name in compound]
+        *outer, own = map(frozenset, compounds)
+        rank = (weights.count(3), weights.count(2), weights.count(1), self._count)
+        rule = _Rule(rank, own, outer, joined, declared)
+        self._rules.setdefault(max(sorted(own), key=_weight), []).append(rule)
+        self._ancestors_matter |= bool(outer)
+        return True
+
+
+def _names(tag: str, attributes: _Attributes) -> frozenset[str]:
+    """Return what a selector can call an element."""
+    names = {"*", tag, ":link" if tag == "a" and "href" in attributes else tag}
+    if classes := attributes.get("class"):
+        names.update(f".{name}" for name in _ascii(classes[:500]).split()[:30])
+    if identifier := attributes.get("id"):
+        names.add(f"#{_ascii(identifier[:100])}")
+    return frozenset(names)
+
+
+def _weight(name: str) -> int:
+    return {"#": 3, ".": 2, ":": 2, "*": 0}.get(name[0], 1)
+
+
+def _presentational(tag: str, attributes: _Attributes) -> _Declared:
+    """Return what the attributes of old HTML declare, which every style goes before."""
+    style = {"background-image": _A_PICTURE} if attributes.get("background") else {}
+    unknown = False
+    of_text = {"font": "color", "body": "text"}.get(tag, "")
+    for attribute, name in (("bgcolor", "background-color"), (of_text, "color")):
+        if value := _ascii(attributes.get(attribute) or "").strip():
+            if _colour(value) is None:
+                unknown = True
+            else:
+                style[name] = value
+    return _Declared(style, {}, unknown)
+
+
+def _counts(queries: str) -> bool | None:
+    """Tell whether a media query means every screen; False: other devices alone; None: that is not known."""
+    found = [query.strip() for query in queries.split(",")]
+    if any(_EVERY_SCREEN.fullmatch(query) for query in found):
+        return True
+    return False if all(_OTHER_DEVICE.fullmatch(query) for query in found) else None
+
+
+def _declarations(css: str) -> _Declared:
+    """Read declarations; of each name the last that is understood counts."""
+    normal: _Declarations = {}
+    important: _Declarations = {}
+    unknown = False
+    for head, block in _items(css):
+        name, _, value = head.replace("\0", " ").partition(":")
+        name = name.strip().removeprefix("-webkit-")
+        value, bang, mark = value.partition("!")
+        value = value.strip()
+        if block is not None:  # a rule inside of a rule
+            unknown = True
+        elif name in _NOT_FOLLOWED:
+            unknown = unknown or value not in _HARMLESS
+        elif (name in _UNDERSTOOD or name in _SHORTHANDS) and (not bang or mark.strip() == "important"):
+            longhands = _longhands(name, value)
+            (important if bang else normal).update(longhands)
+            # What is not understood and holds no function is invalid for a browser as well.
+            unknown = unknown or (not longhands and "(" in value)
+    return _Declared(normal, important, unknown)
+
+
+def _plain(css: str) -> str:
+    """Return ``css`` in small letters, without strings and escapes, comments as NUL."""
+    return _BLANKS.sub(" ", _CSS_PIECE.sub(_plain_piece, _ascii(css)))
+
+
+def _plain_piece(match: re.Match[str]) -> str:
+    if match[0][0] != "\\":
+        return {"/": "\0", "u": _A_PICTURE}.get(match[0][0], '""')
+    number = int(match[1], 16) if match[1] else ord(match[2])
+    char = chr(number) if number < 128 else _NO_NAME
+    return char if char.isalpha() or char in "-_" else _NO_NAME
+
+
+def _ascii(text: str) -> str:
+    """Return ``text`` in small letters. Only ASCII has them in CSS, and only there is white space."""
+    return _STRANGE.sub(_NO_NAME, text).lower()
+
+
+def _items(css: str, *, rules: bool = False) -> Iterator[tuple[str, str | None]]:
+    """Cut a list of declarations, or of rules, into heads and {blocks} (CSS Syntax 3, section 5.4)."""
+    closers: list[str] = []
+    start = brace = 0
+    for match in _BRACKET.finditer(css):
+        char = match[0]
+        if char in _CLOSERS:
+            brace = brace if closers else match.start()
+            closers.append(_CLOSERS[char])
+        elif closers:
+            if char == closers[-1]:
+                closers.pop()
+                if char == "}" and not closers:
+                    yield css[start:brace], css[brace + 1 : match.start()]
+                    start = match.end()
+        elif char == ";" and not rules:
+            yield css[start : match.start()], None
+            start = match.end()
+    if closers[:1] == ["}"]:
+        yield css[start:brace], css[brace + 1 :]
+    else:
+        yield css[start:], None

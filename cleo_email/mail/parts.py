@@ -188,6 +188,10 @@ class _Reader:
             converted = html_to_text(text)
             if converted.hidden_dropped:
                 self._content.note("hidden text dropped")
+            if converted.not_understood:
+                self._content.note(
+                    "HTML styles not understood: text that they hide may be here, text that they show may not"
+                )
             return converted.text
         if part.type.parameters.get("format", "").lower() == "flowed":
             return unflow(text, delsp=part.type.parameters.get("delsp", "").lower() == "yes")
