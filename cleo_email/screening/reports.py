@@ -26,7 +26,8 @@ from cleo_email.screening.words import fold, is_bounce_subject, mentions_bounce
 _MAX_DIAGNOSTIC: Final = 500
 _MAX_ADDRESS: Final = 320  # characters
 _MAX_MAILBOXES: Final = 50  # of one header; more than one From mailbox is held anyway
-_MAX_TEXT: Final = 256 * 1024  # octets of a part that are looked at
+_MAX_SOURCE: Final = 4 * 1024 * 1024  # octets of a report that are looked at
+_MAX_TEXT: Final = 256 * 1024  # and of each part
 _MAX_GROUPS: Final = 500
 _MAX_LINES: Final = 2000
 _MAX_LINE: Final = 1000
@@ -55,7 +56,7 @@ _ADDRESS: Final = re.compile(
 )
 # Where a copy of our mail begins in a text: a ruled line that announces it, or its first header field.
 _COPY: Final = re.compile(
-    r"^(?:[ \t]{0,20}-{2,}.{0,60}\b(?:message|header|copy|kopie|nachricht)"
+    r"^(?:[ \t]{0,20}-{2,}+.{0,60}\b(?:message|header|copy|kopie|nachricht)"
     r"|(?:return-path|received|message-id|delivered-to|mime-version|dkim-signature):)",
     re.IGNORECASE | re.MULTILINE,
 )
@@ -209,7 +210,7 @@ def read_report(source: bytes, mail: InboundEmail, *, envelope_from: str | None 
     if not marked and not is_bounce_subject(mail.subject):
         return None
     try:
-        texts = _texts(split(source, Limits()))
+        texts = _texts(split(source[:_MAX_SOURCE], Limits()))
     except UnreadableMessage:
         return None
     original = _original_id(texts, mail)
