@@ -13,12 +13,12 @@ import time
 
 from benchmarks.fuzzing import run
 from cleo_email.errors import UnreadableMessage
-from cleo_email.mail.authentication import authenticated
-from cleo_email.mail.bounces import read_report
 from cleo_email.mail.message import parse
 from cleo_email.mail.model import Action
-from cleo_email.mail.screening import Policy, screen
 from cleo_email.mail.thread import choose_thread, fingerprint, quoted_ids
+from cleo_email.screening.authentication import authenticated
+from cleo_email.screening.reports import read_report
+from cleo_email.screening.screen import Policy, screen
 
 _SECONDS = 2.0
 OURS = "mx.cleo.test"

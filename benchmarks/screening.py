@@ -21,11 +21,11 @@ from email.message import Message
 from pathlib import Path
 
 from cleo_email.errors import UnreadableMessage
-from cleo_email.mail.authentication import authenticated
-from cleo_email.mail.bounces import Report, ReportKind, read_report
 from cleo_email.mail.message import parse
 from cleo_email.mail.model import Action, InboundEmail, Verdict
-from cleo_email.mail.screening import Policy, screen
+from cleo_email.screening.authentication import authenticated
+from cleo_email.screening.reports import Report, ReportKind, read_report
+from cleo_email.screening.screen import Policy, screen
 
 ROOT = Path(__file__).resolve().parent.parent
 CORPORA = Path(os.environ.get("CLEO_CORPORA", ROOT.parent / "shared" / "corpora"))

@@ -24,8 +24,8 @@ from cleo_email.intake import Intake
 from cleo_email.mail.message import parse
 from cleo_email.mail.model import Action, Answer
 from cleo_email.mail.thread import own_threads, people_of
+from cleo_email.screening.dkim import Outcome, SenderCheck
 from cleo_email.store import AT_WORK, Effects, Lock, Record, State, Store, iso
-from cleo_email.verifying import Outcome, SenderCheck
 from cleo_email.workflows.opening import Opening
 from cleo_email.workflows.starting import INGRESS
 

@@ -13,8 +13,8 @@ from cleo_email.mail.compose import compose_reply, new_message_id
 from cleo_email.mail.message import attachment_text, parse
 from cleo_email.mail.model import Address, Answer, Attachment, InboundEmail, OutboundEmail, Turn
 from cleo_email.mail.new_part import cut_new_part
-from cleo_email.mail.screening import Policy
 from cleo_email.recipients import recipients_of
+from cleo_email.screening.screen import Policy
 from cleo_email.store import Record, Store
 from cleo_email.workflows.opening import Opening
 from cleo_email.workflows.starting import INGRESS

@@ -6,9 +6,9 @@ import logging
 
 from cleo_email.clock import Clock, now_ms
 from cleo_email.errors import NotFound, WrongState
-from cleo_email.mail.bounces import Report, ReportKind, read_report
 from cleo_email.mail.model import InboundEmail
 from cleo_email.mail.thread import quoted_ids
+from cleo_email.screening.reports import Report, ReportKind, read_report
 from cleo_email.store import Effects, Record, State, Store
 
 log = logging.getLogger(__name__)

@@ -6,8 +6,8 @@ from cleo_email.clock import Clock, now_ms
 from cleo_email.errors import UnreadableMessage, WrongState
 from cleo_email.intake import Intake
 from cleo_email.mail.message import parse
-from cleo_email.mail.screening import Policy
 from cleo_email.mail.thread import own_threads, people_of
+from cleo_email.screening.screen import Policy
 from cleo_email.store import AT_WORK, WAITING, Effects, Record, State, Store
 
 # What bounds the work on a message is counted from the decision on.

@@ -15,10 +15,10 @@ from redis import Redis
 from cleo_email.deadlines import AROUND_THE_AGENT_S
 from cleo_email.intake import Intake
 from cleo_email.mail.model import Action
-from cleo_email.mail.screening import Policy
 from cleo_email.mail.signed_ids import Signer, derive_key
 from cleo_email.outbound import Outbound
 from cleo_email.queue import Wake
+from cleo_email.screening.screen import Policy
 from cleo_email.settings import Settings
 from cleo_email.settings.workflows import Supplied
 from cleo_email.store import Store

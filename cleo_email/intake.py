@@ -12,10 +12,8 @@ from cleo_email.bouncing import Bouncing
 from cleo_email.clock import Clock, now_ms
 from cleo_email.crashpoints import reach
 from cleo_email.errors import NotFound, StoreUnavailable, UnreadableMessage
-from cleo_email.mail.authentication import authenticated
 from cleo_email.mail.message import parse
 from cleo_email.mail.model import Action, Address, InboundEmail, Verdict
-from cleo_email.mail.screening import Policy, screen
 from cleo_email.mail.signed_ids import NO_PROOF, NONCE_BYTES, Signer
 from cleo_email.mail.thread import (
     by_sender,
@@ -26,6 +24,8 @@ from cleo_email.mail.thread import (
     threads_in_question,
 )
 from cleo_email.queue import Wake
+from cleo_email.screening.authentication import authenticated
+from cleo_email.screening.screen import Policy, screen
 from cleo_email.store import AT_WORK, Accepted, Identity, Record, State, Store, ThreadClosed, new_id
 
 log = logging.getLogger(__name__)

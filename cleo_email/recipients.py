@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from cleo_email.mail.envelope import can_be_written_to
 from cleo_email.mail.header_values import shown
 from cleo_email.mail.model import Address, InboundEmail
-from cleo_email.mail.screening import Policy, is_allowed
 from cleo_email.mail.senders import is_own
+from cleo_email.screening.screen import Policy, is_allowed
 
 MAX_CC = 50
 

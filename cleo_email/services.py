@@ -20,13 +20,13 @@ from cleo_email.mailbox import Mailbox
 from cleo_email.oauth import Endpoint, TokenSource, Vault
 from cleo_email.polling import Polling
 from cleo_email.reading import Reading
+from cleo_email.screening.dkim import SenderCheck
 from cleo_email.settings import Settings
 from cleo_email.settling import Settling
 from cleo_email.store.connection import connect_worker
 from cleo_email.store.tokens import TokenShelf
 from cleo_email.submission import Submitter
 from cleo_email.sweeping import Sweeping
-from cleo_email.verifying import SenderCheck
 from cleo_email.workflows.opening import Opening, load_suppliers
 from cleo_email.workflows.scheduling import Scheduling
 

@@ -21,13 +21,13 @@ from cleo_email.fetching import Fetching
 from cleo_email.filing import Filing
 from cleo_email.intake import Arrival, Intake
 from cleo_email.mail.model import Address, Answer, OutboundEmail, Receipt
-from cleo_email.mail.screening import Policy
 from cleo_email.mailbox import Mailbox
 from cleo_email.queue import Wake
+from cleo_email.screening.dkim import SenderCheck
+from cleo_email.screening.screen import Policy
 from cleo_email.settling import Settling
 from cleo_email.store import Accepted, Record, Store
 from cleo_email.sweeping import Sweeping
-from cleo_email.verifying import SenderCheck
 
 FROM = Address("agent@cleo.test", "Cleo")
 

@@ -19,7 +19,7 @@ from cleo_email.errors import (
     WrongState,
 )
 from cleo_email.mail.model import Answer, Attachment, Receipt
-from cleo_email.mail.screening import Policy
+from cleo_email.screening.screen import Policy
 from cleo_email.store import Lock, Record, State
 from tests.bench import FROM, Bench
 from tests.rig import mail

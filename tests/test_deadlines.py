@@ -14,10 +14,10 @@ from cleo_email.deadlines import COMPOSING_TURN_S, RECORD_S, SENDING_TURN_S
 from cleo_email.errors import LockLost, StoreUnavailable, SubmissionError
 from cleo_email.front import build_front
 from cleo_email.queue import ANSWERS, queue
+from cleo_email.screening import dkim
 from cleo_email.settings import read_settings
 from cleo_email.store.connection import connect_worker
 from cleo_email.submission.connection import Timeouts
-from cleo_email.verifying import dns
 from tests.bench import Bench
 from tests.rig import mail
 from tests.test_web_incoming import BASE
@@ -37,7 +37,7 @@ def test_the_watchdog_waits_for_all_that_a_job_may_wait_for(
     patient = connect_worker(redis_url, connections=1)
     redis_s = 5 * patient.connection_pool.connection_kwargs["socket_timeout"]
     submission = Timeouts().total + redis_s + redis_s  # its mark, and the record of its outcome
-    proof = 5 * 3 * dns.LIFETIME_S
+    proof = 5 * 3 * dkim.DNS_S
     waits = proof + COMPOSING_TURN_S + SENDING_TURN_S + submission + RECORD_S
     assert calls * 250.5 + waits <= job.timeout <= calls * 250.5 + waits + 300
 

@@ -14,11 +14,11 @@ from redis import Redis
 from cleo_email.deciding import Deciding
 from cleo_email.errors import MailboxUnavailable, StoreUnavailable
 from cleo_email.intake import Arrival, Intake
-from cleo_email.mail.screening import Policy
 from cleo_email.mailbox import Mailbox
 from cleo_email.polling import Polling
 from cleo_email.queue import Wake
 from cleo_email.reading import ALONE, Reading
+from cleo_email.screening.screen import Policy
 from cleo_email.store import State, Store
 from tests.bench import chores_of
 from tests.channel import AGENT

@@ -14,12 +14,12 @@ from cleo_email.chores import RUN_S
 from cleo_email.errors import MailboxError, MailboxLoginRefused
 from cleo_email.intake import Intake
 from cleo_email.mail.model import OutboundEmail
-from cleo_email.mail.screening import Policy
 from cleo_email.mailbox import Mailbox
 from cleo_email.polling import BUSY_MS, CHORES_MS, LOCK, LOGIN_REST_MS, UNTOLD_MS, Polling
 from cleo_email.queue import Wake
 from cleo_email.reading import Reading
 from cleo_email.reading_pass import PollResult
+from cleo_email.screening.screen import Policy
 from cleo_email.store import Effects, Identity, Record, State, Store, new_id
 from tests.bench import chores_of
 from tests.imap_server import FakeImapServer, Message, Session, first, hang_up, says

@@ -9,10 +9,10 @@ import pytest
 from redis import Redis
 
 from cleo_email.intake import Arrival, Intake
-from cleo_email.mail.screening import Policy
 from cleo_email.mailbox import Mailbox
 from cleo_email.queue import Wake
 from cleo_email.recovering import Recovering, Recovery
+from cleo_email.screening.screen import Policy
 from cleo_email.store import State, Store
 from tests.imap_server import FakeImapServer, HangUp, Message, Session
 from tests.rig import mail

@@ -7,12 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from cleo_email.mail.screening import Policy
+from cleo_email.screening.dkim import SenderCheck
+from cleo_email.screening.screen import Policy
 from cleo_email.store import Accepted, State
-from cleo_email.verifying import SenderCheck
 from tests.bench import FROM, Bench
 from tests.rig import mail
-from tests.verifying.signing import BODY, FakeDns, head, sign
+from tests.screening.signing import BODY, FakeDns, head, sign
 
 
 @pytest.fixture

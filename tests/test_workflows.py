@@ -22,7 +22,7 @@ from cleo_email.budget import Budget, Limits
 from cleo_email.errors import SettingsError, StoreUnavailable
 from cleo_email.front import build_front, build_outbound, build_starting
 from cleo_email.mail.model import Address, Answer, Attachment
-from cleo_email.mail.screening import Policy
+from cleo_email.screening.screen import Policy
 from cleo_email.settings import Settings, read_settings
 from cleo_email.store import Effects, Record, State, Store
 from cleo_email.web import create_app

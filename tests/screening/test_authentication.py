@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cleo_email.mail.authentication import authenticated
 from cleo_email.mail.model import Address, InboundEmail
+from cleo_email.screening.authentication import authenticated
 
 OURS = "mx.example.com"
 VICTIM = "chef@firma.de"

@@ -8,7 +8,7 @@ import pytest
 
 from cleo_email.mail.message import parse
 from cleo_email.mail.model import Action, Verdict
-from cleo_email.mail.screening import Policy, screen
+from cleo_email.screening.screen import Policy, screen
 
 POLICY = Policy(own_addresses=frozenset({"support@firma.example"}))
 ENTRY = (

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cleo_email.mail.authentication import authenticated
 from cleo_email.mail.message import parse
+from cleo_email.screening.authentication import authenticated
 
 OURS = "mx.example.com"
 EVIL = "evil.example"

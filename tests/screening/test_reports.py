@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cleo_email.mail.bounces import Report, ReportKind, read_report
 from cleo_email.mail.model import Address, Attachment, InboundEmail
+from cleo_email.screening.reports import Report, ReportKind, read_report
 
 OURS = "<abc@firma.de>"
 TO = "anna@kunde.example"
@@ -148,6 +148,14 @@ def test_without_a_returned_message_the_fields_and_then_in_reply_to_name_it() ->
     report = multipart("\nText", status_part(FAILED), message=message)
     assert report is not None
     assert report.original_message_id == OURS
+
+
+def test_in_a_bounce_of_a_bounce_the_message_id_of_ours_is_found() -> None:
+    ours = "<cleo-abcnnnnnnnnnnnnnn.ttttttttttttt@firma.de>"
+    inner = f"Message-ID: <bounce@mx.firma.de>\n\nIt failed.\n\nReceived: x\nMessage-ID: {ours}\n\nText\n"
+    report = multipart("\nText", status_part(FAILED), f"Content-Type: message/rfc822\n\n{inner}")
+    assert report is not None
+    assert report.original_message_id == ours
 
 
 def test_the_reports_own_message_id_is_not_taken_for_ours() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import screening
-from cleo_email.mail.bounces import ReportKind
+from cleo_email.screening.reports import ReportKind
 
 
 @pytest.fixture(scope="module")

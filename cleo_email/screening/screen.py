@@ -1,27 +1,28 @@
 """Whether a mail is to be answered, left alone, or shown to a person first.
 
-A pure function of the mail, its envelope sender and the operator's policy. Whatever it refuses is recorded
-with one sentence that names the header or the setting, so that a person can understand and release it.
+``screen`` is a pure function of the mail, its envelope sender and the operator's policy. What it refuses is
+recorded with one sentence that names the header or the setting, so that a person can understand it and
+release the mail.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cleo_email.mail.authentication import authenticated as judged_by_server
-from cleo_email.mail.autoreply import robot_mark
 from cleo_email.mail.envelope import can_be_written_to
 from cleo_email.mail.header_values import shown
 from cleo_email.mail.model import Action, InboundEmail, Verdict
-from cleo_email.mail.report_marks import report_mark
 from cleo_email.mail.senders import distinct, is_allowed, is_own
+from cleo_email.screening.authentication import authenticated as judged_by_server
+from cleo_email.screening.automatic import robot_mark
+from cleo_email.screening.reports import report_mark
 
 __all__ = ["Policy", "is_allowed", "screen"]
 
 
 @dataclass(frozen=True)
 class Policy:
-    """Whom the operator wants to hear.
+    """Whose mail the operator wants.
 
     ``own_addresses``: every address that this installation sends from or reads.
     ``allowed_senders``: addresses and ``@domain``s (EMAIL_ALLOWED_SENDERS); empty means everybody.
@@ -46,7 +47,7 @@ def screen(
     policy: Policy,
     authenticated: bool | None = None,
 ) -> Verdict:
-    """The verdict on ``mail``; raises nothing.
+    """Return the verdict on ``mail``; raises nothing.
 
     ``envelope_from`` is the SMTP envelope sender: None where it is unknown, an empty string or ``<>`` for
     the null sender. ``authenticated`` is what the caller found out about the sender; where it is None and
@@ -75,7 +76,7 @@ def _machine(mail: InboundEmail, envelope_from: str | None, policy: Policy) -> s
 
 
 def _list_is_wanted(mail: InboundEmail, policy: Policy) -> bool:
-    """Whether the mail came through a list that is ours or that the operator allows.
+    """Return whether the mail came through a list that is ours or that the operator allows.
 
     A group such as support@… that hands its mail on to this mailbox marks what people write as list mail.
     """
@@ -84,7 +85,7 @@ def _list_is_wanted(mail: InboundEmail, policy: Policy) -> bool:
 
 
 def _mailto(value: str) -> list[str]:
-    """The addresses of ``<mailto:…>`` in a List-Post value (RFC 2369 section 3.4)."""
+    """Return the addresses of ``<mailto:…>`` in a List-Post value (RFC 2369 section 3.4)."""
     return [
         part[len("mailto:") :].partition("?")[0].partition(">")[0].strip()
         for part in (piece.strip() for piece in value.split("<"))

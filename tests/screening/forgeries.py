@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from tests.verifying.signing import BODY, head, sign
+from tests.screening.signing import BODY, head, sign
 
 MAIL = head() + b"\r\n" + BODY
 FAKE = b"DKIM-Signature: v=1; a=rsa-sha256; d=example.com; s=s1; h=from:subject; bh=AAAA; b=AAAA\r\n"

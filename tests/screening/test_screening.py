@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cleo_email.mail.model import Action, Address, Attachment, InboundEmail
-from cleo_email.mail.screening import Policy, is_allowed, screen
+from cleo_email.screening.screen import Policy, is_allowed, screen
 
 OWN = "support@firma.de"
 POLICY = Policy(own_addresses=frozenset({OWN}))

@@ -12,8 +12,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from cleo_email.mail.message import parse
-from cleo_email.verifying import Finding, SenderCheck
-from cleo_email.verifying.dns import DnsFault
+from cleo_email.screening.dkim import DnsFault, Finding, SenderCheck
 
 SIGNED = (b"from", b"to", b"subject", b"date", b"message-id", b"reply-to")
 BODY = b"Please pay the invoice.\r\n"

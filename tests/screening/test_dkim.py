@@ -9,10 +9,9 @@ import time
 import pytest
 
 from cleo_email.mail.message import parse
-from cleo_email.verifying import Outcome, SenderCheck
-from cleo_email.verifying.alignment import read_policy
-from tests.verifying.forgeries import ALTERNATIVE, QUOTING, forgeries
-from tests.verifying.signing import BODY, SIGNED, FakeDns, check, head, key_record, sign
+from cleo_email.screening.dkim import Outcome, SenderCheck, read_policy
+from tests.screening.forgeries import ALTERNATIVE, QUOTING, forgeries
+from tests.screening.signing import BODY, SIGNED, FakeDns, check, head, key_record, sign
 
 MAIL = head() + b"\r\n" + BODY
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cleo_email.mail.model import Action, Address, InboundEmail
-from cleo_email.mail.screening import Policy, screen
+from cleo_email.screening.screen import Policy, screen
 
 POLICY = Policy(own_addresses=frozenset({"support@firma.example"}))
 OURS = ("<1@firma.example>",)

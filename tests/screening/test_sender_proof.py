@@ -6,12 +6,11 @@ import pytest
 
 from cleo_email.intake import Arrival
 from cleo_email.mail.model import Action
-from cleo_email.mail.screening import Policy
+from cleo_email.screening.dkim import Dns, DnsFault, SenderCheck
+from cleo_email.screening.screen import Policy
 from cleo_email.store import State
-from cleo_email.verifying import SenderCheck
-from cleo_email.verifying.dns import Dns, DnsFault
 from tests.bench import FROM, Bench
-from tests.verifying.signing import BODY, FakeDns, head, sign
+from tests.screening.signing import BODY, FakeDns, head, sign
 
 SIGNED = sign(head() + b"\r\n" + BODY)
 FORGED = head() + b"\r\n" + BODY
@@ -129,7 +128,7 @@ def test_a_resolver_that_does_not_answer_is_a_fault(monkeypatch: pytest.MonkeyPa
     silent = dns.resolver.Resolver(configure=False)
     silent.nameservers = ["127.0.0.1"]
     silent.port = 1
-    monkeypatch.setattr("cleo_email.verifying.dns.LIFETIME_S", 0.3)
+    monkeypatch.setattr("cleo_email.screening.dkim.DNS_S", 0.3)
     with pytest.raises(DnsFault):
         Dns(silent)("s1._domainkey.example.com")
 
