@@ -230,7 +230,7 @@ def json_object(data: bytes | str, what: str) -> JsonObject:
 def json_field(form: Form, name: str) -> JsonObject:
     """The JSON object in a field that only adds to the mail; an empty one where it is none."""
     try:
-        return json_object(form.bytes(name), name)
+        return json_object(form.text(name), name)
     except Unusable:
         return JsonObject()
 

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cleo_email.webhooks import forms
+from cleo_email.webhooks.base import json_field
 from cleo_email.webhooks.forms import MAX_FIELDS, Form, read_form
 from tests.webhooks.samples import multipart
 
@@ -157,3 +158,9 @@ def test_the_library_still_reads_every_header_of_a_part_through_our_seam(
     monkeypatch.setattr(forms._Decoder, "_parse_headers", spy)
     assert named(read_form(KIND, multipart([("a", "1"), ("b", "2")]))) == [("a", b"1"), ("b", b"2")]
     assert len(seen) == 2
+
+
+def test_json_in_a_field_is_read_where_it_is_no_utf_8() -> None:
+    form = read_form(KIND, multipart([("envelope", b'{"from": "a\xfc@b.test"}'), ("bad", b"[")]))
+    assert json_field(form, "envelope").text("from") == "a\ufffd@b.test"
+    assert json_field(form, "bad") == json_field(form, "absent") == {}
