@@ -27,8 +27,8 @@ from cleo_email.store.signing import SigningKeys
 from cleo_email.workflows.starting import Starting
 
 if TYPE_CHECKING:
-    from cleo_email.ingress.fetching import Fetch
-    from cleo_email.ingress.receiving import Receiving
+    from cleo_email.webhooks.fetch import Fetch
+    from cleo_email.webhooks.handler import WebhookHandler
 
 
 @dataclass(frozen=True)
@@ -75,18 +75,18 @@ def _longest_job_s(settings: Settings) -> int:
     return ceil(users_code * settings.agent_timeout + AROUND_THE_AGENT_S)
 
 
-def build_receiving(front: Front, fetch: Fetch | None = None) -> Receiving:
+def build_webhooks(front: Front, fetch: Fetch | None = None) -> WebhookHandler:
     """The providers' ways in; ``fetch`` replaces the HTTPS client that completes their requests.
 
     Only the web process loads them.
     """
-    from cleo_email.ingress.fetching import Https
-    from cleo_email.ingress.providers import build_ingresses
-    from cleo_email.ingress.receiving import Receiving
+    from cleo_email.webhooks.fetch import Https
+    from cleo_email.webhooks.handler import WebhookHandler
+    from cleo_email.webhooks.registry import build_providers
 
     settings = front.settings
-    ingresses = build_ingresses(settings, fetch or Https(os.environ))
-    return Receiving(ingresses, front.intake, front.store.events, max_bytes=settings.max_message_bytes)
+    providers = build_providers(settings, fetch or Https(os.environ))
+    return WebhookHandler(providers, front.intake, front.store.events, max_bytes=settings.max_message_bytes)
 
 
 def _signer(settings: Settings, redis: Redis) -> Signer | None:

@@ -20,7 +20,7 @@ from cleo_email.store.connection import connect_worker
 from cleo_email.submission.connection import Timeouts
 from tests.bench import Bench
 from tests.rig import mail
-from tests.test_web_incoming import BASE
+from tests.web.test_incoming import BASE
 
 
 @pytest.mark.parametrize(("supplied", "calls"), [("", 1), ('"os.path:basename"', 2)])

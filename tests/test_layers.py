@@ -15,7 +15,7 @@ NAMES = {
     EDGES: "attaching memory settings mailbox submission store agents queue embedded logs oauth http_client "
     "screening",
     SERVICES: "intake recipients reading reading_pass asking polling chores filing settling fetching "
-    "answering delivery sweeping outbound deciding recovering workflows budget bouncing ingress",
+    "answering delivery sweeping outbound deciding recovering workflows budget bouncing webhooks",
     COMPOSITION: "front services",
     ENTRY_POINTS: "web jobs worker __main__ cli entrypoints wsgi sending",
 }

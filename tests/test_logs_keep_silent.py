@@ -12,8 +12,8 @@ import pytest
 from cleo_email.logs import WithoutSecrets
 from tests.agent_server import AgentServer
 from tests.channel import PASSWORD
-from tests.ingress import samples
 from tests.rig import Rig, mail
+from tests.webhooks import samples
 
 API_TOKEN = "api-token-Zx81"
 AGENT_TOKEN = "agent-token-Qy72"

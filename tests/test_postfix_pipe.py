@@ -13,7 +13,7 @@ import pytest
 
 from tests import postfix
 from tests.channel import ROOT, Channel
-from tests.ingress.samples import SECRET, mail
+from tests.webhooks.samples import SECRET, mail
 
 pytestmark = pytest.mark.servers("curl", "postfix", "dovecot")
 

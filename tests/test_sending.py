@@ -23,7 +23,7 @@ from cleo_email.errors import InvalidField, KeyReused, NotFound, SettingsError, 
 from cleo_email.settings import read_settings
 from cleo_email.store import State, Store
 from cleo_email.web import create_app
-from tests.test_web_incoming import BASE, MAIL
+from tests.web.test_incoming import BASE, MAIL
 
 FORM = "multipart/form-data"
 DATA = bytes(range(256)) * 5

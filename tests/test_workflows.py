@@ -31,7 +31,7 @@ from cleo_email.workflows.opening import Opening, load_suppliers
 from cleo_email.workflows.scheduling import Scheduling, last_due, next_due
 from cleo_email.workflows.starting import StartRequest
 from tests.test_sending import b64, files, kept
-from tests.test_web_incoming import BASE, MAIL
+from tests.web.test_incoming import BASE, MAIL
 
 START = {"workflow_id": "weekly_report", "user_ids": ["Anna <anna@example.test>"], "channel": "email"}
 CONFIG = f"""

@@ -8,12 +8,12 @@ from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from cleo_email.errors import NotFound, StoreUnavailable, WrongState, place_of
-from cleo_email.front import Front, build_front, build_receiving
-from cleo_email.ingress.fetching import Fetch
+from cleo_email.front import Front, build_front, build_webhooks
 from cleo_email.settings import Settings
-from cleo_email.web import docs, health, incoming, messages, sending
-from cleo_email.web.answers import Refused, error
-from cleo_email.web.guards import drain, front
+from cleo_email.web import docs, health, incoming, messages, send
+from cleo_email.web.base import RequestRefused, error, front
+from cleo_email.web.bodies import drain
+from cleo_email.webhooks.fetch import Fetch
 
 log = logging.getLogger(__name__)
 
@@ -30,16 +30,16 @@ SECURITY_HEADERS = {
 
 
 def create_app(settings: Settings, services: Front | None = None, fetch: Fetch | None = None) -> Flask:
-    """The application. ``services`` and ``fetch`` replace what would be built from the settings (tests)."""
+    """Return the application. ``services`` and ``fetch`` replace what the settings would give (tests)."""
     app = Flask("cleo_email")
     services = services or build_front(settings)
     app.extensions["cleo_email"] = services
-    app.extensions["cleo_email_receiving"] = build_receiving(services, fetch)
+    app.extensions["cleo_email_webhooks"] = build_webhooks(services, fetch)
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.register_blueprint(health.bp)
     app.register_blueprint(incoming.bp)
     app.register_blueprint(messages.bp)
-    app.register_blueprint(sending.bp)
+    app.register_blueprint(send.bp)
     app.register_blueprint(docs.bp)
     _handle_errors(app)
 
@@ -48,7 +48,7 @@ def create_app(settings: Settings, services: Front | None = None, fetch: Fetch |
         """404 before anything else is looked at, with the reason."""
         on = front().settings.enabled
         if not on and (request.path.startswith("/email/") or request.path.startswith("/workflows")):
-            raise Refused(404, "the email channel is not enabled: ENABLED_CLIENTS does not list email")
+            raise RequestRefused(404, "the email channel is not enabled: ENABLED_CLIENTS does not list email")
 
     @app.after_request
     def finish(response: Response) -> Response:
@@ -62,8 +62,8 @@ def create_app(settings: Settings, services: Front | None = None, fetch: Fetch |
 
 
 def _handle_errors(app: Flask) -> None:
-    @app.errorhandler(Refused)
-    def refused(fault: Refused) -> Response:
+    @app.errorhandler(RequestRefused)
+    def refused(fault: RequestRefused) -> Response:
         return error(fault.status, fault.message, fault.fields, fault.headers)
 
     @app.errorhandler(StoreUnavailable)

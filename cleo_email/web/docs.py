@@ -1,35 +1,41 @@
-"""``/openapi.json``, and ``/docs``: a page to read it and to try it, without anything from elsewhere."""
+"""``/openapi.json``, and ``/docs``: a page to read it and to try it, without anything from elsewhere.
+
+The description is a file; tests hold it to the routes, the models and the answers. Only what depends on the
+settings is decided here: which providers are set up, and whether a token and a secret are asked for.
+"""
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
 from functools import cache
 from importlib.resources import files
 
 from flask import Blueprint, Response
 
-from cleo_email.web.answers import answer
-from cleo_email.web.guards import front, receiving
-from cleo_email.web.openapi import document
-from cleo_email.web.operations import OPERATIONS, provider_operation
+from cleo_email.web.base import answer, front, webhook_handler
 
 bp = Blueprint("docs", __name__)
 
+PROVIDER = "/email/incoming/{provider}"
 _INLINE = re.compile(r"<(style|script)>(.*?)</\1>", re.DOTALL)
 
 
 @bp.get("/openapi.json")
 def openapi() -> Response:
-    services = front()
-    providers = receiving().set_up  # the others answer nothing but that they are not
-    operations = (*OPERATIONS, *([provider_operation(providers)] if providers else []))
-    settings = services.settings
-    return answer(
-        200,
-        document(operations, token=bool(settings.api_tokens), secret=bool(settings.webhook_secrets)),
-    )
+    described = json.loads(_file("openapi.json"))
+    settings, paths = front().settings, described["paths"]
+    asked = {"api": settings.api_tokens, "webhook": settings.webhook_secrets}
+    for operation in (one for methods in paths.values() for one in methods.values()):
+        if not all(asked[name] for scheme in operation.get("security", ()) for name in scheme):
+            del operation["security"]
+    if providers := webhook_handler().set_up:
+        paths[PROVIDER]["post"]["parameters"][0]["schema"]["enum"] = providers
+    else:
+        del paths[PROVIDER]  # the others answer nothing but that they are not set up
+    return answer(200, described)
 
 
 @bp.get("/docs")
@@ -43,7 +49,7 @@ def docs() -> Response:
 @cache
 def _page() -> tuple[str, str]:
     """The page, and the policy that lets exactly its own style and script run."""
-    page = files(__package__).joinpath("docs.html").read_text("utf-8")
+    page = _file("docs.html")
     allowed = {
         kind: base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
         for kind, text in _INLINE.findall(page)
@@ -53,3 +59,8 @@ def _page() -> tuple[str, str]:
         f"style-src 'sha256-{allowed['style']}'; script-src 'sha256-{allowed['script']}'"
     )
     return page, policy
+
+
+@cache
+def _file(name: str) -> str:
+    return files(__package__).joinpath(name).read_text("utf-8")

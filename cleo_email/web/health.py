@@ -1,4 +1,4 @@
-"""Is it alive, and does mail flow?"""
+"""``/healthz``: the process serves; ``/readyz``: mail flows."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from flask import Blueprint, Response
 from cleo_email.clock import now_ms
 from cleo_email.errors import StoreUnavailable
 from cleo_email.front import Front
-from cleo_email.web.answers import answer, error
-from cleo_email.web.guards import front
+from cleo_email.web.base import answer, error, front
 
 bp = Blueprint("health", __name__)
 

@@ -8,13 +8,13 @@ from flask import Blueprint, Response, request
 
 from cleo_email.clock import now_ms
 from cleo_email.crashpoints import reach
-from cleo_email.ingress.base import Ingress, NotNow, NotSetUp, Posted, Unusable
-from cleo_email.ingress.fields import IncomingFields
-from cleo_email.ingress.receiving import Outcome
 from cleo_email.intake import Arrival
-from cleo_email.web.answers import Refused, answer
-from cleo_email.web.guards import front, parse_json, read_bytes, receiving
-from cleo_email.web.proving import proved_body, proving
+from cleo_email.web.auth import proved_body, unproven_refused
+from cleo_email.web.base import RequestRefused, answer, front, webhook_handler
+from cleo_email.web.bodies import parse_json, read_bytes
+from cleo_email.webhooks.base import NotNow, NotSetUp, Unusable, WebhookProvider, WebhookRequest, bare_path
+from cleo_email.webhooks.fields import IncomingFields
+from cleo_email.webhooks.handler import HandledRequest, StoredMail
 
 log = logging.getLogger(__name__)
 
@@ -35,73 +35,64 @@ def raw() -> Response:
     """A mail as it is, from an MTA's pipe or a mail worker at the edge."""
     with proved_body("message/rfc822") as source:
         if not source.strip():
-            raise Refused(422, "bad fields: body", {"body": "expected a mail (RFC 5322), found nothing"})
+            text = "expected a mail (RFC 5322), found nothing"
+            raise RequestRefused(422, "bad fields: body", {"body": text})
         sender = request.headers.get("X-Envelope-From")
-        return take(
-            Arrival(
-                source,
-                "raw",
-                envelope_from=sender.strip().strip("<>") if sender is not None else None,
-                envelope_to=request.headers.get("X-Envelope-To", "").strip().strip("<>")[:320],
-            )
+        arrival = Arrival(
+            source,
+            "raw",
+            envelope_from=bare_path(sender) if sender is not None else None,
+            envelope_to=bare_path(request.headers.get("X-Envelope-To", "")),
         )
+        return take(arrival)
 
 
 @bp.post("/<name>")
 def provider(name: str) -> Response:
     """A mail in the format of a provider that receives it; answered with the codes that it understands."""
-    ingress = receiving().find(name)
+    handler = webhook_handler()
+    found = handler.find(name)
     headers = {key.lower(): value for key, value in request.headers.items()}
-    posted = Posted(headers, request.args.to_dict(), now_ms() / 1000)
-    with proving():
-        if not ingress.signs_body:  # then nobody's body is read before the password was right
-            _verify(ingress, posted)
-        body = read_bytes(receiving().max_request_bytes, status=ingress.gives_up_with)
+    asked = WebhookRequest(headers, request.args.to_dict(), now_ms() / 1000)
+    with unproven_refused():
         try:
-            return report(receiving().receive(ingress, posted.with_body(body)))
+            if not found.signs_body:  # then nobody's body is read before the password was right
+                found.verify(asked)
+            body = read_bytes(handler.max_request_bytes, status=found.gives_up_with)
+            return report(handler.handle(found, asked.with_body(body)))
         except NotSetUp as fault:
-            raise _unset(ingress, fault) from None
+            raise _unset(found, fault) from None
         except Unusable as fault:
             log.warning("a request of %s is of no use: %s", name, fault)
-            raise Refused(ingress.gives_up_with, str(fault)) from None
+            raise RequestRefused(found.gives_up_with, str(fault)) from None
         except NotNow as fault:
             log.warning("a request of %s is to come again: %s", name, fault)
-            raise Refused(503, str(fault), headers={"Retry-After": RETRY_AFTER_S}) from None
+            raise RequestRefused(503, str(fault), headers={"Retry-After": RETRY_AFTER_S}) from None
 
 
-def _verify(ingress: Ingress, posted: Posted) -> None:
-    try:
-        ingress.verify(posted)
-    except NotSetUp as fault:
-        raise _unset(ingress, fault) from None
-
-
-def _unset(ingress: Ingress, fault: NotSetUp) -> Refused:
+def _unset(found: WebhookProvider, fault: NotSetUp) -> RequestRefused:
     """The setting is missing at our end: the provider is to keep the mail meanwhile."""
-    receiving().tell_unset(ingress, fault)
-    headers = {"Retry-After": RETRY_AFTER_S} if ingress.unset_status == 503 else {}
-    return Refused(ingress.unset_status, str(fault), headers=headers)
+    webhook_handler().warn_unset(found, fault)
+    headers = {"Retry-After": RETRY_AFTER_S} if found.unset_status == 503 else {}
+    return RequestRefused(found.unset_status, str(fault), headers=headers)
 
 
 def take(arrival: Arrival) -> Response:
     """202 once the mail is durable, 200 for one already taken."""
     accepted = front().intake.accept(arrival)
     reach("web-before-answer")
-    status = "duplicate" if accepted.duplicate else "accepted"
-    body = {"id": accepted.id, "thread_id": accepted.thread_id, "status": status}
-    return answer(200 if accepted.duplicate else 202, body)
+    mail = StoredMail(accepted.id, accepted.thread_id, accepted.duplicate)
+    return answer(200 if mail.duplicate else 202, _described(mail))
 
 
-def report(outcome: Outcome) -> Response:
+def report(outcome: HandledRequest) -> Response:
     """Always 200, which every provider takes for success; some take nothing else."""
-    messages = [
-        {
-            "id": one.id,
-            "thread_id": one.thread_id,
-            "status": "duplicate" if one.duplicate else "accepted",
-        }
-        for one in outcome.taken
-    ]
+    messages = [_described(mail) for mail in outcome.taken]
     if not messages:
         return answer(200, {"status": "ignored", "reason": outcome.note})
     return answer(200, messages[0] if len(messages) == 1 else {"messages": messages})
+
+
+def _described(mail: StoredMail) -> dict[str, str]:
+    status = "duplicate" if mail.duplicate else "accepted"
+    return {"id": mail.id, "thread_id": mail.thread_id, "status": status}

@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, request
+from typing import Annotated
 
-from cleo_email.web.answers import answer
-from cleo_email.web.guards import front, require_api_token, validated
-from cleo_email.web.shapes import MessagesQuery
+from flask import Blueprint, Response, request
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from cleo_email.store import State
+from cleo_email.web.auth import require_api_token
+from cleo_email.web.base import answer, front
+from cleo_email.web.bodies import validated
 
 bp = Blueprint("messages", __name__, url_prefix="/email/messages")
+
+
+class MessagesQuery(BaseModel):
+    """Which records to list; an empty ``state`` is any."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    state: Annotated[State | None, BeforeValidator(lambda value: value or None)] = None
+    thread_id: str = ""
+    message_id: str = ""
+    limit: int = Field(100, ge=1, le=1000)
+    cursor: Annotated[str, Field(pattern=r"^([0-9a-f]{24})?$")] = ""
 
 
 @bp.get("")

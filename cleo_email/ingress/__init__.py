@@ -1,1 +1,0 @@
-"""Ways in by HTTP, a file each: verify, extract, and hand an ``Arrival`` to the intake."""

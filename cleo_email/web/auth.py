@@ -1,0 +1,199 @@
+"""Who may call: a program with the right secret, a signed webhook, or one on this machine itself.
+
+Everything here comes before the body is looked at, in the contract's order: 404 where the channel is off,
+then 403 or 401, then 413, 415, 400 and 422 (:mod:`cleo_email.web.bodies`).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+
+from flask import request
+
+from cleo_email.clock import now_ms
+from cleo_email.errors import StoreUnavailable
+from cleo_email.store import Claim
+from cleo_email.web.base import RequestRefused, front
+from cleo_email.web.bodies import read_bytes, require_type
+from cleo_email.webhooks.base import NotSetUp, Unproven, equals_one
+from cleo_email.webhooks.signature import HEADER, REMEMBER_S, WebhookSignature
+
+log = logging.getLogger(__name__)
+
+_FORWARDED = ("X-Forwarded-For", "Forwarded", "X-Real-IP")
+_ASK_FOR_TOKEN = {"WWW-Authenticate": 'Bearer realm="cleo_email"'}
+
+
+# --- programs: a token -----------------------------------------------------------------------------------
+
+
+def require_api_token() -> None:
+    """Refuse with 401 without the bearer token; where none is set, all but direct loopback callers."""
+    tokens = [token.get_secret_value() for token in front().settings.api_tokens]
+    if not tokens:
+        if not is_direct_loopback():
+            text = "no CLEO_API_TOKEN is set: only this machine itself is answered, as localhost"
+            raise RequestRefused(401, text, headers=_ASK_FOR_TOKEN)
+        return
+    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not _is_one_of(given.strip(), tokens):
+        text = "the bearer token is missing or wrong (CLEO_API_TOKEN)"
+        raise _counted(RequestRefused(401, text, headers=_ASK_FOR_TOKEN))
+
+
+def _is_one_of(given: str, secrets: Iterable[str]) -> bool:
+    return equals_one(given.encode("utf-8", "replace"), [secret.encode() for secret in secrets])
+
+
+# --- webhooks: a secret in a header, or a signature ------------------------------------------------------
+
+
+@contextmanager
+def proved_body(*media_types: str) -> Iterator[bytes]:
+    """The body of a webhook that shows the secret, or is signed with it, while it is being stored.
+
+    A signature is good for one request: if storing fails it may be used again, else never. Refuses with 403
+    (429 for one too many), 413, 415, and 503 where it cannot be looked up whether it was used.
+    """
+    if HEADER not in request.headers:
+        _require_webhook_secret()
+        data = read_bytes(front().settings.max_message_bytes)
+        require_type(*media_types)
+        yield data
+        return
+    with unproven_refused():
+        secrets = _webhook_secrets()
+        if not secrets:
+            raise NotSetUp(f"no EMAIL_WEBHOOK_SECRET is set: {HEADER} cannot be checked")
+        signature = WebhookSignature.read(request.headers[HEADER], now_ms() / 1000)
+        data = read_bytes(front().settings.max_message_bytes)
+        name = signature.verify(data, secrets)
+    require_type(*media_types)
+    claim = front().store.events.claim(name)
+    if not claim.is_ours:
+        text = f"this {HEADER} was used before: every request is signed anew, a repeated one too"
+        raise RequestRefused(403, text)
+    yield from _used_once(data, claim)
+
+
+def _used_once(data: bytes, claim: Claim) -> Iterator[bytes]:
+    events = front().store.events
+    try:
+        yield data
+    except BaseException:
+        with suppress(StoreUnavailable):
+            events.release(claim)
+        raise
+    events.done(claim, "used", REMEMBER_S)
+
+
+@contextmanager
+def unproven_refused() -> Iterator[None]:
+    """Refuse a webhook without proof: 403, 401 with a challenge, or 429 for one too many."""
+    try:
+        yield
+    except NotSetUp as fault:
+        raise RequestRefused(403, str(fault)) from None
+    except Unproven as fault:
+        headers = {"WWW-Authenticate": fault.challenge} if fault.challenge else {}
+        status = 401 if fault.challenge else 403
+        raise _counted(RequestRefused(status, str(fault), headers=headers)) from None
+
+
+def _webhook_secrets() -> list[str]:
+    return [secret.get_secret_value() for secret in front().settings.webhook_secrets]
+
+
+def _require_webhook_secret() -> None:
+    """Refuse with 403 without ``X-Webhook-Secret``; where none is set, all but direct loopback callers."""
+    if secrets := _webhook_secrets():
+        if not _is_one_of(request.headers.get("X-Webhook-Secret", ""), secrets):
+            text = "X-Webhook-Secret is missing or wrong (EMAIL_WEBHOOK_SECRET)"
+            raise _counted(RequestRefused(403, text))
+    elif not is_direct_loopback():
+        text = "webhooks are taken only from this machine itself, as localhost"
+        raise RequestRefused(403, f"no EMAIL_WEBHOOK_SECRET is set: {text}")
+
+
+# --- wrong secrets are counted ---------------------------------------------------------------------------
+
+
+def _counted(fault: RequestRefused) -> RequestRefused:
+    """``fault``, or a 429 where this caller, or all of them together, were wrong too often this minute.
+
+    Called after the secret was found to be wrong, so that a right one is never slowed down. Without Redis
+    nobody is counted.
+    """
+    address = client_address()
+    try:
+        wait = front().store.failures.count(address, now_ms() // 1000)
+    except StoreUnavailable:
+        return fault
+    if wait:
+        text = "too many requests with a wrong secret; the right one is taken at any time"
+        return RequestRefused(429, text, headers={"Retry-After": str(wait)})
+    log.warning("refused a request from %s: %s", address, fault.message)  # bounded by the count above
+    return fault
+
+
+def client_address() -> str:
+    """Whose failures are counted together: an IPv4 address, or the /64 of an IPv6 one.
+
+    Behind a proxy on this machine or in the private network that is the last address of X-Forwarded-For, the
+    one which that proxy wrote. Only for counting: no right ever follows from a header.
+    """
+    peer = _peer()
+    if peer is None or peer.is_loopback or peer.is_private:
+        peer = _address(request.headers.get("X-Forwarded-For", "").rpartition(",")[2]) or peer
+    if peer is None:
+        return "unknown"
+    if isinstance(peer, ipaddress.IPv6Address):
+        return str(ipaddress.ip_network((peer, 64), strict=False))
+    return str(peer)
+
+
+# --- this machine itself ---------------------------------------------------------------------------------
+
+
+def is_direct_loopback() -> bool:
+    """Whether the caller is a program of this machine, not somebody behind a proxy that runs here.
+
+    Nor a web page in a browser on this machine, whose own host name was made to lead here (DNS rebinding).
+    """
+    if any(name in request.headers for name in _FORWARDED):
+        return False
+    # As it came: Werkzeug makes '' of a_b.example and its like, where a browser goes all the same.
+    if not _names_loopback(request.headers.get("Host", "").strip()):
+        return False
+    # A form on any web page can post here from a browser on this machine; browsers say whose page it was.
+    own = request.host_url.rstrip("/")
+    if request.headers.get("Origin", own) != own:
+        return False
+    peer = _peer()
+    return peer is not None and peer.is_loopback  # a Unix socket says nothing about the caller
+
+
+def _names_loopback(host: str) -> bool:
+    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
+    name = name.strip("[]").lower()
+    if name in ("", "localhost") or name.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def _peer() -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    return _address(request.environ.get("REMOTE_ADDR", ""))
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        found = ipaddress.ip_address(text.strip().partition("%")[0])
+    except ValueError:
+        return None
+    return (found.ipv4_mapped or found) if isinstance(found, ipaddress.IPv6Address) else found

@@ -1,0 +1,48 @@
+"""What every endpoint has at hand: the services of this process, and the two forms of an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from flask import Response, current_app, jsonify
+
+from cleo_email.errors import CleoError
+from cleo_email.front import Front
+from cleo_email.webhooks.handler import WebhookHandler
+
+Strings = Mapping[str, str]
+
+
+class RequestRefused(CleoError):
+    """The request ends with this status; ``fields`` has a line for each bad field."""
+
+    def __init__(
+        self, status: int, message: str, fields: Strings | None = None, headers: Strings | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.fields = dict(fields or {})
+        self.headers = dict(headers or {})
+
+
+def front() -> Front:
+    return cast("Front", current_app.extensions["cleo_email"])
+
+
+def webhook_handler() -> WebhookHandler:
+    return cast("WebhookHandler", current_app.extensions["cleo_email_webhooks"])
+
+
+def answer(status: int, body: Mapping[str, Any], headers: Strings | None = None) -> Response:
+    response = jsonify(body)
+    response.status_code = status
+    response.headers.update(headers or {})
+    return response
+
+
+def error(
+    status: int, message: str, fields: Strings | None = None, headers: Strings | None = None
+) -> Response:
+    return answer(status, {"error": message, "fields": dict(fields or {})}, headers)

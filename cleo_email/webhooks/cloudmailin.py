@@ -1,0 +1,45 @@
+"""CloudMailin in its Raw format: a form with the mail in ``message`` and the envelope in ``envelope[…]``."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import ClassVar
+
+from cleo_email.intake import Arrival
+from cleo_email.webhooks.base import (
+    HOUR_S,
+    BasicProvider,
+    Extracted,
+    NotNow,
+    WebhookRequest,
+    bare_path,
+)
+from cleo_email.webhooks.verdicts import aligned
+
+
+class CloudMailin(BasicProvider):
+    """Any 4xx makes it return the mail to its sender, any 5xx makes the sender's server try again."""
+
+    name: ClassVar[str] = "cloudmailin"
+    setting: ClassVar[str] = "EMAIL_CLOUDMAILIN_AUTH"
+    remember_s: ClassVar[int] = 5 * 24 * HOUR_S  # as long as mail servers try (RFC 5321 section 4.5.4.1)
+
+    def event(self, request: WebhookRequest) -> str:
+        source = request.form.bytes("message")
+        return hashlib.sha256(source).hexdigest() if source else ""
+
+    def extract(self, request: WebhookRequest) -> Extracted:
+        form = request.form
+        source = form.bytes("message")
+        if not source:
+            raise NotNow("CloudMailin's request has no raw mail: choose the Raw format for this address")
+        passed = [form.text("envelope[spf][domain]")] if form.text("envelope[spf][result]") == "pass" else []
+        sender = "envelope[from]"
+        arrival = Arrival(
+            source,
+            self.name,
+            envelope_from=bare_path(form.text(sender)) if form.has(sender) else None,
+            envelope_to=bare_path(form.text("envelope[to]")),
+            authenticated=aligned(source, passed),
+        )
+        return Extracted((arrival,))

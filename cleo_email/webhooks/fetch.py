@@ -1,0 +1,94 @@
+"""What a provider does not send but has to be fetched: a certificate, a confirmation, a mail's content."""
+
+from __future__ import annotations
+
+import http.client
+import ipaddress
+import ssl
+import threading
+from collections.abc import Collection, Mapping
+from typing import Protocol
+
+from cleo_email.errors import SettingsError
+from cleo_email.http_client import (
+    AnswerTooLarge,
+    Deadline,
+    HttpAnswer,
+    HttpClient,
+    WebAddress,
+    proxy_address,
+    tls_context,
+    web_address,
+)
+from cleo_email.webhooks.base import NotNow, Unusable
+
+FETCH_S = 8.0  # the provider waits meanwhile: 15 s with most
+
+
+class TooMuch(Unusable):
+    """More bytes than asked for at most."""
+
+
+class Fetch(Protocol):
+    def __call__(self, url: str, *, headers: Mapping[str, str], max_bytes: int) -> bytes:
+        """The body that a GET of ``url`` gives. Raises NotNow, TooMuch or Unusable."""
+
+
+class Https:
+    """Over verified TLS, to names only, on the usual port, without following redirects."""
+
+    def __init__(self, environ: Mapping[str, str], *, ports: Collection[int] = (443,)) -> None:
+        self._environ = environ
+        self._ports = ports
+        self._guard = threading.Lock()
+        self._tls: ssl.SSLContext | None = None
+
+    def __call__(self, url: str, *, headers: Mapping[str, str], max_bytes: int) -> bytes:
+        address = self._address(url)
+        answer = self._get(address, headers, max_bytes)
+        if 200 <= answer.status < 300:
+            return answer.body
+        reason = f"{address} answered {answer.status}"
+        if answer.status in (408, 425, 429) or answer.status >= 500:
+            raise NotNow(reason)
+        raise Unusable(reason)
+
+    def _address(self, url: str) -> WebAddress:
+        try:
+            address = web_address("URL", url)
+        except SettingsError:
+            raise Unusable("a URL that cannot be read is not fetched") from None
+        if not address.tls or address.port not in self._ports or address.basic or _is_number(address.host):
+            raise Unusable("only https:// URLs with a host's name are fetched")
+        return address
+
+    def _get(self, address: WebAddress, headers: Mapping[str, str], max_bytes: int) -> HttpAnswer:
+        try:
+            client = HttpClient(
+                address,
+                proxy=proxy_address(address, self._environ),
+                tls=self._context(),
+                max_bytes=max_bytes,
+            )
+            return client.get(headers, Deadline(FETCH_S))
+        except AnswerTooLarge:
+            raise TooMuch(f"{address} sends more than {max_bytes} bytes") from None
+        except SettingsError as error:
+            raise NotNow(str(error)) from None
+        except (OSError, http.client.HTTPException) as error:
+            raise NotNow(f"{address} could not be asked ({type(error).__name__})") from None
+
+    def _context(self) -> ssl.SSLContext:
+        with self._guard:
+            if self._tls is None:
+                self._tls = tls_context(self._environ)
+            return self._tls
+
+
+def _is_number(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        # Digits alone are addresses too, to some resolvers: 2130706433, 127.1, 0x7f000001.
+        return host.replace(".", "").isdigit() or host.lower().startswith("0x")
+    return True

@@ -1,0 +1,109 @@
+"""Mailgun Routes with ``forward()``: a form, signed over time and token but not over its content.
+
+Somebody who has seen one signed request could send another body with its signature: therefore each token is
+taken once, and remembered for longer than it is fresh. The raw mail comes (``body-mime``) if the route's URL
+ends in ``mime``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import ClassVar
+
+from cleo_email.intake import Arrival
+from cleo_email.mail.model import Attachment
+from cleo_email.webhooks.base import (
+    HOUR_S,
+    Extracted,
+    NotNow,
+    Unproven,
+    Unusable,
+    WebhookProvider,
+    WebhookRequest,
+    bare_path,
+    equals_one,
+    hmac_sha256,
+    json_field,
+    require_fresh,
+)
+from cleo_email.webhooks.forms import Form
+from cleo_email.webhooks.rebuild import file_part, rebuild
+from cleo_email.webhooks.verdicts import read_header
+
+FRESH_S = 8 * HOUR_S + 1800  # it repeats a request for 8 hours
+_SIGNED = ("timestamp", "token", "signature")
+_TWICE = "Mailgun's form has two different values of one field: the mail may be a forgery."
+
+
+class Mailgun(WebhookProvider):
+    name: ClassVar[str] = "mailgun"
+    setting: ClassVar[str] = "EMAIL_MAILGUN_SIGNING_KEY"
+    gives_up_with: ClassVar[int] = 406
+    unset_status: ClassVar[int] = 403
+    remember_s: ClassVar[int] = FRESH_S + HOUR_S
+
+    def prove(self, request: WebhookRequest) -> None:
+        stamp, token, signature = (request.form.text(name) for name in _SIGNED)
+        message = f"{stamp}{token}".encode()
+        wanted = [hmac_sha256(key, message).hex().encode() for key in self._secrets]
+        if not token or not equals_one(signature.encode(), wanted):
+            raise Unproven(f"the signature is missing or wrong ({self.setting})")
+        require_fresh(stamp, request.now, past_s=FRESH_S)
+
+    def event(self, request: WebhookRequest) -> str:
+        # Time and token are signed as one string: where the one ends is not.
+        return request.form.text("timestamp") + request.form.text("token")
+
+    def extract(self, request: WebhookRequest) -> Extracted:
+        form = request.form
+        if form.has("message-url") and not form.has("body-mime"):
+            raise NotNow("the Mailgun route stores the mail: use forward() with a URL that ends in mime")
+        source = form.bytes("body-mime") or _rebuilt(form)
+        # Mailgun merges headers of the mail into the form: one may be called like a field of its own.
+        doubtful = form.is_ambiguous("body-mime", "message-headers", "sender")
+        arrival = Arrival(
+            source,
+            self.name,
+            envelope_from=bare_path(form.text("sender")) if form.has("sender") else None,
+            envelope_to=bare_path(form.text("recipient")),
+            hold=_TWICE if doubtful else "",
+            authenticated=_judged(source),
+            same_for_s=HOUR_S,
+        )
+        return Extracted((arrival,))
+
+
+def _judged(source: bytes) -> bool | None:
+    """False where both checks failed. Mailgun writes them into the mail, so that they never count for it."""
+    headers = {name: value.strip().lower() for name, value in read_header(source).headers}
+    spf, dkim = headers.get("x-mailgun-spf"), headers.get("x-mailgun-dkim-check-result")
+    return False if spf in ("fail", "softfail") and dkim == "fail" else None
+
+
+def _rebuilt(form: Form) -> bytes:
+    headers = list(_headers(form.text("message-headers")))
+    if not headers:
+        raise Unusable("Mailgun's request has neither body-mime nor message-headers: it holds no mail")
+    files = list(_files(form))
+    return rebuild(headers, text=form.text("body-plain"), html=form.text("body-html"), files=files)
+
+
+def _headers(text: str) -> Iterator[tuple[str, str]]:
+    """``[[name, value], …]``."""
+    try:
+        value = json.loads(text or "[]")
+    except (ValueError, RecursionError):
+        raise Unusable("Mailgun's message-headers are no JSON") from None
+    for pair in value if isinstance(value, list) else []:
+        if isinstance(pair, list) and len(pair) == 2 and all(isinstance(part, str) for part in pair):
+            yield pair[0], pair[1]
+
+
+def _files(form: Form) -> Iterator[Attachment]:
+    """``attachment-1`` and so on; ``content-id-map`` has the inline ones: ``{"<id>": "attachment-1"}``."""
+    places = json_field(form, "content-id-map")
+    ids = {places.text(id_): id_ for id_ in places}
+    for file in form.files:
+        if file.name.startswith("attachment-"):
+            yield file_part(file.filename or "", file.content_type, file.content, ids.get(file.name, ""))

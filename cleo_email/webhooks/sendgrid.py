@@ -1,0 +1,152 @@
+"""SendGrid's Inbound Parse: a form, with the raw mail in ``email`` where "POST the raw" is switched on.
+
+Signed with ECDSA over the time and the whole body where a security policy is attached to the setting
+(EMAIL_SENDGRID_PUBLIC_KEY); else the secret stands in the URL (``?secret=…``, one of EMAIL_WEBHOOK_SECRET).
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterator, Sequence
+from typing import ClassVar
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import load_der_public_key
+
+from cleo_email.intake import Arrival
+from cleo_email.mail.model import Attachment
+from cleo_email.webhooks.base import (
+    HOUR_S,
+    Extracted,
+    Unproven,
+    Unusable,
+    WebhookProvider,
+    WebhookRequest,
+    bare_path,
+    decoded,
+    equals_one,
+    json_field,
+    require_fresh,
+)
+from cleo_email.webhooks.forms import Form
+from cleo_email.webhooks.rebuild import file_part, rebuild
+from cleo_email.webhooks.verdicts import aligned, domain_of, read_header
+
+FRESH_S = 73 * HOUR_S  # it repeats a request for 3 days
+SIGNATURE = "x-twilio-email-event-webhook-signature"
+TIMESTAMP = "x-twilio-email-event-webhook-timestamp"
+_DKIM = re.compile(r"\{@([A-Za-z0-9.-]{1,253}) : pass\}", re.ASCII)
+
+
+class SendGrid(WebhookProvider):
+    name: ClassVar[str] = "sendgrid"
+    setting: ClassVar[str] = "EMAIL_SENDGRID_PUBLIC_KEY or EMAIL_WEBHOOK_SECRET"
+    remember_s: ClassVar[int] = FRESH_S + HOUR_S
+
+    def __init__(self, public_keys: Sequence[str], secrets: Sequence[str]) -> None:
+        """``public_keys``: base64 DER of P-256 keys. Raises ValueError for anything else."""
+        super().__init__(secrets)
+        self._keys = [_public_key(key) for key in public_keys]
+
+    @property
+    def is_set_up(self) -> bool:
+        return bool(self._keys or self._secrets)
+
+    def prove(self, request: WebhookRequest) -> None:
+        if self._keys:
+            self._verify_signature(request)
+        elif not equals_one(request.query.get("secret", "").encode("utf-8", "replace"), self._secrets):
+            raise Unproven("?secret= in the URL is missing or wrong (EMAIL_WEBHOOK_SECRET)")
+
+    def _verify_signature(self, request: WebhookRequest) -> None:
+        stamp = request.header(TIMESTAMP)
+        signature = decoded(request.header(SIGNATURE))
+        message = stamp.encode("utf-8", "replace") + request.body
+        if not signature or not any(_is_signed(key, signature, message) for key in self._keys):
+            raise Unproven("the signature is missing or wrong (EMAIL_SENDGRID_PUBLIC_KEY)")
+        require_fresh(stamp, request.now, past_s=FRESH_S)
+
+    def event(self, request: WebhookRequest) -> str:
+        # SendGrid names no event, and a signature can be rewritten by everybody (r, n - s).
+        return request.digest
+
+    def extract(self, request: WebhookRequest) -> Extracted:
+        form = request.form
+        envelope = json_field(form, "envelope")
+        source = form.bytes("email") or _rebuilt(form)
+        sender = envelope.get("from")
+        arrival = Arrival(
+            source,
+            self.name,
+            envelope_from=bare_path(sender) if isinstance(sender, str) else None,
+            envelope_to=bare_path(next(iter(envelope.texts("to")), "")),
+            authenticated=aligned(source, _passed(form, envelope.text("from"), source)),
+            same_for_s=HOUR_S,
+        )
+        return Extracted((arrival,))
+
+
+def _passed(form: Form, envelope_from: str, source: bytes) -> Iterator[str]:
+    """The domains for which SendGrid saw SPF or DKIM pass; its fields stand outside of the mail.
+
+    DKIM counts only where there was a single signature, as the domains of several stand in one string and
+    each was written by whoever signed; and only a signature over the whole body (no ``l=``).
+    """
+    if form.text("SPF") == "pass":
+        yield domain_of(envelope_from)
+    found = _DKIM.fullmatch(form.text("dkim"))
+    signatures = read_header(source).header_all("dkim-signature")
+    if found and len(signatures) == 1 and not re.search(r"(^|;)\s*l\s*=", signatures[0]):
+        yield found.group(1)
+
+
+def _public_key(text: str) -> ec.EllipticCurvePublicKey:
+    key = load_der_public_key(base64.b64decode(text, validate=True))
+    if not isinstance(key, ec.EllipticCurvePublicKey):
+        raise ValueError("no elliptic-curve key")  # noqa: TRY004  (a wrong value, not a wrong type, to us)
+    return key
+
+
+def _is_signed(key: ec.EllipticCurvePublicKey, signature: bytes, message: bytes) -> bool:
+    try:
+        key.verify(signature, message, ec.ECDSA(hashes.SHA256()))
+    except InvalidSignature:
+        return False
+    return True
+
+
+def _rebuilt(form: Form) -> bytes:
+    if not form.has("headers"):
+        raise Unusable("SendGrid's request has neither email nor headers: it holds no mail")
+    charsets = json_field(form, "charsets")
+    return rebuild(
+        read_header(form.bytes("headers").strip() + b"\r\n\r\n").headers,
+        text=_decoded(form.bytes("text"), charsets.text("text")),
+        html=_decoded(form.bytes("html"), charsets.text("html")),
+        files=list(_files(form)),
+    )
+
+
+def _decoded(data: bytes, charset: str) -> str:
+    try:
+        return data.decode(charset or "utf-8", "replace")
+    except (LookupError, ValueError):
+        return data.decode("utf-8", "replace")
+
+
+def _files(form: Form) -> Iterator[Attachment]:
+    """``attachment1`` and so on, described by the JSON in ``attachment-info``."""
+    described = json_field(form, "attachment-info")
+    for key in sorted(described):
+        file, info = form.file(key), described.object(key)
+        if file is None:
+            raise Unusable("a file that attachment-info names is not in SendGrid's request")
+        yield file_part(
+            file.filename or info.text("filename"),
+            file.content_type or info.text("type"),
+            file.content,
+            info.text("content-id"),
+        )
