@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
-from cleo_email.http_client import Deadline
+from cleo_email.deadlines import Deadline
 from cleo_email.ingress.base import (
     Extracted,
     Ingress,
