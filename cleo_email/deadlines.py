@@ -6,6 +6,8 @@ waits for all of them together.
 
 from __future__ import annotations
 
+import time
+
 # One operation of a worker on Redis: a connection of the pool becomes free, and is tried several times.
 REDIS_POOL_S = 20
 REDIS_CONNECT_S = 3
@@ -45,3 +47,30 @@ AROUND_THE_AGENT_S = (
     + RECORD_S
     + 3 * REDIS_S
 )
+
+
+class Deadline:
+    """Ends ``seconds`` after it was made, however many waits are made under it."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.end = time.monotonic() + seconds
+
+    def left(self) -> float:
+        """Return the seconds left, always more than 0 (a socket time-out of 0 would mean "do not block").
+
+        :raises TimeoutError: nothing is left.
+        """
+        left = self.end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError(self.said)
+        return left
+
+    def cap(self, seconds: float) -> float:
+        """Return ``seconds``, or what is left if that is less. Raises as :meth:`left` does."""
+        return min(seconds, self.left())
+
+    @property
+    def said(self) -> str:
+        """What to say once it is over."""
+        return f"no answer within {round(self.seconds, 2):g} s"

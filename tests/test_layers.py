@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "cleo_email"
 GROUND, EDGES, SERVICES, COMPOSITION, ENTRY_POINTS = range(5)
 NAMES = {
     GROUND: "errors accounts clock backoff deadlines crashpoints mail",
-    EDGES: "attaching memory settings mailbox submission store agents queue embedded logs oauth http_client "
+    EDGES: "attaching memory settings mailbox submission store agents queue embedded logs oauth http "
     "screening",
     SERVICES: "intake recipients reading reading_pass asking polling chores filing settling fetching "
     "answering delivery sweeping outbound deciding recovering workflows budget bouncing webhooks",

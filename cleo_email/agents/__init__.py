@@ -18,8 +18,7 @@ from cleo_email.agents.protocol import Agent, AgentAttachment, AgentMessage, Age
 from cleo_email.agents.python import PythonAgent, load_callable, with_working_directory
 from cleo_email.agents.spec import CallableSpec, ModelSpec, parse_spec
 from cleo_email.errors import SettingsError
-from cleo_email.http_client.address import proxy_address, web_address
-from cleo_email.http_client.transport import HttpClient, tls_context
+from cleo_email.http import HttpClient, proxy_address, trust_store, web_address
 
 __all__ = [
     "NO_FINAL_ANSWER",
@@ -90,7 +89,7 @@ def _service(
         address,
         authorization=authorization,
         proxy=proxy_address(address, environ),
-        tls=tls_context(environ) if address.tls else None,
+        trust=trust_store(environ) if address.tls else None,
     )
     return JsonService(
         client,

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Generic, TypeVar
 
+from cleo_email.deadlines import Deadline
 from cleo_email.errors import AgentUnavailable
-from cleo_email.http_client.deadline import Deadline
 
 Given = TypeVar("Given")
 

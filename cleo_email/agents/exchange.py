@@ -6,17 +6,23 @@ else that is no 2xx with a JSON body is permanent: asking again would bring the 
 
 from __future__ import annotations
 
-import http.client
 import json
-import ssl
 from collections.abc import Iterable, Mapping
 from urllib.parse import urljoin
 
 from cleo_email.agents.words import one_line
+from cleo_email.deadlines import Deadline
 from cleo_email.errors import AgentError, AgentUnavailable, SettingsError
-from cleo_email.http_client.address import web_address
-from cleo_email.http_client.deadline import Deadline
-from cleo_email.http_client.transport import MAX_ANSWER_BYTES, AnswerTooLarge, HttpAnswer, HttpClient
+from cleo_email.http import (
+    MAX_ANSWER_BYTES,
+    AnswerTooLarge,
+    HttpAnswer,
+    HttpClient,
+    NotHttp,
+    TlsFailed,
+    UntrustedCertificate,
+    web_address,
+)
 
 _CERTIFICATE = "its certificate is not trusted ({}); SSL_CERT_FILE names a CA of one's own"
 
@@ -95,25 +101,14 @@ class JsonService:
             return self._client.post(body, headers, deadline)
         except AnswerTooLarge:
             raise AgentError(f"{self} sent more than {MAX_ANSWER_BYTES // 2**20} MiB") from None
-        except ssl.SSLCertVerificationError as error:
-            fault = one_line(error.verify_message or "unknown", 80)
-            raise AgentError(f"{self}: {_CERTIFICATE.format(fault)}") from None
-        except TimeoutError as error:
-            # A socket's own text is "timed out", which says less than ours.
-            ours = str(error) if str(error).startswith("no ") else deadline.said
-            raise AgentUnavailable(f"{self}: {error.strerror or ours}") from None
-        except (http.client.IncompleteRead, OSError) as error:
-            # RemoteDisconnected is an OSError too: the server hung up before it said anything.
-            raise AgentUnavailable(f"{self}: {self._fault(error)}") from None
-        except http.client.HTTPException:
-            raise AgentError(f"{self}: what came back is not HTTP") from None
-
-    def _fault(self, error: Exception) -> str:
-        if isinstance(error, ssl.SSLError):
-            return f"TLS failed ({self.shown(error.reason or 'no reason')})"
-        if isinstance(error, http.client.IncompleteRead):
-            return "the connection broke in the middle of the answer"
-        return self.shown((isinstance(error, OSError) and error.strerror) or str(error)) or "no connection"
+        except UntrustedCertificate as error:
+            raise AgentError(f"{self}: {_CERTIFICATE.format(one_line(str(error), 80))}") from None
+        except NotHttp as error:
+            raise AgentError(f"{self}: {error}") from None
+        except TlsFailed as error:
+            raise AgentUnavailable(f"{self}: TLS failed ({self.shown(str(error))})") from None
+        except OSError as error:
+            raise AgentUnavailable(f"{self}: {self.shown(error.strerror or str(error))}") from None
 
     def _json(self, answer: HttpAnswer) -> object:
         kind = one_line(answer.headers.get("content-type", "").split(";")[0], 40) or "no type"

@@ -7,7 +7,7 @@ from pydantic_core import to_json
 from cleo_email.agents.exchange import JsonService
 from cleo_email.agents.final import final_answer
 from cleo_email.agents.protocol import AgentRequest
-from cleo_email.http_client.deadline import Deadline
+from cleo_email.deadlines import Deadline
 from cleo_email.mail.model import Answer
 
 

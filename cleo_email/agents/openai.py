@@ -10,8 +10,8 @@ from cleo_email.agents.final import final_answer
 from cleo_email.agents.prompt import chat_messages
 from cleo_email.agents.protocol import AgentRequest
 from cleo_email.agents.spec import ModelSpec, split_effort
+from cleo_email.deadlines import Deadline
 from cleo_email.errors import AgentError
-from cleo_email.http_client.deadline import Deadline
 from cleo_email.mail.model import Answer, JsonObject
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"

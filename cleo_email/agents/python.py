@@ -25,8 +25,8 @@ from cleo_email.agents.collecting import TooManyMessages, collected, gathered
 from cleo_email.agents.protocol import AgentRequest
 from cleo_email.agents.spec import CallableSpec
 from cleo_email.agents.words import one_line
+from cleo_email.deadlines import Deadline
 from cleo_email.errors import AgentError, AgentUnavailable, SettingsError, place_of
-from cleo_email.http_client.deadline import Deadline
 from cleo_email.mail.model import Answer, JsonObject
 
 logger = logging.getLogger(__name__)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
-import ssl
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
@@ -18,9 +16,17 @@ from cleo_email.agents import build_agent
 from cleo_email.agents.openai import DEFAULT_BASE_URL, OpenAIAgent
 from cleo_email.cli.command import SettingsCommand, as_json, settings_here
 from cleo_email.clock import now_ms
+from cleo_email.deadlines import Deadline
 from cleo_email.errors import CleoError, MailboxError, SettingsError, StoreUnavailable
 from cleo_email.front import build_front
-from cleo_email.http_client import Deadline, HttpClient, proxy_address, tls_context, web_address
+from cleo_email.http import (
+    HttpClient,
+    TlsFailed,
+    UntrustedCertificate,
+    proxy_address,
+    trust_store,
+    web_address,
+)
 from cleo_email.mailbox import Mailbox
 from cleo_email.services import accounts
 from cleo_email.settings import Settings, gather, misspelt, no_dotenv
@@ -239,15 +245,15 @@ def _connected(variable: str, url: str) -> str:
     """Say that a server answers at ``url``, which ``variable`` names. Raises CleoError."""
     address = web_address(variable, url)
     proxy = proxy_address(address, os.environ)
-    client = HttpClient(address, proxy=proxy, tls=tls_context(os.environ) if address.tls else None)
+    client = HttpClient(address, proxy=proxy, trust=trust_store(os.environ) if address.tls else None)
     place = f"{address.host}:{address.port}"
     way = f" through the proxy {proxy.host}:{proxy.port}" if proxy else ""
     try:
         client.reach(Deadline(CONNECT_S))
-    except ssl.SSLCertVerificationError as error:
-        raise CleoError(f"{place}: {error.verify_message} (a private CA: SSL_CERT_FILE)") from None
-    except (OSError, http.client.HTTPException) as error:
-        plain = isinstance(error, ssl.SSLError) and error.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST")
+    except UntrustedCertificate as error:
+        raise CleoError(f"{place}: {error} (a private CA: SSL_CERT_FILE)") from None
+    except OSError as error:
+        plain = isinstance(error, TlsFailed) and error.plain
         fault = "does not speak TLS: http://?" if plain else f"cannot be reached{way}: {error}"
         raise CleoError(f"{place} {fault} ({variable})") from None
     return f"{place} answers{way}"

@@ -5,10 +5,9 @@ from __future__ import annotations
 import ipaddress
 import re
 
-import idna
-
 from cleo_email.errors import InvalidField
 from cleo_email.mail.model import Address
+from cleo_email.mail.senders import a_label
 from cleo_email.mail.wire import clean_header
 
 MAX_LOCAL_PART = 64  # octets, RFC 5321 section 4.5.3.1.1
@@ -94,14 +93,10 @@ def ascii_domain(field: str, domain: str) -> str:
         raise _invalid(field, domain, f"the domain is longer than {MAX_DOMAIN} characters")
     if domain.startswith("["):
         return _literal(field, domain)
-    if not domain.isascii():
-        try:
-            domain = idna.encode(domain, uts46=True).decode("ascii")
-        except UnicodeError:  # idna.IDNAError is one
-            raise _invalid(field, domain, "the part after the @ is no domain name") from None
-    if len(domain) > MAX_DOMAIN or not all(_LABEL.match(label) for label in domain.split(".")):
+    result = domain if domain.isascii() else a_label(domain)
+    if len(result) > MAX_DOMAIN or not all(_LABEL.match(label) for label in result.split(".")):
         raise _invalid(field, domain, "the part after the @ is no domain name")
-    return domain
+    return result
 
 
 def _literal(field: str, domain: str) -> str:

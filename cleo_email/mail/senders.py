@@ -10,6 +10,8 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable, Sequence
 
+import idna
+
 _MAX_ADDRESS = 1000  # characters; RFC 5321 section 4.5.3.1 allows 320
 _GMAIL = frozenset({"gmail.com", "googlemail.com"})
 
@@ -17,18 +19,16 @@ _GMAIL = frozenset({"gmail.com", "googlemail.com"})
 def a_label(domain: str) -> str:
     """``domain`` in lower case, each non-ASCII label as IDNA2008 writes it; an empty string if it is none.
 
-    Only lower case and NFC are applied (RFC 5891 section 5.2). The mapping of Python's own codec is IDNA2003
-    and takes "straße.de" to "strasse.de", which belongs to somebody else.
+    Every domain and host of the package is encoded here. Only lower case and NFC are applied before (RFC 5891
+    section 5.2): a letter that merely folds to another (a long s, a full-width letter) makes it no domain.
+    Python's own codec is IDNA2003 and takes "straße.de" to "strasse.de", which belongs to somebody else.
     """
     labels = unicodedata.normalize("NFC", domain.strip().lower()).removesuffix(".").split(".")
     if not all(labels) or len(domain) > _MAX_ADDRESS:
         return ""
     try:
-        return ".".join(
-            label if label.isascii() else "xn--" + label.encode("punycode").decode("ascii")
-            for label in labels
-        )
-    except UnicodeError:
+        return ".".join(label if label.isascii() else idna.alabel(label).decode("ascii") for label in labels)
+    except UnicodeError:  # idna.IDNAError is one
         return ""
 
 

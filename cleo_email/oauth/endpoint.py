@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import http.client
 import json
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
 
 from cleo_email.agents.words import one_line
-from cleo_email.deadlines import TOKEN_REQUEST_S
+from cleo_email.deadlines import TOKEN_REQUEST_S, Deadline
 from cleo_email.errors import TokenError, TokenUnavailable
-from cleo_email.http_client import (
+from cleo_email.http import (
     AnswerTooLarge,
-    Deadline,
     HttpAnswer,
     HttpClient,
+    UntrustedCertificate,
     proxy_address,
-    tls_context,
+    trust_store,
     web_address,
 )
 
@@ -57,7 +55,7 @@ class Endpoint:
         self._client = HttpClient(
             address,
             proxy=proxy_address(address, environ),
-            tls=tls_context(environ) if address.tls else None,
+            trust=trust_store(environ) if address.tls else None,
         )
 
     def __str__(self) -> str:
@@ -101,16 +99,16 @@ class Endpoint:
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
         try:
             return self._client.post(body, headers, Deadline(CALL_SECONDS))
-        except ssl.SSLCertVerificationError as error:
-            why = one_line(error.verify_message or "unknown", 80)
+        except UntrustedCertificate as error:
+            why = one_line(str(error), 80)
             raise TokenError(f"{self}: its certificate is not trusted ({why}); see SSL_CERT_FILE") from None
         except TimeoutError:
             raise TokenUnavailable(f"{self} gave no answer within {CALL_SECONDS:g} s") from None
         except AnswerTooLarge:
             raise TokenUnavailable(f"{self} sent far more than an answer") from None
-        except (OSError, http.client.HTTPException) as error:
-            why = (isinstance(error, OSError) and error.strerror) or type(error).__name__
-            raise TokenUnavailable(f"{self} cannot be reached ({one_line(str(why), 80)})") from None
+        except OSError as error:
+            why = one_line(error.strerror or str(error), 80)
+            raise TokenUnavailable(f"{self} cannot be reached ({why})") from None
 
     def _refusal(self, status: int, value: Mapping[str, Any], secrets: list[str]) -> TokenError:
         code, text = value.get("error"), value.get("error_description")

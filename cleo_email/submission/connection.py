@@ -7,11 +7,10 @@ import re
 import smtplib
 import socket
 import ssl
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cleo_email.deadlines import SUBMISSION_S
+from cleo_email.deadlines import SUBMISSION_S, Deadline
 from cleo_email.submission.words import Reply
 
 if TYPE_CHECKING:
@@ -32,20 +31,6 @@ class Timeouts:
     read: float = 30.0
     end_of_data: float = 60.0
     total: float = SUBMISSION_S
-
-
-class Deadline:
-    """A moment by which something must be over."""
-
-    def __init__(self, seconds: float) -> None:
-        self._end = time.monotonic() + seconds
-
-    def cap(self, seconds: float) -> float:
-        """``seconds``, or what is left if that is less. TimeoutError when nothing is left."""
-        left = self._end - time.monotonic()
-        if left <= 0:
-            raise TimeoutError("out of time")
-        return min(seconds, left)
 
 
 class _Lines:

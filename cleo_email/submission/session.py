@@ -8,6 +8,7 @@ import ssl
 from dataclasses import dataclass
 
 from cleo_email.accounts import SmtpAccount
+from cleo_email.deadlines import Deadline
 from cleo_email.errors import (
     SubmissionError,
     SubmissionLoginRefused,
@@ -15,7 +16,7 @@ from cleo_email.errors import (
     TokenError,
     TokenUnavailable,
 )
-from cleo_email.submission.connection import Connection, Deadline, Timeouts
+from cleo_email.submission.connection import Connection, Timeouts
 from cleo_email.submission.words import LinkLost, Reply, Scrubber, refusal
 
 IMPLICIT_TLS = 465
@@ -78,7 +79,7 @@ def _hint(error: OSError, account: SmtpAccount) -> str:
         return " (EMAIL_SMTP_HOST, EMAIL_SMTP_PORT)"
     if any(
         sign in str(error).lower()
-        for sign in ("wrong version", "unreadable reply", "timed out", "out of time")
+        for sign in ("wrong version", "unreadable reply", "timed out", "no answer within")
     ):
         spoken = "TLS at once" if account.port == IMPLICIT_TLS else "STARTTLS"
         return (

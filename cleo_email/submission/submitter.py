@@ -9,6 +9,7 @@ from collections.abc import Callable
 from types import TracebackType
 
 from cleo_email.accounts import SmtpAccount
+from cleo_email.deadlines import Deadline
 from cleo_email.errors import (
     SubmissionError,
     SubmissionLoginRefused,
@@ -16,7 +17,7 @@ from cleo_email.errors import (
     SubmissionUncertain,
 )
 from cleo_email.mail.model import OutboundEmail, Receipt
-from cleo_email.submission.connection import Connection, Deadline, Timeouts
+from cleo_email.submission.connection import Connection, Timeouts
 from cleo_email.submission.session import Session, open_session
 from cleo_email.submission.transaction import transact
 from cleo_email.submission.words import LinkLost, refusal

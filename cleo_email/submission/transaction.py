@@ -6,9 +6,10 @@ import re
 from collections.abc import Callable
 
 from cleo_email.crashpoints import reach
+from cleo_email.deadlines import Deadline
 from cleo_email.errors import SubmissionError, SubmissionUnavailable, SubmissionUncertain
 from cleo_email.mail.model import OutboundEmail, Receipt
-from cleo_email.submission.connection import Connection, Deadline
+from cleo_email.submission.connection import Connection
 from cleo_email.submission.session import Session
 from cleo_email.submission.words import LinkLost, Reply, refusal
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from typing import ClassVar
 
-from cleo_email.http_client import Deadline
+from cleo_email.deadlines import Deadline
 from cleo_email.intake import Arrival
 from cleo_email.mail.model import Attachment
 from cleo_email.webhooks.base import (

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import http.client
 import ipaddress
-import ssl
-import threading
 from collections.abc import Collection, Mapping
 from typing import Protocol
 
+from cleo_email.deadlines import Deadline
 from cleo_email.errors import SettingsError
-from cleo_email.http_client import (
+from cleo_email.http import (
     AnswerTooLarge,
-    Deadline,
     HttpAnswer,
     HttpClient,
     WebAddress,
     proxy_address,
-    tls_context,
+    trust_store,
     web_address,
 )
 from cleo_email.webhooks.base import NotNow, Unusable
@@ -40,8 +37,6 @@ class Https:
     def __init__(self, environ: Mapping[str, str], *, ports: Collection[int] = (443,)) -> None:
         self._environ = environ
         self._ports = ports
-        self._guard = threading.Lock()
-        self._tls: ssl.SSLContext | None = None
 
     def __call__(self, url: str, *, headers: Mapping[str, str], max_bytes: int) -> bytes:
         address = self._address(url)
@@ -67,7 +62,7 @@ class Https:
             client = HttpClient(
                 address,
                 proxy=proxy_address(address, self._environ),
-                tls=self._context(),
+                trust=trust_store(self._environ),
                 max_bytes=max_bytes,
             )
             return client.get(headers, Deadline(FETCH_S))
@@ -75,14 +70,8 @@ class Https:
             raise TooMuch(f"{address} sends more than {max_bytes} bytes") from None
         except SettingsError as error:
             raise NotNow(str(error)) from None
-        except (OSError, http.client.HTTPException) as error:
+        except OSError as error:
             raise NotNow(f"{address} could not be asked ({type(error).__name__})") from None
-
-    def _context(self) -> ssl.SSLContext:
-        with self._guard:
-            if self._tls is None:
-                self._tls = tls_context(self._environ)
-            return self._tls
 
 
 def _is_number(host: str) -> bool:

@@ -14,7 +14,7 @@ from cleo_email.agents import stuck_calls
 from cleo_email.agents.spec import UrlSpec, parse_spec
 from cleo_email.crashpoints import arm
 from cleo_email.errors import StoreUnavailable
-from cleo_email.http_client.address import web_address
+from cleo_email.http import web_address
 from cleo_email.queue import ANSWERS, MAILBOX
 from cleo_email.services import Services, build_services
 from cleo_email.settings import Settings, no_dotenv

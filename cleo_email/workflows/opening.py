@@ -13,9 +13,8 @@ from cleo_email.agents.calling import CallFailed, call_within
 from cleo_email.agents.python import with_working_directory
 from cleo_email.attaching import Attachment as Given
 from cleo_email.attaching import make_file, read_content
-from cleo_email.deadlines import COMPOSING_TURN_S
+from cleo_email.deadlines import COMPOSING_TURN_S, Deadline
 from cleo_email.errors import AgentError, AgentUnavailable, InvalidField, SettingsError, place_of
-from cleo_email.http_client.deadline import Deadline
 from cleo_email.mail.filenames import safe_filename
 from cleo_email.mail.model import Address, Answer, Attachment, JsonObject, OutboundEmail
 from cleo_email.memory import LargeWork

@@ -12,9 +12,9 @@ from collections.abc import Callable
 import pytest
 from scripted_server import Script, Seen, Server, answer_of, sending
 
+from cleo_email import http
 from cleo_email.agents import Agent, AgentAttachment, AgentRequest, build_agent, exchange
 from cleo_email.errors import AgentError, AgentUnavailable
-from cleo_email.http_client import transport
 from cleo_email.mail.model import Answer, Attachment
 
 Serve = Callable[..., Server]
@@ -308,7 +308,7 @@ def test_a_server_that_falls_silent_is_left_at_the_deadline(
         b"HTTP/1.1 200 OK\r\nX-Endless: ",
         HEAD,
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffff\r\n",
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;x=",
         b"HTTP/1.1 100 Continue\r\n",
     ],
 )
@@ -335,7 +335,7 @@ def test_an_error_page_that_drips_does_not_hide_its_status(
         while not server.over.wait(0.02):
             connection.sendall(b"x")
 
-    monkeypatch.setattr(transport, "ERROR_BODY_SECONDS", 0.2)
+    monkeypatch.setattr(http, "ERROR_BODY_SECONDS", 0.2)
     server = serve(drip)
     started = time.monotonic()
     fault = fault_of(agent_at(server.url), request_, deadline=60)
@@ -364,7 +364,7 @@ def test_a_deadline_that_is_over_already_calls_nobody(serve: Serve, request_: Ag
 def test_a_huge_answer_is_refused(
     serve: Serve, request_: AgentRequest, monkeypatch: pytest.MonkeyPatch, announced: bool
 ) -> None:
-    monkeypatch.setattr(transport, "MAX_ANSWER_BYTES", 2**20)
+    monkeypatch.setattr(http, "MAX_ANSWER_BYTES", 2**20)
     monkeypatch.setattr(exchange, "MAX_ANSWER_BYTES", 2**20)
     sent = 0
 
@@ -386,7 +386,7 @@ def test_an_answer_just_below_the_limit_is_taken(
     serve: Serve, request_: AgentRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     body = json.dumps({"reply": "x" * 1_000_000}).encode()
-    monkeypatch.setattr(transport, "MAX_ANSWER_BYTES", len(body))
+    monkeypatch.setattr(http, "MAX_ANSWER_BYTES", len(body))
     assert len(agent_at(serve(sending(200, body)).url).answer(request_, deadline=10).text) == 1_000_000
 
 

@@ -15,7 +15,6 @@ from scripted_server import Seen, Server, sending
 
 from cleo_email.agents import AgentRequest, build_agent
 from cleo_email.errors import AgentError, AgentUnavailable, SettingsError
-from cleo_email.http_client.address import proxy_address, web_address
 
 Serve = Callable[..., Server]
 REPLY = json.dumps({"reply": "Gut."}).encode()
@@ -163,30 +162,6 @@ def test_a_tunnel_that_is_refused_is_temporary(serve: Serve, request_: AgentRequ
     with pytest.raises(AgentUnavailable, match="407") as caught:
         agent.answer(request_, deadline=10)
     assert "geheim" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("url", "no_proxy", "by_proxy"),
-    [
-        ("http://agent.example/", "", True),
-        ("http://agent.example/", "*", False),
-        ("http://agent.example/", "example", False),
-        ("http://agent.example/", ".example,other", False),
-        ("http://agent.example/", "other, agent.example", False),
-        ("http://agent.example:81/", "agent.example:80", True),
-        ("http://agent.example:81/", "agent.example:81", False),
-        ("http://myagent.example/", "agent.example", True),
-        ("http://localhost:5/", "", False),
-        ("http://127.0.0.1:5/", "", False),
-        ("http://[::1]:5/", "", False),
-        ("http://localhost.example/", "", True),
-        ("https://agent.example/", "", False),
-    ],
-)
-def test_what_goes_by_a_proxy(url: str, no_proxy: str, by_proxy: bool) -> None:
-    environ = {"HTTP_PROXY": "http://proxy.example:3128", "NO_PROXY": no_proxy}
-    proxy = proxy_address(web_address("CLEO_AGENT", url), environ)
-    assert (proxy is not None) == by_proxy
 
 
 @pytest.mark.parametrize("url", ["socks5://u:geheim@h:1", "https://u:geheim@h", "http://u:geheim@"])

@@ -8,9 +8,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from cleo_email.webhooks.base import NotNow, Unusable
 
 from cleo_email.embedded.mailserver import Certificates
+from cleo_email.webhooks.base import NotNow, Unusable
 from cleo_email.webhooks.fetch import Https, TooMuch
 
 

@@ -1,0 +1,408 @@
+"""One HTTP call under one total deadline.
+
+libcurl does the talking, because its time-out is one for the whole call: the usual Python clients start theirs
+anew with every byte that comes in, so that a server which drips keeps its caller for ever. No redirect is
+followed, no cookie kept and no connection used again; of the environment counts what the caller hands in.
+"""
+
+from __future__ import annotations
+
+import base64
+import ipaddress
+import os
+import ssl
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import SplitResult, quote, unquote, urlsplit
+
+import pycurl
+
+from cleo_email.deadlines import Deadline
+from cleo_email.errors import SettingsError
+from cleo_email.mail.senders import a_label
+
+CONNECT_SECONDS = 10.0  # name, connection, proxy and TLS together
+MAX_ANSWER_BYTES = 64 * 2**20
+MAX_ERROR_BYTES = 64 * 2**10  # of an answer that is not 2xx
+ERROR_BODY_SECONDS = 5.0
+_EXPECTED = "http://host[:port]/path or https://host[:port]/path"
+# Options of libcurl that pycurl has no names for.
+_SUPPRESS_CONNECT_HEADERS = 265
+_QUICK_EXIT = 322
+
+
+class AnswerTooLarge(Exception):
+    """The server sends more than the caller takes."""
+
+
+class NotHttp(OSError):
+    """What came back is not HTTP."""
+
+
+class TlsFailed(OSError):
+    """No TLS session came about. ``plain``: the other side does not speak TLS at all."""
+
+    plain = False
+
+
+class UntrustedCertificate(TlsFailed):
+    """The certificate is another host's, expired, or of an authority that is not in the trust store."""
+
+
+# --- addresses --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class WebAddress:
+    """Where an HTTP server lives. ``str()`` gives the origin alone: paths and queries can hold keys."""
+
+    scheme: str
+    host: str
+    port: int
+    target: str = field(repr=False)  # path and query
+    basic: str = field(default="", repr=False)  # the value of an Authorization header, from user:password@
+    secrets: tuple[str, ...] = field(default=(), repr=False)  # what no log may show
+
+    def __str__(self) -> str:
+        default = 443 if self.tls else 80
+        return f"{self.scheme}://{self.authority if self.port != default else self._bracketed}"
+
+    @property
+    def path(self) -> str:
+        return self.target.partition("?")[0]
+
+    @property
+    def authority(self) -> str:
+        return f"{self._bracketed}:{self.port}"
+
+    @property
+    def _bracketed(self) -> str:
+        return f"[{self.host}]" if ":" in self.host else self.host
+
+    @property
+    def tls(self) -> bool:
+        return self.scheme == "https"
+
+
+def web_address(variable: str, url: str, path: str = "") -> WebAddress:
+    """Take ``url`` apart; ``path`` is put behind its own path, in front of its query.
+
+    :raises SettingsError: one line that names ``variable`` and shows no secret of ``url``.
+    """
+    url = url.strip()
+    try:
+        parts = urlsplit(url)
+        host, port = _ascii_host(parts.hostname or ""), parts.port
+    except ValueError:
+        raise SettingsError([f"{variable}: found a malformed URL, expected {_EXPECTED}"]) from None
+    if any(ord(char) < 33 for char in url):
+        raise SettingsError([f"{variable}: found a URL with white space in it, expected {_EXPECTED}"])
+    if parts.scheme not in ("http", "https") or not host or port == 0:
+        shown = f"{parts.scheme}://{parts.hostname}" if parts.hostname else "a URL without a host"
+        raise SettingsError([f"{variable}: found {shown}, expected {_EXPECTED}"])
+    return WebAddress(
+        scheme=parts.scheme,
+        host=host,
+        port=port or (443 if parts.scheme == "https" else 80),
+        target=_target(parts, path),
+        basic=_basic(parts),
+        secrets=tuple(unquote(part) for part in (parts.password, parts.query) if part),
+    )
+
+
+def proxy_address(address: WebAddress, environ: Mapping[str, str]) -> WebAddress | None:
+    """The proxy that ``HTTP_PROXY``, ``HTTPS_PROXY`` and ``NO_PROXY`` (lower case wins) name for ``address``.
+
+    This machine itself is never asked by way of a proxy.
+
+    :raises SettingsError: it is no ``http://`` URL.
+    """
+    name = f"{address.scheme}_proxy"
+    url = environ.get(name, environ.get(name.upper(), "")).strip()
+    excepted = environ.get("no_proxy", environ.get("NO_PROXY", ""))
+    if not url or _is_loopback(address.host) or _is_excepted(address, excepted):
+        return None
+    proxy = web_address(name.upper(), url if "://" in url else f"http://{url}")
+    if proxy.tls:
+        raise SettingsError([f"{name.upper()}: found an https:// URL, expected http://host:port"])
+    return proxy
+
+
+def _ascii_host(host: str) -> str:
+    """The host as DNS knows it, '' for none. ValueError for what is no name."""
+    host = host.rstrip(".")
+    if ":" in host or not host:  # an IPv6 address has no labels
+        return host
+    labels = (host if host.isascii() else a_label(host)).split(".")
+    if not all(0 < len(label) < 64 for label in labels):
+        raise ValueError
+    return ".".join(labels)
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _is_excepted(address: WebAddress, excepted: str) -> bool:
+    """Whether ``NO_PROXY`` (``*``, or hosts and domains with or without a port) names the address."""
+    for entry in excepted.lower().replace(",", " ").split():
+        domain = entry.removeprefix("*").removeprefix(".")
+        if entry == "*" or domain in (address.host, address.authority):
+            return True
+        if domain and (f".{address.host}".endswith(f".{domain}") or address.authority.endswith(f".{domain}")):
+            return True
+    return False
+
+
+def _target(parts: SplitResult, path: str) -> str:
+    # What is quoted already stays as it is.
+    path = quote((parts.path.rstrip("/") + path if path else parts.path) or "/", safe="/%:=&~+!$,;'@()*")
+    query = quote(parts.query, safe="/%:=&?~+!$,;'@()*[]")
+    return f"{path}?{query}" if query else path
+
+
+def _basic(parts: SplitResult) -> str:
+    if parts.username is None and parts.password is None:
+        return ""
+    pair = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
+    return "Basic " + base64.b64encode(pair.encode()).decode("ascii")
+
+
+# --- trust ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class TrustStore:
+    """The authorities whose certificates are believed: a file in PEM and directories of hashed names."""
+
+    file: str
+    folders: str  # divided by colons
+
+
+def trust_store(environ: Mapping[str, str]) -> TrustStore:
+    """The system's trust store, and the authorities in ``SSL_CERT_FILE`` and ``SSL_CERT_DIR``.
+
+    The system's is named by hand: a wheel of pycurl has an OpenSSL of its own, which knows nothing of it.
+
+    :raises SettingsError: what is named cannot be read.
+    """
+    file, folders = environ.get("SSL_CERT_FILE", ""), environ.get("SSL_CERT_DIR", "")
+    try:
+        if file:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=file)
+    except OSError:  # ssl.SSLError is one
+        expected = "a file of certificates in PEM"
+        raise SettingsError([f"SSL_CERT_FILE: found {file!r}, expected {expected}"]) from None
+    if folders and not all(Path(folder).is_dir() for folder in folders.split(os.pathsep) if folder):
+        raise SettingsError([f"SSL_CERT_DIR: found {folders!r}, expected a directory"])
+    system = ssl.get_default_verify_paths()
+    named = [folder for folder in (folders, system.openssl_capath) if folder]
+    if not file and Path(system.openssl_cafile).is_file():
+        file = system.openssl_cafile
+    return TrustStore(file, os.pathsep.join(named))
+
+
+# --- calls ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class HttpAnswer:
+    """``headers`` has lower-case names."""
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class HttpClient:
+    """Whom to ask and how; safe to use from many threads. ``trust`` is needed for an https address.
+
+    An answer of more than ``max_bytes`` (``MAX_ANSWER_BYTES`` where not given) is not read to its end.
+    """
+
+    address: WebAddress
+    authorization: str = field(default="", repr=False)
+    proxy: WebAddress | None = None
+    trust: TrustStore | None = None
+    max_bytes: int = 0
+
+    def post(self, body: bytes, headers: Mapping[str, str], deadline: Deadline) -> HttpAnswer:
+        """Post ``body`` and read the whole answer.
+
+        :raises OSError: no connection or a broken one; also NotHttp, TlsFailed, UntrustedCertificate and, out
+            of time, TimeoutError.
+        :raises AnswerTooLarge: the answer is larger than ``max_bytes``.
+        """
+        return self._ask(headers, deadline, body)
+
+    def get(self, headers: Mapping[str, str], deadline: Deadline) -> HttpAnswer:
+        """As :meth:`post`, without a body."""
+        return self._ask(headers, deadline, None)
+
+    def reach(self, deadline: Deadline) -> None:
+        """Connect, through the proxy and TLS, and ask nothing. Raises as :meth:`post` does."""
+        call = _Call(self, deadline)
+        call.set(pycurl.CONNECT_ONLY, 1)
+        call.perform()
+
+    def _ask(self, headers: Mapping[str, str], deadline: Deadline, body: bytes | None) -> HttpAnswer:
+        call = _Call(self, deadline)
+        if body is not None:
+            call.set(pycurl.POSTFIELDS, body)
+        own = {"User-Agent": "cleo-email", "Accept": "application/json", "Connection": "close"}
+        if self.authorization:
+            own["Authorization"] = self.authorization
+        # "Expect:" without a value: a large body does not wait for the server to agree to it.
+        call.set(pycurl.HTTPHEADER, [*_header_lines({**own, **headers}), b"Expect:"])
+        return call.perform()
+
+
+def _header_lines(headers: Mapping[str, str]) -> list[bytes]:
+    lines = [f"{name}: {value}" for name, value in headers.items()]
+    if any(char in line for line in lines for char in "\r\n\0"):
+        raise ValueError("a header with a line break in it")
+    return [line.encode("latin-1") for line in lines]
+
+
+class _Call:
+    """One libcurl handle, used once."""
+
+    def __init__(self, client: HttpClient, deadline: Deadline) -> None:
+        self._deadline = deadline
+        self._connecting = Deadline(deadline.cap(CONNECT_SECONDS))
+        self._most = client.max_bytes or MAX_ANSWER_BYTES
+        self._coming = 0  # the status in the head that is being read
+        self._status = 0  # that of the answer, once its head is complete
+        self._head: dict[str, str] = {}
+        self._body = bytearray()
+        self._error_ends = 0.0
+        self._fault: BaseException | None = None
+        self._curl = pycurl.Curl()
+        self.set = self._curl.setopt
+        self._set_limits()
+        self._set_address(client)
+
+    def _set_limits(self) -> None:
+        self.set(pycurl.NOSIGNAL, 1)  # signals are the main thread's
+        self.set(pycurl.TIMEOUT_MS, _milliseconds(self._deadline.left()))
+        self.set(pycurl.CONNECTTIMEOUT_MS, _milliseconds(self._connect_seconds))
+        with suppress(pycurl.error):  # libcurl before 7.87
+            # A look-up of a name that hangs is left behind; otherwise closing the handle waits for it.
+            self.set(_QUICK_EXIT, 1)
+        self.set(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)
+        self.set(pycurl.SSLVERSION, pycurl.SSLVERSION_TLSv1_2)  # or later
+        self.set(pycurl.BUFFERSIZE, 64 * 1024)
+        # An agent may think for minutes: this keeps a firewall from forgetting the connection, and tells of
+        # a peer that has gone without a word.
+        self.set(pycurl.TCP_KEEPALIVE, 1)
+        self.set(pycurl.TCP_KEEPIDLE, 30)
+        self.set(pycurl.TCP_KEEPINTVL, 15)
+        self.set(pycurl.HEADERFUNCTION, self._on_header)
+        self.set(pycurl.WRITEFUNCTION, self._on_body)
+        self.set(pycurl.XFERINFOFUNCTION, self._on_progress)
+        self.set(pycurl.NOPROGRESS, 0)
+
+    def _set_address(self, client: HttpClient) -> None:
+        self.set(pycurl.URL, f"{client.address}{client.address.target}")
+        self.set(pycurl.PATH_AS_IS, 1)
+        proxy = client.proxy
+        # An empty text keeps libcurl from looking at the environment by itself.
+        self.set(pycurl.NOPROXY, "")
+        self.set(pycurl.PROXY, f"http://{proxy.authority}" if proxy else "")
+        self.set(_SUPPRESS_CONNECT_HEADERS, 1)
+        # What is for the proxy does not go through the tunnel, nor the other way round.
+        self.set(pycurl.HEADEROPT, pycurl.HEADER_SEPARATE)
+        if proxy is not None and proxy.basic:
+            self.set(pycurl.PROXYHEADER, _header_lines({"Proxy-Authorization": proxy.basic}))
+        if client.address.tls:
+            assert client.trust is not None
+            for option, place in ((pycurl.CAINFO, client.trust.file), (pycurl.CAPATH, client.trust.folders)):
+                if place:
+                    self.set(option, place)
+                else:
+                    self._curl.unsetopt(option)
+
+    def perform(self) -> HttpAnswer:
+        try:
+            self._curl.perform()
+        except pycurl.error as error:
+            # The status of a refusal says enough, whatever becomes of its text.
+            if self._fault is not None or not self._status or self._succeeded:
+                raise self._fault or self._fault_of(int(error.args[0]), self._curl.errstr()) from None
+        finally:
+            self._curl.close()
+        body = self._body if self._succeeded else self._body[:MAX_ERROR_BYTES]
+        return HttpAnswer(self._status, self._head, bytes(body))
+
+    @property
+    def _succeeded(self) -> bool:
+        return 200 <= self._status < 300
+
+    def _on_header(self, line: bytes) -> int | None:
+        text = line.decode("latin-1").strip()
+        name, colon, value = text.partition(":")
+        if text.startswith("HTTP/"):
+            self._head, self._coming = {}, int(text.split()[1][:3])  # libcurl lets no other line pass
+        elif colon:
+            self._head[name.strip().lower()] = value.strip()
+        elif not text and self._coming >= 200:
+            self._status = self._coming
+            self._error_ends = time.monotonic() + ERROR_BODY_SECONDS
+            length = self._head.get("content-length", "")
+            if self._succeeded and length.isdecimal() and int(length) > self._most:
+                return self._stop(AnswerTooLarge())
+        return None
+
+    def _on_body(self, piece: bytes) -> int | None:
+        self._body += piece
+        if self._succeeded:
+            return self._stop(AnswerTooLarge()) if len(self._body) > self._most else None
+        return self._stop() if len(self._body) >= MAX_ERROR_BYTES else self._on_progress() or None
+
+    def _on_progress(self, *_: int) -> int:
+        """libcurl asks at least once a second whether to go on."""
+        if self._status and not self._succeeded and time.monotonic() >= self._error_ends:
+            return self._stop()
+        return 0
+
+    def _stop(self, fault: BaseException | None = None) -> int:
+        self._fault = fault
+        return -1
+
+    def _fault_of(self, code: int, said: str) -> OSError:
+        """libcurl's error as one of Python's or ours; ``said`` is libcurl's own line."""
+        if code == pycurl.E_OPERATION_TIMEDOUT:
+            return TimeoutError(self._waited_for(said))
+        if code == pycurl.E_PEER_FAILED_VERIFICATION:
+            return UntrustedCertificate(said.rpartition(": ")[2])
+        if code in (pycurl.E_SSL_CONNECT_ERROR, pycurl.E_SSL_CACERT_BADFILE):
+            failed = TlsFailed(said)
+            failed.plain = "wrong version number" in said or "http request" in said
+            return failed
+        if code in (pycurl.E_UNSUPPORTED_PROTOCOL, pycurl.E_FTP_WEIRD_SERVER_REPLY):
+            return NotHttp("what came back is not HTTP")
+        if code == pycurl.E_COULDNT_CONNECT and (number := int(self._curl.getinfo(pycurl.OS_ERRNO))):
+            return OSError(number, os.strerror(number))
+        if code == pycurl.E_PARTIAL_FILE:
+            return OSError("the connection broke in the middle of the answer")
+        return OSError(said or "no connection")
+
+    def _waited_for(self, said: str) -> str:
+        if said.startswith("Resolving"):
+            return f"no answer from DNS within {self._connect_seconds} s"
+        if not self._curl.getinfo(pycurl.CONNECT_TIME):
+            return f"no connection within {self._connect_seconds} s"
+        return self._deadline.said
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(1, round(seconds * 1000))  # 0 would be no limit
