@@ -13,7 +13,7 @@ import time
 
 from benchmarks.fuzzing import run
 from cleo_email.errors import UnreadableMessage
-from cleo_email.mail.message import attachment_text, parse
+from cleo_email.mail.parse import attachment_text, parse
 
 _SECONDS = 2.0
 

@@ -13,8 +13,8 @@ import time
 
 from benchmarks.fuzzing import run
 from cleo_email.errors import UnreadableMessage
-from cleo_email.mail.message import parse
 from cleo_email.mail.model import Action
+from cleo_email.mail.parse import parse
 from cleo_email.mail.thread import choose_thread, fingerprint, quoted_ids
 from cleo_email.screening.authentication import authenticated
 from cleo_email.screening.reports import read_report

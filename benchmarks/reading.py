@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from cleo_email.errors import UnreadableMessage  # noqa: E402
-from cleo_email.mail.message import attachment_text, parse  # noqa: E402
+from cleo_email.mail.parse import attachment_text, parse  # noqa: E402
 from cleo_email.mail.quotes import split_quoted  # noqa: E402
 from tests.mail.corpora import raw_messages, trimmer_cases  # noqa: E402
 from tests.mail.hostile import HOSTILE  # noqa: E402

@@ -21,8 +21,8 @@ from email.message import Message
 from pathlib import Path
 
 from cleo_email.errors import UnreadableMessage
-from cleo_email.mail.message import parse
 from cleo_email.mail.model import Action, InboundEmail, Verdict
+from cleo_email.mail.parse import parse
 from cleo_email.screening.authentication import authenticated
 from cleo_email.screening.reports import Report, ReportKind, read_report
 from cleo_email.screening.screen import Policy, screen

@@ -9,7 +9,8 @@ cleo_email.send_message("Anna <anna@example.com>", "Your report", "**Here** it i
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cleo_email.sending import Attachment, SentMessage, send_message
+    from cleo_email.library import send_message
+    from cleo_email.pipeline.send import Attachment, SentMessage
 
 __all__ = ["Attachment", "SentMessage", "__version__", "send_message"]
 __version__ = "0.1.0"
@@ -18,7 +19,7 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> object:
     """Nothing is loaded before it is asked for: a process that only wants the version stays small."""
     if name in ("Attachment", "SentMessage", "send_message"):
-        from cleo_email import sending
+        from cleo_email import library as sending
 
         return getattr(sending, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -59,7 +59,7 @@ def arm(environ: Mapping[str, str]) -> None:
     _armed[name] = int(count or 1)
 
 
-def reach(name: str) -> None:
+def crashpoint(name: str) -> None:
     """Say that this instant has come."""
     if not _armed or name not in _armed:
         return

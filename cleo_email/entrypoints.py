@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 
 from cleo_email.crashpoints import arm
 from cleo_email.errors import SettingsError
-from cleo_email.logs import set_up_logging
-from cleo_email.memory import give_back_large_blocks
+from cleo_email.runtime import give_back_large_blocks, set_up_logging
 from cleo_email.settings import Settings, export_dotenv, gather, misspelt, no_dotenv, read_settings
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ def settings_or_exit() -> Settings:
 
 def web() -> Flask:
     """The WSGI application from the environment."""
-    from cleo_email.web import create_app
+    from cleo_email.web.app import create_app
 
     set_up_logging()
     give_back_large_blocks()
@@ -52,7 +51,7 @@ def web() -> Flask:
 
 def worker() -> int:
     """Run the worker until SIGTERM; its exit status."""
-    from cleo_email.worker import run_worker
+    from cleo_email.worker.process import run_worker
 
     set_up_logging()
     give_back_large_blocks()

@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING
 
 from redis import Redis
 
-from cleo_email.deadlines import AROUND_THE_AGENT_S
-from cleo_email.intake import Intake
+from cleo_email.mail.message_id import Signer, derive_key
 from cleo_email.mail.model import Action
-from cleo_email.mail.signed_ids import Signer, derive_key
-from cleo_email.outbound import Outbound
-from cleo_email.queue import Wake
+from cleo_email.pipeline.receive import Receiver
+from cleo_email.pipeline.send import Sender
+from cleo_email.pipeline.workflows import WorkflowStarter
+from cleo_email.runtime import AROUND_THE_AGENT_S
 from cleo_email.screening.screen import Policy
 from cleo_email.settings import Settings
 from cleo_email.settings.workflows import Supplied
 from cleo_email.store import Store
 from cleo_email.store.connection import connect_web
-from cleo_email.store.signing import SigningKeys
-from cleo_email.workflows.starting import Starting
+from cleo_email.store.queue import WakeQueue
+from cleo_email.store.secrets import SigningKeys
 
 if TYPE_CHECKING:
     from cleo_email.webhooks.fetch import Fetch
@@ -38,8 +38,8 @@ class Front:
     settings: Settings
     redis: Redis
     store: Store
-    wake: Wake
-    intake: Intake
+    wake: WakeQueue
+    intake: Receiver
 
 
 def policy(settings: Settings) -> Policy:
@@ -55,8 +55,8 @@ def policy(settings: Settings) -> Policy:
 def build_front(settings: Settings, redis: Redis | None = None) -> Front:
     redis = redis if redis is not None else connect_web(settings.redis_url.get_secret_value())
     store = Store.on(redis, account=_account(settings), retention_days=settings.retention_days)
-    wake = Wake(redis, answer_timeout_s=_longest_job_s(settings))
-    intake = Intake(
+    wake = WakeQueue(redis, answer_timeout_s=_longest_job_s(settings))
+    intake = Receiver(
         store,
         wake,
         policy(settings),
@@ -95,14 +95,14 @@ def _signer(settings: Settings, redis: Redis) -> Signer | None:
     return Signer(domain, SigningKeys(redis, keys)) if domain else None
 
 
-def build_outbound(front: Front) -> Outbound:
+def build_outbound(front: Front) -> Sender:
     settings = front.settings
-    return Outbound(front.store, front.intake, settings.from_address, max_bytes=settings.max_message_bytes)
+    return Sender(front.store, front.intake, settings.from_address, max_bytes=settings.max_message_bytes)
 
 
-def build_starting(front: Front) -> Starting:
+def build_starting(front: Front) -> WorkflowStarter:
     settings = front.settings
-    return Starting(
+    return WorkflowStarter(
         front.store,
         front.intake,
         build_outbound(front),

@@ -20,9 +20,9 @@ from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 import pycurl
 
-from cleo_email.deadlines import Deadline
 from cleo_email.errors import SettingsError
-from cleo_email.mail.senders import a_label
+from cleo_email.mail.address import a_label
+from cleo_email.runtime import Deadline
 
 CONNECT_SECONDS = 10.0  # name, connection, proxy and TLS together
 MAX_ANSWER_BYTES = 64 * 2**20

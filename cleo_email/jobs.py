@@ -10,7 +10,7 @@ import logging
 import os
 import threading
 
-from cleo_email.crashpoints import arm, reach
+from cleo_email.crashpoints import arm, crashpoint
 from cleo_email.errors import MailboxError, NotFound, StoreUnavailable
 from cleo_email.services import Services, build_services
 from cleo_email.settings import export_dotenv, read_settings
@@ -38,7 +38,7 @@ def _current() -> Services:
 
 def answer(thread_id: str) -> None:
     """Handle what is due in one conversation."""
-    reach("job-after-take")
+    crashpoint("job-after-take")
     try:
         _current().answering.handle(thread_id)
     except StoreUnavailable as error:

@@ -7,28 +7,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from cleo_email.accounts import ImapAccount, Login, SmtpAccount
-from cleo_email.agents import build_agent
-from cleo_email.answering import Answering
-from cleo_email.asking import Rules
-from cleo_email.budget import Budget, Limits
-from cleo_email.chores import Chores
-from cleo_email.delivery import Delivery
-from cleo_email.fetching import Fetching
-from cleo_email.filing import Filing
+from cleo_email.agents.build import build_agent
 from cleo_email.front import Front, build_front, build_outbound, build_starting, policy
-from cleo_email.mailbox import Mailbox
-from cleo_email.oauth import Endpoint, TokenSource, Vault
-from cleo_email.polling import Polling
-from cleo_email.reading import Reading
+from cleo_email.imap.mailbox import Mailbox
+from cleo_email.oauth.endpoint import Endpoint
+from cleo_email.oauth.tokens import TokenSource, Vault
+from cleo_email.pipeline.answer import Answerer, Rules
+from cleo_email.pipeline.budget import Budget, Limits
+from cleo_email.pipeline.deliver import Delivery
+from cleo_email.pipeline.poll import InboxReader, Poller
+from cleo_email.pipeline.sweep import Sweeper
+from cleo_email.pipeline.upkeep import MailboxFiler, PartialFetcher, SendSettler, Upkeep
+from cleo_email.pipeline.workflows import ThreadOpener, WorkflowScheduler, load_suppliers
 from cleo_email.screening.dkim import SenderCheck
 from cleo_email.settings import Settings
-from cleo_email.settling import Settling
+from cleo_email.smtp.pool import Submitter
 from cleo_email.store.connection import connect_worker
-from cleo_email.store.tokens import TokenShelf
-from cleo_email.submission import Submitter
-from cleo_email.sweeping import Sweeping
-from cleo_email.workflows.opening import Opening, load_suppliers
-from cleo_email.workflows.scheduling import Scheduling
+from cleo_email.store.secrets import TokenStore
 
 
 @dataclass(frozen=True)
@@ -37,11 +32,11 @@ class Services:
 
     front: Front
     submitter: Submitter
-    answering: Answering
-    sweeping: Sweeping
-    polling: Polling | None
+    answering: Answerer
+    sweeping: Sweeper
+    polling: Poller | None
     mailbox: Mailbox | None
-    scheduling: Scheduling
+    scheduling: WorkflowScheduler
 
 
 def build_services(settings: Settings, environ: Mapping[str, str] = os.environ) -> Services:
@@ -70,8 +65,8 @@ def build_services(settings: Settings, environ: Mapping[str, str] = os.environ) 
         max_attachment_bytes=settings.max_attachment_bytes,
         reply_all=settings.reply_all,
     )
-    opening = Opening(store, build_outbound(front), workflows, suppliers, timeout=settings.agent_timeout)
-    answering = Answering(
+    opening = ThreadOpener(store, build_outbound(front), workflows, suppliers, timeout=settings.agent_timeout)
+    answering = Answerer(
         store,
         agent,
         delivery,
@@ -81,24 +76,24 @@ def build_services(settings: Settings, environ: Mapping[str, str] = os.environ) 
         budget=budget,
         sender_check=SenderCheck() if settings.verify_dkim else None,
     )
-    scheduling = Scheduling(store, build_starting(front), list(workflows.values()))
-    sweeping = Sweeping(store, front.wake, front.intake, retention_days=settings.retention_days)
+    scheduling = WorkflowScheduler(store, build_starting(front), list(workflows.values()))
+    sweeping = Sweeper(store, front.wake, front.intake, retention_days=settings.retention_days)
     mailbox = Mailbox(imap) if imap else None
     polling = None
     if mailbox:
-        reading = Reading(
+        reading = InboxReader(
             store,
             mailbox,
             front.intake,
             max_bytes=settings.max_message_bytes,
             max_age_days=settings.max_age_days,
         )
-        chores = Chores(
-            Filing(store, mailbox, save_sent=settings.save_sent),
-            Settling(store, mailbox),
-            Fetching(store, mailbox, front.intake, max_bytes=settings.max_message_bytes),
+        chores = Upkeep(
+            MailboxFiler(store, mailbox, save_sent=settings.save_sent),
+            SendSettler(store, mailbox),
+            PartialFetcher(store, mailbox, front.intake, max_bytes=settings.max_message_bytes),
         )
-        polling = Polling(store, mailbox, reading, chores, interval_s=settings.poll_interval)
+        polling = Poller(store, mailbox, reading, chores, interval_s=settings.poll_interval)
     return Services(front, submitter, answering, sweeping, polling, mailbox, scheduling)
 
 
@@ -126,6 +121,6 @@ def token_source(
         settings.user,
         Endpoint("EMAIL_OAUTH_TOKEN_URL", client.token_url, environ),
         Vault([key.get_secret_value() for key in settings.secret_keys]),
-        TokenShelf(front.redis),
+        TokenStore(front.redis),
         front.store.locks,
     )

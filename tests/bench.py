@@ -9,25 +9,21 @@ from typing import Any
 
 from redis import Redis
 
-from cleo_email.agents import AgentRequest
-from cleo_email.answering import Answering
-from cleo_email.asking import Rules
-from cleo_email.budget import Budget, Limits
-from cleo_email.chores import Chores
-from cleo_email.clock import Clock, now_ms
-from cleo_email.deciding import Deciding
-from cleo_email.delivery import Delivery
-from cleo_email.fetching import Fetching
-from cleo_email.filing import Filing
-from cleo_email.intake import Arrival, Intake
+from cleo_email.agents.base import AgentRequest
+from cleo_email.imap.mailbox import Mailbox
 from cleo_email.mail.model import Address, Answer, OutboundEmail, Receipt
-from cleo_email.mailbox import Mailbox
-from cleo_email.queue import Wake
+from cleo_email.pipeline.answer import Answerer, Rules
+from cleo_email.pipeline.budget import Budget, Limits
+from cleo_email.pipeline.decide import Decisions
+from cleo_email.pipeline.deliver import Delivery
+from cleo_email.pipeline.receive import IncomingMail, Receiver
+from cleo_email.pipeline.sweep import Sweeper
+from cleo_email.pipeline.upkeep import MailboxFiler, PartialFetcher, SendSettler, Upkeep
+from cleo_email.runtime import Clock, now_ms
 from cleo_email.screening.dkim import SenderCheck
 from cleo_email.screening.screen import Policy
-from cleo_email.settling import Settling
 from cleo_email.store import Accepted, Record, Store
-from cleo_email.sweeping import Sweeping
+from cleo_email.store.queue import WakeQueue
 
 FROM = Address("agent@cleo.test", "Cleo")
 
@@ -35,17 +31,17 @@ FROM = Address("agent@cleo.test", "Cleo")
 def chores_of(
     store: Store,
     mailbox: Mailbox,
-    intake: Intake,
+    intake: Receiver,
     *,
     save_sent: bool = True,
     clock: Clock = now_ms,
     timer: Callable[[], float] = time.monotonic,
-) -> Chores:
+) -> Upkeep:
     """What waits for a real mailbox, on a clock of the test's."""
-    return Chores(
-        Filing(store, mailbox, save_sent=save_sent, clock=clock),
-        Settling(store, mailbox, clock=clock),
-        Fetching(store, mailbox, intake, max_bytes=10**6, clock=clock),
+    return Upkeep(
+        MailboxFiler(store, mailbox, save_sent=save_sent, clock=clock),
+        SendSettler(store, mailbox, clock=clock),
+        PartialFetcher(store, mailbox, intake, max_bytes=10**6, clock=clock),
         timer=timer,
     )
 
@@ -113,8 +109,8 @@ class Bench:
         self.smtp = FakeSubmitter()
         self.store = Store.on(self.redis, account="test")
         self.policy = policy or Policy(frozenset({FROM.addr}))
-        wake = Wake(self.redis)
-        self.intake = Intake(
+        wake = WakeQueue(self.redis)
+        self.intake = Receiver(
             self.store,
             wake,
             self.policy,
@@ -132,7 +128,7 @@ class Bench:
             clock=self.clock,
             sleep=lambda _s: None,
         )
-        self.answering = Answering(
+        self.answering = Answerer(
             self.store,
             self.agent,
             self.delivery,
@@ -142,11 +138,11 @@ class Bench:
             sender_check=sender_check,
             clock=self.clock,
         )
-        self.deciding = Deciding(self.store, self.intake, self.policy, clock=self.clock)
-        self.sweeping = Sweeping(self.store, wake, self.intake, retention_days=90, clock=self.clock)
+        self.deciding = Decisions(self.store, self.intake, self.policy, clock=self.clock)
+        self.sweeping = Sweeper(self.store, wake, self.intake, retention_days=90, clock=self.clock)
 
     def receive(self, source: bytes, **way: Any) -> Accepted:
-        return self.intake.accept(Arrival(source, "raw", **way))
+        return self.intake.accept(IncomingMail(source, "raw", **way))
 
     def work(self, thread_id: str) -> None:
         """What one wake-up makes a worker do."""

@@ -7,8 +7,6 @@ from email import message_from_bytes, policy
 
 import pytest
 
-from cleo_email.backoff import backoff_ms
-from cleo_email.budget import Limits
 from cleo_email.errors import (
     AgentError,
     AgentUnavailable,
@@ -18,7 +16,9 @@ from cleo_email.errors import (
     SubmissionUncertain,
     WrongState,
 )
-from cleo_email.mail.model import Answer, Attachment, Receipt
+from cleo_email.mail.model import Answer, AttachedFile, Receipt
+from cleo_email.pipeline.budget import Limits
+from cleo_email.runtime import backoff_ms
 from cleo_email.screening.screen import Policy
 from cleo_email.store import Lock, Record, State
 from tests.bench import FROM, Bench
@@ -424,7 +424,7 @@ def test_a_cc_takes_part_in_the_thread_and_a_held_strangers_cc_does_not(redis_ur
 
 def test_attachments_of_the_answer_travel_in_the_same_mail(bench: Bench) -> None:
     content = bytes(range(256)) * 50
-    bench.agent.script = [Answer("see the file", (Attachment("ü.bin", "application/x-test", content),))]
+    bench.agent.script = [Answer("see the file", (AttachedFile("ü.bin", "application/x-test", content),))]
     accepted = bench.receive(mail(1))
     bench.work(accepted.thread_id)
     parsed = message_from_bytes(bench.smtp.sent[0].source, policy=policy.default)
@@ -489,7 +489,7 @@ def test_the_sweeper_sees_past_whatever_is_being_handled(
     bench.redis.delete("rq:queue:cleo-email", *bench.redis.keys("cleo:woken:*"))
     bench.clock.pass_(60)
     with monkeypatch.context() as patch:
-        patch.setattr("cleo_email.sweeping.MOST_WAITING", 2)
+        patch.setattr("cleo_email.pipeline.sweep.MOST_WAITING", 2)
         assert bench.sweeping.run() == 2, "no more than there is room for"
         assert bench.sweeping.run() == 0, "those wake-ups wait to be taken"
     assert bench.sweeping.run() == 3
@@ -498,8 +498,8 @@ def test_the_sweeper_sees_past_whatever_is_being_handled(
 
 
 def test_a_sweep_looks_at_so_much_and_no_more(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cleo_email.sweeping.PAGE", 2)
-    monkeypatch.setattr("cleo_email.sweeping.MOST_PAGES", 2)
+    monkeypatch.setattr("cleo_email.pipeline.sweep.PAGE", 2)
+    monkeypatch.setattr("cleo_email.pipeline.sweep.MOST_PAGES", 2)
     for number in range(5):
         bench.receive(mail(number))
     assert bench.sweeping.run() == 4

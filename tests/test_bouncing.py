@@ -11,11 +11,12 @@ from typing import cast
 import pytest
 from redis import Redis
 
-from cleo_email.bouncing import Bouncing
 from cleo_email.errors import SubmissionUncertain
-from cleo_email.filing import Filing
+from cleo_email.imap.mailbox import Mailbox
+from cleo_email.imap.values import ANSWERED, REPLIED, MailboxStatus
 from cleo_email.mail.model import Receipt
-from cleo_email.mailbox import ANSWERED, REPLIED, Mailbox, MailboxStatus
+from cleo_email.pipeline.receive import ReportDesk
+from cleo_email.pipeline.upkeep import MailboxFiler
 from cleo_email.store import Accepted, State, Store
 from tests.agent_server import AgentServer
 from tests.bench import Bench
@@ -119,7 +120,7 @@ def test_without_a_mailbox_nothing_waits_to_be_filed(redis_url: str) -> None:
     accepted = uncertain(bench)
     with Redis.from_url(redis_url) as redis:
         store = Store.on(redis)
-        Bouncing(store, clock=bench.clock).settle([accepted.id])
+        ReportDesk(store, clock=bench.clock).settle([accepted.id])
         assert store.messages.get(accepted.id).state is State.REPLIED
         assert store.filing.due(bench.clock.now + 10**9) == []
 
@@ -157,7 +158,7 @@ def test_what_is_proven_to_be_sent_lies_in_sent_exactly_once(
     bench.store.pulse.set_sent_mode("client")
     mailbox = FakeMailbox(*[ours] * filed_by_server)
     proof(bench, ours)
-    filing = Filing(bench.store, cast("Mailbox", mailbox), save_sent=True, clock=bench.clock)
+    filing = MailboxFiler(bench.store, cast("Mailbox", mailbox), save_sent=True, clock=bench.clock)
     for _ in range(2):
         records = filing.due()
         filing.flag(records)

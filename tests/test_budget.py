@@ -6,10 +6,10 @@ import logging
 
 import pytest
 
-from cleo_email.budget import Limits
 from cleo_email.errors import SubmissionUnavailable, WrongState
 from cleo_email.mail.model import Address, Answer, Receipt
-from cleo_email.outbound import Draft, Outbound
+from cleo_email.pipeline.budget import Limits
+from cleo_email.pipeline.send import NewMail, Sender
 from cleo_email.store import Accepted, State
 from tests.bench import FROM, Bench
 from tests.rig import mail
@@ -125,9 +125,9 @@ def test_the_caps_hold_where_mail_leaves_too(redis_url: str) -> None:
 
 def test_what_cleo_says_first_meets_the_breaker_and_can_be_released(redis_url: str) -> None:
     bench = Bench(redis_url, limits=Limits(per_hour=2, per_sender=1))
-    outbound = Outbound(bench.store, bench.intake, FROM, max_bytes=10**6, clock=bench.clock)
+    outbound = Sender(bench.store, bench.intake, FROM, max_bytes=10**6, clock=bench.clock)
     sent = [
-        outbound.send(Draft([Address(f"p{number}@example.test")], "News", "The same news for everybody."))
+        outbound.send(NewMail([Address(f"p{number}@example.test")], "News", "The same news for everybody."))
         for number in range(4)
     ]
     for one in sent:

@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from cleo_email import delivery
-from cleo_email.deadlines import COMPOSING_TURN_S, RECORD_S, SENDING_TURN_S
 from cleo_email.errors import LockLost, StoreUnavailable, SubmissionError
 from cleo_email.front import build_front
-from cleo_email.queue import ANSWERS, queue
+from cleo_email.pipeline import deliver as delivery
+from cleo_email.runtime import COMPOSING_TURN_S, RECORD_S, SENDING_TURN_S
 from cleo_email.screening import dkim
 from cleo_email.settings import read_settings
+from cleo_email.smtp.session import SmtpTimeouts
 from cleo_email.store.connection import connect_worker
-from cleo_email.submission.connection import Timeouts
+from cleo_email.store.queue import ANSWERS, queue
 from tests.bench import Bench
 from tests.rig import mail
 from tests.web.test_incoming import BASE
@@ -36,7 +36,7 @@ def test_the_watchdog_waits_for_all_that_a_job_may_wait_for(
         (job,) = queue(redis, ANSWERS).get_jobs()
     patient = connect_worker(redis_url, connections=1)
     redis_s = 5 * patient.connection_pool.connection_kwargs["socket_timeout"]
-    submission = Timeouts().total + redis_s + redis_s  # its mark, and the record of its outcome
+    submission = SmtpTimeouts().total + redis_s + redis_s  # its mark, and the record of its outcome
     proof = 5 * 3 * dkim.DNS_S
     waits = proof + COMPOSING_TURN_S + SENDING_TURN_S + submission + RECORD_S
     assert calls * 250.5 + waits <= job.timeout <= calls * 250.5 + waits + 300

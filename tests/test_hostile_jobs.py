@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from cleo_email.queue import ANSWER_JOB, ANSWERS
+from cleo_email.store.queue import ANSWER_JOB, ANSWERS
 from tests.channel import AGENT
 from tests.rig import Rig
 

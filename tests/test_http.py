@@ -20,7 +20,6 @@ import pytest
 import trustme
 
 from cleo_email import http
-from cleo_email.deadlines import Deadline
 from cleo_email.errors import SettingsError
 from cleo_email.http import (
     AnswerTooLarge,
@@ -32,6 +31,7 @@ from cleo_email.http import (
     trust_store,
     web_address,
 )
+from cleo_email.runtime import Deadline
 from tests.agents.scripted_server import Script, Seen, Server, answer_of, sending
 
 Serve = Callable[..., Server]
@@ -167,7 +167,7 @@ int getaddrinfo(const char *n, const char *s, const struct addrinfo *h, struct a
 """
 ASKING = """
 import time
-from cleo_email.deadlines import Deadline
+from cleo_email.runtime import Deadline
 from cleo_email.http import HttpClient, web_address
 started = time.monotonic()
 for _ in range(2):

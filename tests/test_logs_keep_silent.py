@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cleo_email.logs import WithoutSecrets
+from cleo_email.runtime import WithoutSecrets
 from tests.agent_server import AgentServer
 from tests.channel import PASSWORD
 from tests.rig import Rig, mail

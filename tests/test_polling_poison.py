@@ -11,15 +11,14 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from cleo_email.deciding import Deciding
 from cleo_email.errors import MailboxUnavailable, StoreUnavailable
-from cleo_email.intake import Arrival, Intake
-from cleo_email.mailbox import Mailbox
-from cleo_email.polling import Polling
-from cleo_email.queue import Wake
-from cleo_email.reading import ALONE, Reading
+from cleo_email.imap.mailbox import Mailbox
+from cleo_email.pipeline.decide import Decisions
+from cleo_email.pipeline.poll import ALONE, InboxReader, Poller
+from cleo_email.pipeline.receive import IncomingMail, Receiver
 from cleo_email.screening.screen import Policy
 from cleo_email.store import State, Store
+from cleo_email.store.queue import WakeQueue
 from tests.bench import chores_of
 from tests.channel import AGENT
 from tests.imap_server import FakeImapServer, HangUp, Message, Session
@@ -42,16 +41,16 @@ def store(redis_url: str) -> Store:
 
 
 @pytest.fixture
-def intake(store: Store, redis_url: str) -> Intake:
-    return Intake(store, Wake(Redis.from_url(redis_url)), POLICY, max_age_days=7, retention_days=90)
+def intake(store: Store, redis_url: str) -> Receiver:
+    return Receiver(store, WakeQueue(Redis.from_url(redis_url)), POLICY, max_age_days=7, retention_days=90)
 
 
 @pytest.fixture
-def polling(server: FakeImapServer, store: Store, intake: Intake) -> Iterator[Polling]:
+def polling(server: FakeImapServer, store: Store, intake: Receiver) -> Iterator[Poller]:
     with Mailbox(server.account(), ssl_context=server.ssl_context()) as mailbox:
         chores = chores_of(store, mailbox, intake, save_sent=False)
-        reading = Reading(store, mailbox, intake, max_bytes=10**6, max_age_days=7)
-        yield Polling(store, mailbox, reading, chores)
+        reading = InboxReader(store, mailbox, intake, max_bytes=10**6, max_age_days=7)
+        yield Poller(store, mailbox, reading, chores)
 
 
 def hangs_up_on(uids: set[int], item: str) -> Fault:
@@ -77,7 +76,7 @@ def states(store: Store) -> dict[str, State]:
 
 @pytest.mark.parametrize("item", ["RFC822.SIZE", "BODY.PEEK[]"])
 def test_a_mail_that_cannot_be_looked_at_is_left_alone_after_three_polls(
-    polling: Polling, store: Store, server: FakeImapServer, item: str
+    polling: Poller, store: Store, server: FakeImapServer, item: str
 ) -> None:
     fill(server, *range(1, 8))
     server.answers["UID FETCH"] = hangs_up_on({3}, item)
@@ -96,7 +95,7 @@ def test_a_mail_that_cannot_be_looked_at_is_left_alone_after_three_polls(
     assert len(server.sent("AUTHENTICATE")) == logins, "it is not tried any more"
 
 
-def quarantine(polling: Polling, store: Store, server: FakeImapServer, *uids: int) -> dict[int, str]:
+def quarantine(polling: Poller, store: Store, server: FakeImapServer, *uids: int) -> dict[int, str]:
     """UID to the id of its record."""
     server.answers["UID FETCH"] = hangs_up_on(set(uids), "BODY.PEEK[]")
     for number in range(ALONE):
@@ -109,14 +108,14 @@ def quarantine(polling: Polling, store: Store, server: FakeImapServer, *uids: in
 
 
 def test_what_is_fetched_at_last_comes_in_like_any_other_mail(
-    polling: Polling, store: Store, intake: Intake, server: FakeImapServer
+    polling: Poller, store: Store, intake: Receiver, server: FakeImapServer
 ) -> None:
     fill(server, 1, 2, 5)
     server.inbox.append(Message(mail(3, extra="Auto-Submitted: auto-replied"), date=today()))
     server.inbox.append(Message(mail(4), date=today()))
     ids = quarantine(polling, store, server, 1, 2, 4, 5)
-    elsewhere = intake.accept(Arrival(mail(4), "raw"))
-    deciding = Deciding(store, intake, POLICY)
+    elsewhere = intake.accept(IncomingMail(mail(4), "raw"))
+    deciding = Decisions(store, intake, POLICY)
     for id_ in ids.values():
         deciding.retry(id_)
     polling.chores()
@@ -136,26 +135,26 @@ def test_what_is_fetched_at_last_comes_in_like_any_other_mail(
     assert all("\\Seen" in message.flags for message in server.inbox)
 
 
-def test_mails_in_quarantine_share_no_thread(polling: Polling, store: Store, server: FakeImapServer) -> None:
+def test_mails_in_quarantine_share_no_thread(polling: Poller, store: Store, server: FakeImapServer) -> None:
     fill(server, 1, 2, 3)
     ids = quarantine(polling, store, server, 1, 2)
     assert len({store.messages.get(id_).thread_id for id_ in ids.values()}) == 2
 
 
 def test_a_mail_that_still_cannot_be_delivered_stays_failed(
-    polling: Polling, store: Store, intake: Intake, server: FakeImapServer
+    polling: Poller, store: Store, intake: Receiver, server: FakeImapServer
 ) -> None:
     fill(server, 1, 2)
     ids = quarantine(polling, store, server, 1)
     server.answers["UID FETCH"] = hangs_up_on({1}, "BODY.PEEK[]")
-    Deciding(store, intake, POLICY).retry(ids[1])
+    Decisions(store, intake, POLICY).retry(ids[1])
     polling.chores()
     record = store.messages.get(ids[1])
     assert (record.state, "could not deliver" in record.reason) == (State.FAILED, True)
 
 
 def test_a_mail_is_not_left_alone_before_its_record_is_durable(
-    polling: Polling, store: Store, intake: Intake, server: FakeImapServer, monkeypatch: pytest.MonkeyPatch
+    polling: Poller, store: Store, intake: Receiver, server: FakeImapServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(server, 1, 2)
     server.answers["UID FETCH"] = hangs_up_on({1}, "BODY.PEEK[]")
@@ -174,7 +173,7 @@ def test_a_mail_is_not_left_alone_before_its_record_is_durable(
 
 
 def test_a_header_that_cannot_be_read_stops_neither_new_nor_old_mail(
-    polling: Polling, store: Store, server: FakeImapServer
+    polling: Poller, store: Store, server: FakeImapServer
 ) -> None:
     fill(server, 1, 2, 3, date=OLD)
     fill(server, 4)
@@ -192,7 +191,7 @@ def test_a_header_that_cannot_be_read_stops_neither_new_nor_old_mail(
 
 
 def test_a_server_that_reads_no_mail_at_all_blames_none(
-    polling: Polling, store: Store, server: FakeImapServer
+    polling: Poller, store: Store, server: FakeImapServer
 ) -> None:
     fill(server, *range(1, 9), date=OLD)
     for item in ("RFC822.SIZE", "BODY.PEEK[HEADER]"):
@@ -207,7 +206,7 @@ def test_a_server_that_reads_no_mail_at_all_blames_none(
 
 
 def test_a_few_bad_mails_where_nothing_else_comes_are_left_alone_in_the_end(
-    polling: Polling, store: Store, server: FakeImapServer, redis_url: str
+    polling: Poller, store: Store, server: FakeImapServer, redis_url: str
 ) -> None:
     fill(server, 1, 2)
     server.answers["UID FETCH"] = hangs_up_on({1, 2}, "BODY.PEEK[]")
@@ -222,7 +221,7 @@ def test_a_few_bad_mails_where_nothing_else_comes_are_left_alone_in_the_end(
 
 
 def test_an_old_mail_that_vanishes_before_it_is_read_leaves_no_record(
-    polling: Polling, store: Store, server: FakeImapServer
+    polling: Poller, store: Store, server: FakeImapServer
 ) -> None:
     fill(server, 1, 2, date=OLD)
 
@@ -238,12 +237,12 @@ def test_an_old_mail_that_vanishes_before_it_is_read_leaves_no_record(
 
 
 def test_a_released_mail_that_the_server_cannot_deliver_is_held_again(
-    polling: Polling, store: Store, intake: Intake, server: FakeImapServer
+    polling: Poller, store: Store, intake: Receiver, server: FakeImapServer
 ) -> None:
     fill(server, 1, 2, date=OLD)
     polling.run()
     ids = {record.message_id: record.id for record in store.messages.page(limit=10)[0]}
-    deciding = Deciding(store, intake, POLICY)
+    deciding = Decisions(store, intake, POLICY)
     for id_ in ids.values():
         deciding.release(id_)
     server.answers["UID FETCH"] = hangs_up_on({1}, "BODY.PEEK[]")

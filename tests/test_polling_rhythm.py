@@ -10,17 +10,24 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from redis import Redis
 
-from cleo_email.chores import RUN_S
 from cleo_email.errors import MailboxError, MailboxLoginRefused
-from cleo_email.intake import Intake
+from cleo_email.imap.mailbox import Mailbox
 from cleo_email.mail.model import OutboundEmail
-from cleo_email.mailbox import Mailbox
-from cleo_email.polling import BUSY_MS, CHORES_MS, LOCK, LOGIN_REST_MS, UNTOLD_MS, Polling
-from cleo_email.queue import Wake
-from cleo_email.reading import Reading
-from cleo_email.reading_pass import PollResult
+from cleo_email.pipeline.poll import (
+    BUSY_MS,
+    CHORES_MS,
+    LOCK,
+    LOGIN_REST_MS,
+    UNTOLD_MS,
+    InboxReader,
+    Poller,
+    PollResult,
+)
+from cleo_email.pipeline.receive import Receiver
+from cleo_email.pipeline.upkeep import RUN_S
 from cleo_email.screening.screen import Policy
 from cleo_email.store import Effects, Identity, Record, State, Store, new_id
+from cleo_email.store.queue import WakeQueue
 from tests.bench import chores_of
 from tests.imap_server import FakeImapServer, Message, Session, first, hang_up, says
 from tests.rig import mail
@@ -51,27 +58,27 @@ def clock() -> Callable[[], int]:
 
 
 @pytest.fixture
-def intake(redis: Redis, store: Store, clock: Callable[[], int]) -> Intake:
+def intake(redis: Redis, store: Store, clock: Callable[[], int]) -> Receiver:
     policy = Policy(frozenset({"agent@cleo.test"}))
-    return Intake(store, Wake(redis), policy, max_age_days=7, retention_days=90, clock=clock)
+    return Receiver(store, WakeQueue(redis), policy, max_age_days=7, retention_days=90, clock=clock)
 
 
 @pytest.fixture
 def polling(
-    server: FakeImapServer, intake: Intake, store: Store, clock: Callable[[], int]
-) -> Iterator[Polling]:
+    server: FakeImapServer, intake: Receiver, store: Store, clock: Callable[[], int]
+) -> Iterator[Poller]:
     with Mailbox(server.account(), ssl_context=server.ssl_context()) as mailbox:
         chores = chores_of(store, mailbox, intake, clock=clock)
-        reading = Reading(store, mailbox, intake, max_bytes=10**6, max_age_days=7, clock=clock)
-        yield Polling(store, mailbox, reading, chores, interval_s=60, clock=clock)
+        reading = InboxReader(store, mailbox, intake, max_bytes=10**6, max_age_days=7, clock=clock)
+        yield Poller(store, mailbox, reading, chores, interval_s=60, clock=clock)
 
 
-def test_the_next_poll_follows_the_interval(polling: Polling, store: Store) -> None:
+def test_the_next_poll_follows_the_interval(polling: Poller, store: Store) -> None:
     polling.run()
     assert 59_000 < store.pulse.tick_left_ms("poll") <= 60_000
 
 
-def test_the_poll_of_a_process_that_died_is_asked_for_again_soon(polling: Polling, store: Store) -> None:
+def test_the_poll_of_a_process_that_died_is_asked_for_again_soon(polling: Poller, store: Store) -> None:
     assert store.pulse.tick("poll", UNTOLD_MS)
     assert UNTOLD_MS <= 20_000, "the ticker asks again for a poll that has not told its end"
     with store.locks.hold(LOCK):  # of a dead process: for some seconds it still says so
@@ -80,7 +87,7 @@ def test_the_poll_of_a_process_that_died_is_asked_for_again_soon(polling: Pollin
 
 
 def test_after_a_fault_the_mailbox_rests_and_then_is_tried_before_the_interval(
-    polling: Polling, store: Store, server: FakeImapServer
+    polling: Poller, store: Store, server: FakeImapServer
 ) -> None:
     server.answers["SELECT"] = first(hang_up, 2)
     with pytest.raises(MailboxError):
@@ -92,7 +99,7 @@ def test_after_a_fault_the_mailbox_rests_and_then_is_tried_before_the_interval(
 
 
 def test_what_a_person_asked_for_is_told_once(
-    polling: Polling, store: Store, server: FakeImapServer, caplog: pytest.LogCaptureFixture
+    polling: Poller, store: Store, server: FakeImapServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     server.answers["AUTHENTICATE"] = says("NO [AUTHENTICATIONFAILED] wrong")
     with pytest.raises(MailboxLoginRefused):
@@ -108,7 +115,7 @@ def test_a_poll_is_told_in_words() -> None:
 
 
 def test_chores_do_not_knock_where_the_login_is_refused(
-    polling: Polling, store: Store, server: FakeImapServer
+    polling: Poller, store: Store, server: FakeImapServer
 ) -> None:
     """A server locks an account that keeps trying a wrong password, and with it everything."""
     record = _record(State.REPLIED)
@@ -127,7 +134,7 @@ def test_chores_do_not_knock_where_the_login_is_refused(
 
 @pytest.mark.parametrize("fault", [says("NO [OVERQUOTA] full"), hang_up])
 def test_a_copy_that_the_server_does_not_take_stops_no_other(
-    polling: Polling, store: Store, server: FakeImapServer, fault: Callable[..., None]
+    polling: Poller, store: Store, server: FakeImapServer, fault: Callable[..., None]
 ) -> None:
     store.pulse.set_sent_mode("client")
     records = [_record(State.REPLIED, number) for number in range(3)]
@@ -147,7 +154,7 @@ def test_a_copy_that_the_server_does_not_take_stops_no_other(
 
 
 def test_where_there_can_be_no_sent_mail_is_read_all_the_same(
-    polling: Polling, store: Store, server: FakeImapServer
+    polling: Poller, store: Store, server: FakeImapServer
 ) -> None:
     store.pulse.set_sent_mode("client")
     record = _record(State.REPLIED)
@@ -164,7 +171,7 @@ def test_where_there_can_be_no_sent_mail_is_read_all_the_same(
 
 
 def test_a_server_that_does_not_search_sent_shows_nothing_and_stops_nothing(
-    polling: Polling, store: Store, server: FakeImapServer
+    polling: Poller, store: Store, server: FakeImapServer
 ) -> None:
     record = _record(State.SUBMITTING)
     store.messages.accept(record, b"", Identity("a"), (), answer=_answer(record))
@@ -185,7 +192,7 @@ def test_a_server_that_does_not_search_sent_shows_nothing_and_stops_nothing(
 
 
 def test_a_copy_that_is_never_taken_is_given_up_after_a_day(
-    polling: Polling, store: Store, server: FakeImapServer, caplog: pytest.LogCaptureFixture
+    polling: Poller, store: Store, server: FakeImapServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     store.pulse.set_sent_mode("client")
     record = dataclasses.replace(_record(State.REPLIED), updated_at=NOW - 25 * 3_600_000)
@@ -198,7 +205,7 @@ def test_a_copy_that_is_never_taken_is_given_up_after_a_day(
 
 
 def test_many_copies_for_sent_let_new_mail_in_between(
-    intake: Intake, store: Store, server: FakeImapServer
+    intake: Receiver, store: Store, server: FakeImapServer
 ) -> None:
     """After a burst of answers hundreds of copies wait; each run makes some, then the poll has its turn."""
     store.pulse.set_sent_mode("client")
@@ -216,7 +223,7 @@ def test_many_copies_for_sent_let_new_mail_in_between(
     assert [message.source for message in server.folders["Sent"]] == [_answer(r).source for r in records]
 
 
-def test_chores_that_piled_up_are_done_once(polling: Polling, store: Store, server: FakeImapServer) -> None:
+def test_chores_that_piled_up_are_done_once(polling: Poller, store: Store, server: FakeImapServer) -> None:
     """While a long poll has the mailbox, a wake-up for chores comes every other second."""
     assert polling.chores() == 0
     assert polling.chores() is None
@@ -224,7 +231,7 @@ def test_chores_that_piled_up_are_done_once(polling: Polling, store: Store, serv
 
 
 def test_a_settled_send_is_not_searched_for_again(
-    polling: Polling, store: Store, server: FakeImapServer
+    polling: Poller, store: Store, server: FakeImapServer
 ) -> None:
     record = _record(State.SUBMITTING)
     answer = _answer(record)
@@ -237,7 +244,7 @@ def test_a_settled_send_is_not_searched_for_again(
 
 
 def test_after_a_downtime_mail_is_caught_up_in_order_and_what_is_too_old_is_held(
-    polling: Polling, store: Store, server: FakeImapServer
+    polling: Poller, store: Store, server: FakeImapServer
 ) -> None:
     """By the time at which the server got it, whatever its Date says; of old mail only the header is read."""
     for number, days in enumerate((400, 8, 6, 3, 0)):

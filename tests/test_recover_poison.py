@@ -8,12 +8,12 @@ from collections.abc import Iterator
 import pytest
 from redis import Redis
 
-from cleo_email.intake import Arrival, Intake
-from cleo_email.mailbox import Mailbox
-from cleo_email.queue import Wake
-from cleo_email.recovering import Recovering, Recovery
+from cleo_email.imap.mailbox import Mailbox
+from cleo_email.pipeline.receive import IncomingMail, Receiver
+from cleo_email.pipeline.recover import Recoverer, Recovery
 from cleo_email.screening.screen import Policy
 from cleo_email.store import State, Store
+from cleo_email.store.queue import WakeQueue
 from tests.imap_server import FakeImapServer, HangUp, Message, Session
 from tests.rig import mail
 
@@ -34,10 +34,10 @@ def store(redis_url: str) -> Store:
 
 
 @pytest.fixture
-def recovering(server: FakeImapServer, store: Store, redis_url: str) -> Iterator[Recovering]:
-    intake = Intake(store, Wake(Redis.from_url(redis_url)), POLICY, max_age_days=7, retention_days=90)
+def recovering(server: FakeImapServer, store: Store, redis_url: str) -> Iterator[Recoverer]:
+    intake = Receiver(store, WakeQueue(Redis.from_url(redis_url)), POLICY, max_age_days=7, retention_days=90)
     with Mailbox(server.account(), ssl_context=server.ssl_context()) as mailbox:
-        yield Recovering(store, mailbox, intake, max_bytes=10**6, clock=lambda: NOW)
+        yield Recoverer(store, mailbox, intake, max_bytes=10**6, clock=lambda: NOW)
 
 
 THE_SECOND_FAILED = {
@@ -51,13 +51,13 @@ def states(store: Store) -> dict[str, State]:
     return {record.message_id: record.state for record in store.messages.page()[0]}
 
 
-def recover(recovering: Recovering, *, apply: bool) -> Recovery:
+def recover(recovering: Recoverer, *, apply: bool) -> Recovery:
     return recovering.run(days=7, apply=apply, progress=lambda _done, _all: None)
 
 
 @pytest.mark.parametrize("item", ["RFC822.SIZE", "BODY.PEEK[HEADER]", "BODY.PEEK[]"])
 def test_a_mail_that_the_server_cannot_deliver_is_recorded_and_the_others_are_taken_up(
-    recovering: Recovering, store: Store, server: FakeImapServer, item: str
+    recovering: Recoverer, store: Store, server: FakeImapServer, item: str
 ) -> None:
     def hangs_up(session: Session, tag: str, rest: str) -> None:
         if item in rest and 2 in {uid for uid, _ in session._chosen(rest)}:
@@ -76,7 +76,7 @@ def test_a_mail_that_the_server_cannot_deliver_is_recorded_and_the_others_are_ta
 
 
 def test_a_mail_that_cannot_be_read_is_recorded_and_the_others_are_taken_up(
-    recovering: Recovering, store: Store, server: FakeImapServer
+    recovering: Recoverer, store: Store, server: FakeImapServer
 ) -> None:
     unreadable = b"X: 1\r\n" * 20_000 + mail(2)
     server.inbox.extend(Message(source, date=DATE) for source in (mail(1), unreadable, mail(3)))
@@ -86,7 +86,7 @@ def test_a_mail_that_cannot_be_read_is_recorded_and_the_others_are_taken_up(
 
 
 def test_the_dry_run_foretells_what_apply_does(
-    recovering: Recovering, store: Store, server: FakeImapServer
+    recovering: Recoverer, store: Store, server: FakeImapServer
 ) -> None:
     """Known to Redis, held or ignored by a rule: none of them is taken up, and the dry run says so."""
     without_id = mail(4).replace(b"Message-ID: <q4@example.test>\r\n", b"")
@@ -95,7 +95,7 @@ def test_the_dry_run_foretells_what_apply_does(
     automatic = mail(2, extra="Auto-Submitted: auto-replied")
     opened, large = mail(6), mail(7, text="x" * 10**6)
     for source in (mail(1), without_id):
-        recovering._intake.accept(Arrival(source, "basic"))
+        recovering._intake.accept(IncomingMail(source, "basic"))
     sources = (mail(1), automatic, mail(3), without_id, unreadable, large)
     server.inbox.extend(Message(source, date=DATE) for source in sources)
     server.inbox.append(Message(opened, date=DATE, flags={"\\Seen"}))

@@ -22,7 +22,7 @@ from cleo_email import Attachment, send_message
 from cleo_email.errors import InvalidField, KeyReused, NotFound, SettingsError, StoreUnavailable
 from cleo_email.settings import read_settings
 from cleo_email.store import State, Store
-from cleo_email.web import create_app
+from cleo_email.web.app import create_app
 from tests.web.test_incoming import BASE, MAIL
 
 FORM = "multipart/form-data"

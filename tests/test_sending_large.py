@@ -8,20 +8,20 @@ import threading
 import pytest
 from redis import Redis
 
-from cleo_email import delivery
-from cleo_email.mail.model import Address, Attachment
-from cleo_email.memory import LargeWork
-from cleo_email.outbound import Draft, Outbound, SentMessage
+from cleo_email.mail.model import Address, AttachedFile
+from cleo_email.pipeline import deliver as delivery
+from cleo_email.pipeline.send import NewMail, Sender, SentMessage
+from cleo_email.runtime import LargeWork
 from cleo_email.store import State
+from cleo_email.store.connection import PIECE, read_large
 from cleo_email.store.files import pack, unpack
-from cleo_email.store.large import PIECE, read_large
 from tests.bench import FROM, Bench
 
 
 def send(bench: Bench, size: int) -> SentMessage:
-    outbound = Outbound(bench.store, bench.intake, FROM, max_bytes=10**8, clock=bench.clock)
-    file = Attachment("large.bin", "application/octet-stream", random.Random(size).randbytes(size))
-    return outbound.send(Draft([Address("anna@example.test")], "x", "y", attachments=[file]))
+    outbound = Sender(bench.store, bench.intake, FROM, max_bytes=10**8, clock=bench.clock)
+    file = AttachedFile("large.bin", "application/octet-stream", random.Random(size).randbytes(size))
+    return outbound.send(NewMail([Address("anna@example.test")], "x", "y", attachments=[file]))
 
 
 def test_who_waits_too_long_for_a_turn_uses_up_no_attempt(
@@ -82,9 +82,9 @@ def test_what_is_read_in_pieces_is_whole(redis_url: str, size: int) -> None:
 
 def test_files_that_wait_come_back_as_they_were() -> None:
     files = (
-        Attachment("ü\n.pdf", "application/pdf", b"\n\n"),
-        Attachment("empty", "text/plain", b""),
-        Attachment("b", "image/png", bytes(range(256))),
+        AttachedFile("ü\n.pdf", "application/pdf", b"\n\n"),
+        AttachedFile("empty", "text/plain", b""),
+        AttachedFile("b", "image/png", bytes(range(256))),
     )
     assert unpack(pack(files)) == files
     assert unpack(pack(())) == ()

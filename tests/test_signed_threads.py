@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import pytest
 from redis import Redis
 
-from cleo_email.mail.message import parse
+from cleo_email.mail.message_id import Signer, derive_key
 from cleo_email.mail.model import Address
-from cleo_email.mail.signed_ids import Signer, derive_key
-from cleo_email.outbound import Draft, Outbound
-from cleo_email.store.signing import SigningKeys
+from cleo_email.mail.parse import parse
+from cleo_email.pipeline.send import NewMail, Sender
+from cleo_email.store.secrets import SigningKeys
 from tests.bench import FROM, Bench
 from tests.redis_server import RedisServer
 from tests.rig import mail
@@ -70,8 +70,8 @@ def test_a_stranger_who_copies_the_ids_does_not_get_in(bench: Bench) -> None:
 
 
 def test_a_thread_that_cleo_began_is_found_again(bench: Bench) -> None:
-    outbound = Outbound(bench.store, bench.intake, FROM, max_bytes=10**6, clock=bench.clock)
-    sent = outbound.send(Draft([Address(ANNA)], "News", "Hello"))
+    outbound = Sender(bench.store, bench.intake, FROM, max_bytes=10**6, clock=bench.clock)
+    sent = outbound.send(NewMail([Address(ANNA)], "News", "Hello"))
     bench.work(sent.thread_id)
     bench.redis.flushall()
     stranger = bench.receive(mail(1, sender="mallory@evil.test", references=sent.message_id))

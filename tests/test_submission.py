@@ -18,17 +18,20 @@ from cleo_email.errors import (
     SubmissionUncertain,
 )
 from cleo_email.mail.compose import compose_message
-from cleo_email.mail.model import Address, Attachment, OutboundEmail
-from cleo_email.submission import Submitter, Timeouts
-from cleo_email.submission.transaction import dot_stuffed
+from cleo_email.mail.model import Address, AttachedFile, OutboundEmail
+from cleo_email.smtp.pool import Submitter
+from cleo_email.smtp.session import SmtpTimeouts
+from cleo_email.smtp.transaction import dot_stuffed
 from tests.smtp_server import SmtpServer
 
-PATIENT = Timeouts(connect=20, read=20, end_of_data=20, total=60)  # with servers that answer
-HASTY = Timeouts(connect=1.5, read=1.0, end_of_data=1.0, total=20)  # with servers that let us wait on purpose
+PATIENT = SmtpTimeouts(connect=20, read=20, end_of_data=20, total=60)  # with servers that answer
+HASTY = SmtpTimeouts(
+    connect=1.5, read=1.0, end_of_data=1.0, total=20
+)  # with servers that let us wait on purpose
 
 
 def mail_to(*recipients: str, markdown: str = "Hello\n.\n..\nend", size: int = 0) -> OutboundEmail:
-    files = [Attachment("a.bin", "application/octet-stream", b"\x00" * size)] if size else []
+    files = [AttachedFile("a.bin", "application/octet-stream", b"\x00" * size)] if size else []
     return compose_message(
         from_=Address("cleo@example.org", "Cleo"),
         to=[Address(recipient) for recipient in recipients or ("alice@example.org",)],
@@ -375,7 +378,7 @@ def test_ssl_cert_file_names_a_private_authority(
 @pytest.fixture
 def implicit_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[SmtpServer]:
     with SmtpServer(implicit_tls=True) as running:
-        monkeypatch.setattr("cleo_email.submission.session.IMPLICIT_TLS", running.port)
+        monkeypatch.setattr("cleo_email.smtp.session.IMPLICIT_TLS", running.port)
         yield running
 
 
@@ -405,7 +408,7 @@ def test_the_wrong_kind_of_tls_names_the_port(
         pytest.raises(SubmissionUnavailable, match="EMAIL_SMTP_PORT"),
     ):
         submitter.submit(mail_to(), before_end_of_data=hook)
-    monkeypatch.setattr("cleo_email.submission.session.IMPLICIT_TLS", server.port)
+    monkeypatch.setattr("cleo_email.smtp.session.IMPLICIT_TLS", server.port)
     with (
         Submitter(server.account(), context=server.client_context(), timeouts=PATIENT) as submitter,
         pytest.raises(SubmissionUnavailable, match="EMAIL_SMTP_PORT"),

@@ -12,7 +12,7 @@ import pytest
 
 from cleo_email.accounts import Login, SmtpAccount
 from cleo_email.errors import SubmissionError, SubmissionLoginRefused, SubmissionUnavailable
-from cleo_email.submission import Submitter
+from cleo_email.smtp.pool import Submitter
 from tests.smtp_server import SmtpServer
 from tests.test_submission import PATIENT, mail_to
 

@@ -17,8 +17,8 @@ import pytest
 
 from cleo_email.accounts import Login, SmtpAccount
 from cleo_email.errors import StoreUnavailable, SubmissionError, SubmissionUnavailable, SubmissionUncertain
-from cleo_email.submission import Submitter, Timeouts
-from cleo_email.submission.connection import Connection, own_name
+from cleo_email.smtp.pool import Submitter
+from cleo_email.smtp.session import SmtpConnection, SmtpTimeouts, own_name
 from tests.smtp_server import Fault, SmtpServer, read_mails
 from tests.test_submission import HASTY, LARGE, PATIENT, mail_to
 
@@ -82,19 +82,19 @@ def test_nothing_waits_for_a_delayed_acknowledgement(
 ) -> None:
     """Small writes sent at once in the handshake cost 40 ms, and so does a final dot that is not."""
     seen: list[tuple[str, bool]] = []
-    opened: list[Connection] = []
-    secure = Connection.secure
+    opened: list[SmtpConnection] = []
+    secure = SmtpConnection.secure
 
     def look(moment: str) -> None:
         assert opened[-1].sock is not None
         seen.append((moment, opened[-1].sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0))
 
-    def looked_at(connection: Connection, context: ssl.SSLContext, host: str) -> None:
+    def looked_at(connection: SmtpConnection, context: ssl.SSLContext, host: str) -> None:
         opened.append(connection)
         look("handshake")
         secure(connection, context, host)
 
-    monkeypatch.setattr(Connection, "secure", looked_at)
+    monkeypatch.setattr(SmtpConnection, "secure", looked_at)
     for _ in range(2):
         submitter.submit(mail_to(), before_end_of_data=lambda: look("dot"))
     assert seen == [("handshake", False), ("dot", True), ("dot", True)]
@@ -207,7 +207,7 @@ def test_a_raising_hook_costs_the_connection(server: SmtpServer, submitter: Subm
 def test_the_total_deadline_holds_against_a_server_that_plays_for_time(
     server: SmtpServer, stage: str, action: str
 ) -> None:
-    slow = Timeouts(connect=60, read=60, end_of_data=0.2, total=0.7)
+    slow = SmtpTimeouts(connect=60, read=60, end_of_data=0.2, total=0.7)
     server.inject(f"{stage}*0={action}")
     with Submitter(server.account(), context=server.client_context(), timeouts=slow) as submitter:
         began = time.monotonic()
@@ -220,7 +220,7 @@ def test_the_total_deadline_holds_against_a_server_that_plays_for_time(
 
 
 def test_the_deadline_holds_against_a_server_that_does_not_read(server: SmtpServer) -> None:
-    slow = Timeouts(connect=60, read=60, end_of_data=0.2, total=1.2)
+    slow = SmtpTimeouts(connect=60, read=60, end_of_data=0.2, total=1.2)
     server.inject("mail=wait")  # the gate stays shut: what follows is never read
     with Submitter(server.account(), context=server.client_context(), timeouts=slow) as submitter:
         began = time.monotonic()
@@ -231,7 +231,7 @@ def test_the_deadline_holds_against_a_server_that_does_not_read(server: SmtpServ
 
 def test_at_most_four_connections(server: SmtpServer) -> None:
     server.inject("dot*0=wait")
-    patient = Timeouts(read=10, end_of_data=10, total=30)
+    patient = SmtpTimeouts(read=10, end_of_data=10, total=30)
     with Submitter(server.account(), context=server.client_context(), timeouts=patient) as submitter:
         threads = [threading.Thread(target=send, args=(submitter,)) for _ in range(12)]
         for thread in threads:
@@ -247,7 +247,7 @@ def test_at_most_four_connections(server: SmtpServer) -> None:
 
 def test_no_free_connection_is_temporary(server: SmtpServer) -> None:
     server.inject("dot=wait")
-    patient = Timeouts(read=20, end_of_data=20, total=21)
+    patient = SmtpTimeouts(read=20, end_of_data=20, total=21)
     with Submitter(
         server.account(), context=server.client_context(), timeouts=patient, max_connections=1
     ) as submitter:
@@ -263,7 +263,7 @@ def test_no_free_connection_is_temporary(server: SmtpServer) -> None:
 
 def test_a_session_in_use_at_close_ends_with_its_mail(server: SmtpServer) -> None:
     server.inject("dot=wait")
-    patient = Timeouts(read=10, end_of_data=10, total=30)
+    patient = SmtpTimeouts(read=10, end_of_data=10, total=30)
     submitter = Submitter(server.account(), context=server.client_context(), timeouts=patient)
     thread = threading.Thread(target=send, args=(submitter,))
     thread.start()

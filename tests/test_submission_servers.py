@@ -13,7 +13,7 @@ from cleo_email.accounts import Login, SmtpAccount
 from cleo_email.embedded.mailserver import AGENT, CUSTOMER, MailServer
 from cleo_email.errors import StoreUnavailable, SubmissionError, SubmissionLoginRefused
 from cleo_email.mail.model import OutboundEmail
-from cleo_email.submission import Submitter
+from cleo_email.smtp.pool import Submitter
 from tests import postfix
 from tests.test_submission import mail_to
 
@@ -70,7 +70,7 @@ def test_mail_arrives_byte_for_byte(servers: postfix.PostfixAndDovecot, submitte
 
 @pytest.mark.servers("postfix", "dovecot")
 def test_implicit_tls(servers: postfix.PostfixAndDovecot, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cleo_email.submission.session.IMPLICIT_TLS", servers.smtps_port)
+    monkeypatch.setattr("cleo_email.smtp.session.IMPLICIT_TLS", servers.smtps_port)
     account = servers.account(ANN, port=servers.smtps_port)
     with Submitter(account, context=servers.dovecot.ssl_context()) as submitter:
         assert "TLSv1.3, logged in as ann@example.com" in submitter.check()

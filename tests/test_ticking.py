@@ -13,8 +13,8 @@ from redis import Redis
 from cleo_email.errors import StoreUnavailable
 from cleo_email.services import Services
 from cleo_email.store import Store
-from cleo_email.worker import ticking
-from cleo_email.worker.ticking import Ticker
+from cleo_email.worker import ticker as ticking
+from cleo_email.worker.ticker import Ticker
 
 STEPS = ("sweep", "forget", "memory", "schedule", "poll", "chores")
 

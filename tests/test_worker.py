@@ -15,10 +15,11 @@ from redis import Redis
 from redis.exceptions import ConnectionError as RedisGone
 
 from cleo_email import jobs
-from cleo_email.queue import ANSWERS, Wake
 from cleo_email.services import Services
-from cleo_email.worker import process, threads
-from cleo_email.worker.threads import ThreadWorker, work_until_stopped
+from cleo_email.store.queue import ANSWERS, WakeQueue
+from cleo_email.worker import process
+from cleo_email.worker import rq_threads as threads
+from cleo_email.worker.rq_threads import ThreadWorker, work_until_stopped
 
 
 class Stuck:
@@ -61,7 +62,7 @@ def test_a_job_that_outlives_its_deadline_ends_the_process(
 
     monkeypatch.setattr(os, "_exit", end)
     with Redis.from_url(redis_url) as redis:
-        Wake(redis, answer_timeout_s=1).conversation("<a@b>")
+        WakeQueue(redis, answer_timeout_s=1).conversation("<a@b>")
         worker = ThreadWorker(Redis.from_url(redis_url), ANSWERS, slots=2)
         threading.Thread(target=worker.work, kwargs={"logging_level": None}, daemon=True).start()
         assert stuck.begun.acquire(timeout=10)
@@ -122,7 +123,7 @@ def test_a_job_that_comes_while_the_worker_is_told_to_stop_is_left_to_others(
             assert time.monotonic() < until, "it never waited for a job"
             time.sleep(0.01)
         worker.stop()
-        Wake(redis).conversation("<a@b>")
+        WakeQueue(redis).conversation("<a@b>")
         working.join(20)
         assert not working.is_alive()
         assert not stuck.begun.acquire(blocking=False)

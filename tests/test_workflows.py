@@ -15,21 +15,26 @@ import pytest
 from flask.testing import FlaskClient
 from redis import Redis
 
-from cleo_email.agents import AgentRequest, stuck_calls
-from cleo_email.answering import Answering
-from cleo_email.asking import Rules
-from cleo_email.budget import Budget, Limits
+from cleo_email.agents.base import AgentRequest
+from cleo_email.agents.python import stuck_calls
 from cleo_email.errors import SettingsError, StoreUnavailable
 from cleo_email.front import build_front, build_outbound, build_starting
-from cleo_email.mail.model import Address, Answer, Attachment
+from cleo_email.mail.model import Address, Answer, AttachedFile
+from cleo_email.pipeline import workflows as opening
+from cleo_email.pipeline.answer import Answerer, Rules
+from cleo_email.pipeline.budget import Budget, Limits
+from cleo_email.pipeline.workflows import (
+    StartRequest,
+    ThreadOpener,
+    WorkflowScheduler,
+    last_due,
+    load_suppliers,
+    next_due,
+)
 from cleo_email.screening.screen import Policy
 from cleo_email.settings import Settings, read_settings
 from cleo_email.store import Effects, Record, State, Store
-from cleo_email.web import create_app
-from cleo_email.workflows import opening
-from cleo_email.workflows.opening import Opening, load_suppliers
-from cleo_email.workflows.scheduling import Scheduling, last_due, next_due
-from cleo_email.workflows.starting import StartRequest
+from cleo_email.web.app import create_app
 from tests.test_sending import b64, files, kept
 from tests.web.test_incoming import BASE, MAIL
 
@@ -102,7 +107,7 @@ class Flow:
         self.store: Store = self.front.store
         self.agent = Agent()
         configured = settings.workflows or {}
-        self.opening = Opening(
+        self.opening = ThreadOpener(
             self.store,
             build_outbound(self.front),
             configured,
@@ -110,7 +115,7 @@ class Flow:
             timeout=settings.agent_timeout,
         )
         policy = Policy(frozenset({"agent@cleo.test"}), (), (), None)
-        self.answering = Answering(
+        self.answering = Answerer(
             self.store,
             self.agent,
             NoDelivery(),  # type: ignore[arg-type]
@@ -216,7 +221,7 @@ def test_files_of_the_request_the_configuration_and_the_agent_go_in_one_mail(
     make: Make, redis_url: str
 ) -> None:
     flow = make(CONFIG)
-    flow.agent.answer_with = Answer("Hello", (Attachment("agent.png", "image/png", b"png"),))
+    flow.agent.answer_with = Answer("Hello", (AttachedFile("agent.png", "image/png", b"png"),))
     started = flow.start(
         user_ids=["anna@example.test", "bob@example.test"],
         attachments=[{"filename": "own.bin", "content": b64(b"own")}],
@@ -394,7 +399,7 @@ def test_the_same_request_at_the_same_moment_leaves_no_files_behind(
         return ids
 
     first = post()
-    monkeypatch.setattr("cleo_email.store.records.Records.first_of", lambda *_: None)
+    monkeypatch.setattr("cleo_email.store.messages.Records.first_of", lambda *_: None)
     for one in first[:again_after]:
         flow.handle(one)
     assert post() == first
@@ -546,10 +551,10 @@ class Clock:
         return self.now
 
 
-def schedulings(flow: Flow, clock: Clock, count: int) -> list[Scheduling]:
+def schedulings(flow: Flow, clock: Clock, count: int) -> list[WorkflowScheduler]:
     workflows = list((flow.settings.workflows or {}).values())
     return [
-        Scheduling(flow.store, build_starting(build_front(flow.settings)), workflows, clock=clock)
+        WorkflowScheduler(flow.store, build_starting(build_front(flow.settings)), workflows, clock=clock)
         for _ in range(count)
     ]
 

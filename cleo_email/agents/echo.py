@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 
-from cleo_email.agents.final import final_answer
-from cleo_email.agents.protocol import AgentRequest
+from cleo_email.agents.base import AgentRequest, final_answer
 from cleo_email.mail.model import Answer
 
 

@@ -1,33 +1,203 @@
-"""An agent that is a Python callable of the user's, called in this process.
-
-It gets the request as a plain ``dict``, the same as an HTTP agent gets as JSON, and returns or yields what an
-HTTP agent would answer. An exception is to it what a 500 is over HTTP: the call is tried again, since the
-libraries that talk to models have temporary errors of their own kinds. Its class and place are told; its
-text, which may hold a mail's, is logged at DEBUG only. ``AgentError`` from ``cleo_email.errors`` says that
-trying again will not help; its text is shown.
-"""
+"""An agent that is a Python callable of the user's, called in this process under a deadline."""
 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import importlib
 import inspect
 import logging
 import os
 import sys
+import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import Generic, TypeVar
 
-from cleo_email.agents.calling import CallFailed, call_within
-from cleo_email.agents.collecting import TooManyMessages, collected, gathered
-from cleo_email.agents.protocol import AgentRequest
+from pydantic import BaseModel
+
+from cleo_email.agents.base import NO_FINAL_ANSWER, AgentRequest, final_answer
 from cleo_email.agents.spec import CallableSpec
-from cleo_email.agents.words import one_line
-from cleo_email.deadlines import Deadline
 from cleo_email.errors import AgentError, AgentUnavailable, SettingsError, place_of
-from cleo_email.mail.model import Answer, JsonObject
+from cleo_email.mail.attachment import safe_filename, usable_type
+from cleo_email.mail.model import Answer, AttachedFile, JsonObject
+from cleo_email.runtime import Deadline
+from cleo_email.scrub import one_line
+
+Given = TypeVar("Given")
+
+_running: dict[object, float] = {}  # each call whose thread is alive -> end of its deadline (monotonic)
+_running_lock = threading.Lock()
+
+
+class CallFailed(Exception):
+    """``error`` is what the call has raised, None where it did not end in time."""
+
+    def __init__(self, error: BaseException | None = None) -> None:
+        super().__init__(type(error).__name__ if error else "out of time")
+        self.error = error
+
+
+def call_within(
+    limit: Deadline, call: Callable[[Callable[[], bool]], Given], *, name: str = "agent-call"
+) -> Given:
+    """What ``call`` returns.
+
+    :param call: is given a function that says whether nobody waits for the result any more.
+    :param name: of the thread.
+    :raises CallFailed: it raised something, did not end in time, or the system gives no further thread.
+    """
+    run = _Run(limit, call)
+    run.start(name)
+    return run.result()
+
+
+def stuck_calls() -> list[float]:
+    """Seconds beyond its deadline of each call that is still running, the oldest first.
+
+    A thread cannot be ended from outside: a watchdog that sees these grow ends the process.
+    """
+    now = time.monotonic()
+    with _running_lock:
+        return sorted((now - end for end in _running.values() if now > end), reverse=True)
+
+
+class _Run(Generic[Given]):
+    def __init__(self, limit: Deadline, call: Callable[[Callable[[], bool]], Given]) -> None:
+        self._limit, self._call = limit, call
+        self._done = threading.Event()
+        self._abandoned = threading.Event()
+        self._given: list[Given] = []
+        self._error: BaseException | None = None
+
+    def start(self, name: str) -> None:
+        try:
+            self._limit.left()
+            threading.Thread(target=self._work, name=name, daemon=True).start()
+        except TimeoutError:
+            raise CallFailed from None
+        except RuntimeError:
+            raise CallFailed(AgentUnavailable("the system gives no new thread")) from None
+
+    def result(self) -> Given:
+        with suppress(TimeoutError):
+            self._done.wait(self._limit.left())
+        self._abandoned.set()
+        if not self._done.is_set() or self._error is not None:
+            raise CallFailed(self._error if self._done.is_set() else None)
+        return self._given[0]
+
+    def _work(self) -> None:
+        with _running_lock:
+            _running[self] = self._limit.end
+        try:
+            self._given.append(self._call(self._abandoned.is_set))
+        except BaseException as error:  # noqa: BLE001  (a stranger's code: even SystemExit must reach result())
+            self._error = error
+        finally:
+            self._done.set()
+            with _running_lock:
+                _running.pop(self, None)
+
+
+MAX_MESSAGES = 10_000
+
+
+class TooManyMessages(Exception):
+    """A generator that seems never to end."""
+
+    def __init__(self) -> None:
+        super().__init__(f"the callable yielded more than {MAX_MESSAGES} messages")
+
+
+def collected(given: object, abandoned: Callable[[], bool]) -> Answer:
+    """The answer in what a callable returned or yields.
+
+    An :class:`Answer`, a ``dict`` in one of the forms that HTTP agents use, a list of messages or an iterator
+    over messages, a ``str`` (the reply) or None (no answer). A string among yielded messages is refused: it
+    could as well be a piece of the answer, of which only the last would be mailed.
+
+    :param abandoned: asked between two messages; True stops the iterator.
+    :raises AgentError: it is none of these.
+    """
+    if isinstance(given, Answer):
+        return _checked(given)
+    if given is None:
+        return Answer(ignore=NO_FINAL_ANSWER)
+    if isinstance(given, str):
+        return final_answer({"reply": given})
+    if isinstance(given, Iterator):
+        given = _drained(given, abandoned)
+    if isinstance(given, (list, tuple)):
+        return final_answer({"messages": [_plain(message) for message in given]})
+    return final_answer(_plain(given))
+
+
+async def gathered(given: object, seconds: float) -> object:
+    """The result of a coroutine, or the list of what an asynchronous generator yields.
+
+    :raises TimeoutError: it takes longer than ``seconds``.
+    """
+    async with asyncio.timeout(seconds):
+        if inspect.isasyncgen(given):
+            return await _drained_async(given)
+        assert isinstance(given, Awaitable)
+        result: object = await given
+        return await _drained_async(result) if inspect.isasyncgen(result) else result
+
+
+def _drained(messages: Iterator[object], abandoned: Callable[[], bool]) -> list[object]:
+    found: list[object] = []
+    for message in messages:
+        found.append(message)
+        if len(found) > MAX_MESSAGES:
+            raise TooManyMessages
+        if abandoned():
+            break
+    return found
+
+
+async def _drained_async(messages: AsyncIterator[object]) -> list[object]:
+    found: list[object] = []
+    async for message in messages:
+        found.append(message)
+        if len(found) > MAX_MESSAGES:
+            raise TooManyMessages
+    return found
+
+
+def _plain(value: object) -> object:
+    """Message objects of other libraries as the mappings that they stand for."""
+    if isinstance(value, Mapping):
+        return value
+    if isinstance(value, BaseModel):
+        return value.model_dump()
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    return value
+
+
+def _checked(answer: Answer) -> Answer:
+    """An Answer that was made elsewhere, under the same rules as every other."""
+    if answer.ignore:
+        return final_answer({"ignore": answer.ignore})
+    checked = final_answer({"reply": answer.text})
+    if checked.ignore:
+        return checked
+    return dataclasses.replace(
+        checked, attachments=tuple(_safe(file, number) for number, file in enumerate(answer.attachments, 1))
+    )
+
+
+def _safe(file: object, number: int) -> AttachedFile:
+    if not isinstance(file, AttachedFile):
+        raise AgentError(f"the callable gave a {type(file).__name__}, expected an Attachment")
+    name = safe_filename(file.filename, file.content_type, number)
+    return dataclasses.replace(file, filename=name, content_type=usable_type(file.content_type, name))
+
 
 logger = logging.getLogger(__name__)
 

@@ -12,11 +12,9 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from cleo_email.accounts import ImapAccount, SmtpAccount
-from cleo_email.agents import build_agent
+from cleo_email.agents.build import build_agent
 from cleo_email.agents.openai import DEFAULT_BASE_URL, OpenAIAgent
 from cleo_email.cli.command import SettingsCommand, as_json, settings_here
-from cleo_email.clock import now_ms
-from cleo_email.deadlines import Deadline
 from cleo_email.errors import CleoError, MailboxError, SettingsError, StoreUnavailable
 from cleo_email.front import build_front
 from cleo_email.http import (
@@ -27,15 +25,15 @@ from cleo_email.http import (
     trust_store,
     web_address,
 )
-from cleo_email.mailbox import Mailbox
+from cleo_email.imap.mailbox import Mailbox
+from cleo_email.pipeline.workflows import load_suppliers, next_due
+from cleo_email.runtime import Deadline, now_ms
 from cleo_email.services import accounts
 from cleo_email.settings import Settings, gather, misspelt, no_dotenv
 from cleo_email.settings.providers import OAUTH_NEEDS
+from cleo_email.smtp.pool import Submitter
 from cleo_email.store import Store
 from cleo_email.store.connection import connect_web
-from cleo_email.submission import Submitter
-from cleo_email.workflows.opening import load_suppliers
-from cleo_email.workflows.scheduling import next_due
 
 MARKS = {"ok": "ok     ", "warning": "warning", "wrong": "WRONG  "}
 CONNECT_S = 10.0  # to the agent

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from imapclient import IMAPClient  # type: ignore[import-untyped]
+from imapclient import IMAPClient
 
 from cleo_email.cli.run import commands
 from cleo_email.embedded.mailserver import AGENT, CUSTOMER, HOST, MailServer

@@ -10,8 +10,9 @@ import click
 from cleo_email.cli.command import SettingsCommand, settings_here
 from cleo_email.errors import CleoError, SettingsError
 from cleo_email.front import build_front
-from cleo_email.oauth import PROVIDERS, Endpoint, OAuthClient, Tokens, device, loopback
-from cleo_email.oauth.client import CLIENT_CREDENTIALS, GOOGLE
+from cleo_email.oauth import login as device
+from cleo_email.oauth import login as loopback
+from cleo_email.oauth.endpoint import CLIENT_CREDENTIALS, GOOGLE, PROVIDERS, Endpoint, OAuthClient, Tokens
 from cleo_email.services import token_source
 from cleo_email.settings import Settings, gather
 

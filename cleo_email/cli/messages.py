@@ -10,12 +10,12 @@ from typing import Any
 import click
 
 from cleo_email.cli.command import SettingsCommand, as_json, settings_here, whole_number
-from cleo_email.deciding import Deciding
 from cleo_email.errors import NotFound, UnreadableMessage, WrongState
 from cleo_email.front import Front, build_front, policy
-from cleo_email.mail.header_values import shown
-from cleo_email.mail.message import parse
+from cleo_email.mail.headers import shown
+from cleo_email.mail.parse import parse
 from cleo_email.mail.wire import clean_text
+from cleo_email.pipeline.decide import Decisions
 from cleo_email.store import Messages, Record, State, Store, iso
 
 PAGE = 500  # records that are read at once
@@ -27,8 +27,8 @@ def _front() -> Front:
     return build_front(settings_here())
 
 
-def _deciding(front: Front) -> Deciding:
-    return Deciding(front.store, front.intake, policy(front.settings))
+def _deciding(front: Front) -> Decisions:
+    return Decisions(front.store, front.intake, policy(front.settings))
 
 
 @click.group()

@@ -12,8 +12,8 @@ from cleo_email.cli.command import SettingsCommand, as_json, settings_here
 from cleo_email.cli.progress import progress_bar
 from cleo_email.crashpoints import arm
 from cleo_email.errors import CleoError
-from cleo_email.logs import set_up_logging
-from cleo_email.polling import Polling
+from cleo_email.pipeline.poll import Poller
+from cleo_email.runtime import set_up_logging
 from cleo_email.services import build_services
 
 
@@ -40,7 +40,7 @@ def poll(as_json: bool) -> None:
         )
 
 
-def _polling() -> Polling:
+def _polling() -> Poller:
     settings = settings_here()
     if not settings.enabled:
         raise CleoError("the email channel is not enabled: ENABLED_CLIENTS does not list email")

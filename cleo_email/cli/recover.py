@@ -10,8 +10,8 @@ import click
 from cleo_email.cli.command import SettingsCommand, as_json, settings_here, whole_number
 from cleo_email.cli.progress import progress_bar
 from cleo_email.errors import CleoError
-from cleo_email.logs import set_up_logging
-from cleo_email.recovering import Recovering, Recovery
+from cleo_email.pipeline.recover import Recoverer, Recovery
+from cleo_email.runtime import set_up_logging
 from cleo_email.services import build_services
 
 SHOWN = 50
@@ -37,13 +37,13 @@ def recover(days: int, apply: bool, as_json: bool) -> None:
         _print(result, days)
 
 
-def _recovering() -> Recovering:
+def _recovering() -> Recoverer:
     settings = settings_here()
     services = build_services(settings)
     if services.mailbox is None:
         raise CleoError("EMAIL_IMAP_HOST is not set: there is no mailbox to recover from")
     front = services.front
-    return Recovering(front.store, services.mailbox, front.intake, max_bytes=settings.max_message_bytes)
+    return Recoverer(front.store, services.mailbox, front.intake, max_bytes=settings.max_message_bytes)
 
 
 def _print(result: Recovery, days: int) -> None:

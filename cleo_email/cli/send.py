@@ -9,11 +9,10 @@ from pathlib import Path
 
 import click
 
-from cleo_email.attaching import Attachment
 from cleo_email.cli.command import SettingsCommand, as_json, settings_here
 from cleo_email.errors import CleoError, InvalidField
 from cleo_email.front import build_front, build_outbound
-from cleo_email.outbound import Draft, Outbound, read_addresses
+from cleo_email.pipeline.send import Attachment, NewMail, Sender, read_addresses
 
 
 @click.command(cls=SettingsCommand)
@@ -41,7 +40,7 @@ def send(
 ) -> None:
     """Send a mail from the agent's address; a worker submits it."""
     outbound = _outbound()
-    draft = Draft(
+    draft = NewMail(
         to=read_addresses("to", list(to)),
         cc=read_addresses("cc", list(cc)),
         subject=subject,
@@ -56,7 +55,7 @@ def send(
         print(f"{sent.id} will be submitted as {sent.message_id}; see: cleo-email messages show {sent.id}")
 
 
-def _outbound() -> Outbound:
+def _outbound() -> Sender:
     settings = settings_here()
     if not settings.enabled:
         raise CleoError("the email channel is not enabled: ENABLED_CLIENTS does not list email")

@@ -19,12 +19,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from cleo_email.accounts import ImapAccount, Login, SmtpAccount
+from cleo_email.embedded import INSTALL
 from cleo_email.errors import CleoError
 
-from . import INSTALL
-
 if TYPE_CHECKING:
-    from .servers import ImapServer, SubmissionServer
+    from cleo_email.embedded.servers import ImapServer, SubmissionServer
 
 HOST = "127.0.0.1"
 AGENT = "agent@cleo.test"
@@ -166,7 +165,7 @@ class MailServer:
 
     async def _serve(self) -> None:
         try:
-            from .servers import ImapServer, SubmissionServer
+            from cleo_email.embedded.servers import ImapServer, SubmissionServer
         except ImportError as error:
             raise _missing(error) from error
         self._loop = asyncio.get_running_loop()

@@ -26,10 +26,9 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from cleo_email.embedded import INSTALL
+from cleo_email.embedded.supervisor import spawn
 from cleo_email.errors import CleoError
-
-from . import INSTALL
-from .supervisor import spawn
 
 DATA = Path("var")  # where ``cleo-email run`` keeps its data, below the working directory
 _LOG_LIMIT = 1024 * 1024  # bytes; a longer log is started anew

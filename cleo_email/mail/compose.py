@@ -2,20 +2,66 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
 import re
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 from cleo_email.errors import InvalidField
 from cleo_email.mail import wire
-from cleo_email.mail.envelope import ascii_address, ascii_domain
-from cleo_email.mail.files import attachment_part
+from cleo_email.mail.address import ascii_address, ascii_domain
+from cleo_email.mail.attachment import attachment_part
 from cleo_email.mail.markdown import to_html
-from cleo_email.mail.model import Address, Answer, Attachment, InboundEmail, OutboundEmail
-from cleo_email.mail.outlook import child_index
+from cleo_email.mail.model import Address, Answer, AttachedFile, InboundEmail, OutboundEmail
 from cleo_email.mail.subject import strip_reply_prefixes
+
+_HEADER = 22  # a byte 0x01, five bytes of time, a GUID
+_CHILD = 5
+_LONGEST = 22 + 5 * 110  # keeps the field on one line of less than 998 characters
+_EPOCH = datetime(1601, 1, 1, tzinfo=UTC)
+_HIGH_BITS_OF_1_7_YEARS = 0x00FE_0000_0000_0000
+
+
+def child_index(thread_index: str, date: datetime, nibble: int = 0) -> str:
+    """``thread_index`` (base64) with one response level more, or an empty string where it is not valid.
+
+    ``date`` is aware; ``nibble`` (0 to 15) keeps two answers of the same moment apart.
+    """
+    index = _decoded(thread_index)
+    if not index:
+        return ""
+    elapsed = max(_filetime(date) - _started(index), 0)
+    if elapsed & _HIGH_BITS_OF_1_7_YEARS:
+        delta = 1 << 31 | (elapsed >> 23) & 0x7FFF_FFFF
+    else:
+        delta = (elapsed >> 18) & 0x7FFF_FFFF
+    level = delta.to_bytes(4, "big") + bytes([(nibble & 0xF) << 4])
+    return base64.b64encode(index + level).decode("ascii")
+
+
+def _decoded(thread_index: str) -> bytes:
+    try:
+        index = base64.b64decode("".join(thread_index.split()), validate=True)
+    except (binascii.Error, ValueError):
+        return b""
+    valid = _HEADER <= len(index) <= _LONGEST and not (len(index) - _HEADER) % _CHILD and index[0] == 1
+    return index if valid else b""
+
+
+def _started(index: bytes) -> int:
+    """FILETIME of the header. Outlook writes the upper six bytes of it; Exchange, as specified, a byte 0x01
+    and the upper five. In the second form the next byte is 0x01 too, which in the first was the year 1829."""
+    if index[1] == 1:
+        return int.from_bytes(index[1:6], "big") << 24
+    return int.from_bytes(index[0:6], "big") << 16
+
+
+def _filetime(date: datetime) -> int:
+    return (date - _EPOCH) // timedelta(microseconds=1) * 10
+
 
 MAX_SUBJECT = 2000  # characters
 _KEPT_REFERENCES = 21  # the first, which names the thread, and the last 20
@@ -75,7 +121,7 @@ def compose_message(
     cc: Sequence[Address] = (),
     subject: str,
     markdown: str,
-    attachments: Sequence[Attachment] = (),
+    attachments: Sequence[AttachedFile] = (),
     message_id: str,
     date: datetime,
     in_reply_to: str = "",
@@ -201,7 +247,7 @@ def _date(date: datetime) -> str:
     return format_datetime(date if not offset.total_seconds() % 60 else date.astimezone(UTC))
 
 
-def _content(markdown: str, attachments: Sequence[Attachment], message_id: str) -> bytes:
+def _content(markdown: str, attachments: Sequence[AttachedFile], message_id: str) -> bytes:
     text = wire.clean_text(markdown).rstrip("\n") + "\n"
     halves = [wire.text_part("plain", text), wire.text_part("html", to_html(text))]
     content = wire.multipart("alternative", _boundary("a", message_id), halves)

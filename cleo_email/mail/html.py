@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
-from cleo_email.mail.charsets import clean
+from cleo_email.mail.decoding import clean
 
 _Attributes = dict[str, str | None]
 

@@ -14,10 +14,9 @@ from functools import cached_property
 from typing import Final
 
 from cleo_email.errors import UnreadableMessage
-from cleo_email.mail.charsets import decode
-from cleo_email.mail.limits import Limits
-from cleo_email.mail.parameters import HeaderValue, parse_header_value
-from cleo_email.mail.transfer import decode_transfer
+from cleo_email.mail.decoding import decode, decode_transfer
+from cleo_email.mail.headers import HeaderValue, parse_header_value
+from cleo_email.mail.model import ParseLimits
 
 # Blanks before the colon are obsolete syntax (RFC 5322 section 4.5) and still met.
 _HEADER: Final = re.compile(rb"([\x21-\x39\x3b-\x7e]{1,256}+)[ \t]*+:")
@@ -86,7 +85,7 @@ class _Open:
 class _HeaderReader:
     """Reads header blocks and counts what all of them together take."""
 
-    def __init__(self, source: bytes, limits: Limits) -> None:
+    def __init__(self, source: bytes, limits: ParseLimits) -> None:
         self._source = source
         self._limits = limits
         self._bytes = 0
@@ -140,7 +139,7 @@ class _HeaderReader:
             raise UnreadableMessage(f"more than {self._limits.headers} headers")
 
 
-def split(source: bytes, limits: Limits) -> Part:
+def split(source: bytes, limits: ParseLimits) -> Part:
     """Give the tree of parts of ``source``. A multipart without any part is a leaf.
 
     Raises UnreadableMessage beyond a cap of ``limits`` on size, headers, parts or depth.
@@ -157,13 +156,13 @@ def split(source: bytes, limits: Limits) -> Part:
     return root
 
 
-def read_headers(source: bytes, limits: Limits) -> RawHeaders:
+def read_headers(source: bytes, limits: ParseLimits) -> RawHeaders:
     """Give the top-level headers of ``source`` alone. Raises UnreadableMessage beyond a cap."""
     blank = _LEADING_BLANK.match(source)
     return _HeaderReader(source, limits).read(blank.end() if blank else 0)[0]
 
 
-def _fill(root: Part, reader: _HeaderReader, limits: Limits) -> None:
+def _fill(root: Part, reader: _HeaderReader, limits: ParseLimits) -> None:
     """Find the parts below ``root``: every delimiter line (RFC 2046 section 5.1.1) opens or closes some."""
     source = root.source
     stack = _opened([], root)

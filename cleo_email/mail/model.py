@@ -1,4 +1,4 @@
-"""The frozen values that travel between the modules."""
+"""The frozen values that travel between the modules, and the limits within which a mail is read."""
 
 from __future__ import annotations
 
@@ -6,6 +6,21 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
+
+
+@dataclass(frozen=True)
+class ParseLimits:
+    """What a mail may have at most; beyond the first five it is unreadable, beyond the last its text is cut.
+
+    Real mail stays far below: the largest of some 1,450 public messages has 100 headers and 30 parts.
+    """
+
+    message_bytes: int = 64 * 1024 * 1024
+    header_bytes: int = 1024 * 1024  # of all header blocks of one mail together
+    headers: int = 10_000  # of all parts of one mail together
+    parts: int = 500
+    depth: int = 50  # multiparts within multiparts
+    text_bytes: int = 1024 * 1024  # of text that is shown; what is longer also becomes an attachment
 
 
 @dataclass(frozen=True)
@@ -21,7 +36,7 @@ class Address:
 
 
 @dataclass(frozen=True)
-class Attachment:
+class AttachedFile:
     """A file in a mail. ``filename`` is safe: no path, no control characters, never empty."""
 
     filename: str
@@ -61,7 +76,7 @@ class InboundEmail:
     quoted: str = ""
     content_type: str = "text/plain"  # of the whole message, lower case, without parameters
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
-    attachments: tuple[Attachment, ...] = ()
+    attachments: tuple[AttachedFile, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
@@ -110,7 +125,7 @@ class Answer:
     """What the agent decided: ``text`` to be mailed (Markdown), or ``ignore`` with the reason why not."""
 
     text: str = ""
-    attachments: tuple[Attachment, ...] = ()
+    attachments: tuple[AttachedFile, ...] = ()
     ignore: str = ""  # non-empty: nothing is mailed, and this is why
 
 

@@ -6,8 +6,8 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 
+from cleo_email.mail.message_id import NO_PROOF, Proof
 from cleo_email.mail.model import InboundEmail
-from cleo_email.mail.signed_ids import NO_PROOF, Proof
 from cleo_email.mail.subject import normalise_subject
 
 

@@ -14,28 +14,18 @@ import re
 from collections.abc import Iterable, Sequence
 from urllib.parse import quote
 
+from cleo_email.scrub import no_surrogates
+
 CRLF = "\r\n"
 LINE = 76  # RFC 2047 section 2: the longest line that holds an encoded-word
 LONGEST_LINE = 998  # RFC 5322 section 2.1.1, without CRLF
 _BLOCK = 57 * 4096  # bytes; 57 fill one line of base64
-
-_SURROGATE = re.compile("[\ud800-\udfff]")
 _LINE_END = re.compile("\r\n|[\r\v\f\x85\u2028\u2029]")
 _CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f]")
 _HEADER_BLANKS = re.compile("[\x00-\x20\x7f-\x9f\u2028\u2029]+")
 _ATOMS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~ -]+\Z")  # RFC 5322 section 3.2.3, and blanks
 _Q_PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789!*+-/")
 _Q_START, _B_START, _WORD_END = "=?utf-8?q?", "=?utf-8?b?", "?="
-
-
-# --- making text safe -----------------------------------------------------------------------------------
-
-
-def no_surrogates(text: str) -> str:
-    """``text`` with surrogate pairs joined and each lone surrogate replaced by U+FFFD."""
-    if not _SURROGATE.search(text):
-        return text
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def clean_text(text: str) -> str:

@@ -1,15 +1,14 @@
-"""A POST to an OAuth 2.0 endpoint, and its answer taken apart (RFC 6749 sections 5.1 and 5.2)."""
+"""An OAuth 2.0 client and its requests to the token endpoint (RFC 6749)."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
 
-from cleo_email.agents.words import one_line
-from cleo_email.deadlines import TOKEN_REQUEST_S, Deadline
 from cleo_email.errors import TokenError, TokenUnavailable
 from cleo_email.http import (
     AnswerTooLarge,
@@ -20,6 +19,134 @@ from cleo_email.http import (
     trust_store,
     web_address,
 )
+from cleo_email.runtime import TOKEN_REQUEST_S, Deadline
+from cleo_email.scrub import one_line
+
+REFRESH = "refresh_token"
+CLIENT_CREDENTIALS = "client_credentials"
+GRANTS = (REFRESH, CLIENT_CREDENTIALS)
+_MICROSOFT = "https://login.microsoftonline.com/{tenant}/oauth2/v2.0/"
+# Whose mailboxes a Microsoft login may be for where the operator names no tenant: those of any organisation.
+ANY_ORGANISATION = "organizations"
+
+
+@dataclass(frozen=True)
+class Provider:
+    """``scope`` is asked for when a person logs in, ``app_scope`` when the client acts by itself."""
+
+    name: str
+    token_url: str
+    authorization_url: str
+    device_url: str
+    scope: str
+    app_scope: str = ""
+
+
+# Google's device flow does not allow the mail scope; its flow by way of a loopback address does (RFC 8252).
+GOOGLE = Provider(
+    "google",
+    token_url="https://oauth2.googleapis.com/token",  # noqa: S106 - an address
+    authorization_url="https://accounts.google.com/o/oauth2/v2/auth",
+    device_url="",
+    scope="https://mail.google.com/",
+)
+MICROSOFT = Provider(
+    "microsoft",
+    token_url=_MICROSOFT + "token",
+    authorization_url=_MICROSOFT + "authorize",
+    device_url=_MICROSOFT + "devicecode",
+    scope="https://outlook.office.com/IMAP.AccessAsUser.All https://outlook.office.com/SMTP.Send "
+    "offline_access",
+    app_scope="https://outlook.office365.com/.default",
+)
+PROVIDERS = {provider.name: provider for provider in (GOOGLE, MICROSOFT)}
+
+
+@dataclass(frozen=True)
+class OAuthClient:
+    """Everything that asking for tokens takes. ``provider`` is '' for explicit addresses.
+
+    ``grant`` is ``refresh_token`` (a person has logged in once) or ``client_credentials`` (the client acts by
+    itself, RFC 6749 section 4.4). ``refresh_token`` is the one of the environment, '' for none.
+    """
+
+    provider: str
+    grant: str
+    token_url: str
+    client_id: str
+    client_secret: str = field(default="", repr=False)
+    refresh_token: str = field(default="", repr=False)
+    scope: str = ""
+    scope_is_explicit: bool = False
+    authorization_url: str = ""
+    device_url: str = ""
+
+    @property
+    def seed(self) -> str:
+        """Changes when the operator sets another refresh token: the one saved from the old one is void."""
+        return _digest(self.refresh_token)
+
+    @property
+    def settings_digest(self) -> str:
+        """Changes with whatever could end a fault: the fault is then not believed any longer."""
+        return _digest(self.client_id, self.client_secret, self.refresh_token, self.scope, self.token_url)
+
+    def name_for(self, user: str) -> str:
+        """What the saved tokens are kept under: of this user, by this client, at this server."""
+        return _digest(user.lower(), self.client_id, self.token_url, self.grant)[:32]
+
+    @property
+    def login_command(self) -> str:
+        return f"cleo-email login {self.provider}".rstrip()
+
+
+def make_client(
+    *,
+    provider: str,
+    grant: str,
+    tenant: str,
+    token_url: str,
+    authorization_url: str,
+    device_url: str,
+    client_id: str,
+    client_secret: str,
+    refresh_token: str,
+    scope: str,
+) -> OAuthClient:
+    """The client with the provider's addresses and scope wherever the operator gave none ('')."""
+    known = PROVIDERS.get(provider)
+    grant = grant or guess_grant(provider, client_secret=client_secret, refresh_token=refresh_token)
+    usual = ""
+    if known is not None:
+        usual = known.app_scope if grant == CLIENT_CREDENTIALS else known.scope
+        tenant = tenant or ANY_ORGANISATION
+        token_url = token_url or known.token_url.format(tenant=tenant)
+        authorization_url = authorization_url or known.authorization_url.format(tenant=tenant)
+        device_url = device_url or known.device_url.format(tenant=tenant)
+    return OAuthClient(
+        provider,
+        grant,
+        token_url,
+        client_id,
+        client_secret,
+        refresh_token,
+        scope or usual,
+        bool(scope),
+        authorization_url,
+        device_url,
+    )
+
+
+def guess_grant(provider: str, *, client_secret: str, refresh_token: str) -> str:
+    """``client_credentials`` for a client that has a secret and no person's login; Google has no such."""
+    if provider != GOOGLE.name and client_secret and not refresh_token:
+        return CLIENT_CREDENTIALS
+    return REFRESH
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
 
 CALL_SECONDS = TOKEN_REQUEST_S
 # A server that does not say how long a token lives gets asked again soon.

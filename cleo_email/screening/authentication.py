@@ -20,8 +20,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from cleo_email.mail.address import a_label, distinct, split_address
 from cleo_email.mail.model import InboundEmail
-from cleo_email.mail.senders import a_label, distinct, split_address
 
 _MAX_VALUE: Final = 65_536  # characters of one header; real ones have under 4,000
 # Blanks, a quoted string, a special or a word. Comments, which may hold comments, are skipped by hand.

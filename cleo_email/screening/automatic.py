@@ -9,11 +9,10 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from cleo_email.mail.header_values import MAX_VALUE, first_reason, keyword, quoted
+from cleo_email.mail.address import local_part
+from cleo_email.mail.headers import MAX_VALUE, first_reason, keyword, quoted
 from cleo_email.mail.model import InboundEmail
-from cleo_email.mail.quote_blocks import is_blank
-from cleo_email.mail.quote_marks import is_rule
-from cleo_email.mail.senders import local_part
+from cleo_email.mail.quotes import is_blank, is_rule
 from cleo_email.mail.subject import is_forward, is_reply
 from cleo_email.screening.words import automatic_phrase
 

@@ -17,7 +17,7 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Protocol
 
-import dkim  # type: ignore[import-untyped]
+import dkim
 import dns.exception
 import dns.name
 import dns.rdatatype
@@ -25,15 +25,13 @@ import dns.resolver
 from dns.rdtypes.ANY.TXT import TXT
 from publicsuffixlist import PublicSuffixList
 
-from cleo_email.deadlines import DNS_S, SIGNATURES_TRIED
 from cleo_email.errors import UnreadableMessage
-from cleo_email.mail.charsets import decode
-from cleo_email.mail.header_values import shown
-from cleo_email.mail.message import parse
+from cleo_email.mail.address import a_label, split_address
+from cleo_email.mail.decoding import decode, decode_transfer
+from cleo_email.mail.headers import parse_header_value, shown
 from cleo_email.mail.model import InboundEmail
-from cleo_email.mail.parameters import parse_header_value
-from cleo_email.mail.senders import a_label, split_address
-from cleo_email.mail.transfer import decode_transfer
+from cleo_email.mail.parse import parse
+from cleo_email.runtime import DNS_S, SIGNATURES_TRIED
 
 _MAX_RECORDS = 20
 _MAX_SIGNATURES = 20

@@ -15,12 +15,11 @@ from enum import StrEnum
 from typing import Final
 
 from cleo_email.errors import UnreadableMessage
-from cleo_email.mail.charsets import decode
-from cleo_email.mail.header_values import MAX_VALUE, first_reason, keyword, quoted, shown
-from cleo_email.mail.limits import Limits
+from cleo_email.mail.address import local_part
+from cleo_email.mail.decoding import decode
+from cleo_email.mail.headers import MAX_VALUE, first_reason, keyword, quoted, shown
 from cleo_email.mail.mime import Part, split
-from cleo_email.mail.model import InboundEmail
-from cleo_email.mail.senders import local_part
+from cleo_email.mail.model import InboundEmail, ParseLimits
 from cleo_email.screening.words import fold, is_bounce_subject, mentions_bounce
 
 _MAX_DIAGNOSTIC: Final = 500
@@ -210,7 +209,7 @@ def read_report(source: bytes, mail: InboundEmail, *, envelope_from: str | None 
     if not marked and not is_bounce_subject(mail.subject):
         return None
     try:
-        texts = _texts(split(source[:_MAX_SOURCE], Limits()))
+        texts = _texts(split(source[:_MAX_SOURCE], ParseLimits()))
     except UnreadableMessage:
         return None
     original = _original_id(texts, mail)

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cleo_email.mail.envelope import can_be_written_to
-from cleo_email.mail.header_values import shown
+from cleo_email.mail.address import can_be_written_to, distinct, is_allowed, is_own
+from cleo_email.mail.headers import shown
 from cleo_email.mail.model import Action, InboundEmail, Verdict
-from cleo_email.mail.senders import distinct, is_allowed, is_own
 from cleo_email.screening.authentication import authenticated as judged_by_server
 from cleo_email.screening.automatic import robot_mark
 from cleo_email.screening.reports import report_mark

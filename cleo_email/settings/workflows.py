@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
-from croniter import croniter  # type: ignore[import-untyped]
+from croniter import croniter
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, ValidationError
 from pydantic_core import ErrorDetails
 
-from cleo_email.attaching import checked_filename, make_file
 from cleo_email.errors import InvalidField
-from cleo_email.mail.base64_text import decode_base64
-from cleo_email.mail.envelope import validate_address
-from cleo_email.mail.model import Address, Attachment
+from cleo_email.mail.address import validate_address
+from cleo_email.mail.attachment import checked_filename, make_file
+from cleo_email.mail.decoding import decode_base64_strict
+from cleo_email.mail.model import Address, AttachedFile
 
 EXPECTED = "a TOML file with a table [workflows.ID] for each workflow"
 MAX_ID = 200  # characters
@@ -61,7 +61,7 @@ def _zone(name: str) -> str:
     return name
 
 
-def _attachment(entry: Any) -> Attachment | Supplied:
+def _attachment(entry: Any) -> AttachedFile | Supplied:
     if isinstance(entry, str):
         entry = {"callable": entry}
     if not isinstance(entry, dict) or not all(isinstance(value, str) for value in entry.values()):
@@ -77,7 +77,7 @@ def _attachment(entry: Any) -> Attachment | Supplied:
         except InvalidField as error:
             raise ValueError(str(error)) from None
     if "content" in entry:
-        return make_file(filename, decode_base64(entry["content"]), content_type)
+        return make_file(filename, decode_base64_strict(entry["content"]), content_type)
     if not _CALLABLE.fullmatch(entry["callable"]):
         raise ValueError(f"the callable {entry['callable'][:60]!r}, which is no package.module:callable")
     return Supplied(entry["callable"], filename, content_type)
@@ -123,7 +123,7 @@ class Workflow(BaseModel):
     )
     new_room: bool = Field(default=True, strict=True, description="true or false")
     workflow_data: Annotated[Any, AfterValidator(_plain)] = None
-    attachments: tuple[Annotated[Attachment | Supplied, PlainValidator(_attachment)], ...] = Field(
+    attachments: tuple[Annotated[AttachedFile | Supplied, PlainValidator(_attachment)], ...] = Field(
         default=(), repr=False, description="tables with a filename and content (base64) or a callable"
     )
 

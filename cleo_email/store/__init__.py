@@ -7,12 +7,26 @@ from dataclasses import dataclass
 from redis import Redis
 
 from cleo_email.store.conversations import Conversations
+from cleo_email.store.events import Claim, Events, Failures
 from cleo_email.store.files import WaitingFiles
-from cleo_email.store.guarding import Claim, Events, Failures
+from cleo_email.store.health import Pulse
 from cleo_email.store.locks import Lock, Locks
-from cleo_email.store.messages import Accepted, Effects, Identity, Messages, Start, ThreadClosed
-from cleo_email.store.pulse import Chores, MailboxState, Pulse
-from cleo_email.store.record import AT_WORK, FINAL, WAITING, Record, State, iso, new_id
+from cleo_email.store.mailbox import DueList, MailboxState
+from cleo_email.store.messages import (
+    AT_WORK,
+    FINAL,
+    WAITING,
+    Accepted,
+    Effects,
+    Identity,
+    Messages,
+    Record,
+    Start,
+    State,
+    ThreadClosed,
+    iso,
+    new_id,
+)
 from cleo_email.store.threads import Threads
 
 __all__ = [
@@ -52,9 +66,9 @@ class Store:
     pulse: Pulse
     locks: Locks
     mailbox: MailboxState
-    filing: Chores
-    settling: Chores
-    fetching: Chores
+    filing: DueList
+    settling: DueList
+    fetching: DueList
     events: Events
     failures: Failures
     files: WaitingFiles
@@ -68,9 +82,9 @@ class Store:
             Pulse(redis),
             Locks(redis),
             MailboxState(redis, account),
-            Chores(redis, "filing"),
-            Chores(redis, "settling"),
-            Chores(redis, "fetching"),
+            DueList(redis, "filing"),
+            DueList(redis, "settling"),
+            DueList(redis, "fetching"),
             Events(redis),
             Failures(redis),
             WaitingFiles(redis),

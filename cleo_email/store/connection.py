@@ -1,26 +1,36 @@
-"""Connections to Redis: short-tempered in the web process, patient in the worker."""
+"""Connections to Redis (impatient in the web process, patient in the worker), keys, scripts and large values."""
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from functools import cache
+from importlib.resources import files
+from typing import Any, TypeVar, cast
 
 from redis import BlockingConnectionPool, Redis
 from redis.backoff import AbstractBackoff, ExponentialBackoff, NoBackoff
+from redis.commands.core import Script
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeout
 from redis.retry import Retry
 
-from cleo_email.deadlines import (
-    REDIS_ANSWER_S,
-    REDIS_CONNECT_S,
-    REDIS_PAUSE_S,
-    REDIS_POOL_S,
-    REDIS_RETRIES,
-)
 from cleo_email.errors import StoreUnavailable
+from cleo_email.runtime import REDIS_ANSWER_S, REDIS_CONNECT_S, REDIS_PAUSE_S, REDIS_POOL_S, REDIS_RETRIES
+
+PREFIX = "cleo:"
+
+
+@cache
+def _source(name: str) -> str:
+    return files(__package__).joinpath(f"{name}.lua").read_text("utf-8")
+
+
+def script(redis: Redis, name: str) -> Script:
+    return redis.register_script(_source(name))
+
 
 Result = TypeVar("Result")
 # How long a Redis that has not answered is not asked again by the web process.
@@ -78,10 +88,28 @@ def connect_worker(url: str, *, connections: int) -> Redis:
 
 
 @contextmanager
-def ours() -> Iterator[None]:
+def redis_errors() -> Iterator[None]:
     """Foreign errors become ours at the edge."""
     try:
         yield
     except (RedisError, OSError) as error:
         text = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise StoreUnavailable(f"Redis (REDIS_URL) does not answer as it should: {text}") from error
+
+
+PIECE = 1 << 20  # bytes
+
+
+def read_large(redis: Redis, key: str) -> bytes | None:
+    """The string at ``key``, which nobody changes meanwhile, or None where there is none."""
+    first = cast("bytes", redis.getrange(key, 0, PIECE - 1))
+    if not first:
+        return cast("bytes | None", redis.get(key))
+    if len(first) < PIECE:
+        return first
+    whole = io.BytesIO()  # its value is taken without another copy
+    piece = first
+    while piece:
+        whole.write(piece)
+        piece = cast("bytes", redis.getrange(key, whole.tell(), whole.tell() + PIECE - 1))
+    return whole.getvalue()

@@ -6,8 +6,7 @@ from typing import cast
 
 from redis import Redis
 
-from cleo_email.store.connection import ours
-from cleo_email.store.keys import PREFIX, script
+from cleo_email.store.connection import PREFIX, redis_errors, script
 
 
 class Conversations:
@@ -19,7 +18,7 @@ class Conversations:
 
     def head(self, thread_id: str, now: int) -> str | None:
         """The message to handle now, or None where there is none or it is not due yet."""
-        with ours(), self._redis.pipeline(transaction=False) as pipe:
+        with redis_errors(), self._redis.pipeline(transaction=False) as pipe:
             pipe.lindex(f"{PREFIX}conversation:{thread_id}", 0)
             pipe.zscore(f"{PREFIX}active", thread_id)
             pipe.delete(f"{PREFIX}woken:{thread_id}")
@@ -30,22 +29,22 @@ class Conversations:
 
     def drop_head(self, thread_id: str, id_: str) -> None:
         """Take an id without a record (its time was over) off the list."""
-        with ours():
+        with redis_errors():
             self._drop(keys=[f"{PREFIX}conversation:{thread_id}", f"{PREFIX}active"], args=[id_, thread_id])
 
     def due(self, now: int, limit: int, *, offset: int = 0) -> list[str]:
         """Threads with work that is due, longest waiting first, those that are being handled included."""
-        with ours():
+        with redis_errors():
             raw = self._redis.zrange(f"{PREFIX}active", "-inf", now, byscore=True, offset=offset, num=limit)
         return [item.decode() for item in cast("list[bytes]", raw)]
 
     def hurry(self, thread_id: str, now: int) -> bool:
         """What was due later is due now; False where there is no work, or none that waits."""
-        with ours():
+        with redis_errors():
             return bool(self._redis.zadd(f"{PREFIX}active", {thread_id: now}, xx=True, lt=True, ch=True))
 
     def unlocked(self, threads: list[str]) -> list[str]:
-        with ours(), self._redis.pipeline(transaction=False) as pipe:
+        with redis_errors(), self._redis.pipeline(transaction=False) as pipe:
             for thread in threads:
                 pipe.exists(f"{PREFIX}lock:conversation:{thread}")
             held = pipe.execute()
@@ -53,9 +52,9 @@ class Conversations:
 
     def claim_wake(self, thread_id: str, seconds: int) -> bool:
         """True for one caller in ``seconds``: a wake-up that was lost is repeated, not multiplied."""
-        with ours():
+        with redis_errors():
             return bool(self._redis.set(f"{PREFIX}woken:{thread_id}", 1, nx=True, ex=seconds))
 
     def waiting(self) -> int:
-        with ours():
+        with redis_errors():
             return self._redis.zcard(f"{PREFIX}active")

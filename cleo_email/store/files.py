@@ -8,10 +8,8 @@ from typing import Any
 
 from redis import Redis
 
-from cleo_email.mail.model import Attachment
-from cleo_email.store.connection import ours
-from cleo_email.store.keys import PREFIX
-from cleo_email.store.large import read_large
+from cleo_email.mail.model import AttachedFile
+from cleo_email.store.connection import PREFIX, read_large, redis_errors
 
 # Nobody may be left to drop them (a failed start that no person retries): then they go by themselves.
 KEEP_S = 30 * 86_400
@@ -22,36 +20,36 @@ class WaitingFiles:
         self._redis = redis
 
     @staticmethod
-    def put(pipe: Any, batch: str, files: Sequence[Attachment], record_ids: Sequence[str]) -> None:
+    def put(pipe: Any, batch: str, files: Sequence[AttachedFile], record_ids: Sequence[str]) -> None:
         """Queue on ``pipe`` what keeps the files as long as one of the records needs them."""
         pipe.set(f"{PREFIX}files:{batch}", pack(files), ex=KEEP_S)
         pipe.sadd(f"{PREFIX}files:{batch}:for", *record_ids)
         pipe.expire(f"{PREFIX}files:{batch}:for", KEEP_S)
 
-    def get(self, batch: str) -> tuple[Attachment, ...] | None:
+    def get(self, batch: str) -> tuple[AttachedFile, ...] | None:
         """The files, or None where they were dropped."""
-        with ours():
+        with redis_errors():
             packed = read_large(self._redis, f"{PREFIX}files:{batch}")
         return None if packed is None else unpack(packed)
 
     def done(self, batch: str, record_id: str) -> None:
         """The record needs them no more; the last one drops them."""
-        with ours():
+        with redis_errors():
             self._redis.srem(f"{PREFIX}files:{batch}:for", record_id)
             if not self._redis.exists(f"{PREFIX}files:{batch}:for"):
                 self._redis.delete(f"{PREFIX}files:{batch}")
 
 
-def pack(files: Sequence[Attachment]) -> bytes:
+def pack(files: Sequence[AttachedFile]) -> bytes:
     """A line of JSON with names, types and sizes, then the bytes one after the other."""
     head = json.dumps([[file.filename, file.content_type, file.size] for file in files]).encode()
     return b"\n".join([head, b"".join(file.content for file in files)])
 
 
-def unpack(packed: bytes) -> tuple[Attachment, ...]:
+def unpack(packed: bytes) -> tuple[AttachedFile, ...]:
     start = packed.index(b"\n") + 1
     head, files = packed[:start], []
     for filename, content_type, size in json.loads(head):
-        files.append(Attachment(filename, content_type, packed[start : start + size]))
+        files.append(AttachedFile(filename, content_type, packed[start : start + size]))
         start += size
     return tuple(files)

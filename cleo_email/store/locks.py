@@ -12,8 +12,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from cleo_email.errors import StoreUnavailable
-from cleo_email.store.connection import ours
-from cleo_email.store.keys import PREFIX, script
+from cleo_email.store.connection import PREFIX, redis_errors, script
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ class Locks:
     def hold(self, name: str) -> Iterator[Lock | None]:
         """The lock of that name, or None where another one holds it."""
         lock = Lock(name, secrets.token_hex(8))
-        with ours():
+        with redis_errors():
             taken = self._redis.set(lock.key, lock.token, nx=True, px=self._ttl)
             # A lost answer makes the client repeat the SET: then it is refused by our own token.
             taken = taken or self._redis.get(lock.key) == lock.token.encode()
@@ -67,7 +66,7 @@ class Locks:
         with self._guard:
             self._held.pop(lock.token, None)
         try:
-            with ours():
+            with redis_errors():
                 self._unlock(keys=[lock.key], args=[lock.token, 0])
         except StoreUnavailable:
             return  # it expires by itself

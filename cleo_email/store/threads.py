@@ -9,9 +9,8 @@ from typing import cast
 from redis import Redis
 
 from cleo_email.mail.model import JsonObject, Turn
-from cleo_email.store.connection import ours
-from cleo_email.store.keys import PREFIX, script
-from cleo_email.store.record import State
+from cleo_email.store.connection import PREFIX, redis_errors, script
+from cleo_email.store.messages import State
 
 # A longer past does not help a model and costs memory in every request.
 HISTORY_MESSAGES = 50
@@ -35,14 +34,14 @@ class Threads:
         """Of these Message-IDs those that we sent: each with the thread and the record it was sent for."""
         if not message_ids:
             return {}
-        with ours():
+        with redis_errors():
             found = cast("list[bytes | None]", self._redis.mget([f"{PREFIX}ours:{i}" for i in message_ids]))
         pairs = zip(message_ids, found, strict=True)
         return {key: cast("tuple[str, str]", tuple(json.loads(raw))) for key, raw in pairs if raw}
 
     def people(self, thread_ids: Sequence[str]) -> dict[str, frozenset[str]]:
         """Casefolded addresses of those who take part, per thread."""
-        with ours(), self._redis.pipeline(transaction=False) as pipe:
+        with redis_errors(), self._redis.pipeline(transaction=False) as pipe:
             for thread in thread_ids:
                 pipe.smembers(f"{PREFIX}people:{thread}")
             found = pipe.execute()
@@ -57,26 +56,26 @@ class Threads:
         Where the thread has people and ``sender`` is none of them, the record moves to the first of ``own``
         that is open to the sender.
         """
-        with ours():
+        with redis_errors():
             lists = [json.dumps(list(people)), json.dumps(list(own))]
             told = self._admit(args=[PREFIX, id_, sender, *lists, now])
         return cast("bytes", told).decode()
 
     def workflow(self, thread_id: str) -> JsonObject | None:
         """The workflow that the thread belongs to, as its latest start gave it, or None."""
-        with ours():
+        with redis_errors():
             raw = cast("bytes | None", self._redis.get(f"{PREFIX}{workflow_key(thread_id)}"))
         return cast("JsonObject", json.loads(raw)) if raw else None
 
     def latest(self, key: str) -> str:
         """The thread that was last opened under this key, or ''."""
-        with ours():
+        with redis_errors():
             raw = cast("bytes | None", self._redis.get(f"{PREFIX}{key}"))
         return raw.decode() if raw else ""
 
     def history(self, thread_id: str, *, but: str) -> tuple[Turn, ...]:
         """What was asked and answered in the thread so far, oldest first, without the message ``but``."""
-        with ours():
+        with redis_errors():
             ids = self._redis.zrange(
                 f"{PREFIX}index:thread:{thread_id}",
                 "+",
@@ -106,11 +105,11 @@ class Threads:
 
     def units(self, budget: str, since: int) -> int:
         """How many units of a budget were taken after ``since`` (ms)."""
-        with ours():
+        with redis_errors():
             return self._redis.zcount(f"{PREFIX}budget:{budget}", f"({since}", "+inf")
 
     def reserve(self, id_: str, now: int, budgets: Sequence[tuple[str, int, int]]) -> str:
         """Take one unit of every budget (name, window in ms, limit); '' or the name of one used up."""
         flat = [str(item) for budget in budgets for item in budget]
-        with ours():
+        with redis_errors():
             return cast("bytes", self._reserve(args=[PREFIX, id_, now, *flat])).decode()

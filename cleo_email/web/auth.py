@@ -13,8 +13,8 @@ from contextlib import contextmanager, suppress
 
 from flask import request
 
-from cleo_email.clock import now_ms
 from cleo_email.errors import StoreUnavailable
+from cleo_email.runtime import now_ms
 from cleo_email.store import Claim
 from cleo_email.web.base import RequestRefused, front
 from cleo_email.web.bodies import read_bytes, require_type

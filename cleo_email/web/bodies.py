@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Annotated, Any, Literal, TypeVar
 
 from flask import request
-from gunicorn.http.errors import ParseException  # type: ignore[import-untyped]
+from gunicorn.http.errors import ParseException
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -21,19 +21,19 @@ from pydantic import (
 from werkzeug.exceptions import ClientDisconnected
 from werkzeug.http import parse_options_header
 
-from cleo_email.agents.words import well_formed_json
-from cleo_email.attaching import MAX_FILENAME, checked_filename, make_file
+from cleo_email.agents.base import well_formed_json
 from cleo_email.errors import InvalidField
-from cleo_email.mail.base64_text import decode_base64
+from cleo_email.mail.address import validate_address
+from cleo_email.mail.attachment import MAX_FILENAME, checked_filename, make_file
 from cleo_email.mail.compose import MAX_SUBJECT
-from cleo_email.mail.envelope import validate_address
-from cleo_email.mail.model import Address, Attachment
-from cleo_email.mail.wire import no_surrogates
-from cleo_email.outbound import Draft, read_addresses
+from cleo_email.mail.decoding import decode_base64_strict
+from cleo_email.mail.model import Address, AttachedFile
+from cleo_email.pipeline.send import NewMail, read_addresses
+from cleo_email.pipeline.workflows import MAX_USERS, StartRequest
+from cleo_email.scrub import no_surrogates
 from cleo_email.settings.workflows import MAX_ID
 from cleo_email.web.base import RequestRefused, front
 from cleo_email.webhooks.forms import FormPart, MalformedForm, TooManyParts, read_multipart
-from cleo_email.workflows.starting import MAX_USERS, StartRequest
 
 # A body that is refused is still read up to this, else the caller's connection breaks before our answer.
 DRAIN_BYTES = 64 * 1024 * 1024
@@ -270,7 +270,7 @@ def _content(value: object) -> bytes:
         return value
     if not isinstance(value, str):
         raise ValueError("expected the file's bytes in base64")  # noqa: TRY004
-    return decode_base64(value)
+    return decode_base64_strict(value)
 
 
 def _json(value: object) -> object:
@@ -312,7 +312,7 @@ class FileFields(BaseModel):
     content: Content
     content_type: Optional = ""
 
-    def file(self) -> Attachment:
+    def file(self) -> AttachedFile:
         return make_file(self.filename, self.content, self.content_type)
 
 
@@ -331,8 +331,8 @@ class SendFields(BaseModel):
     thread_id: Optional = ""
     attachments: Files = Field(None, repr=False)
 
-    def draft(self) -> Draft:
-        return Draft(
+    def draft(self) -> NewMail:
+        return NewMail(
             to=self.to,
             subject=self.subject,
             body=self.body,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from flask import Blueprint, Response
 
-from cleo_email.clock import now_ms
 from cleo_email.errors import StoreUnavailable
 from cleo_email.front import Front
+from cleo_email.runtime import now_ms
 from cleo_email.web.base import answer, error, front
 
 bp = Blueprint("health", __name__)

@@ -6,9 +6,9 @@ import logging
 
 from flask import Blueprint, Response, request
 
-from cleo_email.clock import now_ms
-from cleo_email.crashpoints import reach
-from cleo_email.intake import Arrival
+from cleo_email.crashpoints import crashpoint
+from cleo_email.pipeline.receive import IncomingMail
+from cleo_email.runtime import now_ms
 from cleo_email.web.auth import proved_body, unproven_refused
 from cleo_email.web.base import RequestRefused, answer, front, webhook_handler
 from cleo_email.web.bodies import parse_json, read_bytes
@@ -38,7 +38,7 @@ def raw() -> Response:
             text = "expected a mail (RFC 5322), found nothing"
             raise RequestRefused(422, "bad fields: body", {"body": text})
         sender = request.headers.get("X-Envelope-From")
-        arrival = Arrival(
+        arrival = IncomingMail(
             source,
             "raw",
             envelope_from=bare_path(sender) if sender is not None else None,
@@ -77,10 +77,10 @@ def _unset(found: WebhookProvider, fault: NotSetUp) -> RequestRefused:
     return RequestRefused(found.unset_status, str(fault), headers=headers)
 
 
-def take(arrival: Arrival) -> Response:
+def take(arrival: IncomingMail) -> Response:
     """202 once the mail is durable, 200 for one already taken."""
     accepted = front().intake.accept(arrival)
-    reach("web-before-answer")
+    crashpoint("web-before-answer")
     mail = StoredMail(accepted.id, accepted.thread_id, accepted.duplicate)
     return answer(200 if mail.duplicate else 202, _described(mail))
 

@@ -6,7 +6,7 @@ import re
 
 from flask import Blueprint, Response, request
 
-from cleo_email.crashpoints import reach
+from cleo_email.crashpoints import crashpoint
 from cleo_email.errors import InvalidField, KeyReused, NotFound
 from cleo_email.front import build_outbound, build_starting
 from cleo_email.web.auth import require_api_token
@@ -37,7 +37,7 @@ def send() -> Response:
         raise _bad(fault) from None
     except KeyReused as fault:
         raise RequestRefused(409, str(fault), {"Idempotency-Key": str(fault)}) from None
-    reach("web-before-answer")
+    crashpoint("web-before-answer")
     return answer(202, {"id": sent.id, "message_id": sent.message_id, "thread_id": sent.thread_id})
 
 
@@ -52,7 +52,7 @@ def workflows() -> Response:
         raise _bad(fault) from None
     except KeyReused as fault:
         raise RequestRefused(409, str(fault), {"Idempotency-Key": str(fault)}) from None
-    reach("web-before-answer")
+    crashpoint("web-before-answer")
     ids = [{"id": one.id, "user_id": one.user_id, "thread_id": one.thread_id} for one in started]
     return answer(202, {"ids": ids})
 

@@ -19,8 +19,8 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 from cleo_email.errors import CleoError
-from cleo_email.intake import Arrival
-from cleo_email.mail.base64_text import decode_base64
+from cleo_email.mail.decoding import decode_base64_strict
+from cleo_email.pipeline.receive import IncomingMail
 from cleo_email.webhooks.forms import Form, read_form
 
 HOUR_S = 3600
@@ -89,7 +89,7 @@ class WebhookRequest:
 class Extracted:
     """The mails of a request, usually one; ``note`` says why there is none."""
 
-    arrivals: tuple[Arrival, ...] = ()
+    arrivals: tuple[IncomingMail, ...] = ()
     note: str = ""
 
 
@@ -238,7 +238,7 @@ def json_field(form: Form, name: str) -> JsonObject:
 def base64_content(text: str, what: str) -> bytes:
     """Raises Unusable for what is no base64."""
     try:
-        return decode_base64(text)
+        return decode_base64_strict(text)
     except ValueError:
         raise Unusable(f"{what} is no base64") from None
 

@@ -9,9 +9,9 @@ import re
 from collections.abc import Sequence
 from typing import ClassVar
 
-from cleo_email.deadlines import Deadline
-from cleo_email.intake import Arrival
-from cleo_email.mail.model import Attachment
+from cleo_email.mail.model import AttachedFile
+from cleo_email.pipeline.receive import IncomingMail
+from cleo_email.runtime import Deadline
 from cleo_email.webhooks.base import (
     HOUR_S,
     BasicProvider,
@@ -23,14 +23,7 @@ from cleo_email.webhooks.base import (
     return_path,
 )
 from cleo_email.webhooks.fetch import Fetch
-from cleo_email.webhooks.rebuild import (
-    file_part,
-    header_pairs,
-    mailbox,
-    mailboxes,
-    rebuild,
-    with_missing,
-)
+from cleo_email.webhooks.rebuild import file_part, header_pairs, mailbox, mailboxes, rebuild, with_missing
 
 FILES_S = 20.0  # of one request; gunicorn ends one that takes a minute
 FILES = "https://api.brevo.com/v3/inbound/attachments/"
@@ -67,12 +60,12 @@ class Brevo(BasicProvider):
         deadline = Deadline(FILES_S)
         return Extracted(tuple(self._arrival(item, deadline) for item in items))
 
-    def _arrival(self, item: JsonObject, deadline: Deadline) -> Arrival:
+    def _arrival(self, item: JsonObject, deadline: Deadline) -> IncomingMail:
         headers = _headers(item)
         files, hold = self._files(item, deadline)
         recipients = [one.text("Address") for one in item.objects("Recipients")]
         to = [*recipients, *(value for name, value in headers if name.lower() == "delivered-to"), ""]
-        return Arrival(
+        return IncomingMail(
             rebuild(
                 headers,
                 text=item.text("RawTextBody"),
@@ -86,7 +79,7 @@ class Brevo(BasicProvider):
             same_for_s=HOUR_S,
         )
 
-    def _files(self, item: JsonObject, deadline: Deadline) -> tuple[list[Attachment], str]:
+    def _files(self, item: JsonObject, deadline: Deadline) -> tuple[list[AttachedFile], str]:
         """The files of a mail, and why they are not all there: then a person is to look at it."""
         wanted = item.objects("Attachments")
         if not wanted:
@@ -110,7 +103,7 @@ class Brevo(BasicProvider):
                 return files, f"Not all of its {len(wanted)} files could be fetched: {fault}."
         return files, ""
 
-    def _file(self, one: JsonObject) -> Attachment:
+    def _file(self, one: JsonObject) -> AttachedFile:
         token = one.text("DownloadToken")
         content = self._fetch(FILES + token, headers={"api-key": self._api_key}, max_bytes=self._max_bytes)
         kind, content_id = one.text("ContentType"), one.text("ContentID")

@@ -5,15 +5,8 @@ from __future__ import annotations
 import hashlib
 from typing import ClassVar
 
-from cleo_email.intake import Arrival
-from cleo_email.webhooks.base import (
-    HOUR_S,
-    BasicProvider,
-    Extracted,
-    NotNow,
-    WebhookRequest,
-    bare_path,
-)
+from cleo_email.pipeline.receive import IncomingMail
+from cleo_email.webhooks.base import HOUR_S, BasicProvider, Extracted, NotNow, WebhookRequest, bare_path
 from cleo_email.webhooks.verdicts import aligned
 
 
@@ -35,7 +28,7 @@ class CloudMailin(BasicProvider):
             raise NotNow("CloudMailin's request has no raw mail: choose the Raw format for this address")
         passed = [form.text("envelope[spf][domain]")] if form.text("envelope[spf][result]") == "pass" else []
         sender = "envelope[from]"
-        arrival = Arrival(
+        arrival = IncomingMail(
             source,
             self.name,
             envelope_from=bare_path(form.text(sender)) if form.has(sender) else None,

@@ -6,7 +6,6 @@ import ipaddress
 from collections.abc import Collection, Mapping
 from typing import Protocol
 
-from cleo_email.deadlines import Deadline
 from cleo_email.errors import SettingsError
 from cleo_email.http import (
     AnswerTooLarge,
@@ -17,6 +16,7 @@ from cleo_email.http import (
     trust_store,
     web_address,
 )
+from cleo_email.runtime import Deadline
 from cleo_email.webhooks.base import NotNow, Unusable
 
 FETCH_S = 8.0  # the provider waits meanwhile: 15 s with most

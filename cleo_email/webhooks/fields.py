@@ -8,9 +8,9 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from cleo_email.errors import InvalidField
-from cleo_email.intake import Arrival
-from cleo_email.mail.charsets import clean
-from cleo_email.mail.envelope import quoted_mailbox, validate_address
+from cleo_email.mail.address import quoted_mailbox, validate_address
+from cleo_email.mail.decoding import clean
+from cleo_email.pipeline.receive import IncomingMail
 
 HOUR_S = 3600
 MAX_IDS = 1000
@@ -83,7 +83,7 @@ class IncomingFields(BaseModel):
     in_reply_to: OneId = ""
     references: ManyIds = ""
 
-    def arrival(self) -> Arrival:
+    def arrival(self) -> IncomingMail:
         """As ``message/rfc822``. No Date: a copy that comes by IMAP with one is still the same mail."""
         lines = [
             f"From: {self.from_address}",
@@ -99,4 +99,4 @@ class IncomingFields(BaseModel):
         head = "\r\n".join(lines).encode("utf-8", "replace")
         body = base64.encodebytes(self.body.encode("utf-8", "replace")).replace(b"\n", b"\r\n")
         to = self.to_address.rpartition("<")[2].rstrip(">")
-        return Arrival(head + b"\r\n\r\n" + body, "webhook", envelope_to=to, same_for_s=HOUR_S)
+        return IncomingMail(head + b"\r\n\r\n" + body, "webhook", envelope_to=to, same_for_s=HOUR_S)

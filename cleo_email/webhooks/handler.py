@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from cleo_email.errors import NotFound, StoreUnavailable
-from cleo_email.intake import Arrival, Intake
+from cleo_email.pipeline.receive import IncomingMail, Receiver
 from cleo_email.store import Claim, Events
 from cleo_email.webhooks.base import NotNow, NotSetUp, WebhookProvider, WebhookRequest
 from cleo_email.webhooks.verdicts import header_of
@@ -38,7 +38,7 @@ class WebhookHandler:
     """Takes the requests of every provider. ``max_bytes``: how large a mail may be."""
 
     def __init__(
-        self, providers: Sequence[WebhookProvider], intake: Intake, events: Events, *, max_bytes: int
+        self, providers: Sequence[WebhookProvider], intake: Receiver, events: Events, *, max_bytes: int
     ) -> None:
         self._providers: Mapping[str, WebhookProvider] = {provider.name: provider for provider in providers}
         self._intake = intake
@@ -109,7 +109,7 @@ class WebhookHandler:
             log.info("a request of %s brought no mail: %s", provider.name, extracted.note)
         return HandledRequest(tuple(taken), extracted.note)
 
-    def _bounded(self, arrival: Arrival) -> Arrival:
+    def _bounded(self, arrival: IncomingMail) -> IncomingMail:
         """Of a mail that is too large only the header is kept, for a person to see."""
         size = len(arrival.source)
         if size <= self._max_bytes:

@@ -11,8 +11,8 @@ import json
 from collections.abc import Iterator
 from typing import ClassVar
 
-from cleo_email.intake import Arrival
-from cleo_email.mail.model import Attachment
+from cleo_email.mail.model import AttachedFile
+from cleo_email.pipeline.receive import IncomingMail
 from cleo_email.webhooks.base import (
     HOUR_S,
     Extracted,
@@ -62,7 +62,7 @@ class Mailgun(WebhookProvider):
         source = form.bytes("body-mime") or _rebuilt(form)
         # Mailgun merges headers of the mail into the form: one may be called like a field of its own.
         doubtful = form.is_ambiguous("body-mime", "message-headers", "sender")
-        arrival = Arrival(
+        arrival = IncomingMail(
             source,
             self.name,
             envelope_from=bare_path(form.text("sender")) if form.has("sender") else None,
@@ -100,7 +100,7 @@ def _headers(text: str) -> Iterator[tuple[str, str]]:
             yield pair[0], pair[1]
 
 
-def _files(form: Form) -> Iterator[Attachment]:
+def _files(form: Form) -> Iterator[AttachedFile]:
     """``attachment-1`` and so on; ``content-id-map`` has the inline ones: ``{"<id>": "attachment-1"}``."""
     places = json_field(form, "content-id-map")
     ids = {places.text(id_): id_ for id_ in places}

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 from typing import ClassVar
 
-from cleo_email.intake import Arrival
-from cleo_email.mail.model import Attachment
+from cleo_email.mail.model import AttachedFile
+from cleo_email.pipeline.receive import IncomingMail
 from cleo_email.webhooks.base import (
     HOUR_S,
     BasicProvider,
@@ -45,7 +45,7 @@ class Postmark(BasicProvider):
         if not raw and not data.object("FromFull") and not headers:
             raise Unusable("Postmark's request has neither RawEmail nor FromFull: it holds no mail")
         spf = [value for name, value in headers if name.lower() == "received-spf"]
-        arrival = Arrival(
+        arrival = IncomingMail(
             as_bytes(raw) if raw else _rebuilt(data, headers),
             self.name,
             envelope_from=_envelope_from(headers, spf),
@@ -87,7 +87,7 @@ def _rebuilt(data: JsonObject, headers: list[tuple[str, str]]) -> bytes:
     )
 
 
-def _files(data: JsonObject) -> Iterator[Attachment]:
+def _files(data: JsonObject) -> Iterator[AttachedFile]:
     for item in data.objects("Attachments"):
         content = base64_content(item.text("Content"), "an attachment of Postmark's request")
         kind, content_id = item.text("ContentType"), item.text("ContentID")

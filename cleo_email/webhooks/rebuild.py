@@ -10,8 +10,8 @@ import hashlib
 import re
 from collections.abc import Iterable, Sequence
 
-from cleo_email.mail.envelope import quoted_mailbox
-from cleo_email.mail.model import Attachment
+from cleo_email.mail.address import quoted_mailbox
+from cleo_email.mail.model import AttachedFile
 from cleo_email.mail.wire import (
     CRLF,
     base64_lines,
@@ -31,7 +31,7 @@ _STRUCTURE = frozenset({"content-type", "content-transfer-encoding", "content-di
 
 
 def rebuild(
-    headers: Iterable[tuple[str, str]], *, text: str = "", html: str = "", files: Sequence[Attachment] = ()
+    headers: Iterable[tuple[str, str]], *, text: str = "", html: str = "", files: Sequence[AttachedFile] = ()
 ) -> bytes:
     """``headers`` in their order, decoded or not; of the MIME ones only that it was a report survives."""
     lines: list[str] = []
@@ -73,10 +73,10 @@ def mailboxes(items: Iterable[JsonObject], key: str) -> str:
     return ", ".join(mailbox(item, key) for item in items)
 
 
-def file_part(filename: str, content_type: str, content: bytes, content_id: str) -> Attachment:
+def file_part(filename: str, content_type: str, content: bytes, content_id: str) -> AttachedFile:
     """A file; one with a Content-ID stands in the text."""
     content_id = content_id.strip("<>")
-    return Attachment(filename, content_type, content, content_id=content_id, inline=bool(content_id))
+    return AttachedFile(filename, content_type, content, content_id=content_id, inline=bool(content_id))
 
 
 def _boundary(parts: Sequence[bytes]) -> str:
@@ -93,7 +93,7 @@ def _texts(text: str, html: str) -> bytes:
     return multipart("alternative", _boundary(both), both)
 
 
-def _file(item: Attachment) -> bytes:
+def _file(item: AttachedFile) -> bytes:
     kind = item.content_type if _TYPE.match(item.content_type) else "application/octet-stream"
     if kind.lower().startswith(("multipart/", "message/")):
         kind = "application/octet-stream" if kind.lower() != "message/rfc822" else kind

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar
 
-from cleo_email.intake import Arrival
+from cleo_email.pipeline.receive import IncomingMail
 from cleo_email.webhooks.base import (
     Extracted,
     JsonObject,
@@ -79,9 +79,9 @@ class Resend(WebhookProvider):
         mail = json_object(self._fetch(API + id_, headers=bearer, max_bytes=API_BYTES), "Resend's answer")
         return Extracted((self._arrival(mail, data),))
 
-    def _arrival(self, mail: JsonObject, data: JsonObject) -> Arrival:
+    def _arrival(self, mail: JsonObject, data: JsonObject) -> IncomingMail:
         url = mail.object("raw").text("download_url")
-        arrival = Arrival(
+        arrival = IncomingMail(
             b"",
             self.name,
             envelope_from=return_path(header_pairs(mail.object("headers"))),

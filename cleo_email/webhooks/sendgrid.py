@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
-from cleo_email.intake import Arrival
-from cleo_email.mail.model import Attachment
+from cleo_email.mail.model import AttachedFile
+from cleo_email.pipeline.receive import IncomingMail
 from cleo_email.webhooks.base import (
     HOUR_S,
     Extracted,
@@ -78,7 +78,7 @@ class SendGrid(WebhookProvider):
         envelope = json_field(form, "envelope")
         source = form.bytes("email") or _rebuilt(form)
         sender = envelope.get("from")
-        arrival = Arrival(
+        arrival = IncomingMail(
             source,
             self.name,
             envelope_from=bare_path(sender) if isinstance(sender, str) else None,
@@ -137,7 +137,7 @@ def _decoded(data: bytes, charset: str) -> str:
         return data.decode("utf-8", "replace")
 
 
-def _files(form: Form) -> Iterator[Attachment]:
+def _files(form: Form) -> Iterator[AttachedFile]:
     """``attachment1`` and so on, described by the JSON in ``attachment-info``."""
     described = json_field(form, "attachment-info")
     for key in sorted(described):

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from typing import ClassVar
 
-from cleo_email.intake import Arrival
+from cleo_email.pipeline.receive import IncomingMail
 from cleo_email.webhooks.base import (
     HOUR_S,
     Extracted,
@@ -70,7 +70,7 @@ def _received(text: str) -> Extracted:
     receipt, mail = notification.object("receipt"), notification.object("mail")
     source = _content(notification, receipt.object("action"))
     sender = mail.get("source")
-    arrival = Arrival(
+    arrival = IncomingMail(
         source,
         Ses.name,
         envelope_from=bare_path(sender) if isinstance(sender, str) else None,

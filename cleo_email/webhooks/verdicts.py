@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from cleo_email.errors import UnreadableMessage
-from cleo_email.mail.message import parse
+from cleo_email.mail.address import a_label, distinct, split_address
 from cleo_email.mail.model import InboundEmail
-from cleo_email.mail.senders import a_label, distinct, split_address
+from cleo_email.mail.parse import parse
 
 
 def header_of(source: bytes) -> bytes:

@@ -10,17 +10,17 @@ import threading
 import time
 
 from cleo_email import jobs
-from cleo_email.agents import stuck_calls
+from cleo_email.agents.python import stuck_calls
 from cleo_email.agents.spec import UrlSpec, parse_spec
 from cleo_email.crashpoints import arm
 from cleo_email.errors import StoreUnavailable
 from cleo_email.http import web_address
-from cleo_email.queue import ANSWERS, MAILBOX
 from cleo_email.services import Services, build_services
 from cleo_email.settings import Settings, no_dotenv
 from cleo_email.store.connection import connect_worker
-from cleo_email.worker.threads import OVERTIME_S, ThreadWorker, work_until_stopped
-from cleo_email.worker.ticking import Ticker
+from cleo_email.store.queue import ANSWERS, MAILBOX
+from cleo_email.worker.rq_threads import OVERTIME_S, ThreadWorker, work_until_stopped
+from cleo_email.worker.ticker import Ticker
 
 log = logging.getLogger(__name__)
 

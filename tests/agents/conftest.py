@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from scripted_server import Script, Server
 
-from cleo_email.agents import AgentMessage, AgentRequest
+from cleo_email.agents.base import AgentMessage, AgentRequest
 
 
 @pytest.fixture

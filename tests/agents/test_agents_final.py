@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from cleo_email.agents import NO_FINAL_ANSWER, final_answer
+from cleo_email.agents.base import NO_FINAL_ANSWER, final_answer
 from cleo_email.errors import AgentError, AgentUnavailable
-from cleo_email.mail.model import Answer, Attachment
+from cleo_email.mail.model import Answer, AttachedFile
 
 CALLS = [{"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
 
@@ -137,7 +137,7 @@ def test_attachments_of_the_final_message_come_out_byte_for_byte() -> None:
     ]
     answer = final_answer({"messages": messages})
     assert answer.text == "b"
-    assert answer.attachments == (Attachment("bericht.pdf", "application/pdf", data),) * 2
+    assert answer.attachments == (AttachedFile("bericht.pdf", "application/pdf", data),) * 2
     assert final_answer({"reply": "a", "attachments": [file("AAAA")]}).attachments[0].content == b"\0\0\0"
 
 

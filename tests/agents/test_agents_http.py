@@ -13,9 +13,11 @@ import pytest
 from scripted_server import Script, Seen, Server, answer_of, sending
 
 from cleo_email import http
-from cleo_email.agents import Agent, AgentAttachment, AgentRequest, build_agent, exchange
+from cleo_email.agents import http as exchange
+from cleo_email.agents.base import Agent, AgentAttachment, AgentRequest
+from cleo_email.agents.build import build_agent
 from cleo_email.errors import AgentError, AgentUnavailable
-from cleo_email.mail.model import Answer, Attachment
+from cleo_email.mail.model import Answer, AttachedFile
 
 Serve = Callable[..., Server]
 TOKEN = "tok-0123456789-geheim"
@@ -84,7 +86,7 @@ def test_attachments_travel_byte_for_byte_both_ways(serve: Serve, request_: Agen
         assert file["size"] == len(data)
         connection.sendall(answer_of(200, json.dumps({"reply": "a", "attachments": [file]}).encode()))
 
-    attachment = Attachment("ü.bin", "application/x-any", data)
+    attachment = AttachedFile("ü.bin", "application/x-any", data)
     message = request_.message.model_copy(update={"attachments": (AgentAttachment.of(attachment),)})
     request = request_.model_copy(update={"message": message})
     answer = agent_at(serve(back).url).answer(request, deadline=20)

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from scripted_server import Server, sending
 
-from cleo_email.agents import AgentAttachment, AgentRequest, HistoryTurn, build_agent
+from cleo_email.agents.base import AgentAttachment, AgentRequest, HistoryTurn
+from cleo_email.agents.build import build_agent
 from cleo_email.agents.openai import without_thoughts
 from cleo_email.errors import AgentError, AgentUnavailable
-from cleo_email.mail.model import Answer, Attachment
+from cleo_email.mail.model import Answer, AttachedFile
 
 Serve = Callable[..., Server]
 KEY = "sk-0123456789"
@@ -39,7 +40,7 @@ def ask(
     return answer, seen.json
 
 
-def with_files(request: AgentRequest, *files: Attachment) -> AgentRequest:
+def with_files(request: AgentRequest, *files: AttachedFile) -> AgentRequest:
     attached = tuple(AgentAttachment.of(file) for file in files)
     return request.model_copy(
         update={"message": request.message.model_copy(update={"attachments": attached})}
@@ -109,13 +110,13 @@ def test_the_start_of_a_workflow(serve: Serve) -> None:
 def test_attachments_are_shown_as_far_as_a_model_can_read_them(serve: Serve, request_: AgentRequest) -> None:
     request = with_files(
         request_,
-        Attachment("a.txt", "text/plain", "Grüße".encode()),
-        Attachment("b.csv", "text/csv", "Größe;1".encode("windows-1252")),
-        Attachment("c.json", "application/json", b'{"n": 1}'),
-        Attachment("d.png", "image/png", PNG),
-        Attachment("big.png", "image/png", PNG + bytes(5 * 2**20)),
-        Attachment("e.pdf", "application/pdf", b"%PDF"),
-        Attachment("long.txt", "text/plain", b"z" * 150_000),
+        AttachedFile("a.txt", "text/plain", "Grüße".encode()),
+        AttachedFile("b.csv", "text/csv", "Größe;1".encode("windows-1252")),
+        AttachedFile("c.json", "application/json", b'{"n": 1}'),
+        AttachedFile("d.png", "image/png", PNG),
+        AttachedFile("big.png", "image/png", PNG + bytes(5 * 2**20)),
+        AttachedFile("e.pdf", "application/pdf", b"%PDF"),
+        AttachedFile("long.txt", "text/plain", b"z" * 150_000),
     )
     _, question = ask(serve, request, said("x"))
     text, image = question["messages"][1]["content"]
@@ -130,7 +131,7 @@ def test_attachments_are_shown_as_far_as_a_model_can_read_them(serve: Serve, req
 
 
 def test_many_texts_do_not_grow_beyond_a_limit(serve: Serve, request_: AgentRequest) -> None:
-    files = [Attachment(f"{n}.txt", "text/plain", b"z" * 90_000) for n in range(10)]
+    files = [AttachedFile(f"{n}.txt", "text/plain", b"z" * 90_000) for n in range(10)]
     _, question = ask(serve, with_files(request_, *files), said("x"))
     assert 200_000 <= len(question["messages"][1]["content"]) < 205_000
     assert "'9.txt'" in question["messages"][1]["content"]

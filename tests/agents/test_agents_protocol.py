@@ -7,8 +7,8 @@ import pytest
 from pydantic import ValidationError
 from pydantic_core import to_json
 
-from cleo_email.agents import AgentAttachment, AgentMessage, AgentRequest, HistoryTurn
-from cleo_email.mail.model import Attachment
+from cleo_email.agents.base import AgentAttachment, AgentMessage, AgentRequest, HistoryTurn
+from cleo_email.mail.model import AttachedFile
 
 
 def test_the_request_is_the_contracts_json_field_for_field() -> None:
@@ -26,7 +26,7 @@ def test_the_request_is_the_contracts_json_field_for_field() -> None:
             full_text="neu\n> alt",
             date="2026-11-02T10:00:00+01:00",
             authenticated=True,
-            attachments=(AgentAttachment.of(Attachment("a.bin", "application/x-a", b"\x00\xff")),),
+            attachments=(AgentAttachment.of(AttachedFile("a.bin", "application/x-a", b"\x00\xff")),),
         ),
         history=(HistoryTurn(role="user", content="vorher"),),
         workflow={"id": "w", "data": {"n": 1}},

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from cleo_email.agents import NO_FINAL_ANSWER, AgentRequest, stuck_calls
-from cleo_email.agents.python import PythonAgent
+from cleo_email.agents.base import NO_FINAL_ANSWER, AgentRequest
+from cleo_email.agents.python import PythonAgent, stuck_calls
 from cleo_email.errors import AgentError, AgentUnavailable
-from cleo_email.mail.model import Answer, Attachment
+from cleo_email.mail.model import Answer, AttachedFile
 
 CALLS = [{"id": "1"}]
 
@@ -90,10 +90,10 @@ def test_anything_else_is_malformed(request_: AgentRequest, given: object) -> No
 
 
 def test_an_answer_made_by_hand_obeys_the_same_rules(request_: AgentRequest) -> None:
-    given = Answer(text="a\ud800", attachments=(Attachment("../x", "nonsense", b"\0"),))
+    given = Answer(text="a\ud800", attachments=(AttachedFile("../x", "nonsense", b"\0"),))
     answer = asked(lambda _: given, request_)
     assert answer.text == "a\ufffd"
-    assert answer.attachments == (Attachment("x", "application/octet-stream", b"\0"),)
+    assert answer.attachments == (AttachedFile("x", "application/octet-stream", b"\0"),)
     assert asked(lambda _: Answer(text="x", ignore="a\nb"), request_) == Answer(ignore="a b")
     with pytest.raises(AgentError, match="expected an Attachment"):
         asked(lambda _: Answer(text="x", attachments=("file",)), request_)  # type: ignore[arg-type]

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from cleo_email.agents import AgentRequest, build_agent
+from cleo_email.agents.base import AgentRequest
+from cleo_email.agents.build import build_agent
 from cleo_email.agents.spec import CallableSpec, ModelSpec, UrlSpec, parse_spec
 from cleo_email.errors import SettingsError
 from cleo_email.mail.model import Answer

@@ -13,7 +13,8 @@ import pytest
 import trustme
 from scripted_server import Seen, Server, sending
 
-from cleo_email.agents import AgentRequest, build_agent
+from cleo_email.agents.base import AgentRequest
+from cleo_email.agents.build import build_agent
 from cleo_email.errors import AgentError, AgentUnavailable, SettingsError
 
 Serve = Callable[..., Server]

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cleo_email.agents.words import one_line, well_formed_json
-from cleo_email.mail.wire import no_surrogates
+from cleo_email.agents.base import well_formed_json
+from cleo_email.scrub import no_surrogates, one_line
 
 ANY_TEXT = st.text(st.characters(), max_size=300)  # lone surrogates included
 

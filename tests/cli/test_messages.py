@@ -11,8 +11,8 @@ import pytest
 
 from cleo_email.cli import main
 from cleo_email.errors import AgentError, AgentUnavailable, SubmissionUncertain
-from cleo_email.intake import Arrival
 from cleo_email.mail.model import Answer
+from cleo_email.pipeline.receive import IncomingMail
 from cleo_email.store import State
 from tests.bench import Bench
 from tests.channel import Channel
@@ -117,7 +117,7 @@ def test_all_that_one_rule_holds_are_released_oldest_first(
     for number in range(5):
         bench.clock.pass_(1)
         hold = "The sender was not allowed." if number == 2 else "It is too large."
-        ids.append(bench.intake.accept(Arrival(mail(number), "test", hold=hold)).id)
+        ids.append(bench.intake.accept(IncomingMail(mail(number), "test", hold=hold)).id)
     assert main(["messages", "release", "--held", "--reason", "TOO large"]) == 0
     wanted = [id_ for number, id_ in enumerate(ids) if number != 2]
     assert capsys.readouterr().out == "".join(f"{id_} is received again\n" for id_ in wanted)
@@ -136,7 +136,7 @@ def test_all_that_one_rule_holds_are_released_oldest_first(
 def test_what_is_held_is_not_released_blindly(
     bench: Bench, arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    held = bench.intake.accept(Arrival(mail(1), "test", hold="The sender was not allowed."))
+    held = bench.intake.accept(IncomingMail(mail(1), "test", hold="The sender was not allowed."))
     with pytest.raises(SystemExit) as end:
         main(["messages", "release", *arguments])
     assert end.value.code == 2

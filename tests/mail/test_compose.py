@@ -14,7 +14,7 @@ import pytest
 
 from cleo_email.errors import InvalidField
 from cleo_email.mail.compose import compose_message, compose_reply, new_message_id, trimmed_references
-from cleo_email.mail.model import Address, Answer, Attachment, InboundEmail, OutboundEmail
+from cleo_email.mail.model import Address, Answer, AttachedFile, InboundEmail, OutboundEmail
 
 CLEO = Address("cleo@example.org", "Cleo")
 ALICE = Address("alice@example.com", "Alice")
@@ -417,7 +417,7 @@ def test_attachments_arrive_byte_for_byte_in_the_same_mail() -> None:
         b"\xff" * 1_000_000,
     ]
     files = tuple(
-        Attachment(f"f{number}.bin", "application/pdf", data) for number, data in enumerate(contents)
+        AttachedFile(f"f{number}.bin", "application/pdf", data) for number, data in enumerate(contents)
     )
     mail = reply(InboundEmail(), Answer("See attached", files))
     assert_transportable(mail)
@@ -451,7 +451,7 @@ def test_attachments_arrive_byte_for_byte_in_the_same_mail() -> None:
     ],
 )
 def test_filenames(filename: str, safe: str) -> None:
-    mail = message(attachments=[Attachment(filename, "application/pdf", b"x")])
+    mail = message(attachments=[AttachedFile(filename, "application/pdf", b"x")])
     assert_transportable(mail)
     (part,) = modern(mail).iter_attachments()
     assert part.get_filename() == safe
@@ -476,7 +476,7 @@ def test_filenames(filename: str, safe: str) -> None:
     ],
 )
 def test_content_types(written: str, sent: str, charset: str | None) -> None:
-    mail = message(attachments=[Attachment("a.dat", written, b"From: x\n\n\xfc")])
+    mail = message(attachments=[AttachedFile("a.dat", written, b"From: x\n\n\xfc")])
     (part,) = modern(mail).iter_attachments()
     assert part.get_content_type() == sent
     assert part.get_content_charset() == charset
@@ -485,5 +485,5 @@ def test_content_types(written: str, sent: str, charset: str | None) -> None:
 
 
 def test_the_same_input_gives_the_same_bytes() -> None:
-    file = Attachment("a.pdf", "application/pdf", b"x")
+    file = AttachedFile("a.pdf", "application/pdf", b"x")
     assert message(attachments=[file]).source == message(attachments=[file]).source

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from cleo_email.errors import InvalidField
-from cleo_email.mail.addresses import validate_address
+from cleo_email.mail.address import validate_address
 from cleo_email.mail.model import Address
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from cleo_email.errors import InvalidField, UnreadableMessage
 from cleo_email.mail.compose import compose_reply
-from cleo_email.mail.message import parse
 from cleo_email.mail.model import Answer
+from cleo_email.mail.parse import parse
 from tests.mail.test_compose import ALICE, CLEO, DATE, OUR_ID, assert_transportable, modern, unfolded
 
 FOLDERS = [

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from cleo_email.mail.outlook import child_index
+from cleo_email.mail.compose import child_index
 
 # Seen in the wild: Outlook's form of the header (sent 2025-03-13 03:41), and Exchange's with one answer.
 BY_OUTLOOK = "AQHbk8nHpIdrU5wZekeXoY/5fqNYgQ=="

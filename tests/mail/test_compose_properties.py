@@ -9,12 +9,12 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from cleo_email.errors import InvalidField
-from cleo_email.mail.addresses import validate_address
-from cleo_email.mail.compose import compose_message, compose_reply
-from cleo_email.mail.filenames import safe_filename
-from cleo_email.mail.model import Address, Answer, Attachment, InboundEmail
-from cleo_email.mail.outlook import child_index
-from cleo_email.mail.wire import clean_header, clean_text, no_surrogates
+from cleo_email.mail.address import validate_address
+from cleo_email.mail.attachment import safe_filename
+from cleo_email.mail.compose import child_index, compose_message, compose_reply
+from cleo_email.mail.model import Address, Answer, AttachedFile, InboundEmail
+from cleo_email.mail.wire import clean_header, clean_text
+from cleo_email.scrub import no_surrogates
 from tests.mail.test_compose import (
     ALICE,
     CLEO,
@@ -54,7 +54,7 @@ def test_messages(
         cc=[ALICE],
         subject=subject,
         markdown=markdown,
-        attachments=[Attachment(filename, content_type, content)],
+        attachments=[AttachedFile(filename, content_type, content)],
         message_id=OUR_ID,
         date=DATE,
         extra_headers=[("X-Any", subject)],

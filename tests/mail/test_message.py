@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 import pytest
 
 from cleo_email.errors import UnreadableMessage
-from cleo_email.mail.message import Limits, parse
-from cleo_email.mail.model import Address
+from cleo_email.mail.model import Address, ParseLimits
+from cleo_email.mail.parse import parse
 
 
 def mail(*lines: str, body: str = "Hallo\r\n") -> bytes:
@@ -227,14 +227,14 @@ def test_beyond_a_cap_a_mail_is_unreadable(source: bytes, word: str) -> None:
 
 def test_the_caps_can_be_chosen() -> None:
     source = b"Subject: x\r\n\r\n" + b"word " * 100
-    assert len(parse(source, limits=Limits(text_bytes=50)).full_text) == 50
+    assert len(parse(source, limits=ParseLimits(text_bytes=50)).full_text) == 50
     with pytest.raises(UnreadableMessage, match="larger than 100 bytes"):
-        parse(source, limits=Limits(message_bytes=100))
+        parse(source, limits=ParseLimits(message_bytes=100))
 
 
 def test_a_text_that_is_too_long_is_cut_and_attached_whole() -> None:
     body = b"word " * 100
-    message = parse(b"Subject: x\r\n\r\n" + body, limits=Limits(text_bytes=50))
+    message = parse(b"Subject: x\r\n\r\n" + body, limits=ParseLimits(text_bytes=50))
     assert [attachment.content for attachment in message.attachments] == [body]
     assert message.notes[-1] == "text cut at 50 bytes, the whole is attached"
 

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cleo_email.errors import UnreadableMessage
-from cleo_email.mail.message import attachment_text, parse
 from cleo_email.mail.model import InboundEmail
+from cleo_email.mail.parse import attachment_text, parse
 from tests.mail import corpora as real
 from tests.mail.hostile import HOSTILE
 

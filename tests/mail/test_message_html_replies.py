@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cleo_email.mail.message import parse
+from cleo_email.mail.parse import parse
 
 _HEAD = b"From: a@example.org\r\nSubject: AW: x\r\nContent-Type: text/html; charset=utf-8\r\n\r\n"
 

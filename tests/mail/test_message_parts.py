@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from cleo_email.mail.message import attachment_text, parse
-from cleo_email.mail.model import Attachment, InboundEmail
+from cleo_email.mail.model import AttachedFile, InboundEmail
+from cleo_email.mail.parse import attachment_text, parse
 
 
 def part(content_type: str, body: str | bytes = "", *headers: str) -> bytes:
@@ -371,4 +371,4 @@ def test_a_file_that_calls_itself_text() -> None:
     ],
 )
 def test_the_text_of_an_attachment(content_type: str, content: bytes, text: str | None) -> None:
-    assert attachment_text(Attachment("f", content_type, content)) == text
+    assert attachment_text(AttachedFile("f", content_type, content)) == text

@@ -7,13 +7,14 @@ from collections.abc import Iterator
 import pytest
 from imapclient import IMAPClient  # type: ignore[import-untyped]
 
-from cleo_email.mailbox import Mailbox, Timeouts
+from cleo_email.imap.mailbox import Mailbox
+from cleo_email.imap.values import ImapTimeouts
 from tests import dovecot as dovecot_module
 from tests.dovecot import Dovecot
 from tests.imap_server import FakeImapServer
 
-PATIENT = Timeouts(connect=20, read=20, liveness=20, command=60)  # with servers that answer
-HASTY = Timeouts(connect=20, read=1.5, liveness=1, command=60)  # with servers that let us wait on purpose
+PATIENT = ImapTimeouts(connect=20, read=20, liveness=20, command=60)  # with servers that answer
+HASTY = ImapTimeouts(connect=20, read=1.5, liveness=1, command=60)  # with servers that let us wait on purpose
 # All there from the start: Dovecot looks at a changed file of users once a second at most.
 _USERS = [f"user{number}@example.com" for number in range(200)]
 _unused = iter(_USERS)

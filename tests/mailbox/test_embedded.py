@@ -10,7 +10,8 @@ import pytest
 from cleo_email.accounts import ImapAccount, Login
 from cleo_email.embedded.mailserver import AGENT, Certificates, MailServer
 from cleo_email.errors import MailboxError, MailboxLoginRefused
-from cleo_email.mailbox import ACCEPTED, SEEN, Mailbox
+from cleo_email.imap.mailbox import Mailbox
+from cleo_email.imap.values import ACCEPTED, SEEN
 
 WHEN = datetime(2026, 3, 1, 11, 30, tzinfo=UTC)
 SOURCE = (

@@ -16,7 +16,8 @@ import pytest
 
 from cleo_email.accounts import ImapAccount, Login
 from cleo_email.errors import MailboxError, MailboxUnavailable
-from cleo_email.mailbox import SEEN, BatchFailed, Fetched, Mailbox, Timeouts
+from cleo_email.imap.mailbox import Mailbox
+from cleo_email.imap.values import SEEN, BatchFailed, Fetched, ImapTimeouts
 from tests.imap_server import Answer, FakeImapServer, HangUp, Session, bye, first, hang_up, says, silence
 from tests.mailbox.conftest import HASTY, PATIENT
 
@@ -157,7 +158,7 @@ def test_a_half_open_connection_is_replaced(server: FakeImapServer, hasty_box: M
 
 
 def test_the_usual_timeouts_notice_a_half_open_connection_within_90_s() -> None:
-    usual = Timeouts()
+    usual = ImapTimeouts()
     assert usual.liveness + usual.connect + usual.read <= 90
     assert (usual.connect, usual.read) == (10, 60)
 
@@ -176,7 +177,7 @@ def test_a_connection_that_was_quiet_for_long_is_tried_before_its_use(
     assert box.search_unseen() == [1, 2, 3]
     assert server.sent("NOOP") == []
     later = time.monotonic() + 31
-    monkeypatch.setattr("cleo_email.mailbox.kept.time", SimpleNamespace(monotonic=lambda: later))
+    monkeypatch.setattr("cleo_email.imap.session.time", SimpleNamespace(monotonic=lambda: later))
     server.answers["NOOP"] = first(bye("autologout after 30 minutes"))
     assert box.add_flags([1], [SEEN]) == {1}
     assert box.logins == 2
@@ -200,7 +201,7 @@ def test_a_server_that_drips_does_not_hold_us_for_ever(server: FakeImapServer) -
             session.send("* OK still here")
 
     server.answers["UID SEARCH"] = drip
-    patience = Timeouts(connect=20, read=20, liveness=20, command=0.5)
+    patience = ImapTimeouts(connect=20, read=20, liveness=20, command=0.5)
     with Mailbox(server.account(), ssl_context=server.ssl_context(), timeouts=patience) as box:
         began = time.monotonic()
         with pytest.raises(MailboxUnavailable, match=r"not done after 0\.5 s"):
@@ -290,7 +291,7 @@ def test_a_greeting_that_is_none(greeting: str, server: FakeImapServer, box: Mai
 
 def test_a_greeting_that_never_comes(server: FakeImapServer) -> None:
     server.greeting = None
-    patience = Timeouts(connect=0.3, read=0.3)
+    patience = ImapTimeouts(connect=0.3, read=0.3)
     with pytest.raises(MailboxUnavailable, match=r"no answer in time \(EMAIL_IMAP_HOST, EMAIL_IMAP_PORT\)"):
         Mailbox(server.account(), ssl_context=server.ssl_context(), timeouts=patience).open()
 
@@ -439,7 +440,7 @@ def test_more_unread_mail_than_fits_into_a_line(server: FakeImapServer, box: Mai
         session.send("* SEARCH " + " ".join(str(origin + number) for number in numbers), f"{tag} OK done")
 
     server.answers.update({"SELECT": select, "UID SEARCH": search})
-    patience = Timeouts(connect=5, read=20)
+    patience = ImapTimeouts(connect=5, read=20)
     with Mailbox(server.account(), ssl_context=server.ssl_context(), timeouts=patience) as box:
         assert box.search_unseen() == list(range(origin + 1, origin + total + 1))
 

@@ -15,7 +15,7 @@ from imapclient import IMAPClient  # type: ignore[import-untyped]
 
 from cleo_email.accounts import ImapAccount, Login
 from cleo_email.errors import MailboxError, MailboxLoginRefused, MailboxUnavailable
-from cleo_email.mailbox import Mailbox
+from cleo_email.imap.mailbox import Mailbox
 from tests.dovecot import Dovecot, missing
 
 pytestmark = pytest.mark.servers("dovecot")
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.servers("dovecot")
 @pytest.fixture
 def starttls(dovecot: Dovecot, monkeypatch: pytest.MonkeyPatch) -> int:
     """The port that speaks STARTTLS, in the role of 143 (which a test cannot bind)."""
-    monkeypatch.setattr("cleo_email.mailbox.connection.STARTTLS_PORT", dovecot.imap_port)
+    monkeypatch.setattr("cleo_email.imap.session.STARTTLS_PORT", dovecot.imap_port)
     return dovecot.imap_port
 
 
@@ -65,7 +65,7 @@ def test_without_starttls_no_credential_is_sent(monkeypatch: pytest.MonkeyPatch)
     if reason := missing():
         pytest.skip(reason)
     with Dovecot({"ann@example.com": "secret"}, extra="ssl = no\ndisable_plaintext_auth = no\n") as server:
-        monkeypatch.setattr("cleo_email.mailbox.connection.STARTTLS_PORT", server.imap_port)
+        monkeypatch.setattr("cleo_email.imap.session.STARTTLS_PORT", server.imap_port)
         with pytest.raises(MailboxError, match="EMAIL_IMAP_PORT") as caught:
             Mailbox(server.account("ann@example.com", port=server.imap_port)).open()
         assert not isinstance(caught.value, MailboxUnavailable)

@@ -10,15 +10,18 @@ import pytest
 
 from cleo_email.accounts import ImapAccount, Login
 from cleo_email.errors import MailboxError, MailboxLoginRefused, MailboxUnavailable, SettingsError
-from cleo_email.mailbox import Mailbox, Timeouts
-from cleo_email.mailbox.words import LIMIT, Words, response_code
+from cleo_email.imap.mailbox import Mailbox
+from cleo_email.imap.session import LIMIT, ServerWords, response_code
+from cleo_email.imap.values import ImapTimeouts
 from tests.imap_server import Answer, FakeImapServer, Session, bye, hang_up, says, silence
 from tests.mailbox.conftest import HASTY, PATIENT
 
 PASSWORD = 'pass"wörd\\of{3} mine'
 
 
-def kind_of(server: FakeImapServer, login: Login | None = None, timeouts: Timeouts = PATIENT) -> MailboxError:
+def kind_of(
+    server: FakeImapServer, login: Login | None = None, timeouts: ImapTimeouts = PATIENT
+) -> MailboxError:
     account = server.account() if login is None else ImapAccount("localhost", server.port, login)
     with pytest.raises(MailboxError) as caught:
         Mailbox(account, ssl_context=server.ssl_context(), timeouts=timeouts).open()
@@ -130,7 +133,7 @@ def test_no_secret_in_the_log_of_a_login_that_succeeds(
 def clear(monkeypatch: pytest.MonkeyPatch) -> FakeImapServer:
     """A server that begins in clear, on a port in the role of 143."""
     server = FakeImapServer(tls="starttls")
-    monkeypatch.setattr("cleo_email.mailbox.connection.STARTTLS_PORT", server.port)
+    monkeypatch.setattr("cleo_email.imap.session.STARTTLS_PORT", server.port)
     return server
 
 
@@ -247,7 +250,7 @@ def test_an_id_is_not_pressed_on_servers_without_it(server: FakeImapServer) -> N
 
 
 def test_server_text_becomes_one_short_printable_line() -> None:
-    words = Words()
+    words = ServerWords()
     said = b"\x1b[31mline one\r\nline two\x07 \xff" + "grüß".encode() + b" x" * 1000
     line = words.line([said, None, "more"])
     assert line.startswith("[31mline one line two �grüß x x")

@@ -9,7 +9,8 @@ import pytest
 from imapclient import IMAPClient  # type: ignore[import-untyped]
 
 from cleo_email.errors import MailboxUnavailable
-from cleo_email.mailbox import ACCEPTED, ANSWERED, REPLIED, SEEN, Mailbox, Timeouts
+from cleo_email.imap.mailbox import Mailbox
+from cleo_email.imap.values import ACCEPTED, ANSWERED, REPLIED, SEEN, ImapTimeouts
 from tests.dovecot import Dovecot
 
 pytestmark = pytest.mark.servers("dovecot")
@@ -196,7 +197,7 @@ def test_a_restarted_server_is_not_noticed_by_the_next_poll() -> None:
         mailbox = Mailbox(
             server.account("ann@example.com"),
             ssl_context=server.ssl_context(),
-            timeouts=Timeouts(connect=5, read=5),
+            timeouts=ImapTimeouts(connect=5, read=5),
         )
         assert mailbox.open().exists == 1
         server.stop()

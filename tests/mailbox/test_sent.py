@@ -8,7 +8,8 @@ from datetime import UTC, date, datetime
 import pytest
 from imapclient import IMAPClient  # type: ignore[import-untyped]
 
-from cleo_email.mailbox import SEEN, Mailbox
+from cleo_email.imap.mailbox import Mailbox
+from cleo_email.imap.values import SEEN
 from tests.dovecot import Dovecot, missing
 
 pytestmark = pytest.mark.servers("dovecot")
@@ -140,7 +141,7 @@ def test_the_folder_is_created_in_our_own_namespace(below_inbox: Dovecot) -> Non
 def test_a_server_without_namespace_that_keeps_all_below_inbox(
     below_inbox: Dovecot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cleo_email.mailbox.wire.Wire.namespace", lambda self: None)
+    monkeypatch.setattr("cleo_email.imap.session.ImapConnection.namespace", lambda self: None)
     with Mailbox(below_inbox.account("b@example.com"), ssl_context=below_inbox.ssl_context()) as mailbox:
         assert mailbox.sent_folder() == "INBOX.Sent"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cleo_email.mailbox import Mailbox
+from cleo_email.imap.mailbox import Mailbox
 from tests.dovecot import Dovecot
 
 pytestmark = pytest.mark.servers("dovecot")

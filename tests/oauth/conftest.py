@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 import pytest
 from redis import Redis
 
-from cleo_email.oauth import Endpoint, OAuthClient, TokenSource, Vault, make_client
+from cleo_email.oauth.endpoint import Endpoint, OAuthClient, make_client
+from cleo_email.oauth.tokens import TokenSource, Vault
 from cleo_email.store import Locks
-from cleo_email.store.tokens import TokenShelf
+from cleo_email.store.secrets import TokenStore
 from tests.token_server import TokenServer
 
 USER = "agent@cleo.test"
@@ -71,6 +72,6 @@ def make_source(tokens: TokenServer, redis: Redis, clock: FakeClock) -> MakeSour
     def make(*, keys: tuple[str, ...] = (KEY,), user: str = USER, **changes: str) -> TokenSource:
         client = client_of(tokens, **changes)
         endpoint = Endpoint("EMAIL_OAUTH_TOKEN_URL", client.token_url, {})
-        return TokenSource(client, user, endpoint, Vault(keys), TokenShelf(redis), Locks(redis), clock=clock)
+        return TokenSource(client, user, endpoint, Vault(keys), TokenStore(redis), Locks(redis), clock=clock)
 
     return make

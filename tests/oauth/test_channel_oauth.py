@@ -15,11 +15,12 @@ from cleo_email.errors import (
     SubmissionLoginRefused,
     SubmissionUnavailable,
 )
-from cleo_email.mailbox import Mailbox
-from cleo_email.oauth import Endpoint, TokenSource, Vault
+from cleo_email.imap.mailbox import Mailbox
+from cleo_email.oauth.endpoint import Endpoint
+from cleo_email.oauth.tokens import TokenSource, Vault
+from cleo_email.smtp.pool import Submitter
 from cleo_email.store import Locks
-from cleo_email.store.tokens import TokenShelf
-from cleo_email.submission import Submitter
+from cleo_email.store.secrets import TokenStore
 from tests.channel import AGENT, Channel
 from tests.dovecot import Dovecot, missing
 from tests.oauth.conftest import KEY, FakeClock, client_of
@@ -146,7 +147,7 @@ def login(redis_url: str, tokens: TokenServer, clock: FakeClock) -> Login:
     client = client_of(tokens)
     endpoint = Endpoint("EMAIL_OAUTH_TOKEN_URL", client.token_url, {})
     redis = Redis.from_url(redis_url)
-    shelf, locks = TokenShelf(redis), Locks(redis)
+    shelf, locks = TokenStore(redis), Locks(redis)
     source = TokenSource(client, AGENT, endpoint, Vault([KEY]), shelf, locks, clock=clock)
     return Login(AGENT, access_token=source.access_token, token_refused=source.refused)
 

@@ -15,9 +15,11 @@ import pytest
 from redis import Redis
 
 from cleo_email.cli import main
-from cleo_email.clock import now_ms
 from cleo_email.errors import TokenError, TokenUnavailable
-from cleo_email.oauth import Endpoint, Tokens, device, loopback
+from cleo_email.oauth import login as device
+from cleo_email.oauth import login as loopback
+from cleo_email.oauth.endpoint import Endpoint, Tokens
+from cleo_email.runtime import now_ms
 from tests.oauth.conftest import USER, FakeClock, MakeSource, client_of
 from tests.token_server import TokenServer
 

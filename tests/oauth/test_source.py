@@ -11,9 +11,10 @@ import pytest
 from redis import Redis
 
 from cleo_email.errors import TokenError, TokenUnavailable
-from cleo_email.oauth import Endpoint, TokenSource, Vault
+from cleo_email.oauth.endpoint import Endpoint
+from cleo_email.oauth.tokens import TokenSource, Vault
 from cleo_email.store import Locks
-from cleo_email.store.tokens import TokenShelf
+from cleo_email.store.secrets import TokenStore
 from tests.oauth.conftest import KEY, USER, FakeClock, MakeSource, client_of
 from tests.redis_server import RedisServer
 from tests.token_server import TokenServer
@@ -194,7 +195,7 @@ def test_a_server_that_is_away_is_a_fault_that_passes(redis: Redis, clock: FakeC
     with TokenServer() as gone:
         client = client_of(gone)
     endpoint = Endpoint("EMAIL_OAUTH_TOKEN_URL", client.token_url, {})
-    source = TokenSource(client, USER, endpoint, Vault([KEY]), TokenShelf(redis), Locks(redis), clock=clock)
+    source = TokenSource(client, USER, endpoint, Vault([KEY]), TokenStore(redis), Locks(redis), clock=clock)
     with pytest.raises(TokenUnavailable, match="cannot be reached"):
         source.access_token()
 
@@ -254,16 +255,16 @@ def test_a_token_that_is_refused_while_another_process_renews_it_does_not_undo_t
     tokens.gate = threading.Event()
     tokens.entered.clear()
     read, renewed = threading.Event(), threading.Event()
-    get = TokenShelf.get
+    get = TokenStore.get
 
-    def get_and_wait(shelf: TokenShelf, name: str) -> bytes | None:
+    def get_and_wait(shelf: TokenStore, name: str) -> bytes | None:
         blob = get(shelf, name)
         if shelf is third._shelf:
             read.set()
             assert renewed.wait(20)
         return blob
 
-    monkeypatch.setattr(TokenShelf, "get", get_and_wait)
+    monkeypatch.setattr(TokenStore, "get", get_and_wait)
     with ThreadPoolExecutor(2) as pool:
         renewing = pool.submit(other.access_token)
         assert tokens.entered.wait(20)
@@ -340,7 +341,7 @@ def test_redis_away_the_kept_token_goes_on_and_a_rotated_login_is_saved_later(
         def source() -> TokenSource:
             redis = server.client()
             return TokenSource(
-                client, USER, endpoint, Vault([KEY]), TokenShelf(redis), Locks(redis, ttl_ms=900),
+                client, USER, endpoint, Vault([KEY]), TokenStore(redis), Locks(redis, ttl_ms=900),
                 clock=clock, sleep=pause,
             )  # fmt: skip
 

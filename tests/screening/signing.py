@@ -11,7 +11,7 @@ import dkim  # type: ignore[import-untyped]
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from cleo_email.mail.message import parse
+from cleo_email.mail.parse import parse
 from cleo_email.screening.dkim import DnsFault, Finding, SenderCheck
 
 SIGNED = (b"from", b"to", b"subject", b"date", b"message-id", b"reply-to")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cleo_email.mail.message import parse
+from cleo_email.mail.parse import parse
 from cleo_email.screening.authentication import authenticated
 
 OURS = "mx.example.com"

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from cleo_email.mail.message import parse
 from cleo_email.mail.model import Action, Verdict
+from cleo_email.mail.parse import parse
 from cleo_email.screening.screen import Policy, screen
 
 POLICY = Policy(own_addresses=frozenset({"support@firma.example"}))

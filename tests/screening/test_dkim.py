@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from cleo_email.mail.message import parse
+from cleo_email.mail.parse import parse
 from cleo_email.screening.dkim import Outcome, SenderCheck, read_policy
 from tests.screening.forgeries import ALTERNATIVE, QUOTING, forgeries
 from tests.screening.signing import BODY, SIGNED, FakeDns, check, head, key_record, sign

@@ -13,7 +13,7 @@ import dns.resolver
 import dns.rrset
 import pytest
 
-from cleo_email.mail.message import parse
+from cleo_email.mail.parse import parse
 from cleo_email.screening import dkim as ours
 from cleo_email.screening.dkim import Dns, DnsFault, Outcome, SenderCheck
 from tests.screening.signing import BODY, head, key_record, sign

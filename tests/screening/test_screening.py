@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cleo_email.mail.model import Action, Address, Attachment, InboundEmail
-from cleo_email.screening.screen import Policy, is_allowed, screen
+from cleo_email.mail.address import is_allowed
+from cleo_email.mail.model import Action, Address, AttachedFile, InboundEmail
+from cleo_email.screening.screen import Policy, screen
 
 OWN = "support@firma.de"
 POLICY = Policy(own_addresses=frozenset({OWN}))
@@ -109,8 +110,8 @@ def test_addresses_that_only_look_like_a_machines_are_answered(sender: str) -> N
 
 def test_a_person_who_forwards_a_bounce_as_an_attachment_is_answered() -> None:
     parts = (
-        Attachment("details.txt", "message/delivery-status", b"Status: 5.1.1"),
-        Attachment("mail.eml", "message/rfc822", b"Subject: x"),
+        AttachedFile("details.txt", "message/delivery-status", b"Status: 5.1.1"),
+        AttachedFile("mail.eml", "message/rfc822", b"Subject: x"),
     )
     assert action(mail(subject="Was heißt das?", attachments=parts)) is Action.ANSWER
     assert action(mail(subject="WG: Undeliverable: Angebot", attachments=parts)) is Action.ANSWER

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cleo_email.intake import Arrival
 from cleo_email.mail.model import Action
+from cleo_email.pipeline.receive import IncomingMail
 from cleo_email.screening.dkim import Dns, DnsFault, SenderCheck
 from cleo_email.screening.screen import Policy
 from cleo_email.store import State
@@ -164,5 +164,5 @@ def test_the_own_servers_verdict_counts_only_in_mail_that_has_passed_it(
     bench = Bench(redis_url, policy=Policy(frozenset({FROM.addr}), authserv_id="mx.cleo.test"))
     verdict = "mx.cleo.test; dmarc=pass header.from=example.com"
     source = head(Authentication_Results=verdict) + b"\r\n" + BODY
-    accepted = bench.intake.accept(Arrival(source, ingress))
+    accepted = bench.intake.accept(IncomingMail(source, ingress))
     assert bench.record(accepted).state is state

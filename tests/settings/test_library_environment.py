@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from cleo_email import send_message, sending
+from cleo_email import library as sending
+from cleo_email import send_message
 from cleo_email.embedded.mailserver import Certificates
 from cleo_email.embedded.redis import EmbeddedRedis
 from cleo_email.errors import SettingsError, StoreUnavailable

@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cleo_email.settings import read_settings
-from cleo_email.web import create_app
+from cleo_email.web.app import create_app
 from tests.channel import Channel
 from tests.redis_server import RedisServer
 from tests.webhooks import samples

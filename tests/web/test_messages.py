@@ -7,7 +7,7 @@ from flask.testing import FlaskClient
 
 from cleo_email.front import build_front
 from cleo_email.settings import read_settings
-from cleo_email.web import create_app
+from cleo_email.web.app import create_app
 from cleo_email.web.health import why_not_ready
 from tests.web.test_incoming import BASE, MAIL
 

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from cleo_email import __version__
 from cleo_email.settings import read_settings
 from cleo_email.store import Record, State
-from cleo_email.web import create_app
+from cleo_email.web.app import create_app
 from cleo_email.web.bodies import FileFields, SendFields, WorkflowFields
 from cleo_email.web.messages import MessagesQuery
 from cleo_email.webhooks.fields import IncomingFields

@@ -8,7 +8,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from cleo_email.settings import read_settings
-from cleo_email.web import create_app
+from cleo_email.web.app import create_app
 from tests.webhooks.samples import BASE, Web, mail, resend_answers, secrets_env
 
 Make = Callable[..., FlaskClient]

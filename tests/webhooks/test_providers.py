@@ -13,9 +13,9 @@ from flask.testing import FlaskClient
 
 from cleo_email.errors import StoreUnavailable
 from cleo_email.front import Front
-from cleo_email.intake import Arrival
-from cleo_email.mail.message import parse
 from cleo_email.mail.model import InboundEmail
+from cleo_email.mail.parse import parse
+from cleo_email.pipeline.receive import IncomingMail
 from cleo_email.store import Record
 from cleo_email.webhooks.base import NotNow, Unusable
 from tests.webhooks import samples
@@ -99,7 +99,7 @@ def test_the_same_mail_from_two_providers_is_one(client: FlaskClient) -> None:
 def test_a_mail_that_postmark_took_apart_is_the_one_that_came_by_imap(client: FlaskClient) -> None:
     """Postmark writes the zone of its Date with a colon: read as UTC it would be another mail."""
     first = send(client, samples.postmark(b"", Subject="Question 1", Headers=[_id_of(1)]))
-    again = front_of(client).intake.accept(Arrival(mail(1), "imap"))
+    again = front_of(client).intake.accept(IncomingMail(mail(1), "imap"))
     assert (again.duplicate, again.id) == (True, first.json["id"])
 
 

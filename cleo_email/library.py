@@ -1,0 +1,110 @@
+"""``cleo_email.send_message``: an application sends mail from the agent's address, as durably as answers."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Collection, Mapping, Sequence
+
+from redis import Redis
+
+from cleo_email.embedded.redis import embedded_redis
+from cleo_email.errors import SettingsError
+from cleo_email.front import Front, build_front, build_outbound
+from cleo_email.pipeline.send import Attachment, NewMail, SentMessage, read_addresses
+from cleo_email.settings.read import DOTENV, fingerprint, make_settings, merge, read_dotenv
+from cleo_email.store.connection import connect_web
+
+log = logging.getLogger(__name__)
+
+_guard = threading.Lock()
+_fronts: dict[object, Front] = {}  # at most one, by what its settings were made from
+# OpenSSL takes these from the process's environment by itself, redis-py from anywhere as options.
+_TRUST = {"SSL_CERT_FILE": "ssl_ca_certs", "SSL_CERT_DIR": "ssl_ca_path"}
+
+
+def send_message(
+    to: str | Sequence[str],
+    subject: str,
+    body: str,
+    *,
+    cc: str | Sequence[str] = (),
+    attachments: Sequence[Attachment] = (),
+    thread_id: str | None = None,
+    idempotency_key: str | None = None,
+) -> SentMessage:
+    """Store a mail for submission; a worker sends it. Returns once it is durable.
+
+    The settings come from the environment and ``.env`` as they are at the call; neither is changed.
+
+    :param to: one address or several, each ``a@b`` or ``Name <a@b>``; with ``cc`` at most 50.
+    :param body: Markdown; it goes out as text and HTML.
+    :param thread_id: of an earlier mail or answer, with its angle brackets; None starts a thread.
+    :param idempotency_key: the same call with the same key within 24 hours is the same mail.
+    :raises InvalidField: a value that cannot be used; ``field`` names it.
+    :raises NotFound: there is no such thread.
+    :raises KeyReused: the key was used for another mail.
+    :raises StoreUnavailable: Redis did not answer; call again, with a key in case it was stored after all.
+    :raises SettingsError: the environment lacks what the channel needs, or does not enable it.
+    :raises TypeError: an argument of another type, such as a path among the attachments.
+    """
+    for name, value in (("subject", subject), ("body", body)):
+        _expect(isinstance(value, str), name, value, "a string")
+    for name, id_ in (("thread_id", thread_id), ("idempotency_key", idempotency_key)):
+        _expect(id_ is None or isinstance(id_, str), name, id_, "a string or None")
+    for name, given in (("to", to), ("cc", cc)):
+        usable = isinstance(given, str) or _is_list_of(str, given)
+        _expect(usable, name, given, "an address or a list of addresses, each a string")
+    wanted = "a list of cleo_email.Attachment(filename, content): no path is ever opened here"
+    _expect(_is_list_of(Attachment, attachments), "attachments", attachments, wanted)
+    draft = NewMail(
+        to=read_addresses("to", to),
+        subject=subject,
+        body=body,
+        cc=read_addresses("cc", cc),
+        attachments=[one.file() for one in attachments],
+        thread_id=thread_id or "",
+    )
+    return build_outbound(_front()).send(draft, idempotency_key=idempotency_key or "")
+
+
+def _is_list_of(kind: type, value: object) -> bool:
+    return (
+        isinstance(value, Collection)
+        and not isinstance(value, str)
+        and all(isinstance(one, kind) for one in value)
+    )
+
+
+def _expect(holds: bool, name: str, value: object, expected: str) -> None:
+    if not holds:
+        kinds = sorted({type(one).__name__ for one in value}) if isinstance(value, list | tuple) else []
+        found = f"{type(value).__name__} of {', '.join(kinds)}" if kinds else type(value).__name__
+        raise TypeError(f"{name} is {found}, expected {expected}")
+
+
+def _front() -> Front:
+    """Return the connections of this process, made at the first call and again when the settings change.
+
+    ``.env`` belongs to the application that calls: lines in it that cannot be read are passed over.
+    """
+    file, faults = read_dotenv(DOTENV)
+    given = merge(file, os.environ, embedded_redis())
+    key = fingerprint(given)
+    with _guard:
+        if key not in _fronts:
+            for fault in faults:
+                log.warning("%s; it is passed over", fault)
+            settings = make_settings(given)
+            if not settings.enabled:
+                raise SettingsError(["ENABLED_CLIENTS: found no email in it, expected a list with email"])
+            _fronts.clear()
+            _fronts[key] = build_front(settings, _connect(settings.redis_url.get_secret_value(), given))
+        return _fronts[key]
+
+
+def _connect(url: str, given: Mapping[str, str]) -> Redis:
+    """Connect with a private CA that ``.env`` alone may name: nothing is put where OpenSSL looks."""
+    named = {option: given[name] for name, option in _TRUST.items() if name in given}
+    return connect_web(url, **(named if url.startswith("rediss://") else {}))

@@ -1,0 +1,175 @@
+"""Attachments: safe names and plausible types, and the MIME part of a file that leaves."""
+
+from __future__ import annotations
+
+import mimetypes
+import re
+import unicodedata
+from typing import Final
+
+from cleo_email.errors import InvalidField
+from cleo_email.mail import model, wire
+from cleo_email.mail.model import AttachedFile
+from cleo_email.scrub import no_surrogates, one_line
+
+MAX_FILENAME = 255  # characters, as file systems allow; what mail shows is cut further
+_PATH_PARTS = re.compile(r"[/\\\x00-\x1f\x7f]")
+
+
+def make_file(filename: str, content: bytes, content_type: str | None) -> model.AttachedFile:
+    """``filename`` as checked; a type that is absent or malformed is guessed from it."""
+    return model.AttachedFile(filename, usable_type(content_type or "", filename), content)
+
+
+def checked_filename(field_name: str, name: str) -> str:
+    """The name, or InvalidField for one that is empty, too long or more than a name."""
+    if not name.replace(".", "").strip():  # "." and ".." are folders
+        raise InvalidField(field_name, "a file needs a name, such as report.pdf")
+    if len(name) > MAX_FILENAME:
+        raise InvalidField(field_name, f"the file name is longer than {MAX_FILENAME} characters")
+    if _PATH_PARTS.search(name):
+        raise InvalidField(
+            field_name,
+            f"{name[:80]!a} is no plain file name: leave out folders, line ends and control characters",
+        )
+    return name
+
+
+ANY_TYPE = "application/octet-stream"
+
+_TOKEN = r"[A-Za-z0-9!#$&^_.+-]{1,64}"  # noqa: S105  (RFC 6838 section 4.2)
+_GIVEN_TYPE = re.compile(f"{_TOKEN}/{_TOKEN}")
+
+
+def usable_type(given: str, filename: str) -> str:
+    """The type as given, parameters such as a charset included; without a usable one, that of the filename.
+
+    What may not be sent as base64 is settled where the mail is composed.
+    """
+    if _GIVEN_TYPE.fullmatch(given.split(";", 1)[0].strip()):
+        return one_line(given)
+    guessed, encoding = mimetypes.guess_type(filename)
+    return guessed if guessed and not encoding else ANY_TYPE
+
+
+MAX_CHARACTERS: Final = 120
+_MAX_BYTES: Final = 240  # file systems allow 255
+
+_RESERVED: Final = re.compile(r'[<>:"|?*]')
+_DEVICE: Final = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\.|\Z)", re.IGNORECASE)
+# Controls, invisible format characters (bidi overrides among them), surrogates, private use, unassigned,
+# line and paragraph separators.
+_UNSAFE_CATEGORIES: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+
+_EXTENSIONS: Final = {
+    "application/gzip": ".gz",
+    "application/json": ".json",
+    "application/ms-tnef": ".dat",
+    "application/msword": ".doc",
+    "application/pdf": ".pdf",
+    "application/pgp-encrypted": ".asc",
+    "application/pgp-keys": ".asc",
+    "application/pgp-signature": ".asc",
+    "application/pkcs7-mime": ".p7m",
+    "application/pkcs7-signature": ".p7s",
+    "application/rtf": ".rtf",
+    "application/vnd.ms-excel": ".xls",
+    "application/vnd.openxmlformats-officedocument.presentationml.presentation": ".pptx",
+    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": ".xlsx",
+    "application/vnd.openxmlformats-officedocument.wordprocessingml.document": ".docx",
+    "application/x-pkcs7-mime": ".p7m",
+    "application/x-pkcs7-signature": ".p7s",
+    "application/xml": ".xml",
+    "application/zip": ".zip",
+    "audio/mpeg": ".mp3",
+    "audio/ogg": ".ogg",
+    "audio/wav": ".wav",
+    "image/bmp": ".bmp",
+    "image/gif": ".gif",
+    "image/heic": ".heic",
+    "image/jpeg": ".jpg",
+    "image/png": ".png",
+    "image/svg+xml": ".svg",
+    "image/tiff": ".tif",
+    "image/webp": ".webp",
+    "message/delivery-status": ".txt",
+    "message/disposition-notification": ".txt",
+    "message/feedback-report": ".txt",
+    "message/rfc822": ".eml",
+    "text/calendar": ".ics",
+    "text/csv": ".csv",
+    "text/html": ".html",
+    "text/markdown": ".md",
+    "text/plain": ".txt",
+    "text/rfc822-headers": ".txt",
+    "text/rtf": ".rtf",
+    "text/vcard": ".vcf",
+    "text/x-vcard": ".vcf",
+    "text/xml": ".xml",
+    "video/mp4": ".mp4",
+}
+
+
+def safe_filename(name: str, content_type: str, number: int) -> str:
+    """Give a file name for ``name`` as a sender wrote it: never empty, one path component, short.
+
+    ``number`` counts the attachments of the mail and names the one whose name is of no use.
+    """
+    # Only the last path component counts, on every system; long names are cut before they are worked on.
+    last = name[-4096:].replace("\\", "/").rstrip("/").rpartition("/")[2]
+    visible = "".join(c for c in last if unicodedata.category(c) not in _UNSAFE_CATEGORIES)
+    plain = " ".join(_RESERVED.sub("_", unicodedata.normalize("NFC", visible)).split()).strip(". ")
+    if not plain or not plain.strip("_"):
+        return f"attachment-{number}{_EXTENSIONS.get(content_type, '.bin')}"
+    if _DEVICE.match(plain):
+        plain = f"_{plain}"
+    return _shortened(plain)
+
+
+def _shortened(name: str) -> str:
+    stem, dot, extension = name.rpartition(".")
+    if not dot or not stem or len(extension) > 10:
+        stem, extension = name, ""
+    suffix = f".{extension}" if extension else ""
+    stem = stem[: MAX_CHARACTERS - len(suffix)]
+    room = _MAX_BYTES - len(suffix.encode())
+    stem = stem.encode()[:room].decode("utf-8", "ignore").rstrip(". ")
+    return f"{stem or '_'}{suffix}"
+
+
+_TYPE = re.compile(r"([a-z0-9!#$&^_.+-]{1,64})/([a-z0-9!#$&^_.+-]{1,64})\Z")
+_CHARSET = re.compile(r"""charset\s*=\s*"?([A-Za-z0-9_.:+-]{1,40})"?\s*\Z""", re.IGNORECASE)
+
+
+def attachment_part(attachment: AttachedFile, number: int) -> bytes:
+    """A whole MIME part in base64. Its name stands, by RFC 2231, in Content-Type too, for older readers.
+
+    ``number`` names a file that has no usable name.
+    """
+    filename = safe_filename(no_surrogates(attachment.filename), attachment.content_type, number)
+    content_type, parameters = _content_type(attachment.content_type)
+    head = (
+        wire.field("Content-Type", _with(content_type, [*parameters, ("name", filename)]))
+        + wire.field("Content-Transfer-Encoding", ["base64"])
+        + wire.field("Content-Disposition", _with("attachment", [("filename", filename)]))
+        + wire.CRLF
+    )
+    return wire.base64_lines(attachment.content, head.encode("ascii"))
+
+
+def _with(value: str, parameters: list[tuple[str, str]]) -> list[str]:
+    return [f"{value};", *wire.parameters(parameters)]
+
+
+def _content_type(written: str) -> tuple[str, list[tuple[str, str]]]:
+    """Type and charset of ``written``; what is malformed, or must not be base64, is just bytes.
+
+    RFC 2046 section 5 allows no base64 for ``multipart`` and ``message``.
+    """
+    main, *parameters = written.split(";")
+    content_type = main.strip().lower()
+    match = _TYPE.match(content_type)
+    if not match or match[1] in {"multipart", "message"}:
+        return "application/octet-stream", []
+    charsets = [found[1] for found in map(_CHARSET.match, map(str.strip, parameters)) if found]
+    return content_type, [("charset", charsets[0])] if charsets and match[1] == "text" else []

@@ -1,0 +1,302 @@
+"""Which parts of a mail are its text and which are attachments."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Final
+
+from cleo_email.errors import UnreadableMessage
+from cleo_email.mail.attachment import safe_filename
+from cleo_email.mail.decoding import clean, decode, drop_tags
+from cleo_email.mail.headers import decode_header
+from cleo_email.mail.html import html_to_text
+from cleo_email.mail.mime import Part, read_headers
+from cleo_email.mail.model import AttachedFile, ParseLimits
+
+_TNEF: Final = frozenset({"application/ms-tnef", "application/vnd.ms-tnef"})
+_SMIME: Final = frozenset({"application/pkcs7-mime", "application/x-pkcs7-mime"})
+
+
+def signature_remark(part: Part) -> str:
+    """Say by what a multipart/signed (RFC 1847) is signed."""
+    pgp = "pgp" in part.type.parameters.get("protocol", "").lower()
+    return "signed with PGP, signature not checked" if pgp else "signed with S/MIME, signature not checked"
+
+
+def encryption_remark(part: Part) -> str:
+    """Say by what a multipart/encrypted (RFC 1847) is encrypted."""
+    pgp = "pgp" in part.type.parameters.get("protocol", "pgp").lower()
+    return "PGP: encrypted mail not read" if pgp else "encrypted mail not read"
+
+
+def content_remark(part: Part, filename: str) -> str:
+    """Name the parts that hold something to read which this package does not open."""
+    kind = part.content_type
+    if kind in _TNEF or filename.lower() == "winmail.dat":
+        return "winmail.dat (Outlook TNEF) not opened"
+    if kind in _SMIME:
+        return "S/MIME: encrypted or sealed mail not read"
+    if kind in ("text/calendar", "application/ics"):
+        method = "".join(c for c in part.type.parameters.get("method", "")[:20] if c.isalpha())
+        return f"calendar entry ({method.upper()})" if method else "calendar entry"
+    if kind == "application/pgp-keys":
+        return "PGP key attached"
+    return ""
+
+
+def unflow(text: str, *, delsp: bool = False) -> str:
+    """Join the soft line breaks of ``text``, which has ``\\n`` line ends (RFC 3676 section 4).
+
+    ``delsp`` is the DelSp parameter: the blank that marks a soft break is not part of the text.
+    """
+    out: list[str] = []
+    paragraph: list[str] = []
+    depth = 0
+    for line in text.split("\n"):
+        content = line.lstrip(">")
+        quoted = len(line) - len(content)
+        content = content.removeprefix(" ")  # space-stuffing, section 4.4
+        if paragraph and (quoted != depth or content == "-- "):
+            out.append(_joined(paragraph, depth))
+            paragraph = []
+        depth = quoted
+        # The signature separator ends with a blank and still is a line of its own (section 4.3).
+        soft = content.endswith(" ") and content != "-- "
+        paragraph.append(content[:-1] if soft and delsp else content)
+        if not soft:
+            out.append(_joined(paragraph, depth))
+            paragraph = []
+    if paragraph:
+        out.append(_joined(paragraph, depth))
+    return "\n".join(out)
+
+
+def _joined(paragraph: list[str], depth: int) -> str:
+    text = "".join(paragraph)
+    if not depth:
+        return text
+    return ">" * depth + " " + text if text else ">" * depth
+
+
+_HTML: Final = frozenset({"text/html", "application/xhtml+xml", "text/x-amp-html", "text/watch-html"})
+_PLAIN: Final = frozenset({"text/plain", "text/markdown", "text/enriched", "text/richtext"})
+_ENRICHED: Final = frozenset({"text/enriched", "text/richtext"})
+
+# What senders put into the plain alternative when they wrote HTML only. It counts only in a short text
+# beside an HTML part that says more.
+_PLACEHOLDERS: Final = (
+    "html",
+    "in your browser",
+    "view this email",
+    "view this message",
+    "im browser",
+    "multi-part message in mime format",
+    "mime-compatible",
+    "no plain text",
+    "no text version",
+    "keine textversion",
+    "keine text-version",
+    "dans votre navigateur",
+    "en su navegador",
+    "nel browser",
+)
+# PNG, PDF, JPEG, GIF and ZIP (Office files too), which some programs send as text/plain.
+_BINARY: Final = (b"\x89PNG", b"%PDF-", b"\xff\xd8\xff", b"GIF8", b"PK\x03\x04")
+_DATA_URI: Final = re.compile(rb"data:[\w/+.;=-]{0,100}?;base64,[A-Za-z0-9+/=%\r\n]*+", re.IGNORECASE)
+_MAX_PLACEHOLDER: Final = 500
+_MAX_NOTES: Final = 50
+
+
+@dataclass
+class Content:
+    """What was found: the text, the files, and remarks for the record, each once."""
+
+    text: str = ""
+    attachments: list[AttachedFile] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def note(self, remark: str) -> None:
+        if remark and remark not in self.notes and len(self.notes) < _MAX_NOTES:
+            self.notes.append(remark)
+
+
+def read_content(root: Part, limits: ParseLimits) -> Content:
+    """Give text and attachments of the message whose root part is ``root``. Never raises."""
+    return _Reader(limits).read(root)
+
+
+def is_html(content_type: str) -> bool:
+    return content_type in _HTML
+
+
+class _Reader:
+    def __init__(self, limits: ParseLimits) -> None:
+        self._limits = limits
+        self._left = limits.text_bytes  # how much text may still be shown
+        self._content = Content()
+        self._texts: dict[int, str] = {}  # by offset of the part: an alternative is looked at twice
+        self._spare: list[Part] = []  # attached text that is not marked as such: shown if there is no other
+
+    def read(self, root: Part) -> Content:
+        chosen = self._plan(root)
+        content = self._content
+        text = self._join(chosen)
+        if not text.strip() and self._spare:
+            text = self._join(self._spare[:1])
+        content.text, tagged = drop_tags(text)
+        if tagged:
+            content.note("hidden text dropped")
+        if "-----BEGIN PGP MESSAGE-----" in text:
+            content.note("PGP: encrypted text in the body not read")
+        return content
+
+    def _join(self, parts: list[Part]) -> str:
+        texts = [text.strip("\n") for text in map(self._text, parts) if text.strip()]
+        return "\n\n".join(texts)
+
+    # --- the walk -----------------------------------------------------------------------------------
+
+    def _plan(self, part: Part) -> list[Part]:
+        """Give the leaves below ``part`` that make the text, and file all others as attachments."""
+        if not part.is_multipart:
+            return self._plan_leaf(part)
+        kind = part.content_type
+        if kind == "multipart/alternative":
+            return self._choose([self._plan(child) for child in part.children])
+        if kind == "multipart/related":
+            return self._plan_related(part)
+        if kind == "multipart/encrypted":
+            self._content.note(encryption_remark(part))
+        if kind == "multipart/signed":
+            self._content.note(signature_remark(part))
+        return [leaf for child in part.children for leaf in self._plan(child)]
+
+    def _plan_related(self, part: Part) -> list[Part]:
+        """The root of a multipart/related (RFC 2387) is the text, everything else belongs to it."""
+        start = part.type.parameters.get("start", "").strip().strip("<>")
+        root = next((c for c in part.children if start and c.content_id == start), part.children[0])
+        chosen = self._plan(root)
+        for child in part.children:
+            if child is root:
+                continue
+            if child.is_multipart:
+                extra = self._plan(child)
+                chosen = chosen or extra
+            elif not chosen and child.content_type in _HTML | _PLAIN:
+                chosen = self._plan_leaf(child)
+            else:
+                self._attach(child)
+        return chosen
+
+    def _plan_leaf(self, part: Part) -> list[Part]:
+        kind = part.content_type
+        # A multipart without a single part is read as what it is in practice: text.
+        textual = kind in _HTML or kind in _PLAIN or kind.startswith("multipart/")
+        if not textual or part.disposition.value == "attachment":
+            self._attach(part)
+            if kind.startswith("text/") and kind != "text/rfc822-headers" and not part.disposition.value:
+                self._spare.append(part)
+            return []
+        if _declared_name(part) and part.raw_header("content-disposition"):
+            self._attach(part)
+            self._spare.append(part)
+            return []
+        return [part]
+
+    def _choose(self, alternatives: list[list[Part]]) -> list[Part]:
+        """Of equal alternatives take the first plain one that says something, else the last that does."""
+        plain = [leaves for leaves in alternatives if leaves and leaves[0].content_type not in _HTML]
+        other = [leaves for leaves in alternatives if leaves and leaves[0].content_type in _HTML]
+        rich = [leaves for leaves in other if leaves[0].content_type == "text/html"] or other
+        for leaves in plain:
+            text = self._join(leaves).strip()
+            if not text:
+                continue
+            if not _may_be_placeholder(text) or not rich:
+                return leaves
+            if len(self._join(rich[-1]).strip()) <= 2 * len(text):
+                return leaves
+        for leaves in reversed(rich):
+            if self._join(leaves).strip():
+                return leaves
+        return plain[0] if plain else []
+
+    # --- leaves -------------------------------------------------------------------------------------
+
+    def _text(self, part: Part) -> str:
+        if part.start not in self._texts:
+            self._texts[part.start] = self._read_text(part)
+        return self._texts[part.start]
+
+    def _read_text(self, part: Part) -> str:
+        body = part.body()
+        if body.startswith(_BINARY):
+            self._content.note("a file declared as text is attached")
+            self._attach(part)
+            return ""
+        if len(body) > self._left and part.content_type in _HTML:
+            body = _DATA_URI.sub(b"", body)  # pictures inside of the HTML, often larger than all of its text
+        if len(body) > self._left:
+            self._content.note(f"text cut at {self._limits.text_bytes} bytes, the whole is attached")
+            if part not in self._spare:
+                self._attach(part)
+            body = body[: self._left]
+        self._left -= len(body)
+        decoded = decode(body, part.type.parameters.get("charset", ""))
+        self._content.note(decoded.note)
+        text = clean(decoded.text)
+        if part.content_type in _HTML or part.content_type in _ENRICHED or _looks_like_html(text):
+            converted = html_to_text(text)
+            if converted.hidden_dropped:
+                self._content.note("hidden text dropped")
+            if converted.not_understood:
+                self._content.note(
+                    "HTML styles not understood: text that they hide may be here, text that they show may not"
+                )
+            return converted.text
+        if part.type.parameters.get("format", "").lower() == "flowed":
+            return unflow(text, delsp=part.type.parameters.get("delsp", "").lower() == "yes")
+        return text
+
+    def _attach(self, part: Part) -> None:
+        attachments, kind = self._content.attachments, part.content_type
+        name = _declared_name(part) or (self._subject_of(part) if kind == "message/rfc822" else "")
+        filename = safe_filename(name, kind, len(attachments) + 1)
+        content_id = part.content_id
+        self._content.note(content_remark(part, filename))
+        attachments.append(
+            AttachedFile(
+                filename=filename,
+                content_type=kind,
+                content=part.body(),
+                content_id=content_id,
+                inline=part.disposition.value == "inline" or bool(content_id and not part.disposition.value),
+                charset=part.type.parameters.get("charset", "")[:40],
+            )
+        )
+
+    def _subject_of(self, part: Part) -> str:
+        """Give the file name for an enclosed mail: its subject."""
+        try:
+            headers = read_headers(part.body()[: self._limits.header_bytes], self._limits)
+        except UnreadableMessage:
+            return ""
+        subject = next((decode_header(value) for name, value in headers if name == "subject"), "")
+        return f"{subject.replace('/', '_')}.eml" if subject.strip() else ""
+
+
+def _declared_name(part: Part) -> str:
+    return part.disposition.parameters.get("filename", "") or part.type.parameters.get("name", "")
+
+
+def _may_be_placeholder(text: str) -> bool:
+    if len(text) > _MAX_PLACEHOLDER:
+        return False
+    lowered = text.lower()
+    return any(phrase in lowered for phrase in _PLACEHOLDERS)
+
+
+def _looks_like_html(text: str) -> bool:
+    """Some programs send HTML and say that it is plain text."""
+    return text[:200].lstrip().lower().startswith(("<!doctype html", "<html"))

@@ -1,0 +1,99 @@
+"""Message-IDs of ours that say, to us alone, which thread they belong to and to whom they went.
+
+``<cleo-KKKNNNNNNNNNNNNN.TTTTTTTTTTTTT@domain>``: the name of the key, a nonce, and for each of the first
+three recipients a tag, HMAC-SHA256 over nonce, thread and recipient. A client that answers sends the id back
+in In-Reply-To and References together with the thread's first id, so that the thread is found again without
+any record of ours; and an id that was guessed, copied or forwarded opens nothing to anybody else.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from cleo_email.mail.address import a_label
+from cleo_email.mail.model import Address, InboundEmail
+
+NONCE_BYTES = 8
+_TAG = 13  # base32 characters of 64 bits: whoever guesses has one try for each mail that he gets in
+_KEY_NAME = 3
+_SIGNED_RECIPIENTS = 3
+_LOOKED_AT = 10
+_CANDIDATES = 300
+_OURS = re.compile(rf"<cleo-([a-z2-7]{{3}})([a-z2-7]{{13}})\.((?:[a-z2-7]{{{_TAG}}}){{1,3}})@([^<>@]+)>")
+# The thread of a mail that begins one is named by the very id that is being made.
+ITSELF = ""
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What the quoted ids prove. ``thread``: the sender got a mail of ours in it, '' for no proof.
+    ``denied``: ids of ours are quoted, and none of them was for this sender."""
+
+    thread: str = ""
+    denied: bool = False
+
+
+NO_PROOF = Proof()
+
+
+class Signer:
+    """``keys``: the first one signs, each one proves. They are asked for when they are needed first."""
+
+    def __init__(self, domain: str, keys: Callable[[], Sequence[bytes]]) -> None:
+        self._domain = a_label(domain)
+        self._keys = keys
+
+    def token(self, thread: str, recipients: Iterable[Address], nonce: bytes) -> str:
+        """The left side of a new Message-ID for a mail of ``thread`` (``ITSELF`` for one that begins it)."""
+        key = self._keys()[0]
+        text = _base32(nonce)
+        people = list(dict.fromkeys(_person(address.addr) for address in recipients))[:_SIGNED_RECIPIENTS]
+        tags = "".join(_tag(key, text, thread, person) for person in people)
+        return f"cleo-{_name(key)}{text}.{tags}" if tags else f"cleo-{_name(key)}{text}"
+
+    def judge(self, mail: InboundEmail, quoted: Sequence[str]) -> Proof:
+        """``quoted``: the Message-IDs that the mail refers to, nearest first. Linear in their number."""
+        ours = [(id_, found) for id_ in quoted if (found := _OURS.fullmatch(id_.lower())) is not None]
+        if not ours or not mail.from_:
+            return NO_PROOF
+        keys = {_name(key): key for key in reversed(self._keys())}
+        ours = [(id_, f) for id_, f in ours if f[1] in keys and a_label(f[4]) == self._domain][:_LOOKED_AT]
+        person = _person(mail.from_[0].addr)
+        threads = [*mail.references[:1], *quoted, f"email:{mail.from_address}"][:_CANDIDATES]
+        for id_, found in ours:
+            tags = [found[3][at : at + _TAG] for at in range(0, len(found[3]), _TAG)]
+            for thread in (ITSELF, *threads):
+                tag = _tag(keys[found[1]], found[2], thread, person)
+                if any(hmac.compare_digest(tag, one) for one in tags):
+                    return Proof(thread or id_)
+        return Proof(denied=bool(ours))
+
+
+def derive_key(secret: bytes) -> bytes:
+    """A key for this purpose alone from one that has others too."""
+    return hmac.digest(secret, b"cleo-email Message-ID 1", "sha256")
+
+
+def _tag(key: bytes, nonce: str, thread: str, person: str) -> str:
+    data = json.dumps([nonce, thread, person]).encode()
+    return _base32(hmac.digest(key, data, "sha256")[:8])
+
+
+def _name(key: bytes) -> str:
+    return _base32(hashlib.sha256(b"name" + key).digest())[:_KEY_NAME]
+
+
+def _base32(data: bytes) -> str:
+    """Lower-case base32: of those alphabets the one that survives a change of case."""
+    return base64.b32encode(data).decode("ascii").rstrip("=").lower()
+
+
+def _person(address: str) -> str:
+    local, _, domain = address.strip().rpartition("@")
+    return f"{local.lower()}@{a_label(domain)}"

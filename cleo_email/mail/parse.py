@@ -1,0 +1,165 @@
+"""Bytes to an InboundEmail: the one way in which every mail is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from cleo_email.errors import UnreadableMessage
+from cleo_email.mail.body import is_html, read_content
+from cleo_email.mail.decoding import clean, decode, drop_tags
+from cleo_email.mail.headers import (
+    decode_header,
+    decode_words,
+    header_text,
+    parse_addresses,
+    parse_date,
+    parse_message_ids,
+)
+from cleo_email.mail.html import html_to_text
+from cleo_email.mail.mime import Part, RawHeaders, split
+from cleo_email.mail.model import Address, AttachedFile, InboundEmail, ParseLimits
+from cleo_email.mail.quotes import cut_new_part
+
+_DEFAULT_LIMITS = ParseLimits()
+_MAX_RECIPIENTS = 200  # looked at as authors of what a mail quotes
+_ONCE = (
+    "from",
+    "sender",
+    "reply-to",
+    "to",
+    "cc",
+    "message-id",
+    "in-reply-to",
+    "references",
+    "subject",
+    "date",
+)
+
+
+def parse(source: bytes, *, limits: ParseLimits = _DEFAULT_LIMITS) -> InboundEmail:
+    """Read a mail (RFC 5322, MIME) or its header block alone.
+
+    ``text`` is the new part by the marks in the text itself; whoever knows the earlier texts of the thread
+    can call new_part.cut_new_part on ``full_text`` again. Raises UnreadableMessage for bytes beyond a cap.
+    """
+    root = split(source, limits)
+    headers = _Headers(root.headers)
+    content = read_content(root, limits)
+    subject = decode_words(headers.first("subject"))
+    in_reply_to, references = headers.identifiers("in-reply-to"), headers.identifiers("references")
+    to, cc = headers.addresses("to"), headers.addresses("cc")
+    cut = cut_new_part(
+        content.text,
+        subject=subject,
+        replies=bool(in_reply_to or references),
+        recipients=[address.addr for address in (*to, *cc)[:_MAX_RECIPIENTS]],
+    )
+    sender = headers.addresses("sender")
+    return InboundEmail(
+        message_id=next(iter(parse_message_ids(headers.first("message-id"))), ""),
+        in_reply_to=in_reply_to,
+        references=references,
+        from_=headers.addresses("from"),
+        sender=sender[0] if sender else None,
+        reply_to=headers.addresses("reply-to"),
+        to=to,
+        cc=cc,
+        subject=subject,
+        date=next((date for value in headers.all("date") if (date := parse_date(value))), None),
+        text=cut.text,
+        full_text=content.text,
+        quoted=cut.quoted,
+        content_type=root.content_type,
+        headers=headers.decoded(),
+        attachments=tuple(content.attachments),
+        notes=(*headers.remarks(), *_structure_remarks(root), *content.notes),
+    )
+
+
+# Written by servers, never with encoded words: decoding one would let a sender forge a server's verdict.
+_VERBATIM = frozenset(
+    ["authentication-results", "arc-authentication-results", "received", "received-spf", "dkim-signature"]
+)
+
+
+class _Headers:
+    """The top-level headers, unfolded; encoded words are decoded only where they may stand."""
+
+    def __init__(self, raw: RawHeaders) -> None:
+        self._items = tuple((name, header_text(value)) for name, value in raw)
+
+    def all(self, name: str) -> tuple[str, ...]:
+        return tuple(value for key, value in self._items if key == name)
+
+    def first(self, name: str) -> str:
+        """The first that is not empty: some programs write an empty one and then the right one."""
+        return next((value for value in self.all(name) if value), "")
+
+    def addresses(self, name: str) -> tuple[Address, ...]:
+        """The mailboxes of every header of that name, in order."""
+        return tuple(address for value in self.all(name) for address in parse_addresses(value))
+
+    def identifiers(self, name: str) -> tuple[str, ...]:
+        return parse_message_ids(" ".join(self.all(name)))
+
+    def decoded(self) -> tuple[tuple[str, str], ...]:
+        return tuple(
+            (name, value if name in _VERBATIM else decode_words(value)) for name, value in self._items
+        )
+
+    def remarks(self) -> Iterable[str]:
+        """Name what RFC 5322 section 3.6 wants once and is there more often, and a missing sender."""
+        names = [name for name, _ in self._items]
+        for name in _ONCE:
+            if (count := names.count(name)) > 1:
+                yield f"{count} {name.title()} headers"
+        if "from" not in names:
+            yield "no From header"
+
+
+def _structure_remarks(root: Part) -> Iterable[str]:
+    if root.content_type.startswith("multipart/") and not root.children:
+        yield "multipart without parts: read as text"
+
+
+_TEXTUAL: Final = frozenset(
+    {
+        "application/ics",
+        "application/json",
+        "application/xml",
+        "application/x-yaml",
+        "application/yaml",
+        "message/delivery-status",
+        "message/disposition-notification",
+        "message/feedback-report",
+        "message/global-delivery-status",
+    }
+)
+_ENCLOSED: Final = frozenset({"message/rfc822", "message/global"})
+_SHOWN: Final = ("from", "to", "cc", "date", "subject")
+
+
+def attachment_text(attachment: AttachedFile, *, limits: ParseLimits = ParseLimits()) -> str | None:  # noqa: B008
+    """Give the text of ``attachment``, at most ``limits.text_bytes`` of it, or None where it has none.
+
+    text/* (calendar entries too, HTML converted), reports of mail servers, JSON and XML have a text, and
+    an enclosed mail (message/rfc822) has that of its main headers and its body. Never raises.
+    """
+    kind = attachment.content_type.partition(";")[0].strip().lower()
+    if kind in _ENCLOSED:
+        return _enclosed(attachment.content, limits)
+    if not kind.startswith("text/") and kind not in _TEXTUAL:
+        return None
+    text = clean(decode(attachment.content[: limits.text_bytes], attachment.charset).text)
+    return html_to_text(text).text if is_html(kind) else drop_tags(text)[0]
+
+
+def _enclosed(source: bytes, limits: ParseLimits) -> str | None:
+    try:
+        root = split(source, limits)
+    except UnreadableMessage:
+        return None
+    shown = [(name, decode_header(value)) for name, value in root.headers if name in _SHOWN]
+    head = "\n".join(f"{name.title()}: {value}" for name, value in shown)
+    return f"{head}\n\n{read_content(root, limits).text}".strip("\n")

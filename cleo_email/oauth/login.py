@@ -1,0 +1,203 @@
+"""A person logs in: with the browser (code with PKCE, RFC 7636) or on another device (RFC 8628)."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import http.server
+import secrets
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+from cleo_email.errors import TokenError, TokenUnavailable
+from cleo_email.oauth.endpoint import GOOGLE, Endpoint, OAuthClient, Refused, Tokens
+from cleo_email.scrub import one_line
+
+GRANT = "urn:ietf:params:oauth:grant-type:device_code"
+INTERVAL_S = 5  # where the server names none (RFC 8628 section 3.2)
+SLOWER_S = 5  # and what slow_down adds (section 3.5)
+LONGEST_S = 3600
+
+
+def log_in(
+    client: OAuthClient,
+    device: Endpoint,
+    token: Endpoint,
+    say: Callable[[str], None],
+    *,
+    sleep: Callable[[float], None] = time.sleep,
+    monotonic: Callable[[], float] = time.monotonic,
+) -> Tokens:
+    """Ask for a code, ``say`` where it is to be entered, wait until that has happened.
+
+    Raises TokenError (refused, or not in time) and TokenUnavailable.
+    """
+    offer = device.ask({"client_id": client.client_id, "scope": client.scope})
+    code, user_code, place = (_text(offer, name) for name in ("device_code", "user_code", "verification_uri"))
+    place = place or _text(offer, "verification_url")
+    if not code or not user_code or not place.startswith(("https://", "http://")):
+        raise TokenUnavailable(f"{device} sent no code to log in with")
+    say(f"Open {one_line(place)} in a browser, on any device, and enter the code {one_line(user_code, 40)}")
+    interval = _seconds(offer, "interval", INTERVAL_S)
+    until = monotonic() + _seconds(offer, "expires_in", 900)
+    form = {
+        "grant_type": GRANT,
+        "device_code": code,
+        "client_id": client.client_id,
+        "client_secret": client.client_secret,
+    }
+    while monotonic() + interval < until:
+        sleep(interval)
+        try:
+            return token.tokens(form)
+        except Refused as refusal:
+            if refusal.code == "slow_down":
+                interval += SLOWER_S
+            elif refusal.code in ("access_denied", "authorization_declined"):
+                raise TokenError("the login was declined in the browser") from None
+            elif refusal.code == "expired_token":
+                break
+            elif refusal.code != "authorization_pending":
+                raise
+        except TokenUnavailable:
+            interval += SLOWER_S  # RFC 8628 section 3.5: a lost connection is asked again, more slowly
+    raise TokenError("nobody entered the code in time; try again")
+
+
+def _text(offer: Mapping[str, Any], name: str) -> str:
+    value = offer.get(name)
+    return value if isinstance(value, str) and value.isascii() and value.isprintable() else ""
+
+
+def _seconds(offer: Mapping[str, Any], name: str, usual: int) -> int:
+    value = offer.get(name)
+    return min(value, LONGEST_S) if isinstance(value, int) and value > 0 else usual
+
+
+LONGEST_ADDRESS = 8192
+_DONE = b"<!doctype html><title>cleo-email</title><p>The login has arrived. You may close this window."
+_NOT_OURS = b"<!doctype html><title>cleo-email</title><p>This is not the login that is waited for."
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One login: ``state`` ties the answer to the question, ``verifier`` the code to this process."""
+
+    redirect_uri: str
+    state: str = field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
+    verifier: str = field(default_factory=lambda: secrets.token_urlsafe(48), repr=False)
+
+    def url(self, client: OAuthClient, user: str) -> str:
+        """What the person opens."""
+        digest = hashlib.sha256(self.verifier.encode()).digest()
+        query = {
+            "client_id": client.client_id,
+            "redirect_uri": self.redirect_uri,
+            "response_type": "code",
+            "scope": client.scope,
+            "state": self.state,
+            "code_challenge": base64.urlsafe_b64encode(digest).rstrip(b"=").decode("ascii"),
+            "code_challenge_method": "S256",
+            "login_hint": user,
+        }
+        if client.provider == GOOGLE.name:
+            # Without these Google gives a refresh token for the first login of a client only.
+            query |= {"access_type": "offline", "prompt": "consent"}
+        start = client.authorization_url
+        return f"{start}{'&' if '?' in start else '?'}{urlencode(query)}"
+
+    def is_answer(self, address: str) -> bool:
+        """Whether this redirect belongs to this login (RFC 6749 section 10.12)."""
+        state = _query(address).get("state", "")
+        return hmac.compare_digest(state.encode("utf-8", "replace"), self.state.encode())
+
+    def tokens(self, client: OAuthClient, endpoint: Endpoint, address: str) -> Tokens:
+        """What the code in the redirect ``address`` is exchanged for. Raises TokenError, TokenUnavailable."""
+        query = _query(address)
+        if not self.is_answer(address):
+            raise TokenError("this address does not belong to this login: use the newest one")
+        if not (code := query.get("code")):
+            why = one_line(query.get("error", "no code in it"), 80)
+            raise TokenError(f"the login was not granted ({why})")
+        return endpoint.tokens(
+            {
+                "grant_type": "authorization_code",
+                "code": code,
+                "redirect_uri": self.redirect_uri,
+                "client_id": client.client_id,
+                "client_secret": client.client_secret,
+                "code_verifier": self.verifier,
+            }
+        )
+
+
+class Listener:
+    """Waits on 127.0.0.1 for the browser. ``port`` 0 takes any free one. Raises TokenError if it is taken."""
+
+    def __init__(self, port: int = 0) -> None:
+        self._address = ""
+        self._arrived = threading.Event()
+        try:
+            self._server = http.server.ThreadingHTTPServer(("127.0.0.1", port), self._handler())
+        except OSError as error:
+            raise TokenError(f"port {port} of 127.0.0.1 cannot be used: {error.strerror}") from None
+        self.attempt = Attempt(f"http://127.0.0.1:{self._server.server_address[1]}/")
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._server.serve_forever, name="login", daemon=True).start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def wait(self, seconds: float) -> str:
+        """The address that the browser was sent to. Raises TokenError when nobody came in time."""
+        if not self._arrived.wait(seconds):
+            raise TokenError("nobody logged in in time; try again")
+        return self._address
+
+    def _handler(self) -> type[http.server.BaseHTTPRequestHandler]:
+        listener = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            timeout = 10
+            server_version = "cleo-email"
+            sys_version = ""
+
+            def do_GET(self) -> None:
+                ours = listener._take(self.path)
+                self.send_response(200 if ours else 404)
+                self.send_header("Content-Type", "text/html; charset=utf-8")
+                self.send_header("Connection", "close")
+                self.end_headers()
+                self.wfile.write(_DONE if ours else _NOT_OURS)
+
+            def log_message(self, format: str, *args: object) -> None:
+                """Nothing: the request line holds the code."""
+
+        return Handler
+
+    def _take(self, path: str) -> bool:
+        """Anything on this machine can connect here: only the one redirect with our state counts."""
+        if len(path) > LONGEST_ADDRESS or not self.attempt.is_answer(path):
+            return False
+        self._address = path
+        self._arrived.set()
+        return True
+
+
+def _query(address: str) -> dict[str, str]:
+    try:
+        found = parse_qs(urlsplit(address.strip()[:LONGEST_ADDRESS]).query, max_num_fields=50)
+    except ValueError:
+        return {}
+    return {name: values[0] for name, values in found.items()}

@@ -1,0 +1,1 @@
+"""A message's whole life, one file for each stage."""

@@ -1,0 +1,100 @@
+"""What a person decides about messages that wait: release, retry, dismiss."""
+
+from __future__ import annotations
+
+from cleo_email.errors import UnreadableMessage, WrongState
+from cleo_email.mail.parse import parse
+from cleo_email.mail.thread import own_threads, people_of
+from cleo_email.pipeline.receive import Receiver
+from cleo_email.runtime import Clock, now_ms
+from cleo_email.screening.screen import Policy
+from cleo_email.store import AT_WORK, WAITING, Effects, Record, State, Store
+
+# What bounds the work on a message is counted from the decision on.
+BEGUN_ANEW = ("tries", "faults", "sends", "sends_since", "data_ended_at")
+
+
+class Decisions:
+    def __init__(self, store: Store, intake: Receiver, policy: Policy, *, clock: Clock = now_ms) -> None:
+        self._store = store
+        self._intake = intake
+        self._policy = policy
+        self._clock = clock
+
+    def release(self, id_: str) -> Record:
+        """Let a held message through, whatever held it. Raises NotFound, WrongState, StoreUnavailable."""
+        record = self._store.messages.get(id_)
+        if record.state is not State.HELD:
+            raise WrongState(f"message {id_} is {record.state}, not held; there is nothing to release")
+        self._again(record, "released by a person", released=True)
+        return self._store.messages.get(id_)
+
+    def retry(self, id_: str) -> Record:
+        """Try a failed or uncertain message again: a kept answer is sent as it is, else the agent is asked.
+
+        An uncertain message that was sent after all would then arrive twice, with the same Message-ID. One
+        that waits for its next try anyway is tried now. Raises NotFound, WrongState, StoreUnavailable.
+        """
+        record = self._store.messages.get(id_)
+        if record.state in AT_WORK and self._store.conversations.hurry(record.thread_id, self._clock()):
+            self._intake.wake(record.thread_id)
+            return record
+        if record.state not in (State.FAILED, State.UNCERTAIN):
+            raise WrongState(
+                f"message {id_} is {record.state}; only failed and uncertain messages can be retried"
+            )
+        self._again(record, "retried by a person")
+        return self._store.messages.get(id_)
+
+    def dismiss(self, id_: str) -> Record:
+        """A person has seen it, and nothing more is to happen: ``ignored``. Nothing is sent.
+
+        Raises NotFound, WrongState, StoreUnavailable.
+        """
+        record = self._store.messages.get(id_)
+        if record.state not in WAITING:
+            raise WrongState(
+                f"message {id_} is {record.state}; only held, failed and uncertain messages can be dismissed"
+            )
+        reason = f"dismissed by a person; before that {record.state}: {record.reason}"
+        self._store.messages.move(
+            id_, State.IGNORED, now=self._clock(), reason=reason, only_from=[record.state]
+        )
+        return self._store.messages.get(id_)
+
+    def _again(self, record: Record, reason: str, *, released: bool = False) -> None:
+        thread = record.thread_id
+        kept = self._store.messages.answer(record.id) is not None
+        fields: dict[str, str | int] = dict.fromkeys(BEGUN_ANEW, 0)
+        if released:
+            fields["released"] = 1
+            thread = self._admit(record, kept=kept)
+        to = State.SUBMITTING if kept else State.RECEIVED
+        fetch = bool(record.partial) and not kept
+        effects = Effects(fields=fields, push=not fetch)
+        now = self._clock()
+        self._store.messages.move(
+            record.id, to, now=now, reason=reason, effects=effects, only_from=[record.state]
+        )
+        if fetch:
+            self._store.fetching.add(record.id, now)
+        else:
+            self._intake.wake(thread)
+
+    def _admit(self, record: Record, *, kept: bool) -> str:
+        """Who is named in a released mail takes part in its thread, as with any accepted mail.
+
+        The thread's id: another one where the thread has become that of others.
+        """
+        source = self._store.messages.source(record.id)
+        if source is None and kept:
+            return record.thread_id  # a mail that Cleo writes first: nobody is named but its recipients
+        if source is None:
+            raise WrongState(f"message {record.id} can no longer be answered: its source was dropped")
+        try:
+            mail = parse(source)
+        except UnreadableMessage:
+            return record.thread_id
+        people = people_of(mail, self._policy.own_addresses)
+        sender = mail.from_[0].key if mail.from_ else ""
+        return self._store.threads.admit(record.id, sender, people, own_threads(mail), self._clock())

@@ -1,0 +1,240 @@
+"""Send a mail that answers nobody, on the same durable path as answers.
+
+Content of files is bytes, or a binary file that is read here. A path is never opened: whoever may name a path
+would decide which of this machine's files leave by mail.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from os import PathLike
+from typing import BinaryIO
+
+from cleo_email.errors import InvalidField, KeyReused, NotFound
+from cleo_email.mail import model
+from cleo_email.mail.address import validate_address
+from cleo_email.mail.attachment import checked_filename, make_file
+from cleo_email.mail.compose import compose_message, new_message_id
+from cleo_email.mail.model import Address, AttachedFile, OutboundEmail
+from cleo_email.mail.wire import clean_header
+from cleo_email.pipeline.receive import Receiver
+from cleo_email.runtime import Clock, now_ms
+from cleo_email.scrub import no_surrogates
+from cleo_email.store import Identity, Record, State, Store, new_id
+
+
+@dataclass(frozen=True, init=False)
+class Attachment:
+    """A file for ``send_message``. ``content`` is bytes, or a binary file object that is read at once.
+
+    Without ``content_type`` the type is guessed from the name. Raises TypeError for a path or a text file as
+    content, InvalidField for a name with path parts or line ends.
+    """
+
+    filename: str
+    content: bytes = field(repr=False)
+    content_type: str | None
+
+    def __init__(self, filename: str, content: bytes | BinaryIO, content_type: str | None = None) -> None:
+        if not isinstance(filename, str):
+            raise TypeError(f"filename is {type(filename).__name__}, expected a string")
+        if content_type is not None and not isinstance(content_type, str):
+            raise TypeError(f"content_type is {type(content_type).__name__}, expected a string or None")
+        object.__setattr__(self, "filename", checked_filename("filename", filename))
+        object.__setattr__(self, "content", read_content(content))
+        object.__setattr__(self, "content_type", content_type)
+
+    def file(self) -> model.AttachedFile:
+        """As it goes into a mail."""
+        return make_file(self.filename, self.content, self.content_type)
+
+
+def read_content(content: object) -> bytes:
+    """Bytes, or all that a binary file object still holds; TypeError for anything else, a path above all."""
+    if isinstance(content, bytes):
+        return content
+    if isinstance(content, (bytearray, memoryview)):
+        return bytes(content)
+    if isinstance(content, (str, PathLike)):
+        raise TypeError(
+            "content is a path or a text: no path is ever opened here. "
+            "Give bytes, or a file opened in binary mode: open(path, 'rb')"
+        )
+    read = getattr(content, "read", None)
+    if not callable(read):
+        raise TypeError(f"content is {type(content).__name__}, expected bytes or a binary file object")
+    data = read()
+    if not isinstance(data, bytes):
+        raise TypeError("content is a file opened in text mode: open it in binary mode, open(path, 'rb')")
+    return data
+
+
+MAX_RECIPIENTS = 50
+MAX_KEY = 255  # characters
+KEY_REMEMBERED_S = 86_400
+REMEMBERED = 100_000  # characters of a mail that a thread's history keeps
+# How far back the last mail of a thread is looked for among records that have none (ignored starts).
+LOOK_BACK = 50
+SENT = frozenset({State.SUBMITTING, State.REPLIED, State.UNCERTAIN})
+
+
+@dataclass(frozen=True)
+class SentMessage:
+    """A mail that is stored and will be submitted. ``id`` is its record's; the others are in ``<…>``."""
+
+    id: str
+    message_id: str
+    thread_id: str
+
+
+@dataclass(frozen=True)
+class NewMail:
+    """A mail to send. ``body`` is Markdown; ``thread_id`` continues a thread."""
+
+    to: Sequence[Address]
+    subject: str
+    body: str
+    cc: Sequence[Address] = ()
+    attachments: Sequence[AttachedFile] = ()
+    thread_id: str = ""
+
+    def digest(self) -> str:
+        """The same for the same mail, whatever its key."""
+        parts = [
+            [(a.name, a.addr) for a in self.to],
+            [(a.name, a.addr) for a in self.cc],
+            self.subject,
+            self.body,
+            self.thread_id,
+            digests(self.attachments),
+        ]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def digests(files: Sequence[AttachedFile]) -> list[tuple[str, str, str]]:
+    return [(a.filename, a.content_type, hashlib.sha256(a.content).hexdigest()) for a in files]
+
+
+def read_addresses(field: str, value: str | Sequence[str]) -> tuple[Address, ...]:
+    """One address or several, each ``a@b`` or ``Name <a@b>``. Raises InvalidField."""
+    texts = [value] if isinstance(value, str) else list(value)
+    if len(texts) > MAX_RECIPIENTS:
+        raise _too_many(field, len(texts))
+    return tuple(validate_address(field, text) for text in texts)
+
+
+def key_digest(idempotency_key: str) -> str:
+    """What is remembered of a key. Raises InvalidField for one that is too long."""
+    if len(idempotency_key) > MAX_KEY:
+        raise InvalidField("Idempotency-Key", f"longer than {MAX_KEY} characters: use a UUID, for example")
+    return hashlib.sha256(idempotency_key.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+class Sender:
+    """``max_bytes`` bounds a finished mail."""
+
+    def __init__(
+        self, store: Store, intake: Receiver, from_: Address, *, max_bytes: int, clock: Clock = now_ms
+    ) -> None:
+        self._store = store
+        self._intake = intake
+        self._from = from_
+        self._max_bytes = max_bytes
+        self._clock = clock
+
+    def send(self, draft: NewMail, *, idempotency_key: str = "") -> SentMessage:
+        """Store a mail for submission. With a key, the same call within 24 hours gives the same mail.
+
+        Raises InvalidField, NotFound (no such thread), KeyReused, StoreUnavailable (nothing was stored).
+        """
+        if not draft.to:
+            raise InvalidField("to", "to: no recipient; give at least one address")
+        if (count := len(draft.to) + len(draft.cc)) > MAX_RECIPIENTS:
+            raise _too_many("to", count)
+        draft = replace(draft, subject=clean_header(draft.subject), body=no_surrogates(draft.body))
+        digest = draft.digest()
+        key = key_digest(idempotency_key) if idempotency_key else secrets.token_hex(16)
+        mail, parent = self.compose(draft)
+        thread = draft.thread_id or mail.message_id
+        now = self._clock()
+        record = Record(
+            id=new_id(now),
+            state=State.SUBMITTING,
+            thread_id=thread,
+            received_at=now,
+            updated_at=now,
+            in_reply_to=parent,
+            from_address=self._from.addr,
+            to_address=draft.to[0].addr,
+            subject=draft.subject[:1000],
+            ingress="send",
+            reply_message_id=mail.message_id,
+            answer_text=draft.body[:REMEMBERED],
+            outbound=digest,
+        )
+        identity = Identity(f"send:{key}", remember_s=KEY_REMEMBERED_S)
+        people = [address.lower() for address in mail.recipients]
+        accepted = self._store.messages.accept(record, b"", identity, people, answer=mail)
+        if accepted.duplicate:
+            return self._first(accepted.id, digest)
+        self._intake.wake(thread)
+        return SentMessage(record.id, mail.message_id, thread)
+
+    def _first(self, id_: str, digest: str) -> SentMessage:
+        first = self._store.messages.get(id_)
+        if first.outbound != digest:
+            raise KeyReused("this Idempotency-Key was used for another mail within the last 24 hours")
+        return SentMessage(first.id, first.reply_message_id, first.thread_id)
+
+    def compose(self, draft: NewMail, *, message_id: str = "") -> tuple[OutboundEmail, str]:
+        """The mail, and the message that it follows ('' for a new thread).
+
+        Raises InvalidField (of ``body`` or ``attachments`` where the finished mail is too large) and NotFound
+        (no thread).
+        """
+        parent = self._last_id(draft.thread_id) if draft.thread_id else ""
+        root = draft.thread_id if draft.thread_id.startswith("<") else ""
+        mail = compose_message(
+            from_=self._from,
+            to=draft.to,
+            cc=draft.cc,
+            subject=draft.subject,
+            markdown=draft.body,
+            attachments=draft.attachments,
+            message_id=message_id or self.new_message_id(draft.to, draft.thread_id),
+            date=datetime.fromtimestamp(self._clock() / 1000, UTC),
+            in_reply_to=parent,
+            references=[id_ for id_ in dict.fromkeys([root, parent]) if id_],
+        )
+        if len(mail.source) > self._max_bytes:
+            limit = f"EMAIL_MAX_MESSAGE_BYTES ({self._max_bytes})"
+            files = sum(len(file.content) for file in draft.attachments)
+            field = "attachments" if files > len(draft.body) else "body"  # what there is to make smaller
+            raise InvalidField(field, f"the mail has {len(mail.source)} bytes, more than {limit}")
+        return mail, parent
+
+    def new_message_id(self, to: Sequence[Address], thread_id: str = "") -> str:
+        """For a mail to these people; without ``thread_id`` it begins a thread of that name."""
+        domain = self._from.addr.rpartition("@")[2]
+        return new_message_id(domain, token=self._intake.new_token(thread_id, to))
+
+    def _last_id(self, thread_id: str) -> str:
+        """The newest mail of the thread: ours where we have sent one, else theirs. '' if it has none yet."""
+        records, _ = self._store.messages.page(thread_id=no_surrogates(thread_id), limit=LOOK_BACK)
+        if not records:
+            raise NotFound(f"there is no thread {thread_id[:200]!r}; leave thread_id out to start one")
+        for record in records:
+            if record.reply_message_id and record.state in SENT:
+                return record.reply_message_id
+            if record.message_id:
+                return record.message_id
+        return ""
+
+
+def _too_many(field: str, count: int) -> InvalidField:
+    return InvalidField(field, f"{field}: {count} recipients, at most {MAX_RECIPIENTS} may get one mail")

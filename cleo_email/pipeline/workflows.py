@@ -1,0 +1,472 @@
+"""Workflows: the agent starts a conversation, because a program asks for it or because it is time."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import logging
+import re
+import secrets
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from croniter import croniter
+
+from cleo_email.agents.base import AgentMessage, AgentRequest, HistoryTurn
+from cleo_email.agents.python import CallFailed, call_within, with_working_directory
+from cleo_email.errors import (
+    AgentError,
+    AgentUnavailable,
+    CleoError,
+    InvalidField,
+    KeyReused,
+    SettingsError,
+    StoreUnavailable,
+    place_of,
+)
+from cleo_email.mail.attachment import make_file, safe_filename
+from cleo_email.mail.model import Address, Answer, AttachedFile, JsonObject, OutboundEmail
+from cleo_email.pipeline.receive import Receiver
+from cleo_email.pipeline.send import KEY_REMEMBERED_S, NewMail, Sender, digests, key_digest, read_content
+from cleo_email.pipeline.send import Attachment as Given
+from cleo_email.runtime import COMPOSING_TURN_S, DAY, Clock, Deadline, LargeWork, now_ms
+from cleo_email.settings.workflows import Supplied, Workflow
+from cleo_email.store import Identity, Record, Start, State, Store, new_id
+from cleo_email.store.threads import workflow_key
+
+INGRESS = "workflow"
+MAX_USERS = 500
+# The workflow goes to the agent with each mail of its threads: it is context, not a way to carry files.
+MAX_CONTEXT = 262_144  # bytes of JSON
+MAX_CONTEXTS = 16_777_216  # of all users of one request, which are stored in one step
+MAX_COPIES = 1 << 30  # bytes in Redis of the mails of one request: each is kept for some days
+_SEPARATORS = re.compile(r"[\s_.-]+")
+
+
+@dataclass(frozen=True)
+class StartRequest:
+    """What is to begin. ``workflow_data``, ``config_id`` and ``instance`` go to the agent as given.
+
+    ``users`` maps each address to what the caller calls that user.
+    """
+
+    workflow_id: str
+    users: Sequence[tuple[str, Address]]
+    subject: str = ""
+    language: str = ""
+    model: str = ""
+    new_room: bool = True
+    config_id: Any = None
+    instance: Any = None
+    workflow_data: Any = None
+    attachments: Sequence[AttachedFile] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True)
+class Started:
+    id: str
+    user_id: str
+    thread_id: str
+
+
+class WorkflowStarter:
+    """``configured`` is None without CLEO_WORKFLOWS: then any id is taken. ``max_bytes`` bounds a mail."""
+
+    def __init__(
+        self,
+        store: Store,
+        intake: Receiver,
+        outbound: Sender,
+        from_: Address,
+        configured: Mapping[str, Workflow] | None,
+        *,
+        max_bytes: int,
+        retention_days: int,
+        clock: Clock = now_ms,
+    ) -> None:
+        self._store = store
+        self._intake = intake
+        self._outbound = outbound
+        self._from = from_
+        self._configured = configured
+        self._max_bytes = max_bytes
+        self._room_s = retention_days * DAY // 1000
+        self._clock = clock
+
+    def start(self, request: StartRequest, *, idempotency_key: str = "") -> list[Started]:
+        """Store a start for each user. With a key, the same request within 24 hours is the same start.
+
+        Raises InvalidField, KeyReused, StoreUnavailable (nothing was stored).
+        """
+        self._check(request)
+        if not idempotency_key:
+            return self._begin(request, f"workflow:{secrets.token_hex(16)}", KEY_REMEMBERED_S)
+        name = f"workflow:{key_digest(idempotency_key)}"
+        return self._begin(request, name, KEY_REMEMBERED_S, _digest(request))
+
+    def start_scheduled(self, workflow: Workflow, at_ms: int) -> list[Started]:
+        """The start that is due at that time, whoever else starts it too."""
+        users = [(address.addr, address) for address in workflow.users]
+        data = workflow.workflow_data
+        request = StartRequest(workflow.id, users, new_room=workflow.new_room, workflow_data=data)
+        name = hashlib.sha256(json.dumps([workflow.id, at_ms]).encode()).hexdigest()
+        return self._begin(request, f"schedule:{name}", 30 * DAY // 1000) if users else []
+
+    def _check(self, request: StartRequest) -> None:
+        if self._configured is not None and request.workflow_id not in self._configured:
+            raise InvalidField(
+                "workflow_id", "there is no such workflow in the file that CLEO_WORKFLOWS names"
+            )
+        if not request.users:
+            raise InvalidField("user_ids", "nobody to write to: give at least one address")
+        if len(request.users) > MAX_USERS:
+            raise InvalidField("user_ids", f"{len(request.users)} users, at most {MAX_USERS} in one request")
+        # Base64 with its line ends (RFC 2045 section 6.8) takes 78 bytes for each 57.
+        size = sum(file.size for file in request.attachments) * 78 // 57
+        if size > self._max_bytes:
+            limit = f"EMAIL_MAX_MESSAGE_BYTES ({self._max_bytes})"
+            raise InvalidField("attachments", f"the files take {size} bytes in a mail, more than {limit}")
+        if size * len(request.users) > MAX_COPIES:
+            most = MAX_COPIES // size
+            raise InvalidField(
+                "user_ids", f"with files of {size} bytes in a mail at most {most} users at once"
+            )
+
+    def _begin(self, request: StartRequest, name: str, remember_s: int, digest: str = "") -> list[Started]:
+        first: dict[str, tuple[str, Address]] = {}
+        for given, address in request.users:
+            first.setdefault(address.key, (given, address))
+        users = list(first.values())
+        known = self._store.messages.first_of(f"{name}:{users[0][1].key}")
+        batch = hashlib.sha256(name.encode()).hexdigest() if request.attachments else ""
+        starts = [self._start(request, given, one, name, remember_s, batch) for given, one in users]
+        # Before anything is stored: another request may share some of the users with this one, or none.
+        if digest and self._store.messages.first_value(name, digest, KEY_REMEMBERED_S) != digest:
+            raise KeyReused("this Idempotency-Key was used for another request within the last 24 hours")
+        files = () if known else request.attachments
+        accepted = self._store.messages.accept_together(starts, batch=batch, files=files)
+        for start, one in zip(starts, accepted, strict=True):
+            if not one.duplicate:
+                self._intake.wake(one.thread_id)
+            elif files:  # the same request at the same moment: its first copy has the files already
+                with suppress(StoreUnavailable):
+                    self._store.files.done(batch, start.record.id)
+        return [
+            Started(one.id, given, one.thread_id) for one, (given, _) in zip(accepted, users, strict=True)
+        ]
+
+    def _start(
+        self,
+        request: StartRequest,
+        given: str,
+        user: Address,
+        name: str,
+        remember_s: int,
+        batch: str,
+    ) -> Start:
+        now = self._clock()
+        key = _room_key(request.workflow_id, user)
+        latest = "" if request.new_room else self._store.threads.latest(key)
+        thread = latest or self._outbound.new_message_id([user])
+        context = self._context(request, given)
+        plan = {
+            "opens": not latest,
+            "name": user.name,
+            "files": batch,
+            "size": sum(file.size for file in request.attachments),
+        }
+        record = Record(
+            id=new_id(now),
+            state=State.RECEIVED,
+            thread_id=thread,
+            received_at=now,
+            updated_at=now,
+            from_address=self._from.addr,
+            to_address=user.addr,
+            subject=context["subject"][:1000],
+            ingress=INGRESS,
+            workflow=json.dumps(context),
+            outbound=json.dumps(plan),
+        )
+        keys = [(key, thread, self._room_s), (workflow_key(thread), record.workflow, 0)]
+        return Start(record, Identity(f"{name}:{user.key}", remember_s=remember_s), [user.key], keys)
+
+    def _context(self, request: StartRequest, user_id: str) -> JsonObject:
+        """What the agent is told of the workflow, at its start and with each reply in its thread."""
+        configured = (self._configured or {}).get(request.workflow_id, Workflow(id=request.workflow_id))
+        context: JsonObject = {
+            "workflow_id": request.workflow_id,
+            "user_id": user_id,
+            "config_id": request.config_id,
+            "instance": request.instance,
+            "language": request.language or configured.language or None,
+            "model": request.model or configured.model or None,
+            "new_room": request.new_room,
+            "subject": request.subject or configured.subject or default_subject(request.workflow_id),
+            "workflow_data": request.workflow_data,
+            "attachments": [
+                {"filename": file.filename, "content_type": file.content_type, "size": file.size}
+                for file in request.attachments
+            ],
+        }
+        size = len(json.dumps(context))
+        if size > MAX_CONTEXT:
+            raise InvalidField(
+                "workflow_data", f"the workflow takes {size} bytes as JSON, more than {MAX_CONTEXT}"
+            )
+        if size * len(request.users) > MAX_CONTEXTS:
+            most = MAX_CONTEXTS // size
+            raise InvalidField("user_ids", f"with a workflow of {size} bytes at most {most} users at once")
+        return context
+
+
+def default_subject(workflow_id: str) -> str:
+    """``weekly_report`` is called "Weekly report"."""
+    words = _SEPARATORS.sub(" ", workflow_id).strip()
+    return (words[:1].upper() + words[1:])[:200] or "Message"
+
+
+def _room_key(workflow_id: str, user: Address) -> str:
+    """Under which key the latest thread of a user and a workflow is kept."""
+    return "room:" + hashlib.sha256(json.dumps([workflow_id, user.key]).encode()).hexdigest()
+
+
+def _digest(request: StartRequest) -> str:
+    parts = [
+        request.workflow_id,
+        [(given, address.addr, address.name) for given, address in request.users],
+        [request.subject, request.language, request.model, request.new_room],
+        [request.config_id, request.instance, request.workflow_data],
+        digests(request.attachments),
+    ]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+log = logging.getLogger(__name__)
+
+Supplier = Callable[[dict[str, Any]], object]
+
+
+class ThreadOpener:
+    """``suppliers`` are the callables of the configured attachments, by reference; all those of one mail
+    together have ``timeout`` seconds."""
+
+    def __init__(
+        self,
+        store: Store,
+        outbound: Sender,
+        configured: Mapping[str, Workflow],
+        suppliers: Mapping[str, Supplier],
+        *,
+        timeout: float = 300.0,
+    ) -> None:
+        self._store = store
+        self._outbound = outbound
+        self._configured = configured
+        self._suppliers = suppliers
+        self._timeout = timeout
+        self._large = LargeWork(1)
+
+    def question(self, record: Record) -> AgentRequest:
+        """No mail has come in: the agent gets the workflow, and whom it is about to write to."""
+        workflow = json.loads(record.workflow)
+        history = self._store.threads.history(record.thread_id, but=record.id)
+        return AgentRequest(
+            id=record.id,
+            thread_id=record.thread_id,
+            message=AgentMessage(to_address=record.to_address, subject=record.subject),
+            history=tuple(HistoryTurn(role=turn.role, content=turn.content) for turn in history),
+            workflow=workflow,
+            language=workflow["language"],
+            model=workflow["model"],
+        )
+
+    def compose(self, record: Record, answer: Answer) -> OutboundEmail:
+        """The mail to the user. Raises InvalidField, AgentUnavailable (a supplier failed), AgentError."""
+        plan = json.loads(record.outbound)
+        # Before our turn with large things comes: a supplier may take its time, and the others would wait.
+        more = [*self._configured_files(record), *answer.attachments]
+        size = plan["size"] + sum(file.size for file in more)
+        with self._large.turn(size, patience=COMPOSING_TURN_S) as now:
+            if not now:
+                raise AgentUnavailable("other large mails are being composed")
+            return self._compose(record, plan, answer.text, more)
+
+    def _compose(
+        self, record: Record, plan: JsonObject, text: str, more: Sequence[AttachedFile]
+    ) -> OutboundEmail:
+        draft = NewMail(
+            to=[Address(record.to_address, plan["name"])],
+            subject=json.loads(record.workflow)["subject"],
+            body=text,
+            attachments=[*self._requested(plan["files"]), *more],
+            thread_id="" if plan["opens"] else record.thread_id,
+        )
+        message_id = record.thread_id if plan["opens"] else ""
+        return self._outbound.compose(draft, message_id=message_id)[0]
+
+    def done(self, record: Record) -> None:
+        """The answer is kept, or there will be none: the files of the request are needed no more."""
+        if batch := json.loads(record.outbound)["files"]:
+            self._store.files.done(batch, record.id)
+
+    def _requested(self, batch: str) -> tuple[AttachedFile, ...]:
+        if not batch:
+            return ()
+        files = self._store.files.get(batch)
+        if files is None:
+            raise InvalidField("attachments", "the files of the start were dropped after 30 days")
+        return files
+
+    def _configured_files(self, record: Record) -> Iterable[AttachedFile]:
+        context = json.loads(record.workflow)
+        workflow = self._configured.get(context["workflow_id"])
+        limit = Deadline(self._timeout)
+        for entry in workflow.attachments if workflow else ():
+            if isinstance(entry, AttachedFile):
+                yield entry
+            else:
+                yield from _supplied(entry, self._suppliers[entry.reference], context, limit)
+
+
+class _NoAttachment(Exception):
+    """What a callable gave is no file; the text is ours."""
+
+
+def load_suppliers(configured: Mapping[str, Workflow]) -> dict[str, Supplier]:
+    """Every callable that the workflows name. Raises SettingsError with a line for each that is none."""
+    references = {
+        entry.reference: workflow.id
+        for workflow in configured.values()
+        for entry in workflow.attachments
+        if isinstance(entry, Supplied)
+    }
+    found: dict[str, Supplier] = {}
+    faults = []
+    if references:
+        with_working_directory()
+    for reference, id_ in references.items():
+        try:
+            found[reference] = _load(reference)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a stranger's module can raise anything
+            faults.append(
+                f"CLEO_WORKFLOWS: [workflows.{id_}] attachments: found {reference!a}, expected "
+                f"a callable that can be imported ({type(error).__name__}: {str(error)[:200]})"
+            )
+    if faults:
+        raise SettingsError(faults)
+    return found
+
+
+def _load(reference: str) -> Supplier:
+    module, _, names = reference.partition(":")
+    target: object = importlib.import_module(module)
+    for name in names.split("."):
+        target = getattr(target, name)
+    if not callable(target):
+        raise TypeError(f"it is a {type(target).__name__}")
+    return target
+
+
+def _supplied(
+    entry: Supplied, supplier: Supplier, context: JsonObject, limit: Deadline
+) -> list[AttachedFile]:
+    """What the callable gives: bytes, a binary file, an Attachment of ours, or a list of these."""
+
+    def files(_abandoned: Callable[[], bool]) -> list[AttachedFile]:
+        given = supplier(json.loads(json.dumps(context)))
+        items = given if isinstance(given, (list, tuple)) else [given]
+        try:
+            return [_file(entry, item, number) for number, item in enumerate(items, 1)]
+        except (TypeError, InvalidField) as error:
+            raise _NoAttachment(str(error)) from None
+
+    try:
+        return call_within(limit, files, name="supplier-call")
+    except CallFailed as failed:
+        error = failed.error
+    if isinstance(error, _NoAttachment):
+        raise AgentError(f"{entry.reference} supplied no attachment: {error}")
+    # A stranger's callable: a later try may find what it needs. Its text may hold what nobody else may see.
+    said = limit.said if error is None else f"it failed with {place_of(error)}"
+    raise AgentUnavailable(f"{entry.reference}: {said}") from error
+
+
+def _file(entry: Supplied, item: object, number: int) -> AttachedFile:
+    if isinstance(item, Given):
+        return item.file()
+    name = entry.filename or getattr(item, "name", "")
+    name = safe_filename(name if isinstance(name, str) else "", entry.content_type, number)
+    return make_file(name, read_content(item), entry.content_type)
+
+
+class WorkflowScheduler:
+    """What is due is decided from the last time that was started, kept in the store.
+
+    A tick that is missed while no worker runs is made up for once, however many were missed. Uniqueness does
+    not hang on who looks first: the start of one due time has one identity for each user.
+    """
+
+    def __init__(
+        self, store: Store, starting: WorkflowStarter, workflows: Sequence[Workflow], *, clock: Clock = now_ms
+    ) -> None:
+        self._store = store
+        self._starting = starting
+        self._workflows = [one for one in workflows if one.schedule and one.users]
+        self._clock = clock
+
+    def __bool__(self) -> bool:
+        return bool(self._workflows)
+
+    def run(self) -> int:
+        """Start what is due; how many workflows. Raises StoreUnavailable."""
+        return sum(self._one(workflow) for workflow in self._workflows)
+
+    def _one(self, workflow: Workflow) -> bool:
+        now = self._clock()
+        due = last_due(workflow.schedule, workflow.timezone, now)
+        # Another schedule is another clock: a change of the file does not make up for times before it.
+        parts = [workflow.id, workflow.schedule, workflow.timezone]
+        name = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+        last = self._store.pulse.scheduled(name, first=now)
+        if due <= last:
+            return False
+        try:
+            started = self._starting.start_scheduled(workflow, due)
+        except StoreUnavailable:
+            raise
+        except CleoError as error:
+            log.error("workflow %s could not be started: %s", workflow.id, error)
+            started = []
+        # After the starts: whoever dies in between leaves it to the next one, who finds the same identities.
+        self._store.pulse.set_scheduled(name, due)
+        log.info("workflow %s was started for %d users by its schedule", workflow.id, len(started))
+        return True
+
+
+def last_due(schedule: str, timezone: str, now_ms: int) -> int:
+    """The latest time (ms since 1970 UTC) at or before ``now_ms`` at which a cron expression is due."""
+    zone = ZoneInfo(timezone)
+    # get_prev gives times before the one it is asked about; the due second itself counts.
+    now = datetime.fromtimestamp(now_ms // 1000 + 1, UTC).astimezone(zone)
+    due: datetime = croniter(schedule, now).get_prev(datetime)
+    if due.fold and not schedule.startswith("@") and "*" not in schedule.split()[1]:
+        # An hour that comes twice, when summer time ends, makes one start of those at a fixed hour.
+        due = due.replace(fold=0)
+    return int(due.timestamp() * 1000)
+
+
+def next_due(schedule: str, timezone: str, now_ms: int) -> datetime:
+    """When a cron expression makes its next start, in its own time zone."""
+    now = datetime.fromtimestamp(now_ms / 1000, UTC).astimezone(ZoneInfo(timezone))
+    times = croniter(schedule, now)
+    while True:
+        due: datetime = times.get_next(datetime)
+        at = int(due.timestamp() * 1000)
+        if last_due(schedule, timezone, at) == at:  # not so in the second of two equal hours
+            return due

@@ -1,0 +1,178 @@
+"""What every part needs of the process: the clock, back-off, deadlines, memory and the log.
+
+Nothing can interrupt a thread: each part of a job has its own end (the deadlines below, in seconds), and the
+watchdog, which ends the whole process, waits for all of them together.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import re
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+Clock = Callable[[], int]
+
+
+def now_ms() -> int:
+    """Milliseconds since 1970 UTC."""
+    return time.time_ns() // 1_000_000
+
+
+SECOND = 1000
+MINUTE = 60 * SECOND
+HOUR = 60 * MINUTE
+DAY = 24 * HOUR
+
+
+def backoff_ms(failures: int) -> int:
+    """Milliseconds to wait after the n-th failure in a row: 10 s, then doubling up to an hour."""
+    return int(min(10 * SECOND * 2 ** min(max(failures, 1) - 1, 20), HOUR))
+
+
+# One operation of a worker on Redis: a connection of the pool becomes free, and is tried several times.
+REDIS_POOL_S = 20
+REDIS_CONNECT_S = 3
+REDIS_ANSWER_S = 15
+REDIS_RETRIES = 4
+REDIS_PAUSE_S = 1.0  # the longest between two tries
+REDIS_S = (
+    REDIS_POOL_S + (1 + REDIS_RETRIES) * (REDIS_CONNECT_S + REDIS_ANSWER_S) + REDIS_RETRIES * REDIS_PAUSE_S
+)
+
+# Whether the sender is proven: for each signature the policies of two domains, and a key.
+DNS_S = 4.0  # one question, its repetitions included
+SIGNATURES_TRIED = 5
+QUESTIONS_EACH = 3
+PROOF_S = SIGNATURES_TRIED * QUESTIONS_EACH * DNS_S
+
+# Large mails are composed and sent a few at a time.
+COMPOSING_TURN_S = 120.0
+SENDING_TURN_S = 30.0
+
+TOKEN_RENEWAL_S = 30.0  # by another process
+TOKEN_REQUEST_S = 15.0
+
+SUBMISSION_S = 180.0  # waiting for a connection, and a second one, included
+# A fact that is known here alone waits so long for Redis.
+RECORD_S = 120.0
+
+# An operation that Redis leaves unanswered ends the job, but for those around the end of DATA: the mark
+# before it, the one at which the waiting ends, and one more without the lock.
+AROUND_THE_AGENT_S = (
+    PROOF_S
+    + COMPOSING_TURN_S
+    + SENDING_TURN_S
+    + TOKEN_RENEWAL_S
+    + TOKEN_REQUEST_S
+    + SUBMISSION_S
+    + RECORD_S
+    + 3 * REDIS_S
+)
+
+
+class Deadline:
+    """Ends ``seconds`` after it was made, however many waits are made under it."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.end = time.monotonic() + seconds
+
+    def left(self) -> float:
+        """Return the seconds left, always more than 0 (a socket time-out of 0 would mean "do not block").
+
+        :raises TimeoutError: nothing is left.
+        """
+        left = self.end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError(self.said)
+        return left
+
+    def cap(self, seconds: float) -> float:
+        """Return ``seconds``, or what is left if that is less. Raises as :meth:`left` does."""
+        return min(seconds, self.left())
+
+    @property
+    def said(self) -> str:
+        """What to say once it is over."""
+        return f"no answer within {round(self.seconds, 2):g} s"
+
+
+_M_MMAP_THRESHOLD = -3
+_FROM = 256 * 1024  # bytes
+
+
+def give_back_large_blocks() -> None:
+    """Without this glibc keeps what large mails took.
+
+    Each time it frees a large block it raises the size from which blocks are mapped one by one, up to 32 MB;
+    what is smaller stays in the heap of some thread (mallopt(3)). Does nothing where there is no glibc.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    try:
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _FROM)
+    except (OSError, AttributeError):
+        return
+
+
+class LargeWork:
+    """Lets at most ``at_once`` threads of this process work on something of ``from_bytes`` or more.
+
+    Fifty conversations at once are no matter for memory, fifty mails of 25 MB at once are.
+    """
+
+    def __init__(self, at_once: int, *, from_bytes: int = 1 << 20) -> None:
+        self._from = from_bytes
+        self._slots = threading.BoundedSemaphore(at_once)
+
+    @contextmanager
+    def turn(self, size: int, *, patience: float | None = None) -> Iterator[bool]:
+        """True once it is our turn; False if that was not so within ``patience`` seconds (None: for ever)."""
+        if size < self._from:
+            yield True
+            return
+        taken = self._slots.acquire(timeout=patience)
+        try:
+            yield taken
+        finally:
+            if taken:
+                self._slots.release()
+
+
+# SendGrid can show a secret only in its URL, which an access log would repeat.
+_IN_URL = re.compile(r"([?&]secret=)[^&\s\"']+")
+
+
+class WithoutSecrets(logging.Filter):
+    """Takes ``secret=…`` of a URL out of every line."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        try:
+            text = record.getMessage()
+        except (TypeError, ValueError):  # a format that does not fit: logging tells of it
+            return True
+        if "secret=" in text:
+            record.msg, record.args = _IN_URL.sub(r"\1…", text), ()
+        return True
+
+
+def set_up_logging(level: int = logging.INFO) -> None:
+    """To standard error. RQ tells each wake-up three times at INFO; our own lines tell each message once."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.addFilter(WithoutSecrets())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    for name in ("gunicorn.access", "gunicorn.error"):  # they have handlers of their own
+        logging.getLogger(name).addFilter(WithoutSecrets())
+    root.setLevel(logging.WARNING)
+    logging.getLogger("cleo_email").setLevel(level)
+    # Set before RQ looks: it sets INFO where nobody has set a level.
+    for name in ("rq.worker", "rq.job", "rq.queue", "rq.registry"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("rq.worker").propagate = True

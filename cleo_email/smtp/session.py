@@ -1,0 +1,444 @@
+"""One SMTP session: connect, TLS, login, and replies read under deadlines.
+
+Credentials never travel in clear, not on loopback either. The only file that knows the inside of smtplib.
+"""
+
+from __future__ import annotations
+
+import base64
+import ipaddress
+import re
+import smtplib
+import socket
+import ssl
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from cleo_email.accounts import SmtpAccount
+from cleo_email.errors import (
+    SubmissionError,
+    SubmissionLoginRefused,
+    SubmissionUnavailable,
+    TokenError,
+    TokenUnavailable,
+)
+from cleo_email.runtime import SUBMISSION_S, Deadline
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+
+LONGEST = 300  # characters
+_LOGIN_CODES = frozenset({530, 534, 535, 538})  # RFC 4954 section 6
+
+
+class Reply(NamedTuple):
+    """One reply of RFC 5321 section 4.2: ``text`` has a line for each line of the reply."""
+
+    code: int
+    text: str
+
+    @property
+    def accepted(self) -> bool:
+        return 200 <= self.code < 300
+
+    @property
+    def permanent(self) -> bool:
+        return 500 <= self.code < 600
+
+    def __str__(self) -> str:
+        return f"{self.code} {self.text}"
+
+
+class LinkLost(SubmissionUnavailable):
+    """The session ended before the end of DATA (broken off, timed out, 421): another one may work at once."""
+
+
+class Scrubber:
+    """Makes foreign text printable and takes the login's secrets out of it."""
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        forms: set[str] = set()
+        for secret in filter(None, secrets):
+            forms |= {secret, base64.b64encode(secret.encode("utf-8", "replace")).decode("ascii")}
+        self._forms = sorted(forms, key=len, reverse=True)
+
+    def line(self, text: object) -> str:
+        """``text`` as one line of at most 300 printable characters."""
+        line = str(text)
+        for form in self._forms:
+            line = line.replace(form, "***")
+        line = " ".join("".join(c if c.isprintable() else " " for c in line).split())
+        return line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"
+
+
+def refusal(stage: str, reply: Reply, scrub: Scrubber) -> SubmissionError:
+    """The error for a reply that is not the hoped-for one, before the end of DATA or in answer to it."""
+    words = scrub.line(f"the server answers {stage} with {reply}")
+    if reply.code == 421:  # RFC 5321 section 3.8: it closes the connection
+        return LinkLost(words)
+    if reply.code in _LOGIN_CODES:
+        return SubmissionLoginRefused(words)
+    if reply.permanent:
+        return SubmissionError(words)
+    return SubmissionUnavailable(words)
+
+
+_CHUNK = 64 * 1024
+_LONGEST_REPLY = 256 * 1024  # bytes; a server that says more is not answering any more
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_FQDN = re.compile(rf"(?:{_LABEL}\.)+[A-Za-z](?:[A-Za-z0-9-]{{0,61}}[A-Za-z0-9])")
+
+
+@dataclass(frozen=True)
+class SmtpTimeouts:
+    """Seconds. ``connect``: each address of the server, and TLS. ``read``: a reply, or 64 kB of the body.
+    ``end_of_data``: the reply to the final dot. ``total``: one submission, waiting and retry included."""
+
+    connect: float = 10.0
+    read: float = 30.0
+    end_of_data: float = 60.0
+    total: float = SUBMISSION_S
+
+
+class _Lines:
+    """What smtplib reads from instead of a buffered file, so that each read respects the deadline."""
+
+    def __init__(self, connection: SmtpConnection) -> None:
+        self._connection = connection
+        self.buffer = b""
+
+    def readline(self, limit: int) -> bytes:
+        while (end := self.buffer.find(b"\n")) < 0 and len(self.buffer) < limit:
+            chunk = self._connection.receive()
+            if not chunk:
+                break
+            self.buffer += chunk
+        length = min(end + 1 if end >= 0 else len(self.buffer), limit)
+        line, self.buffer = self.buffer[:length], self.buffer[length:]
+        return line
+
+    def close(self) -> None:
+        self.buffer = b""
+
+
+class SmtpConnection(smtplib.SMTP):
+    """A connected SMTP session. Every failure of the connection is an OSError (smtplib's are too).
+
+    ``mails`` counts the mails accepted over it. The pool keeps ``deadline``, ``reused`` and ``idle_since``.
+    """
+
+    def __init__(self, timeouts: SmtpTimeouts, deadline: Deadline) -> None:
+        super().__init__(local_hostname="localhost")  # not connected; the name is set by dial()
+        self.timeouts = timeouts
+        self.deadline = deadline
+        self.patience = timeouts.read  # seconds for one whole reply
+        self.mails = 0
+        self.reused = False
+        self.idle_since = 0.0
+        self._reply_by = deadline
+        self._received = 0
+
+    # --- opening ----------------------------------------------------------------------------------------
+
+    def dial(self, host: str, port: int, ehlo_name: str = "") -> None:
+        """Connect; each address of the host has its own time-out."""
+        problem = OSError("the name has no address")
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except UnicodeError:
+            raise socket.gaierror("no host name") from None
+        for family, kind, protocol, _, address in found:
+            sock = socket.socket(family, kind, protocol)
+            try:
+                sock.settimeout(self.deadline.cap(self.timeouts.connect))
+                sock.connect(address)
+            except OSError as error:
+                sock.close()
+                problem = error
+                continue
+            self.sock = sock
+            self.local_hostname = ehlo_name or own_name(socket.gethostname(), sock.getsockname()[0])
+            return
+        raise problem
+
+    def secure(self, context: ssl.SSLContext, host: str) -> None:
+        """Start TLS. What was received in clear before is thrown away (RFC 3207 section 4.2)."""
+        assert self.sock is not None
+        plain, self.sock = self.sock, None
+        self.file = None
+        plain.settimeout(self.deadline.cap(self.timeouts.connect))
+        try:
+            self.sock = context.wrap_socket(plain, server_hostname=host)
+        except BaseException:
+            plain.close()
+            raise
+        self.ehlo_resp = None
+        self.esmtp_features = {}
+        self.does_esmtp = False
+
+    def send_at_once(self) -> None:
+        """TCP_NODELAY: else the final dot would wait up to 40 ms for the acknowledgement of the body.
+
+        Only from here on: during the handshake it costs those 40 ms, where the server has left it off.
+        """
+        self._socket().setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    # --- talking ----------------------------------------------------------------------------------------
+
+    def command(self, line: str) -> Reply:
+        """Send one command and read its reply."""
+        self.putcmd(line)
+        return self.reply()
+
+    def getreply(self) -> tuple[int, bytes]:
+        """smtplib's, within ``patience`` seconds."""
+        self._reply_by = Deadline(self.deadline.cap(self.patience))
+        self._received = 0
+        if self.file is None:
+            self.file = _Lines(self)
+        return super().getreply()
+
+    def reply(self) -> Reply:
+        """One whole reply. OSError if there is none, or none that can be understood."""
+        try:
+            code, text = self.getreply()
+        except smtplib.SMTPResponseException as error:  # smtplib's way to say that a line is too long
+            raise smtplib.SMTPServerDisconnected("unreadable reply") from error
+        if not 200 <= code <= 599:
+            raise smtplib.SMTPServerDisconnected(f"unreadable reply: {text[:100]!a}")
+        return Reply(code, text.decode("utf-8", "replace"))
+
+    def send(self, s: ReadableBuffer | str) -> None:
+        """All of ``s``, in pieces that each have the read time-out. Unlike smtplib's, it never closes."""
+        view = memoryview(s.encode("ascii") if isinstance(s, str) else s)
+        for start in range(0, len(view), _CHUNK):
+            sock = self._socket()
+            sock.settimeout(self.deadline.cap(self.timeouts.read))
+            sock.sendall(view[start : start + _CHUNK])
+
+    def receive(self) -> bytes:
+        """Some bytes of the reply that is being read; none at the end of the connection."""
+        sock = self._socket()
+        sock.settimeout(self._reply_by.cap(self.timeouts.total))
+        chunk = sock.recv(8192)
+        self._received += len(chunk)
+        if self._received > _LONGEST_REPLY:
+            raise OSError("endless reply")
+        return chunk
+
+    def unasked(self) -> bytes | None:
+        """What the server said though it was not its turn: empty if it hung up, None if it said nothing."""
+        if isinstance(self.file, _Lines) and self.file.buffer:
+            return self.file.buffer
+        try:
+            sock = self._socket()
+            sock.settimeout(0)
+            return sock.recv(8192)
+        except (BlockingIOError, ssl.SSLWantReadError):
+            return None
+        except OSError:
+            return b""
+
+    def leave(self) -> None:
+        """Say QUIT, wait for nothing, close. Never raises an OSError."""
+        try:
+            self._socket().settimeout(1)
+            self._socket().sendall(b"QUIT\r\n")
+        except OSError:
+            pass
+        finally:
+            self.close()
+
+    def _socket(self) -> socket.socket:
+        if self.sock is None:
+            raise smtplib.SMTPServerDisconnected("connection closed")
+        return self.sock
+
+
+def own_name(hostname: str, address: str) -> str:
+    """The argument of EHLO: the machine's name if it is a full one, else an address literal (RFC 5321 4.1.4).
+
+    No look-up: a reverse look-up may hang, and servers only check the form.
+    """
+    if len(hostname) <= 255 and _FQDN.fullmatch(hostname):
+        return hostname
+    try:
+        ip = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return "[127.0.0.1]"
+    return f"[IPv6:{ip}]" if ip.version == 6 else f"[{ip}]"
+
+
+IMPLICIT_TLS = 465
+
+
+@dataclass(eq=False)
+class Session:
+    """A logged-in connection, and what makes its server's words fit to be shown."""
+
+    connection: SmtpConnection
+    scrub: Scrubber
+
+
+def open_session(
+    account: SmtpAccount,
+    context: ssl.SSLContext,
+    timeouts: SmtpTimeouts,
+    deadline: Deadline,
+    ehlo_name: str = "",
+) -> Session:
+    """Connect, secure and log in; raises a fitting SubmissionError and then leaves nothing open."""
+    token = _token(account)
+    connection = SmtpConnection(timeouts, deadline)
+    password = account.login.password
+    scrub = Scrubber([password, token, *_responses(account.login.user, password, token)])
+    place = f"{account.host}:{account.port}"
+    try:
+        _connect(connection, account, context, ehlo_name, scrub)
+        _log_in(connection, account, token, scrub)
+        connection.send_at_once()
+    except ssl.SSLCertVerificationError as error:
+        connection.close()
+        raise SubmissionError(
+            scrub.line(
+                f"{place} shows a certificate that is not trusted ({error.verify_message}); "
+                "for a private CA set SSL_CERT_FILE or SSL_CERT_DIR"
+            )
+        ) from None
+    except OSError as error:
+        connection.close()
+        raise LinkLost(scrub.line(f"no session with {place}: {error}{_hint(error, account)}")) from None
+    except BaseException:
+        connection.close()
+        raise
+    return Session(connection, scrub)
+
+
+def _token(account: SmtpAccount) -> str:
+    """The access token, or '' for a login by password."""
+    if account.login.access_token is None:
+        return ""
+    try:
+        return account.login.access_token()
+    except TokenUnavailable as error:
+        raise SubmissionUnavailable(str(error)) from None
+    except TokenError as error:
+        raise SubmissionLoginRefused(str(error)) from None
+
+
+def _hint(error: OSError, account: SmtpAccount) -> str:
+    if isinstance(error, socket.gaierror):
+        return " (EMAIL_SMTP_HOST)"
+    if isinstance(error, ConnectionRefusedError):
+        return " (EMAIL_SMTP_HOST, EMAIL_SMTP_PORT)"
+    if any(
+        sign in str(error).lower()
+        for sign in ("wrong version", "unreadable reply", "timed out", "no answer within")
+    ):
+        spoken = "TLS at once" if account.port == IMPLICIT_TLS else "STARTTLS"
+        return (
+            f" (EMAIL_SMTP_PORT {account.port} means {spoken}; 465 means TLS at once, every other STARTTLS)"
+        )
+    return ""
+
+
+def _connect(
+    connection: SmtpConnection, account: SmtpAccount, context: ssl.SSLContext, ehlo_name: str, scrub: Scrubber
+) -> None:
+    connection.dial(account.host, account.port, ehlo_name)
+    if account.port == IMPLICIT_TLS:
+        connection.secure(context, account.host)
+    _expect(220, "the connection", connection.reply(), scrub)
+    _ehlo(connection, scrub)
+    if account.port == IMPLICIT_TLS:
+        return
+    if not connection.has_extn("starttls"):
+        raise SubmissionError(
+            f"{account.host}:{account.port} offers no STARTTLS, and nothing is sent in clear: "
+            "set EMAIL_SMTP_PORT to a port with STARTTLS (587) or with TLS at once (465)"
+        )
+    _expect(220, "STARTTLS", connection.command("STARTTLS"), scrub)
+    connection.secure(context, account.host)
+    _ehlo(connection, scrub)
+
+
+def _ehlo(connection: SmtpConnection, scrub: Scrubber) -> None:
+    code, text = connection.ehlo()
+    _expect(250, "EHLO", Reply(code, text.decode("utf-8", "replace")), scrub)
+
+
+def _expect(code: int, stage: str, reply: Reply, scrub: Scrubber) -> None:
+    if reply.code != code:
+        raise refusal(stage, reply, scrub)
+
+
+# --- login ----------------------------------------------------------------------------------------------
+
+
+def _log_in(connection: SmtpConnection, account: SmtpAccount, token: str, scrub: Scrubber) -> None:
+    user, password = account.login.user, account.login.password
+    if not token and not password:
+        return
+    offered = connection.esmtp_features.get("auth", "").upper().split()
+    if not offered:
+        raise SubmissionError(
+            f"{account.host}:{account.port} offers no login, and a password or token is set: "
+            "check EMAIL_SMTP_HOST and EMAIL_SMTP_PORT"
+        )
+    if token:
+        reply = _xoauth2(connection, user, token)
+    elif "PLAIN" in offered:
+        # RFC 4616: UTF-8, which smtplib's own login() cannot send.
+        reply = connection.command(f"AUTH PLAIN {_b64(_plain(user, password))}")
+    elif "LOGIN" in offered:
+        reply = _login(connection, user, password)
+    else:
+        words = f"{account.host}:{account.port} offers no login that is known here, only {' '.join(offered)}"
+        raise SubmissionError(scrub.line(words))
+    if reply.code == 235:
+        return
+    settings = "EMAIL_USER, EMAIL_OAUTH_…" if token else "EMAIL_USER, EMAIL_PASSWORD"
+    words = scrub.line(f"the server refuses the login of {user} ({settings}): {reply}")
+    if reply.code == 421:
+        raise LinkLost(words)
+    if token and reply.permanent and account.login.token_refused:
+        account.login.token_refused(token)
+    # Any 5xx here is about the account and not about the mail, which must not fail for it.
+    raise SubmissionLoginRefused(words) if reply.permanent else SubmissionUnavailable(words)
+
+
+def _login(connection: SmtpConnection, user: str, password: str) -> Reply:
+    reply = connection.command("AUTH LOGIN")
+    for answer in (user, password):
+        if reply.code != 334:
+            return reply
+        reply = connection.command(_b64(answer))
+    return reply
+
+
+def _xoauth2(connection: SmtpConnection, user: str, token: str) -> Reply:
+    # Without an initial response: with one, long tokens exceed what some servers take on a command line.
+    reply = connection.command("AUTH XOAUTH2")
+    if reply.code == 334:
+        reply = connection.command(_b64(_bearer(user, token)))
+    if reply.code == 334:  # the reason, in base64; the refusal itself follows an empty answer
+        reply = connection.command("")
+    return reply
+
+
+def _plain(user: str, password: str) -> str:
+    return f"\0{user}\0{password}"
+
+
+def _bearer(user: str, token: str) -> str:
+    return f"user={user}\1auth=Bearer {token}\1\1"
+
+
+def _responses(user: str, password: str, token: str) -> list[str]:
+    return [_plain(user, password) if password else "", _bearer(user, token) if token else ""]
+
+
+def _b64(text: str) -> str:
+    return base64.b64encode(text.encode("utf-8", "surrogateescape")).decode("ascii")

@@ -1,0 +1,65 @@
+"""What is remembered of the mailbox: how far it was read, and which work waits for it."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from redis import Redis
+
+from cleo_email.store.connection import PREFIX, redis_errors
+
+
+class MailboxState:
+    """What the poll remembers of a mailbox, per UIDVALIDITY. ``account`` is '' where there is none."""
+
+    def __init__(self, redis: Redis, account: str) -> None:
+        self._redis = redis
+        self._key = f"{PREFIX}mailbox:{account}"
+        self.is_configured = bool(account)
+
+    def cursor(self, uidvalidity: int) -> int | None:
+        """The highest UID that was taken up, or None for a mailbox (or a UIDVALIDITY) never seen."""
+        with redis_errors():
+            raw = cast("bytes | None", self._redis.hget(f"{self._key}:cursor", str(uidvalidity)))
+        return int(raw) if raw is not None else None
+
+    def set_cursor(self, uidvalidity: int, uid: int) -> None:
+        with redis_errors():
+            self._redis.hset(f"{self._key}:cursor", str(uidvalidity), uid)
+
+    def known(self) -> bool:
+        """Whether this mailbox was ever read under any UIDVALIDITY."""
+        with redis_errors():
+            return bool(self._redis.exists(f"{self._key}:cursor"))
+
+    def trouble(self, uidvalidity: int) -> dict[int, int]:
+        """UID to the number of times that it alone could not be fetched."""
+        with redis_errors():
+            raw = cast("dict[bytes, bytes]", self._redis.hgetall(f"{self._key}:trouble:{uidvalidity}"))
+        return {int(uid): int(count) for uid, count in raw.items()}
+
+    def add_trouble(self, uidvalidity: int, uid: int) -> int:
+        key = f"{self._key}:trouble:{uidvalidity}"
+        with redis_errors():
+            return self._redis.hincrby(key, str(uid), 1)
+
+
+class DueList:
+    """Work on the mailbox that waits for the next connection: ``filing`` and ``settling``."""
+
+    def __init__(self, redis: Redis, name: str) -> None:
+        self._redis = redis
+        self._key = f"{PREFIX}{name}"
+
+    def due(self, now: int, limit: int = 500) -> list[str]:
+        with redis_errors():
+            raw = self._redis.zrange(self._key, "-inf", now, byscore=True, offset=0, num=limit)
+        return [item.decode() for item in cast("list[bytes]", raw)]
+
+    def add(self, id_: str, due: int) -> None:
+        with redis_errors():
+            self._redis.zadd(self._key, {id_: due})
+
+    def done(self, id_: str) -> None:
+        with redis_errors():
+            self._redis.zrem(self._key, id_)

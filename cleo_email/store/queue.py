@@ -1,0 +1,129 @@
+"""RQ as we use it: a job is a wake-up that carries an id; the truth about a message is in the store."""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import zlib
+from typing import Any
+
+from redis import Redis
+from rq import Queue
+from rq.exceptions import NoSuchJobError
+from rq.job import Job
+
+from cleo_email.errors import CleoError
+from cleo_email.store.connection import redis_errors
+
+ANSWERS = "cleo-email"
+MAILBOX = "cleo-email-mailbox"
+
+ANSWER_JOB = "cleo_email.jobs.answer"
+POLL_JOB = "cleo_email.jobs.poll"
+CHORES_JOB = "cleo_email.jobs.chores"
+ALLOWED = frozenset({ANSWER_JOB, POLL_JOB, CHORES_JOB})
+
+RESULT_TTL_S = 60
+FAILURE_TTL_S = 3600
+
+_MALFORMED = (
+    *(ValueError, TypeError, LookupError, ArithmeticError, AssertionError, AttributeError, EOFError),
+    *(pickle.UnpicklingError, zlib.error),
+)
+
+
+class JobRefused(CleoError):
+    """A job that names a function outside the allow-list, or data that is no plain data."""
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        raise JobRefused(f"job data that would import {module}.{name} is refused")
+
+
+class PlainSerializer:
+    """Writes JSON. Reads JSON, and pickles of plain data as ``rq cron`` and rq-scheduler write them."""
+
+    @staticmethod
+    def dumps(value: Any) -> bytes:
+        return json.dumps(value).encode()
+
+    @staticmethod
+    def loads(data: bytes) -> Any:
+        try:
+            return json.loads(data)
+        except ValueError:
+            return _PlainUnpickler(io.BytesIO(data)).load()
+
+
+class PlainJob(Job):
+    """An RQ job that runs nothing but the functions of this package's ``jobs``, before, after or instead."""
+
+    @property
+    def func(self) -> Any:
+        if self.func_name not in ALLOWED or self.instance is not None:
+            raise JobRefused(f"job {self.id} names {self.func_name!r}, which is not one of ours")
+        return super().func
+
+    # RQ imports a callback by the name that stands in Redis, and importing a module already runs it.
+    @property
+    def success_callback(self) -> None:
+        return None
+
+    @property
+    def failure_callback(self) -> None:
+        return None
+
+    @property
+    def stopped_callback(self) -> None:
+        return None
+
+    def restore(self, raw_data: Any) -> None:
+        """Read the job's hash; a malformed one counts as none, else it would end RQ's loop."""
+        try:
+            super().restore(raw_data)
+        except (*_MALFORMED, JobRefused) as error:
+            raise NoSuchJobError(f"job {self.id} is malformed ({type(error).__name__})") from None
+
+
+class WakeQueue:
+    """Puts wake-ups into the queues. Losing one is harmless: the sweeper repeats it."""
+
+    def __init__(self, redis: Redis, *, answer_timeout_s: int = 600) -> None:
+        self._answers = queue(redis, ANSWERS)
+        self._mailbox = queue(redis, MAILBOX)
+        self._timeout = answer_timeout_s
+
+    def conversation(self, thread_id: str) -> None:
+        """Wake a worker for the thread. Raises StoreUnavailable."""
+        self._put(self._answers, ANSWER_JOB, (thread_id,), timeout=self._timeout, what="conversation")
+
+    def poll(self, every_s: int) -> None:
+        """Ask for one poll; it is of no use any more when the next but one is due."""
+        self._put(self._mailbox, POLL_JOB, (), timeout=3600, ttl=max(2, 2 * every_s), what="poll")
+
+    def chores(self) -> None:
+        self._put(self._mailbox, CHORES_JOB, (), timeout=600, ttl=60, what="mailbox chores")
+
+    def waiting(self) -> int:
+        with redis_errors():
+            return int(self._answers.count)
+
+    def _put(
+        self, to: Queue, name: str, args: tuple[Any, ...], *, timeout: int, what: str, ttl: int | None = None
+    ) -> None:
+        with redis_errors():
+            to.enqueue_call(
+                name,
+                args=args,
+                timeout=timeout,
+                ttl=ttl,
+                result_ttl=RESULT_TTL_S,
+                failure_ttl=FAILURE_TTL_S,
+                description=what,
+            )
+
+
+def queue(redis: Redis, name: str) -> Queue:
+    return Queue(name, connection=redis, serializer=PlainSerializer, job_class=PlainJob)

@@ -1,0 +1,248 @@
+"""An RQ worker that performs many jobs at once, each in a thread of its own.
+
+An answer is mostly waiting for an agent: a process for each would cost 20 to 30 MB, a thread 0.25 MB. RQ's
+``perform_job`` is re-entrant for threads since RQ 3.0; the rest of the worker runs in the dequeuing thread.
+A blocked socket cannot be interrupted by a timer, so RQ's death penalty is none here: every call has a
+deadline of its own, and a watchdog ends the process when a job outlives its timeout by a minute.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+
+from redis import Redis
+from redis.client import Pipeline
+from redis.exceptions import RedisError
+from rq.executions import Execution
+from rq.job import Job
+from rq.queue import Queue
+from rq.timeouts import BaseDeathPenalty
+from rq.worker import SimpleWorker
+
+from cleo_email.errors import place_of
+from cleo_email.store.queue import PlainJob, PlainSerializer, queue
+
+log = logging.getLogger(__name__)
+
+HEARTBEAT_S = 10
+DEQUEUE_S = 2  # how long a stop request may go unnoticed
+OVERTIME_S = 60
+OVER_S = 60  # without a fault of its kind: the next one is a new one
+AGAIN_S = 600  # a fault that goes on is told again
+
+
+class NoDeathPenalty(BaseDeathPenalty):
+    """Leaves the job alone; see the module's text."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+
+class ThreadWorker(SimpleWorker):
+    """Listens on one queue with ``slots`` threads. ``stop`` makes ``work`` return; jobs run on meanwhile."""
+
+    death_penalty_class = NoDeathPenalty
+    job_class = PlainJob
+    max_connection_wait_time = 5.0
+    log_result_lifespan = False
+
+    def __init__(self, redis: Redis, name: str, *, slots: int) -> None:
+        super().__init__(
+            [queue(redis, name)],
+            connection=redis,
+            serializer=PlainSerializer,
+            job_class=PlainJob,
+            maintenance_interval=30,
+            worker_ttl=60,
+            job_monitoring_interval=HEARTBEAT_S,
+            log_job_description=False,
+        )
+        self._slots = threading.Semaphore(slots)
+        self._running: dict[str, tuple[Job, Execution, float]] = {}
+        self._guard = threading.Lock()
+        self._idle = threading.Condition(self._guard)
+        self._over = False
+        self._next_beat = 0.0
+        threading.Thread(target=self._beat, name=f"{name}-heartbeat", daemon=True).start()
+
+    @property
+    def dequeue_timeout(self) -> int:
+        return DEQUEUE_S
+
+    @property
+    def connection_timeout(self) -> int:
+        return DEQUEUE_S + 10
+
+    def _set_ip_address(self, connection: Redis) -> None:
+        """Not asked for: redis-py cannot read CLIENT INFO where the path of a Unix socket has a blank."""
+        self.ip_address = "unknown"
+
+    def _install_signal_handlers(self) -> None:
+        """Signals are the process's, not one of its workers'."""
+
+    def procline(self, message: str) -> None:
+        """The process's title is not ours to change."""
+
+    def subscribe(self) -> None:
+        """No commands by pub/sub: one connection and one thread less, and one way less to be told things."""
+
+    def unsubscribe(self) -> None:
+        return None
+
+    def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
+        """RQ beats three times per job, each with three commands; once in a while is enough for its TTL."""
+        if pipeline is None and time.monotonic() < self._next_beat:
+            return
+        if pipeline is None:
+            self._next_beat = time.monotonic() + HEARTBEAT_S / 2
+        super().heartbeat(timeout, pipeline)
+
+    def set_state(self, state: str, pipeline: Pipeline | None = None) -> None:
+        if pipeline is not None or state != self._state:
+            super().set_state(state, pipeline)
+
+    def stop(self) -> None:
+        self._stop_requested = True
+
+    def dequeue_job_and_maintain_ttl(
+        self, timeout: int | None, max_idle_time: int | None = None
+    ) -> tuple[Job, Queue] | None:
+        """Wait for a free slot, then for a job; None ends ``work``."""
+        while not self._stop_requested:
+            if not self._slots.acquire(timeout=DEQUEUE_S):
+                self.heartbeat()
+                continue
+            found: tuple[Job, Queue] | None = None
+            try:
+                found = super().dequeue_job_and_maintain_ttl(timeout, max_idle_time=1)
+            finally:
+                if found is None:
+                    self._slots.release()
+            if found is not None and self._stop_requested:  # it came while we waited for one
+                self._slots.release()
+                _give_back(*found)
+            elif found is not None:
+                return found
+        return None
+
+    def execute_job(self, job: Job, queue: Queue) -> None:
+        try:
+            execution = self.prepare_execution(job)
+        except BaseException:
+            self._slots.release()
+            raise
+        with self._guard:
+            self._running[execution.id] = (job, execution, time.monotonic())
+        threading.Thread(
+            target=self._perform, args=(job, queue, execution), name=f"job-{job.id[:8]}", daemon=True
+        ).start()
+
+    def _perform(self, job: Job, queue: Queue, execution: Execution) -> None:
+        try:
+            self.perform_job(job, queue, execution)
+        except (RedisError, OSError) as error:
+            # The job's own work is done and recorded; only RQ's book-keeping of the wake-up is not.
+            log.warning("the queue could not note the end of a job: %s", type(error).__name__)
+        finally:
+            with self._idle:
+                self._running.pop(execution.id, None)
+                self.executions.pop(execution.id, None)
+                self._idle.notify_all()
+            self._slots.release()
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._running)
+
+    def drain(self, seconds: float) -> int:
+        """Wait until no job runs, at most ``seconds``; the number of those that still do."""
+        until = time.monotonic() + seconds
+        with self._idle:
+            while self._running and (left := until - time.monotonic()) > 0:
+                self._idle.wait(left)
+            return len(self._running)
+
+    def overdue(self) -> list[float]:
+        """Seconds by which running jobs have outlived their timeout and a minute of grace."""
+        now = time.monotonic()
+        with self._guard:
+            ages = [(now - since) - float(job.timeout or 0) for job, _, since in self._running.values()]
+        return [age for age in ages if age > OVERTIME_S]
+
+    def teardown(self) -> None:
+        self._over = True
+        super().teardown()  # type: ignore[no-untyped-call]
+
+    def _beat(self) -> None:
+        while True:
+            time.sleep(HEARTBEAT_S)
+            with self._guard:
+                running = list(self._running.values())
+            if self._over and not running:
+                return
+            for job, execution, _ in running:
+                try:
+                    self.maintain_heartbeats(job, execution)
+                except (RedisError, OSError):
+                    break
+
+
+class Faults:
+    """While Redis is away every worker of this process ends again and again: that is told once for all."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._last: dict[str, float] = {}  # kind of error -> when it last came (monotonic)
+        self._told: dict[str, float] = {}
+
+    def tell(self, error: Exception) -> None:
+        kind, now = type(error).__name__, time.monotonic()
+        with self._guard:
+            quiet = now - self._last.get(kind, -AGAIN_S) < OVER_S
+            self._last[kind] = now
+            if quiet and now - self._told.get(kind, -AGAIN_S) < AGAIN_S:
+                return
+            self._told[kind] = now
+        log.warning("the queue's worker ended (%s); it starts again", place_of(error))
+
+
+_faults = Faults()
+
+
+def work_until_stopped(
+    build: Callable[[], ThreadWorker], holder: list[ThreadWorker], stop: threading.Event
+) -> None:
+    """Keep a worker at work: RQ's loop ends on some Redis faults, the channel must not.
+
+    ``holder`` has the one at work, and those before it as long as their jobs run: they are drained and
+    watched like any other.
+    """
+    while not stop.is_set():
+        try:
+            worker = build()
+            holder[:] = [*(earlier for earlier in holder if earlier.busy), worker]
+            if not stop.is_set():
+                worker.work(logging_level=None)
+        except Exception as error:  # noqa: BLE001 - the thread's edge: if it ended, nothing would be answered
+            _faults.tell(error)
+        stop.wait(2)
+
+
+def _give_back(job: Job, queue: Queue) -> None:
+    """The job goes to the next worker. Should this fail, the sweeper wakes its conversation."""
+    try:
+        with queue.connection.pipeline() as pipe:
+            pipe.lrem(queue.intermediate_queue_key, 1, job.id)
+            queue.push_job_id(job.id, pipeline=pipe, at_front=True)
+            pipe.execute()
+    except (RedisError, OSError) as error:
+        log.warning("a wake-up was not given back and will be repeated: %s", type(error).__name__)

@@ -1,0 +1,107 @@
+"""What happens on a schedule: polls, sweeps, chores, signs of life. All workers race for each tick."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from cleo_email.errors import StoreUnavailable, place_of
+from cleo_email.pipeline.poll import UNTOLD_MS
+from cleo_email.services import Services
+
+log = logging.getLogger(__name__)
+
+STEP_S = 0.25
+SWEEP_MS = 2_000
+CHORES_MS = 2_000
+FORGET_MS = 600_000
+SCHEDULE_MS = 1_000
+SEEN_S = 10.0
+TOLD_AGAIN_S = 600.0
+
+
+class Ticker(threading.Thread):
+    """One per worker process; works as long as the process does, whatever its steps raise."""
+
+    def __init__(self, services: Services, stop: threading.Event) -> None:
+        super().__init__(name="cleo-ticker", daemon=True)
+        self._services = services
+        self._stop_event = stop
+        self._seen = 0.0
+        self._away = False
+        self._told: dict[str, float] = {}  # an unexpected fault and its place -> when it was logged
+        self._steps: list[Callable[[], None]] = [
+            self._show_life,
+            self._sweep,
+            self._forget,
+            self._warn_of_memory,
+            self._start_what_is_scheduled,
+        ]
+        if services.polling is not None:
+            self._steps += [self._poll, self._do_chores]
+
+    def run(self) -> None:
+        while not self._stop_event.wait(STEP_S):
+            self._round()
+
+    def _round(self) -> None:
+        """Every step by itself: one that always fails must not keep the others from their work."""
+        away = False
+        for step in self._steps:
+            try:
+                step()
+            except StoreUnavailable as error:
+                if not away and not self._away:
+                    log.warning("%s; trying again", error)
+                away = True
+            except Exception as error:  # noqa: BLE001 - the thread's edge: if it ended, nothing would be polled
+                self._tell(f"{step.__name__.lstrip('_')}: unexpected {place_of(error)}")
+        self._away = away
+        if away:
+            self._stop_event.wait(1)
+
+    def _tell(self, fault: str) -> None:
+        now = time.monotonic()
+        if now - self._told.get(fault, -TOLD_AGAIN_S) >= TOLD_AGAIN_S:
+            self._told[fault] = now
+            log.error("a regular task fails, the others go on: %s", fault)
+
+    # --- the steps --------------------------------------------------------------------------------------
+
+    def _show_life(self) -> None:
+        if time.monotonic() - self._seen > SEEN_S:
+            self._services.front.store.pulse.worker_seen(time.time_ns() // 1_000_000)
+            self._seen = time.monotonic()
+
+    def _sweep(self) -> None:
+        if self._tick("sweep", SWEEP_MS):
+            self._services.sweeping.run()
+
+    def _forget(self) -> None:
+        if self._tick("forget", FORGET_MS):
+            self._services.sweeping.forget()
+
+    def _warn_of_memory(self) -> None:
+        if self._tick("memory", FORGET_MS):
+            self._services.sweeping.warn_of_memory()
+
+    def _start_what_is_scheduled(self) -> None:
+        if self._services.scheduling and self._tick("schedule", SCHEDULE_MS):
+            self._services.scheduling.run()
+
+    def _poll(self) -> None:
+        interval = self._services.front.settings.poll_interval
+        if self._tick("poll", min(interval * 1000, UNTOLD_MS)):
+            self._services.front.wake.poll(interval)
+
+    def _do_chores(self) -> None:
+        now = time.time_ns() // 1_000_000
+        store = self._services.front.store
+        waiting = any(chores.due(now, 1) for chores in (store.filing, store.settling, store.fetching))
+        if waiting and self._tick("chores", CHORES_MS):
+            self._services.front.wake.chores()
+
+    def _tick(self, name: str, every_ms: int) -> bool:
+        return self._services.front.store.pulse.tick(name, every_ms)
