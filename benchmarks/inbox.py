@@ -13,10 +13,10 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from tests.agent_server import AgentServer
-from tests.channel import pss_mb
-from tests.redis_server import RedisServer
-from tests.rig import Rig, mail
+from tests.support.agent_server import AgentServer
+from tests.support.channel import pss_mb
+from tests.support.redis_server import RedisServer
+from tests.support.rig import Rig, mail
 
 
 def main() -> None:

@@ -23,8 +23,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.redis_server import RedisServer
-from tests.rig import Rig
+from tests.support.redis_server import RedisServer
+from tests.support.rig import Rig
 
 SEND = "/email/send"
 START = "/workflows"

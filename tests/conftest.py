@@ -16,7 +16,7 @@ from typing import TypeVar
 import pytest
 
 from cleo_email.embedded.mailserver import Certificates, MailServer, write_certificates
-from tests.redis_server import RedisServer
+from tests.support.redis_server import RedisServer
 
 ROOT = Path(__file__).resolve().parent.parent
 _SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])

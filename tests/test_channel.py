@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.agent_server import AgentServer
-from tests.channel import AGENT
-from tests.rig import Rig, mail, text_of
+from tests.support.agent_server import AgentServer
+from tests.support.channel import AGENT
+from tests.support.rig import Rig, mail, text_of
 
 pytestmark = pytest.mark.servers("dovecot")
 

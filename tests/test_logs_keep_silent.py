@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from cleo_email.runtime import WithoutSecrets
-from tests.agent_server import AgentServer
-from tests.channel import PASSWORD
-from tests.rig import Rig, mail
+from tests.support.agent_server import AgentServer
+from tests.support.channel import PASSWORD
+from tests.support.rig import Rig, mail
 from tests.webhooks import samples
 
 API_TOKEN = "api-token-Zx81"

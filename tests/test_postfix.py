@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from imapclient import IMAPClient
 
-from tests import postfix
+from tests.support import postfix
 
 ANN, BOB = "ann@example.com", "bob@example.org"
 MAIL = (

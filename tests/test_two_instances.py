@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.agent_server import AgentServer
-from tests.channel import PASSWORD, Channel
-from tests.rig import text_of
-from tests.smtp_server import SmtpServer
+from tests.support.agent_server import AgentServer
+from tests.support.channel import PASSWORD, Channel
+from tests.support.rig import text_of
+from tests.support.smtp_server import SmtpServer
 
 NAMES = ("one@alpha.test", "two@beta.test")
 

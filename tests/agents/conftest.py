@@ -4,9 +4,9 @@ import ssl
 from collections.abc import Callable, Iterator
 
 import pytest
-from scripted_server import Script, Server
 
 from cleo_email.agents.base import AgentMessage, AgentRequest
+from tests.agents.scripted_server import Script, Server
 
 
 @pytest.fixture

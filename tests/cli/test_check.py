@@ -11,7 +11,7 @@ import pytest
 
 from cleo_email.cli.check import examine_agent, examine_redis
 from cleo_email.settings import read_settings
-from tests.redis_server import RedisServer
+from tests.support.redis_server import RedisServer
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SWITCH = ("redis-cli config set appendonly yes", "redis-cli config rewrite")

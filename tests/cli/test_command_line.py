@@ -11,7 +11,7 @@ import pytest
 
 from cleo_email import __version__
 from cleo_email.cli import COMMANDS, main
-from tests.channel import ROOT
+from tests.support.channel import ROOT
 
 
 def run(code: str, **env: str) -> subprocess.CompletedProcess[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.channel import Channel
+from tests.support.channel import Channel
 
 
 def test_it_says_who_answers_and_leaves_nothing_behind(tmp_path: Path) -> None:

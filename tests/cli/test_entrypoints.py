@@ -13,9 +13,9 @@ import pytest
 from cleo_email.embedded.mailserver import AGENT as DEMO_AGENT
 from cleo_email.embedded.mailserver import CUSTOMER, Certificates, MailServer
 from cleo_email.settings import read_settings
-from tests.agent_server import AgentServer
-from tests.channel import ROOT, Channel
-from tests.rig import Rig, mail
+from tests.support.agent_server import AgentServer
+from tests.support.channel import ROOT, Channel
+from tests.support.rig import Rig, mail
 
 WRONG = {
     "ENABLED_CLIENTS": "email",

@@ -14,9 +14,9 @@ from cleo_email.errors import AgentError, AgentUnavailable, SubmissionUncertain
 from cleo_email.mail.model import Answer
 from cleo_email.pipeline.receive import IncomingMail
 from cleo_email.store import State
-from tests.bench import Bench
-from tests.channel import Channel
-from tests.rig import mail
+from tests.support.bench import Bench
+from tests.support.channel import Channel
+from tests.support.rig import mail
 
 ENV = {
     "ENABLED_CLIENTS": "email",

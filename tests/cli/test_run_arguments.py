@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cleo_email.cli.run import read_bind
-from tests.channel import ROOT
+from tests.support.channel import ROOT
 
 ENV = {
     "ENABLED_CLIENTS": "email",

@@ -10,12 +10,12 @@ from functools import partial
 from pathlib import Path
 
 from cleo_email.errors import StoreUnavailable
-from tests import dovecot
-from tests.agent_server import AgentServer
 from tests.crash.inboxes import FakeInbox
 from tests.crash.rig import IMAP, WEBHOOK, CrashRig, Letter, Tally
 from tests.crash.scenario import Scenario
-from tests.imap_server import Answer, Session, bye, first, hang_up, silence
+from tests.support import dovecot
+from tests.support.agent_server import AgentServer
+from tests.support.imap_server import Answer, Session, bye, first, hang_up, silence
 
 SIGTERM, REDIS, IMAP_SERVER, SMTP_SERVER = "SIGTERM", "Redis", "IMAP server", "SMTP server"
 FEW = tuple(Letter(n) for n in range(1, 7))

@@ -17,10 +17,10 @@ from imapclient import IMAPClient
 
 from cleo_email.accounts import Login
 from cleo_email.embedded.mailserver import MailServer
-from tests import dovecot, imap_server
-from tests.channel import AGENT, PASSWORD
-from tests.dovecot import Dovecot
-from tests.imap_server import FakeImapServer, Message
+from tests.support import dovecot, imap_server
+from tests.support.channel import AGENT, PASSWORD
+from tests.support.dovecot import Dovecot
+from tests.support.imap_server import FakeImapServer, Message
 
 SENT = "mailbox Sent {\n  special_use = \\Sent\n  auto = create\n}"
 
@@ -131,7 +131,7 @@ class EmbeddedInbox(_ByImap):
 
 
 class FakeInbox:
-    """For what no real server does on demand: see ``tests/imap_server.py``."""
+    """For what no real server does on demand: see ``tests/support/imap_server.py``."""
 
     name = "scripted"
     password = PASSWORD

@@ -8,9 +8,9 @@ from functools import partial
 from pathlib import Path
 
 from cleo_email.crashpoints import POINTS
-from tests.channel import Channel, children
 from tests.crash.rig import IMAP, WEBHOOK, CrashRig, Letter, Tally
 from tests.crash.scenario import Scenario
+from tests.support.channel import Channel, children
 
 GROUP = "kill -9"
 POLL_ONLY = {point for point in POINTS if point.startswith("poll-")}

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from cleo_email.errors import StoreUnavailable
 from cleo_email.store import State
-from tests.agent_server import AgentServer
-from tests.channel import children
 from tests.crash.rig import IMAP, WEBHOOK, CrashRig, Letter, Tally
+from tests.support.agent_server import AgentServer
+from tests.support.channel import children
 
 FOLLOW_UPS = 0.3
 WORKERS = 2

@@ -16,11 +16,11 @@ from typing import Self
 
 from cleo_email.errors import StoreUnavailable
 from cleo_email.store import AT_WORK, Record, State, Store
-from tests.channel import AGENT, Channel
 from tests.crash.inboxes import Inbox, usual
-from tests.redis_server import RedisServer
-from tests.rig import mail
-from tests.smtp_server import AcceptedMail, SmtpServer
+from tests.support.channel import AGENT, Channel
+from tests.support.redis_server import RedisServer
+from tests.support.rig import mail
+from tests.support.smtp_server import AcceptedMail, SmtpServer
 
 IMAP, WEBHOOK = "imap", "webhook"
 PATIENCE_S = 150.0

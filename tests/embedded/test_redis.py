@@ -16,7 +16,7 @@ import redis
 from cleo_email.embedded import redis as module
 from cleo_email.embedded.redis import EmbeddedRedis
 from cleo_email.errors import CleoError
-from tests.ports import free_port
+from tests.support.ports import free_port
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Valkey runs on Linux and macOS")
 

@@ -11,7 +11,7 @@ from cleo_email.oauth.endpoint import Endpoint, OAuthClient, make_client
 from cleo_email.oauth.tokens import TokenSource, Vault
 from cleo_email.store import Locks
 from cleo_email.store.secrets import TokenStore
-from tests.token_server import TokenServer
+from tests.support.token_server import TokenServer
 
 USER = "agent@cleo.test"
 KEY = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="

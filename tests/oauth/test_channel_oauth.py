@@ -21,13 +21,13 @@ from cleo_email.oauth.tokens import TokenSource, Vault
 from cleo_email.smtp.pool import Submitter
 from cleo_email.store import Locks
 from cleo_email.store.secrets import TokenStore
-from tests.channel import AGENT, Channel
-from tests.dovecot import Dovecot, missing
 from tests.oauth.conftest import KEY, FakeClock, client_of
-from tests.rig import mail
-from tests.smtp_server import SmtpServer
-from tests.test_submission import mail_to
-from tests.token_server import TokenServer
+from tests.smtp.test_transaction import mail_to
+from tests.support.channel import AGENT, Channel
+from tests.support.dovecot import Dovecot, missing
+from tests.support.rig import mail
+from tests.support.smtp_server import SmtpServer
+from tests.support.token_server import TokenServer
 
 pytestmark = pytest.mark.servers("dovecot")
 

@@ -9,8 +9,8 @@ from cleo_email.pipeline.receive import IncomingMail
 from cleo_email.screening.dkim import Dns, DnsFault, SenderCheck
 from cleo_email.screening.screen import Policy
 from cleo_email.store import State
-from tests.bench import FROM, Bench
 from tests.screening.signing import BODY, FakeDns, head, sign
+from tests.support.bench import FROM, Bench
 
 SIGNED = sign(head() + b"\r\n" + BODY)
 FORGED = head() + b"\r\n" + BODY

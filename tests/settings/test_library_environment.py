@@ -22,7 +22,7 @@ from cleo_email.embedded.redis import EmbeddedRedis
 from cleo_email.errors import SettingsError, StoreUnavailable
 from cleo_email.settings import Settings, make_settings, read_settings
 from cleo_email.store import Store
-from tests.channel import ROOT
+from tests.support.channel import ROOT
 from tests.web.test_incoming import BASE
 
 OURS = ("EMAIL_", "CLEO_", "REDIS_URL", "ENABLED_CLIENTS", "SSL_CERT", "OPENAI_")

@@ -11,8 +11,8 @@ from cleo_email.cli.check import CheckResult, _with_needs, examine
 from cleo_email.errors import SettingsError
 from cleo_email.settings import Settings, read_settings
 from cleo_email.settings.providers import NAMES, PRESETS, find_preset
-from tests.channel import ROOT
-from tests.smtp_server import SmtpServer
+from tests.support.channel import ROOT
+from tests.support.smtp_server import SmtpServer
 
 KEY = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 BASE = {"ENABLED_CLIENTS": "email", "EMAIL_USER": "agent@example.com", "EMAIL_PASSWORD": "hunter2"}

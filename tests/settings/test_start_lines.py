@@ -12,7 +12,7 @@ from cleo_email import entrypoints
 from cleo_email.cli.check import examine
 from cleo_email.settings import misspelt, read_settings
 from cleo_email.worker.process import _whose_mail
-from tests.channel import PASSWORD, ROOT, Channel
+from tests.support.channel import PASSWORD, ROOT, Channel
 
 ENV = {
     "ENABLED_CLIENTS": "email",

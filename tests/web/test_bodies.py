@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.channel import Channel
-from tests.rig import mail
+from tests.support.channel import Channel
+from tests.support.rig import mail
 
 LIMIT = 100_000
 

@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 
 from cleo_email.settings import read_settings
 from cleo_email.web.app import create_app
-from tests.channel import Channel
-from tests.redis_server import RedisServer
+from tests.support.channel import Channel
+from tests.support.redis_server import RedisServer
 from tests.webhooks import samples
 from tests.webhooks.samples import VALID, send
 

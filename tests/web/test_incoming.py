@@ -15,7 +15,7 @@ from werkzeug.test import TestResponse
 from cleo_email.settings import read_settings
 from cleo_email.store.connection import connect_web
 from cleo_email.web.app import create_app
-from tests.redis_server import RedisServer
+from tests.support.redis_server import RedisServer
 
 BASE = {
     "ENABLED_CLIENTS": "email",

@@ -21,8 +21,8 @@ from cleo_email.web.app import create_app
 from cleo_email.web.bodies import FileFields, SendFields, WorkflowFields
 from cleo_email.web.messages import MessagesQuery
 from cleo_email.webhooks.fields import IncomingFields
-from tests.channel import AGENT, PASSWORD, ROOT, Channel
-from tests.smtp_server import SmtpServer
+from tests.support.channel import AGENT, PASSWORD, ROOT, Channel
+from tests.support.smtp_server import SmtpServer
 from tests.web.test_incoming import BASE
 
 UNDESCRIBED = {"/openapi.json", "/docs"}
@@ -217,7 +217,7 @@ def test_schemathesis_finds_no_difference_between_the_description_and_the_applic
             "examples,coverage,fuzzing",
         ],
         cwd=live.directory,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "SCHEMATHESIS_HOOKS": "tests.schemathesis_hooks"},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "SCHEMATHESIS_HOOKS": "tests.support.schemathesis_hooks"},
         capture_output=True,
         text=True,
         timeout=120,

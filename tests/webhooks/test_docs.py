@@ -10,7 +10,7 @@ import pytest
 
 from cleo_email.settings import Settings
 from cleo_email.settings.model import WebhookSettings
-from tests.channel import ROOT, Channel
+from tests.support.channel import ROOT, Channel
 from tests.webhooks.samples import SECRET, fields_body
 
 TEXTS = [ROOT / "docs" / name for name in ("webhooks.md", "security.md")]

@@ -1,0 +1,270 @@
+"""A mail that the server cannot read stops no other: not its size, not its header, not the whole of it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from cleo_email.errors import MailboxUnavailable, StoreUnavailable
+from cleo_email.imap.mailbox import Mailbox
+from cleo_email.pipeline.decide import Decisions
+from cleo_email.pipeline.poll import ALONE, InboxReader, Poller
+from cleo_email.pipeline.receive import IncomingMail, Receiver
+from cleo_email.screening.screen import Policy
+from cleo_email.store import State, Store
+from cleo_email.store.queue import WakeQueue
+from tests.support.bench import chores_of
+from tests.support.channel import AGENT
+from tests.support.imap_server import FakeImapServer, HangUp, Message, Session
+from tests.support.rig import Rig, mail
+
+OLD = '"24-Nov-2020 10:00:00 +0100"'
+POLICY = Policy(frozenset({"agent@cleo.test"}))
+Fault = Callable[[Session, str, str], None]
+
+
+@pytest.fixture
+def server() -> Iterator[FakeImapServer]:
+    with FakeImapServer() as server:
+        yield server
+
+
+@pytest.fixture
+def store(redis_url: str) -> Store:
+    return Store.on(Redis.from_url(redis_url))
+
+
+@pytest.fixture
+def intake(store: Store, redis_url: str) -> Receiver:
+    return Receiver(store, WakeQueue(Redis.from_url(redis_url)), POLICY, max_age_days=7, retention_days=90)
+
+
+@pytest.fixture
+def polling(server: FakeImapServer, store: Store, intake: Receiver) -> Iterator[Poller]:
+    with Mailbox(server.account(), ssl_context=server.ssl_context()) as mailbox:
+        chores = chores_of(store, mailbox, intake, save_sent=False)
+        reading = InboxReader(store, mailbox, intake, max_bytes=10**6, max_age_days=7)
+        yield Poller(store, mailbox, reading, chores)
+
+
+def hangs_up_on(uids: set[int], item: str) -> Fault:
+    def fetch(session: Session, tag: str, rest: str) -> None:
+        if item in rest and uids & {uid for uid, _ in session._chosen(rest)}:
+            raise HangUp
+        session.usual(tag, rest)
+
+    return fetch
+
+
+def today() -> str:
+    return datetime.now(UTC).strftime('"%d-%b-%Y %H:%M:%S +0000"')
+
+
+def fill(server: FakeImapServer, *numbers: int, date: str = "") -> None:
+    server.inbox.extend(Message(mail(number), date=date or today()) for number in numbers)
+
+
+def states(store: Store) -> dict[str, State]:
+    return {record.message_id: record.state for record in store.messages.page(limit=100)[0]}
+
+
+@pytest.mark.parametrize("item", ["RFC822.SIZE", "BODY.PEEK[]"])
+def test_a_mail_that_cannot_be_looked_at_is_left_alone_after_three_polls(
+    polling: Poller, store: Store, server: FakeImapServer, item: str
+) -> None:
+    fill(server, *range(1, 8))
+    server.answers["UID FETCH"] = hangs_up_on({3}, item)
+    polling.run()
+    assert len(states(store)) == 6
+    fill(server, 20)
+    for _ in range(ALONE - 1):
+        polling.run()
+    quarantined = [record for record in store.messages.page(limit=100)[0] if record.state is State.FAILED]
+    assert ["UID 3" in record.reason for record in quarantined] == [True]
+    assert states(store)["<q20@example.test>"] is State.RECEIVED
+    unseen = [uid for uid, message in enumerate(server.inbox, 1) if "\\Seen" not in message.flags]
+    assert unseen == [3]
+    logins = len(server.sent("AUTHENTICATE"))
+    polling.run()
+    assert len(server.sent("AUTHENTICATE")) == logins, "it is not tried any more"
+
+
+def quarantine(polling: Poller, store: Store, server: FakeImapServer, *uids: int) -> dict[int, str]:
+    """UID to the id of its record."""
+    server.answers["UID FETCH"] = hangs_up_on(set(uids), "BODY.PEEK[]")
+    for number in range(ALONE):
+        fill(server, 100 + number)  # by which the server shows that it is in order
+        polling.run(force=True)
+    del server.answers["UID FETCH"]
+    failed = store.messages.page(state=State.FAILED)[0]
+    assert len(failed) == len(uids)
+    return {int(record.mailbox.partition("/")[2]): record.id for record in failed}
+
+
+def test_what_is_fetched_at_last_comes_in_like_any_other_mail(
+    polling: Poller, store: Store, intake: Receiver, server: FakeImapServer
+) -> None:
+    fill(server, 1, 2, 5)
+    server.inbox.append(Message(mail(3, extra="Auto-Submitted: auto-replied"), date=today()))
+    server.inbox.append(Message(mail(4), date=today()))
+    ids = quarantine(polling, store, server, 1, 2, 4, 5)
+    elsewhere = intake.accept(IncomingMail(mail(4), "raw"))
+    deciding = Decisions(store, intake, POLICY)
+    for id_ in ids.values():
+        deciding.retry(id_)
+    polling.chores()
+    ended = {uid: store.messages.get(id_) for uid, id_ in ids.items()}
+    assert {record.state for record in ended.values()} == {State.IGNORED}
+    found = {record.message_id: record for record in store.messages.page(limit=50)[0] if record.message_id}
+    assert {id_: found[id_].state for id_ in (f"<q{number}@example.test>" for number in range(1, 6))} == {
+        "<q1@example.test>": State.RECEIVED,
+        "<q2@example.test>": State.RECEIVED,
+        "<q3@example.test>": State.IGNORED,
+        "<q4@example.test>": State.RECEIVED,
+        "<q5@example.test>": State.RECEIVED,
+    }
+    assert found["<q1@example.test>"].thread_id != found["<q2@example.test>"].thread_id
+    assert found["<q1@example.test>"].id in ended[1].reason
+    assert elsewhere.id in ended[5].reason, "taken by another way meanwhile: not twice"
+    assert all("\\Seen" in message.flags for message in server.inbox)
+
+
+def test_mails_in_quarantine_share_no_thread(polling: Poller, store: Store, server: FakeImapServer) -> None:
+    fill(server, 1, 2, 3)
+    ids = quarantine(polling, store, server, 1, 2)
+    assert len({store.messages.get(id_).thread_id for id_ in ids.values()}) == 2
+
+
+def test_a_mail_that_still_cannot_be_delivered_stays_failed(
+    polling: Poller, store: Store, intake: Receiver, server: FakeImapServer
+) -> None:
+    fill(server, 1, 2)
+    ids = quarantine(polling, store, server, 1)
+    server.answers["UID FETCH"] = hangs_up_on({1}, "BODY.PEEK[]")
+    Decisions(store, intake, POLICY).retry(ids[1])
+    polling.chores()
+    record = store.messages.get(ids[1])
+    assert (record.state, "could not deliver" in record.reason) == (State.FAILED, True)
+
+
+def test_a_mail_is_not_left_alone_before_its_record_is_durable(
+    polling: Poller, store: Store, intake: Receiver, server: FakeImapServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(server, 1, 2)
+    server.answers["UID FETCH"] = hangs_up_on({1}, "BODY.PEEK[]")
+    for _ in range(ALONE - 1):
+        polling.run(force=True)
+
+    def full(*_: object) -> None:
+        raise StoreUnavailable("out of memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(intake, "quarantine", full)
+        with pytest.raises(StoreUnavailable):
+            polling.run(force=True)
+    polling.run(force=True)
+    assert store.messages.count(State.FAILED) == 1
+
+
+def test_a_header_that_cannot_be_read_stops_neither_new_nor_old_mail(
+    polling: Poller, store: Store, server: FakeImapServer
+) -> None:
+    fill(server, 1, 2, 3, date=OLD)
+    fill(server, 4)
+    server.answers["UID FETCH"] = hangs_up_on({2}, "BODY.PEEK[HEADER]")
+    polling.run()
+    assert states(store) == {
+        "<q1@example.test>": State.HELD,
+        "<q3@example.test>": State.HELD,
+        "<q4@example.test>": State.RECEIVED,
+    }
+    assert "\\Seen" in server.inbox[3].flags
+    for _ in range(ALONE - 1):
+        polling.run()
+    assert store.messages.count(State.FAILED) == 1
+
+
+def test_a_server_that_reads_no_mail_at_all_blames_none(
+    polling: Poller, store: Store, server: FakeImapServer
+) -> None:
+    fill(server, *range(1, 9), date=OLD)
+    for item in ("RFC822.SIZE", "BODY.PEEK[HEADER]"):
+        server.answers["UID FETCH"] = hangs_up_on(set(range(1, 9)), item)
+        for _ in range(ALONE + 1):
+            with pytest.raises(MailboxUnavailable):
+                polling.run(force=True)
+    assert states(store) == {}
+    del server.answers["UID FETCH"]
+    polling.run(force=True)
+    assert set(states(store).values()) == {State.HELD}
+
+
+def test_a_few_bad_mails_where_nothing_else_comes_are_left_alone_in_the_end(
+    polling: Poller, store: Store, server: FakeImapServer, redis_url: str
+) -> None:
+    fill(server, 1, 2)
+    server.answers["UID FETCH"] = hangs_up_on({1, 2}, "BODY.PEEK[]")
+    for polls in (3, 3, 1):
+        assert store.messages.count(State.FAILED) == 0
+        for _ in range(polls):
+            with pytest.raises(MailboxUnavailable):
+                polling.run(force=True)
+        Redis.from_url(redis_url).delete("cleo:tick:mail-trouble")  # its ten minutes pass
+    assert store.messages.count(State.FAILED) == 2
+    polling.run(force=True)
+
+
+def test_an_old_mail_that_vanishes_before_it_is_read_leaves_no_record(
+    polling: Poller, store: Store, server: FakeImapServer
+) -> None:
+    fill(server, 1, 2, date=OLD)
+
+    def without_the_first(session: Session, tag: str, rest: str) -> None:
+        if "BODY.PEEK[HEADER]" in rest and session._chosen(rest)[0][0] == 1:
+            session.send(f"{tag} OK nothing")
+        else:
+            session.usual(tag, rest)
+
+    server.answers["UID FETCH"] = without_the_first
+    polling.run()
+    assert states(store) == {"<q2@example.test>": State.HELD}
+
+
+def test_a_released_mail_that_the_server_cannot_deliver_is_held_again(
+    polling: Poller, store: Store, intake: Receiver, server: FakeImapServer
+) -> None:
+    fill(server, 1, 2, date=OLD)
+    polling.run()
+    ids = {record.message_id: record.id for record in store.messages.page(limit=10)[0]}
+    deciding = Decisions(store, intake, POLICY)
+    for id_ in ids.values():
+        deciding.release(id_)
+    server.answers["UID FETCH"] = hangs_up_on({1}, "BODY.PEEK[]")
+    polling.chores()
+    assert states(store) == {"<q1@example.test>": State.HELD, "<q2@example.test>": State.RECEIVED}
+    assert "could not deliver" in store.messages.get(ids["<q1@example.test>"]).reason
+
+
+@pytest.mark.servers("dovecot")
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can make a file that its owner cannot read")
+def test_a_file_that_dovecot_cannot_open_stops_no_other(tmp_path: Path, redis_url: str) -> None:
+    with Rig(tmp_path, redis_url) as rig:
+        rig.dovecot.fill(AGENT, mail(1), mail(2), mail(3))
+        files = sorted(file for file in rig.dovecot.maildir(AGENT).rglob("17*") if file.is_file())
+        os.chown(files[1], 0, 0)
+        files[1].chmod(0)
+        rig.channel.start_worker()
+        begun = time.monotonic()
+        rig.smtp.wait_for(lambda server: len(server.mails) == 2, 20)
+        rig.deliver(mail(4))
+        rig.smtp.wait_for(lambda server: len(server.mails) == 3, 20)
+        rig.channel.start_web()
+        rig.channel.wait(lambda: rig.channel.records("failed"), 30)
+        rig.channel.wait(lambda: rig.channel.get("/readyz")[0] == 200)
+        assert time.monotonic() - begun < 60

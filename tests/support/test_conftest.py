@@ -1,0 +1,60 @@
+"""A test that cannot run for want of a server or a corpus is skipped loudly, or fails where it must run."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+TESTS = {
+    "server": "import pytest\n@pytest.mark.servers('no-such-server')\ndef test(): pass\n",
+    "own check": "import pytest\n@pytest.mark.servers\ndef test(): pytest.skip('no dovecot found')\n",
+    "corpora": "def test(corpora): pass\n",
+    "module": "import pytest\npytest.skip('no corpora', allow_module_level=True)\n",
+    "other": "import pytest\n@pytest.mark.skipif(True, reason='Linux only')\ndef test(): pass\n",
+}
+
+
+def run(folder: Path, test: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    file = folder / "test_sample.py"
+    file.write_text(TESTS[test] + "\ndef test_that_runs(): pass\n")
+    options = ["-c", "setup.cfg", "-p", "tests.conftest", "-p", "no:cacheprovider"]
+    clean = {name: value for name, value in os.environ.items() if name != "CLEO_REQUIRE_SERVERS"}
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", *options, str(file)],
+        cwd=ROOT,
+        env={**clean, "CLEO_CORPORA": "/no/such/folder", **environ},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+@pytest.mark.parametrize("test", list(TESTS))
+def test_a_skip_is_a_skip_by_default_and_missing_servers_are_said_at_the_end(
+    tmp_path: Path, test: str
+) -> None:
+    done = run(tmp_path, test)
+    assert done.returncode in (0, 5), done.stdout
+    assert "1 skipped" in done.stdout
+    assert ("SERVERS MISSING" in done.stdout) is (test in ("server", "own check"))
+    assert "skipped" in done.stdout.rstrip().splitlines()[-1]  # pytest's own line stays the last one
+
+
+@pytest.mark.parametrize("test", ["server", "own check", "corpora", "module"])
+def test_where_the_servers_must_be_there_it_is_a_failure(tmp_path: Path, test: str) -> None:
+    done = run(tmp_path, test, CLEO_REQUIRE_SERVERS="1")
+    assert done.returncode in (1, 2), done.stdout
+    assert "CLEO_REQUIRE_SERVERS is set, and this was skipped" in done.stdout
+
+
+def test_any_other_skip_stays_one(tmp_path: Path) -> None:
+    done = run(tmp_path, "other", CLEO_REQUIRE_SERVERS="1")
+    assert done.returncode == 0, done.stdout
+    assert "1 passed, 1 skipped" in done.stdout
