@@ -19,7 +19,7 @@ def is_blank(line: str) -> bool:
 
 
 def header_block_end(lines: Sequence[str], start: int, *, after_rule: bool) -> int | None:
-    """Give the line after a block ("Von: … Gesendet: … An: … Betreff: …") that begins at ``start``, or None.
+    """Return the line after a block ("Von: … Gesendet: … An: … Betreff: …") that begins at ``start``, or None.
 
     ``after_rule`` tells that a separator stands before it; without one the block must be complete.
     """
@@ -140,7 +140,7 @@ def _between_rules(line: str) -> str:
 
 
 def attribution_start(lines: Sequence[str], end: int, *, marked: bool) -> int | None:
-    """Give the first line of the attribution ("Am … schrieb …:") that ends in line ``end``, or None.
+    """Return the first line of the attribution ("Am … schrieb …:") that ends in line ``end``, or None.
 
     Clients wrap it over several lines; the shortest run of lines that makes sense counts. ``marked`` says
     that lines with quote marks follow, beside which less evidence is enough.
@@ -161,7 +161,7 @@ def attribution_start(lines: Sequence[str], end: int, *, marked: bool) -> int | 
 
 
 def may_introduce(line: str) -> bool:
-    """Tell whether a line may end an attribution or begin a header block; says no quickly."""
+    """Return whether a line may end an attribution or begin a header block; says no quickly."""
     if len(line) > LINE_CAP:
         return quotes_inline(line)
     return _may_end_attribution(line) or label(line)[0] is not None or quotes_inline(line)
@@ -286,7 +286,7 @@ _MAX_KNOWN: Final = 400_000  # characters of the earlier texts; the newest come 
 
 
 def known_suffix(lines: Sequence[str], start: int, end: int, known: Sequence[str]) -> int:
-    """Give the line where the part of ``lines[start:end]`` begins that repeats ``known`` to the end.
+    """Return the line where the part of ``lines[start:end]`` begins that repeats ``known`` to the end.
 
     Line breaks and quote marks do not matter, since every client wraps anew. It is ``end`` where too little
     is repeated or where nothing else would be left.
@@ -350,7 +350,7 @@ _FOOTER_RULE: Final = 20  # characters
 
 
 def is_closing(lines: Sequence[str], position: int) -> bool:
-    """Tell whether what begins at ``position`` is a signature, a list's footer, or rules only."""
+    """Return whether what begins at ``position`` is a signature, a list's footer, or rules only."""
     first = lines[position].strip()
     count = sum(not is_blank(line) for line in lines[position + 1 :])
     if first == "--" and count <= _MAX_SIGNATURE:
@@ -382,7 +382,7 @@ def _bare(lines: Sequence[str], start: int, end: int) -> tuple[int, int]:
 
 
 def _signature(lines: Sequence[str], start: int, end: int) -> int | None:
-    """Give the line of the signature separator (RFC 3676 section 4.3), or None."""
+    """Return the line of the signature separator (RFC 3676 section 4.3), or None."""
     first = max(start + 1, end - _MAX_SIGNATURE)
     loose = None
     for number in range(first, end):
@@ -396,7 +396,7 @@ def _signature(lines: Sequence[str], start: int, end: int) -> int | None:
 
 
 def _footer(lines: Sequence[str], start: int, end: int) -> int | None:
-    """Give the line of the rule above what a mailing list adds to every mail, or None."""
+    """Return the line of the rule above what a mailing list adds to every mail, or None."""
     for number in range(max(start + 1, end - _MAX_FOOTER), end):
         line = lines[number].strip()
         if len(line) >= _FOOTER_RULE and line.strip("_") == "" and is_list_footer(lines[number + 1 : end]):
@@ -461,7 +461,7 @@ def split_quoted(
 
 
 def _new_part(lines: list[str], cut: _Cut | None) -> tuple[int, int]:
-    """Give the first line of the new part and the one after its last, signature and rules included."""
+    """Return the first line of the new part and the one after its last, signature and rules included."""
     if cut is None:
         return 0, len(lines)
     before = _last_text(lines, cut.start)
@@ -479,7 +479,7 @@ def _new_part(lines: list[str], cut: _Cut | None) -> tuple[int, int]:
 
 
 def _find_cut(lines: list[str], authors: Collection[str] | None) -> _Cut | None:
-    """Give the first place where a quote begins, or None; a forward before any quote means ``_KEEP``."""
+    """Return the first place where a quote begins, or None; a forward before any quote means ``_KEEP``."""
     after_rule = False
     attempts = 0
     for number, line in enumerate(lines):
@@ -505,7 +505,7 @@ def _find_cut(lines: list[str], authors: Collection[str] | None) -> _Cut | None:
 
 
 def _attributed(lines: list[str], number: int) -> _Cut | None:
-    """Give the cut that an attribution ending in line ``number`` makes, if it is one."""
+    """Return the cut that an attribution ending in line ``number`` makes, if it is one."""
     marked = _is_marked(lines, number + 1)
     if (start := attribution_start(lines, number, marked=marked)) is None:
         return _Cut(number, number, True, True) if quotes_inline(lines[number]) else None
@@ -519,13 +519,13 @@ def _separated(lines: list[str], number: int) -> _Cut:
 
 
 def _block_follows(lines: list[str], number: int) -> bool:
-    """Tell whether the next line with text begins a header block."""
+    """Return whether the next line with text begins a header block."""
     follows = _next_text(lines, number + 1)
     return follows is not None and header_block_end(lines, follows, after_rule=True) is not None
 
 
 def _is_theirs(lines: list[str], start: int, end: int | None, authors: Collection[str] | None) -> bool:
-    """Tell whether the mail quoted below ``start`` was written by one of ``authors``, or may be anybody's."""
+    """Return whether the mail quoted below ``start`` was written by one of ``authors``, or may be anybody's."""
     if authors is None:
         return True
     block = lines[start : start + _MAX_BLOCK if end is None else end]
@@ -533,13 +533,13 @@ def _is_theirs(lines: list[str], start: int, end: int | None, authors: Collectio
 
 
 def _is_marked(lines: list[str], position: int) -> bool:
-    """Tell whether the next line with text carries a quote mark."""
+    """Return whether the next line with text carries a quote mark."""
     follows = _next_text(lines, position)
     return follows is not None and is_quoted(lines[follows])
 
 
 def _below_quote(lines: list[str], body: int) -> int | None:
-    """Give the first line of the text below the only marked block from ``body`` on, or None.
+    """Return the first line of the text below the only marked block from ``body`` on, or None.
 
     None also where there are more blocks: then the answer stands between the lines.
     """
@@ -552,7 +552,7 @@ def _below_quote(lines: list[str], body: int) -> int | None:
 
 
 def _text_follows(lines: list[str], body: int) -> bool:
-    """Tell whether an unquoted text other than a signature stands anywhere below ``body``."""
+    """Return whether an unquoted text other than a signature stands anywhere below ``body``."""
     last_quote = max((n for n in range(body, len(lines)) if is_quoted(lines[n])), default=body)
     for number in range(body, last_quote):
         line = lines[number]
