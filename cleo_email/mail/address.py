@@ -207,9 +207,8 @@ def is_own(address: str, own_addresses: Iterable[str]) -> bool:
     loose = _loose(address)
     local, _, domain = loose.rpartition("@")
     details = local.split("+")[:20]
-    return loose in own or any(
-        f"{'+'.join(details[:end])}@{domain}" in own for end in range(1, len(details) + 1)
-    )
+    plus = (f"{'+'.join(details[:end])}@{domain}" for end in range(1, len(details) + 1))
+    return bool(loose) and (loose in own or any(one in own for one in plus))
 
 
 def _loose(address: str) -> str:
