@@ -22,30 +22,22 @@ def _unflow(text: str, *, delsp: bool) -> str:
 
     With ``delsp`` (the DelSp parameter) the blank that marks a soft break is not part of the text.
     """
-    out: list[str] = []
-    paragraph: list[str] = []
-    depth = 0
+    paragraphs: list[tuple[int, list[str]]] = []  # depth of quotation, pieces
+    goes_on = False
     for line in text.split("\n"):
         content = line.lstrip(">")
-        quoted = len(line) - len(content)
+        depth = len(line) - len(content)
         content = content.removeprefix(" ")  # space-stuffing, section 4.4
-        if paragraph and (quoted != depth or content == "-- "):
-            out.append(_paragraph(paragraph, depth))
-            paragraph = []
-        depth = quoted
         # The signature separator ends with a blank and still is a line of its own (section 4.3).
-        soft = content.endswith(" ") and content != "-- "
-        paragraph.append(content[:-1] if soft and delsp else content)
-        if not soft:
-            out.append(_paragraph(paragraph, depth))
-            paragraph = []
-    if paragraph:
-        out.append(_paragraph(paragraph, depth))
-    return "\n".join(out)
+        separator = content == "-- "
+        if not goes_on or separator or depth != paragraphs[-1][0]:
+            paragraphs.append((depth, []))
+        goes_on = content.endswith(" ") and not separator
+        paragraphs[-1][1].append(content[:-1] if goes_on and delsp else content)
+    return "\n".join(_quoted(depth, "".join(pieces)) for depth, pieces in paragraphs)
 
 
-def _paragraph(pieces: list[str], depth: int) -> str:
-    text = "".join(pieces)
+def _quoted(depth: int, text: str) -> str:
     return f"{'>' * depth} {text}" if depth and text else ">" * depth or text
 
 

@@ -38,7 +38,7 @@ class Part:
     children: list[Part] = field(default_factory=list)
 
     def raw_header(self, name: str) -> bytes:
-        """The first header of that (lower-case) name as it stands, folds included, or empty bytes."""
+        """Return the first header of that (lower-case) name as it stands, folds included, or empty bytes."""
         return next((value for key, value in self.headers if key == name), b"")
 
     @cached_property
@@ -68,7 +68,7 @@ class Part:
         return decode(self.raw_header("content-id")).text.strip().strip("<>").strip()
 
     def body(self) -> bytes:
-        """The body with its transfer encoding undone (RFC 2045 section 6)."""
+        """Return the body with its transfer encoding undone (RFC 2045 section 6)."""
         encoding = self.raw_header("content-transfer-encoding").strip().lower()
         return decode_transfer(self.source[self.start : self.end], encoding)
 
