@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from cleo_email.mail.address import quoted_mailbox
+from cleo_email.mail.attachment import MEDIA_TYPE, UNKNOWN_TYPE
 from cleo_email.mail.model import AttachedFile
 from cleo_email.mail.wire import (
     CRLF,
@@ -25,7 +26,6 @@ from cleo_email.mail.wire import (
 from cleo_email.webhooks.base import JsonObject
 
 _NAME = re.compile(r"[!-9;-~]{1,100}\Z")  # RFC 5322 section 2.2
-_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,64}/[A-Za-z0-9!#$&^_.+-]{1,64}\Z")
 # They describe the original's structure, which ours does not have.
 _STRUCTURE = frozenset({"content-type", "content-transfer-encoding", "content-disposition", "mime-version"})
 
@@ -94,9 +94,9 @@ def _texts(text: str, html: str) -> bytes:
 
 
 def _file(item: AttachedFile) -> bytes:
-    kind = item.content_type if _TYPE.match(item.content_type) else "application/octet-stream"
+    kind = item.content_type if MEDIA_TYPE.match(item.content_type) else UNKNOWN_TYPE
     if kind.lower().startswith(("multipart/", "message/")):
-        kind = "application/octet-stream" if kind.lower() != "message/rfc822" else kind
+        kind = UNKNOWN_TYPE if kind.lower() != "message/rfc822" else kind
     encoding = "base64"
     content = base64_lines(item.content)
     if kind.lower() == "message/rfc822":  # RFC 2046 section 5.2.1: not base64
