@@ -48,57 +48,6 @@ _NOBODY_READS: Final = re.compile(
 # The name of a program may follow these: "noreplyshop", "donotreplyservice".
 _BEGINNINGS: Final = ("noreply", "donotreply", "dontreply")
 
-_CALENDARS: Final = frozenset({"text/calendar", "application/ics"})
-_HEAD: Final = 65_536  # bytes of a calendar; METHOD is a property of the whole and comes first
-_MAX_PARTS: Final = 20
-_MAX_LINES: Final = 200
-_METHOD: Final = re.compile(
-    rb"^METHOD(?:;[^:\r\n]{0,100})?:[ \t]{0,10}(REPLY|COUNTER)\b", re.IGNORECASE | re.MULTILINE
-)
-_PARAMETER: Final = re.compile(r";\s{0,10}method\s{0,10}=\s{0,10}\"?(reply|counter)\b", re.IGNORECASE)
-_DETAILS: Final = re.compile(
-    r"\s*\*?(?:when|where|what|who|title|subject|time|date|location|organizer|calendar|status|invitees|wann"
-    r"|wo|was|wer|titel|betreff|zeit|datum|ort|organisator|kalender|teilnehmer|quand|où|qui|titre|objet|lieu"
-    r"|date|cuándo|dónde|asunto|quando|dove|oggetto|wanneer|waar|onderwerp)\*?\s?:",
-    re.IGNORECASE,
-)
-_VERDICT: Final = re.compile(
-    r"(?<!\w)(?:accept(?:ed|s|ance)|declin(?:ed|es)|tentative(?:ly)?|new time proposed"
-    r"|proposed (?:a )?new time|will attend|will not attend|won.t attend|might attend|zugesagt|zusage"
-    r"|abgesagt|absage|angenommen|akzeptiert|abgelehnt|vorläufig|(?:mit|unter) vorbehalt|accepté|refusé"
-    r"|décliné|provisoire|acept(?:ó|ado)|rechaz(?:ó|ado)|provisional|accettato|rifiutato|provvisorio"
-    r"|geaccepteerd|geweigerd|afgewezen|voorlopig|aceitou|aceite|recus(?:ou|ado)|zaakceptowa\w{0,6}"
-    r"|odrzuci\w{0,6}|wstępnie|accepterat|accepteret|afvist|avböjt|godtatt|hyväksy\w{0,6}|přija\w{0,4}"
-    r"|kabul ed\w{0,8})(?!\w)",
-    re.IGNORECASE,
-)
-_EVENT: Final = re.compile(
-    r"invit|event|meeting|appointment|calendar|request|einladung|termin|besprechung|ereignis|veranstaltung"
-    r"|kalender|réunion|événement|rendez-vous|reuni|evento|convite|riunione|uitnodiging|vergadering|afspraak"
-    r"|gebeurtenis|zaprosz|spotkani|wydarzeni|möte|møde|møte|kokous|schůzk|toplantı|davet",
-    re.IGNORECASE,
-)
-_FEW_WORDS: Final = 6
-_PERSON: Final = re.compile(
-    r"\?(?:\s|\Z)|(?<!\w)(?:i|i'm|i'll|we|my|me|us|ich|wir|mir|mich|uns|mein\w{0,2}|je|j'ai|nous|moi|yo|me"
-    r"|io|mi|ik|wij|mij|eu|ja|leider|unfortunately|malheureusement|sorry|danke|thanks|merci)(?!\w)",
-    re.IGNORECASE,
-)
-_CLICKED: Final = re.compile(  # Zimbra's text for its buttons, in the first person
-    r"\s*(?:yes, i will attend|no, i won.t attend|i might attend)\.?\s*\Z", re.IGNORECASE
-)
-_CLOSING: Final = re.compile(
-    r"\s*(?:mit freundlichen grüßen|mit freundlichem gruß|freundliche grüße|viele grüße|beste grüße"
-    r"|best regards|kind regards|regards|sincerely|cordialement|saludos|cordiali saluti"
-    r"|met vriendelijke groet)[,.!]?\s*\Z",
-    re.IGNORECASE,
-)
-_NOTE: Final = re.compile(
-    r"(?<!\w)(?:note|comment|message|notiz|kommentar|anmerkung|commentaire|remarque|nota|commento|comentario)"
-    r"s?\s?:",
-    re.IGNORECASE,
-)
-
 
 def robot_mark(mail: InboundEmail, *, list_is_wanted: bool = False) -> str:
     """Return why a machine wrote this, or ''. ``list_is_wanted``: marks of lists do not count."""
@@ -199,6 +148,57 @@ def _is_rules_own(mail: InboundEmail) -> bool:
 
 # --- calendars ----------------------------------------------------------------------------------------------
 
+_CALENDARS: Final = frozenset({"text/calendar", "application/ics"})
+_HEAD: Final = 65_536  # bytes of a calendar; METHOD is a property of the whole and comes first
+_MAX_PARTS: Final = 20
+_MAX_LINES: Final = 200
+_METHOD: Final = re.compile(
+    rb"^METHOD(?:;[^:\r\n]{0,100})?:[ \t]{0,10}(REPLY|COUNTER)\b", re.IGNORECASE | re.MULTILINE
+)
+_PARAMETER: Final = re.compile(r";\s{0,10}method\s{0,10}=\s{0,10}\"?(reply|counter)\b", re.IGNORECASE)
+_DETAILS: Final = re.compile(
+    r"\s*\*?(?:when|where|what|who|title|subject|time|date|location|organizer|calendar|status|invitees|wann"
+    r"|wo|was|wer|titel|betreff|zeit|datum|ort|organisator|kalender|teilnehmer|quand|où|qui|titre|objet|lieu"
+    r"|date|cuándo|dónde|asunto|quando|dove|oggetto|wanneer|waar|onderwerp)\*?\s?:",
+    re.IGNORECASE,
+)
+_VERDICT: Final = re.compile(
+    r"(?<!\w)(?:accept(?:ed|s|ance)|declin(?:ed|es)|tentative(?:ly)?|new time proposed"
+    r"|proposed (?:a )?new time|will attend|will not attend|won.t attend|might attend|zugesagt|zusage"
+    r"|abgesagt|absage|angenommen|akzeptiert|abgelehnt|vorläufig|(?:mit|unter) vorbehalt|accepté|refusé"
+    r"|décliné|provisoire|acept(?:ó|ado)|rechaz(?:ó|ado)|provisional|accettato|rifiutato|provvisorio"
+    r"|geaccepteerd|geweigerd|afgewezen|voorlopig|aceitou|aceite|recus(?:ou|ado)|zaakceptowa\w{0,6}"
+    r"|odrzuci\w{0,6}|wstępnie|accepterat|accepteret|afvist|avböjt|godtatt|hyväksy\w{0,6}|přija\w{0,4}"
+    r"|kabul ed\w{0,8})(?!\w)",
+    re.IGNORECASE,
+)
+_EVENT: Final = re.compile(
+    r"invit|event|meeting|appointment|calendar|request|einladung|termin|besprechung|ereignis|veranstaltung"
+    r"|kalender|réunion|événement|rendez-vous|reuni|evento|convite|riunione|uitnodiging|vergadering|afspraak"
+    r"|gebeurtenis|zaprosz|spotkani|wydarzeni|möte|møde|møte|kokous|schůzk|toplantı|davet",
+    re.IGNORECASE,
+)
+_FEW_WORDS: Final = 6
+_PERSON: Final = re.compile(
+    r"\?(?:\s|\Z)|(?<!\w)(?:i|i'm|i'll|we|my|me|us|ich|wir|mir|mich|uns|mein\w{0,2}|je|j'ai|nous|moi|yo|me"
+    r"|io|mi|ik|wij|mij|eu|ja|leider|unfortunately|malheureusement|sorry|danke|thanks|merci)(?!\w)",
+    re.IGNORECASE,
+)
+_CLICKED: Final = re.compile(  # Zimbra's text for its buttons, in the first person
+    r"\s*(?:yes, i will attend|no, i won.t attend|i might attend)\.?\s*\Z", re.IGNORECASE
+)
+_CLOSING: Final = re.compile(
+    r"\s*(?:mit freundlichen grüßen|mit freundlichem gruß|freundliche grüße|viele grüße|beste grüße"
+    r"|best regards|kind regards|regards|sincerely|cordialement|saludos|cordiali saluti"
+    r"|met vriendelijke groet)[,.!]?\s*\Z",
+    re.IGNORECASE,
+)
+_NOTE: Final = re.compile(
+    r"(?<!\w)(?:note|comment|message|notiz|kommentar|anmerkung|commentaire|remarque|nota|commento|comentario)"
+    r"s?\s?:",
+    re.IGNORECASE,
+)
+
 
 def _is_a_click(mail: InboundEmail) -> bool:
     """Return whether the answer of a calendar is a click on *Accept*, without words of a person.
@@ -210,7 +210,7 @@ def _is_a_click(mail: InboundEmail) -> bool:
     """
     if is_forward(mail.subject):
         return False
-    if mail.text.lstrip().upper().startswith("BEGIN:VCALENDAR"):  # the entry itself, in a mail of nothing else
+    if mail.text.lstrip().upper().startswith("BEGIN:VCALENDAR"):  # the entry is the mail
         return True
     lines = []
     for line in mail.text.split("\n")[:_MAX_LINES]:

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache, cached_property
-from typing import Protocol
 
 import dkim
 import dns.exception
@@ -92,8 +91,8 @@ class SenderCheck:
                     return Finding(Outcome.PROVEN)
                 why = flaw
         if fault:
-            text = f"DNS did not tell whether {shown(author)} has signed this mail ({fault})"
-            return Finding(Outcome.UNKNOWN, text)
+            why = f"DNS did not tell whether {shown(author)} has signed this mail ({fault})"
+            return Finding(Outcome.UNKNOWN, why)
         return Finding(Outcome.UNPROVEN, f"The sender is not proven: {why} (EMAIL_VERIFY_DKIM).")
 
     def _flaw(self, signed: SignedMail, signature: Signature, author: str) -> str:
@@ -159,10 +158,8 @@ class DnsFault(Exception):
     """DNS did not answer, or with a fault of the server (SERVFAIL): nothing is known."""
 
 
-class TxtLookup(Protocol):
-    def __call__(self, name: str) -> Sequence[bytes]:
-        """Return every TXT record of a name, none where there is no such name. Raises DnsFault."""
-        ...
+# Returns every TXT record of a name, none where there is no such name. Raises DnsFault.
+TxtLookup = Callable[[str], Sequence[bytes]]
 
 
 class Dns:
@@ -225,9 +222,7 @@ class SignedMail:
         assert self._verifier is not None
 
         def dnsfunc(name: bytes | str, timeout: float = 0) -> bytes | None:
-            records = lookup(name.decode("ascii", "replace") if isinstance(name, bytes) else name)
-            key = records[0] if len(records) == 1 else _the_key(records)
-            return None if key is None or _is_a_test(key) else key
+            return _usable_key(lookup(name.decode("ascii", "replace") if isinstance(name, bytes) else name))
 
         try:
             return bool(self._verifier.verify(idx=signature.index, dnsfunc=dnsfunc))
@@ -285,16 +280,18 @@ def _silent() -> logging.Logger:
     return logger
 
 
-def _is_a_test(key: bytes) -> bool:
-    """Return whether the domain only tests DKIM: its mail counts as unsigned (RFC 6376 section 3.6.1)."""
-    flags = re.search(rb"(?:^|;)\s*t\s*=([^;]*)", key)
-    return flags is not None and b"y" in [flag.strip().lower() for flag in flags[1].split(b":")]
+def _usable_key(records: Sequence[bytes]) -> bytes | None:
+    """Return the key of a selector: its one TXT record, or the one of several that is a key.
 
-
-def _the_key(records: Sequence[bytes]) -> bytes | None:
-    """Return the one TXT record of several that is a key (undefined by RFC 6376 section 3.6.2.2)."""
-    keys = [record for record in records if re.search(rb"(^|;)\s*p\s*=", record)]
-    return keys[0] if len(keys) == 1 else None
+    Several are undefined (RFC 6376 section 3.6.2.2); the mail of a domain that only tests DKIM (``t=y``)
+    counts as unsigned (section 3.6.1).
+    """
+    keys = records if len(records) == 1 else [one for one in records if re.search(rb"(^|;)\s*p\s*=", one)]
+    if len(keys) != 1:
+        return None
+    flags = re.search(rb"(?:^|;)\s*t\s*=([^;]*)", keys[0])
+    is_a_test = flags is not None and b"y" in [flag.strip().lower() for flag in flags[1].split(b":")]
+    return None if is_a_test else keys[0]
 
 
 # --- how the body may be read -------------------------------------------------------------------------------

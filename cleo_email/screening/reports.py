@@ -41,6 +41,7 @@ _REPORT_TYPES: Final = {
     "message/global-disposition-notification": "receipt",
     "message/feedback-report": "feedback",
 }
+_REPORT_TYPE: Final = re.compile(r"report-type\s*=", re.IGNORECASE)
 _RETURNED_TYPES: Final = ("message/rfc822", "message/global", "text/rfc822-headers", "message/rfc822-headers")
 
 _FIELD: Final = re.compile(r"^([!-9;-~]{1,100})[ \t]*+:(.*(?:\n[ \t]++\S.*)*)", re.MULTILINE)
@@ -96,11 +97,7 @@ _ACTIONS: Final = {  # RFC 3464 section 2.3.3
     "expanded": ReportKind.DELIVERED,
     "delivered": ReportKind.DELIVERED,
 }
-_WORDS: Final = {
-    ReportKind.BOUNCE: "bounced",
-    ReportKind.DELAY: "delayed",
-    ReportKind.FEEDBACK: "complained about",
-}
+_WORDS: Final = {"bounce": "bounced", "delay": "delayed", "feedback": "complained about"}
 
 
 @dataclass(frozen=True)
@@ -153,13 +150,11 @@ def _marks(mail: InboundEmail, envelope_from: str | None) -> Iterator[str]:
             yield f"{name} {shown(path)}: a mail system, not a person."
     for value in (mail.content_type, *mail.header_all("content-type")[:2]):
         value = value[:MAX_VALUE]
-        if keyword(value).replace(" ", "") in _REPORT_TYPES or re.search(
-            r"report-type\s*=", value, re.IGNORECASE
-        ):
+        if keyword(value).replace(" ", "") in _REPORT_TYPES or _REPORT_TYPE.search(value):
             yield f"{quoted('Content-Type', value)}: a delivery report or receipt."
     # A person who forwards a bounce may attach its parts, but writes a subject of their own.
-    if is_bounce_subject(mail.subject):
-        for kind in {one.content_type.lower() for one in mail.attachments} & _REPORT_TYPES.keys():
+    for kind in (one.content_type.lower() for one in mail.attachments):
+        if kind in _REPORT_TYPES and is_bounce_subject(mail.subject):
             yield f"{quoted('Subject', mail.subject)} with a part {kind}: a delivery report."
     for name in ("x-failed-recipients", "x-bounced-address"):
         if value := mail.header(name):
