@@ -123,7 +123,7 @@ def proxy_address(address: WebAddress, environ: Mapping[str, str]) -> WebAddress
     name = f"{address.scheme}_proxy"
     url = environ.get(name, environ.get(name.upper(), "")).strip()
     excepted = environ.get("no_proxy", environ.get("NO_PROXY", ""))
-    if not url or _is_loopback(address.host) or _is_excepted(address, excepted):
+    if not url or is_loopback(address.host) or _is_excepted(address, excepted):
         return None
     proxy = web_address(name.upper(), url if "://" in url else f"http://{url}")
     if proxy.tls:
@@ -142,7 +142,8 @@ def _ascii_host(host: str) -> str:
     return ".".join(labels)
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Return whether the host, in lower case, is this machine itself (RFC 6761 section 6.3)."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:
@@ -278,7 +279,7 @@ class _Call:
 
     def __init__(self, client: HttpClient, deadline: Deadline) -> None:
         self._deadline = deadline
-        self._connecting = Deadline(deadline.cap(CONNECT_SECONDS))
+        self._connect_seconds = deadline.cap(CONNECT_SECONDS)
         self._most = client.max_bytes or MAX_ANSWER_BYTES
         self._coming = 0  # the status in the head that is being read
         self._status = 0  # that of the answer, once its head is complete

@@ -19,13 +19,13 @@ def healthz() -> Response:
 
 @bp.get("/readyz")
 def readyz() -> Response:
-    """200 only while mail can come in, be answered and go out; else 503 with the reason."""
+    """Answer 200 only while mail can come in, be answered and go out; else 503 with the reason."""
     reason = why_not_ready(front(), now_ms())
     return error(503, reason) if reason else answer(200, {"status": "ready"})
 
 
 def why_not_ready(services: Front, now: int) -> str:
-    """'' or the first thing that is wrong, with what to do about it."""
+    """Return the first thing that is wrong, with what to do about it, or ''."""
     settings = services.settings
     if not settings.enabled:
         return "the email channel is not enabled: ENABLED_CLIENTS does not list email"
