@@ -1,4 +1,4 @@
-"""Text from outside made fit for a record, a log line or an error: printable, on one line, without a secret."""
+"""Text from outside made fit for a record or an error: printable, on one line, without a secret."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from importlib.resources import files
 
 from flask import Blueprint, Response
 
-from cleo_email.web.base import answer, front, webhook_handler
+from cleo_email.web.base import answer, current
 
 bp = Blueprint("docs", __name__)
 
@@ -24,12 +24,12 @@ bp = Blueprint("docs", __name__)
 def openapi() -> Response:
     provider = "/email/incoming/{provider}"
     described = json.loads(_file("openapi.json"))
-    settings, paths = front().settings, described["paths"]
+    settings, paths = current().settings, described["paths"]
     asked = {"api": settings.api_tokens, "webhook": settings.webhook_secrets}
     for operation in (one for methods in paths.values() for one in methods.values()):
         if not all(asked[name] for scheme in operation.get("security", ()) for name in scheme):
             del operation["security"]
-    if providers := webhook_handler().set_up:
+    if providers := current().webhooks.set_up:
         paths[provider]["post"]["parameters"][0]["schema"]["enum"] = providers
     else:
         del paths[provider]  # the others answer nothing but that they are not set up

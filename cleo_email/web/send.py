@@ -10,9 +10,8 @@ from flask import Blueprint, Response, request
 
 from cleo_email.crashpoints import crashpoint
 from cleo_email.errors import InvalidField, KeyReused, NotFound
-from cleo_email.front import build_outbound, build_starting
 from cleo_email.web.auth import require_api_token
-from cleo_email.web.base import RequestRefused, answer, front
+from cleo_email.web.base import RequestRefused, answer, current
 from cleo_email.web.bodies import bad_fields, parse_json, read_body, read_form, validated
 from cleo_email.web.models import SendFields, WorkflowFields
 from cleo_email.webhooks.forms import MULTIPART
@@ -33,7 +32,7 @@ def send() -> Response:
     draft = fields.draft()
     del fields
     with _faults_answered():
-        sent = build_outbound(front()).send(draft, idempotency_key=_key())
+        sent = current().sender.send(draft, idempotency_key=_key())
     crashpoint("web-before-answer")
     return answer(202, {"id": sent.id, "message_id": sent.message_id, "thread_id": sent.thread_id})
 
@@ -44,7 +43,7 @@ def workflows() -> Response:
     require_api_token()
     start = parse_json(read_body("application/json"), WorkflowFields).request()
     with _faults_answered():
-        started = build_starting(front()).start(start, idempotency_key=_key())
+        started = current().workflow_starter.start(start, idempotency_key=_key())
     crashpoint("web-before-answer")
     ids = [{"id": one.id, "user_id": one.user_id, "thread_id": one.thread_id} for one in started]
     return answer(202, {"ids": ids})
