@@ -20,7 +20,7 @@ from cleo_email.errors import InvalidField
 from cleo_email.mail.address import ascii_address
 from cleo_email.mail.headers import parse_addresses
 from cleo_email.mail.model import Address
-from cleo_email.oauth.endpoint import OAuthClient, make_client
+from cleo_email.oauth.client import OAuthClient, make_client
 from cleo_email.settings.providers import NAMES, Preset, find_preset, preset_of_host
 from cleo_email.settings.workflows import EXPECTED, Workflow
 

@@ -7,15 +7,7 @@ from collections.abc import Collection, Mapping
 from typing import Protocol
 
 from cleo_email.errors import SettingsError
-from cleo_email.http import (
-    AnswerTooLarge,
-    HttpAnswer,
-    HttpClient,
-    WebAddress,
-    proxy_address,
-    trust_store,
-    web_address,
-)
+from cleo_email.http.address import WebAddress, web_address
 from cleo_email.runtime import Deadline
 from cleo_email.webhooks.base import NotNow, Unusable
 
@@ -40,7 +32,18 @@ class Https:
 
     def __call__(self, url: str, *, headers: Mapping[str, str], max_bytes: int) -> bytes:
         address = self._address(url)
-        answer = self._get(address, headers, max_bytes)
+        # libcurl is loaded with the first thing to be fetched: most installations have none.
+        from cleo_email.http.client import AnswerTooLarge, HttpClient
+
+        try:
+            client = HttpClient(address, self._environ, max_bytes=max_bytes)
+            answer = client.get(headers, Deadline(FETCH_S))
+        except AnswerTooLarge:
+            raise TooMuch(f"{address} sends more than {max_bytes} bytes") from None
+        except SettingsError as error:
+            raise NotNow(str(error)) from None
+        except OSError as error:
+            raise NotNow(f"{address} could not be asked ({type(error).__name__})") from None
         if 200 <= answer.status < 300:
             return answer.body
         reason = f"{address} answered {answer.status}"
@@ -56,22 +59,6 @@ class Https:
         if not address.tls or address.port not in self._ports or address.basic or _is_number(address.host):
             raise Unusable("only https:// URLs with a host's name are fetched")
         return address
-
-    def _get(self, address: WebAddress, headers: Mapping[str, str], max_bytes: int) -> HttpAnswer:
-        try:
-            client = HttpClient(
-                address,
-                proxy=proxy_address(address, self._environ),
-                trust=trust_store(self._environ),
-                max_bytes=max_bytes,
-            )
-            return client.get(headers, Deadline(FETCH_S))
-        except AnswerTooLarge:
-            raise TooMuch(f"{address} sends more than {max_bytes} bytes") from None
-        except SettingsError as error:
-            raise NotNow(str(error)) from None
-        except OSError as error:
-            raise NotNow(f"{address} could not be asked ({type(error).__name__})") from None
 
 
 def _is_number(host: str) -> bool:
