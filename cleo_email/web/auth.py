@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from flask import request
 
 from cleo_email.errors import StoreUnavailable
-from cleo_email.http import is_loopback
+from cleo_email.http.address import is_loopback
 from cleo_email.runtime import now_ms
 from cleo_email.web.base import RequestRefused, current
 from cleo_email.web.bodies import read_bytes, require_type

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from typing import Protocol
 
 from cleo_email.errors import SettingsError
-from cleo_email.http import AnswerTooLarge, HttpClient, WebAddress, proxy_address, trust_store, web_address
+from cleo_email.http.address import WebAddress, web_address
 from cleo_email.runtime import Deadline
 from cleo_email.webhooks.base import NotNow, Unusable
 
@@ -34,9 +34,11 @@ class Https:
 
     def __call__(self, url: str, *, headers: Mapping[str, str], max_bytes: int) -> bytes:
         address = self._address(url)
+        # libcurl is loaded with the first thing to be fetched: most installations have none.
+        from cleo_email.http.client import AnswerTooLarge, HttpClient
+
         try:
-            proxy, trust = proxy_address(address, self._environ), trust_store(self._environ)
-            client = HttpClient(address, proxy=proxy, trust=trust, max_bytes=max_bytes)
+            client = HttpClient(address, self._environ, max_bytes=max_bytes)
             answer = client.get(headers, Deadline(FETCH_S))
         except AnswerTooLarge:
             raise TooMuch(f"{address} sends more than {max_bytes} bytes") from None
