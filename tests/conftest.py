@@ -17,6 +17,7 @@ import pytest
 
 from cleo_email.embedded.mailserver import Certificates, MailServer, write_certificates
 from tests.support.redis_server import RedisServer
+from tests.support.signals import give_children_default_signals
 
 ROOT = Path(__file__).resolve().parent.parent
 _SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
@@ -67,6 +68,10 @@ def mail_server(tmp_path: Path, ca: Certificates) -> Iterator[MailServer]:
     """Empty mailboxes of an agent and a customer, by IMAP and SMTP with TLS."""
     with MailServer(tmp_path, certificates=ca) as server:
         yield server
+
+
+def pytest_configure() -> None:
+    give_children_default_signals()
 
 
 # --- missing servers ----------------------------------------------------------------------------------------

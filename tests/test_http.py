@@ -19,20 +19,12 @@ import pycurl
 import pytest
 import trustme
 
-from cleo_email import http
 from cleo_email.agents.base import AgentRequest
 from cleo_email.agents.build import build_agent
 from cleo_email.errors import CleoError, SettingsError
-from cleo_email.http import (
-    AnswerTooLarge,
-    HttpClient,
-    NotHttp,
-    TlsFailed,
-    UntrustedCertificate,
-    proxy_address,
-    trust_store,
-    web_address,
-)
+from cleo_email.http import client as http
+from cleo_email.http.address import proxy_address, trust_store, web_address
+from cleo_email.http.client import AnswerTooLarge, HttpClient, NotHttp, TlsFailed, UntrustedCertificate
 from cleo_email.oauth.endpoint import Endpoint
 from cleo_email.runtime import Deadline
 from tests.agents.scripted_server import Script, Seen, Server, answer_of, sending
@@ -74,14 +66,8 @@ def authority() -> trustme.CA:
 
 
 def client_of(url: str, environ: dict[str, str] | None = None, max_bytes: int = 0) -> HttpClient:
-    address, environ = web_address("URL", url), environ or {}
-    return HttpClient(
-        address,
-        authorization=address.basic,
-        proxy=proxy_address(address, environ),
-        trust=trust_store(environ) if address.tls else None,
-        max_bytes=max_bytes,
-    )
+    address = web_address("URL", url)
+    return HttpClient(address, environ or {}, authorization=address.basic, max_bytes=max_bytes)
 
 
 # --- addresses --------------------------------------------------------------------------------------------
@@ -207,11 +193,12 @@ int getaddrinfo(const char *n, const char *s, const struct addrinfo *h, struct a
 ASKING = """
 import time
 from cleo_email.runtime import Deadline
-from cleo_email.http import HttpClient, web_address
+from cleo_email.http.address import web_address
+from cleo_email.http.client import HttpClient
 started = time.monotonic()
 for _ in range(2):
     try:
-        HttpClient(web_address("URL", "http://agent.example/")).get({}, Deadline(0.3))
+        HttpClient(web_address("URL", "http://agent.example/"), {}).get({}, Deadline(0.3))
     except TimeoutError as error:
         print(error)
 print(0.59 < time.monotonic() - started < 15)
@@ -442,3 +429,11 @@ def test_fifty_threads_share_a_client(serve: Serve, authority: trustme.CA, tmp_p
     with ThreadPoolExecutor(50) as pool:
         answers = pool.map(lambda n: client.post(b"%d" % n * 1000, {}, Deadline(60)).body, range(200))
         assert list(answers) == [b"%d" % n * 1000 for n in range(200)]
+
+
+def test_the_web_process_loads_neither_libcurl_nor_imap_nor_smtp() -> None:
+    """Each takes some MiB, and most installations fetch nothing for a webhook."""
+    code = "import sys, cleo_email.web.app; print(sorted(NAMES & set(sys.modules)))"
+    names = {"pycurl", "imaplib", "imapclient", "smtplib", "cleo_email.smtp", "cleo_email.imap"}
+    command = [sys.executable, "-c", code.replace("NAMES", repr(names))]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "[]\n"

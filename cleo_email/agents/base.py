@@ -15,9 +15,11 @@ from cleo_email.mail.decoding import decode_base64_strict
 from cleo_email.mail.model import Answer, AttachedFile
 from cleo_email.scrub import no_surrogates, one_line
 
+# --- the request ------------------------------------------------------------------------------------------
+
 
 def well_formed_json(value: object) -> object:
-    """A copy of ``value`` that strict JSON can carry: no lone surrogates, NaN or infinity.
+    """Return a copy of ``value`` that strict JSON can carry: no lone surrogates, NaN or infinity.
 
     :raises TypeError: it holds something that JSON has no form for.
     """
@@ -34,52 +36,8 @@ def well_formed_json(value: object) -> object:
     raise TypeError(f"a {type(value).__name__} has no form in JSON")
 
 
-_SHAPE = "objects with filename, content_type and content"
-
-
-def attachments_of(value: object) -> tuple[AttachedFile, ...]:
-    """The files of ``[{"filename", "content_type", "content"}]``; null is none.
-
-    :raises AgentError: no list of such objects, or content that is no base64; the text names the file.
-    """
-    if value is None:
-        return ()
-    if not isinstance(value, (list, tuple)):
-        raise AgentError(f"the agent's attachments are no list of {_SHAPE}")
-    return tuple(_attachment(item, number) for number, item in enumerate(value, 1))
-
-
-def _attachment(item: object, number: int) -> AttachedFile:
-    if not isinstance(item, Mapping):
-        raise AgentError(f"attachment {number} of the agent is not one of {_SHAPE}")
-    name = _string(item, "filename", number)
-    given = _string(item, "content_type", number)
-    filename = safe_filename(name, given.split(";", 1)[0].strip().lower(), number)
-    content = _string(item, "content", number, required=True)
-    return AttachedFile(
-        filename=filename,
-        content_type=usable_type(given, filename),
-        content=_decoded(content, filename),
-    )
-
-
-def _string(item: Mapping[str, object], key: str, number: int, *, required: bool = False) -> str:
-    value = item.get(key)
-    if value is None and not required:
-        return ""
-    if not isinstance(value, str):
-        raise AgentError(f"attachment {number} of the agent has no {key} that is a string")
-    return value
-
-
-def _decoded(content: str, filename: str) -> bytes:
-    try:
-        return decode_base64_strict(content)
-    except ValueError:
-        raise AgentError(f"the content of the agent's attachment {filename!r} is no base64") from None
-
-
 def _clean(value: object) -> object:
+    """Leave to pydantic what is no string."""
     return no_surrogates(value) if isinstance(value, str) else value
 
 
@@ -120,7 +78,7 @@ class AgentAttachment(_Frozen):
 class AgentMessage(_Frozen):
     """The mail. ``text`` is its new part, ``full_text`` all of it, ``date`` ISO 8601.
 
-    ``authenticated`` is None where nobody has checked who wrote it. For the start of a workflow, to which no
+    ``authenticated`` is None where it was not checked who wrote it. For the start of a workflow, to which no
     mail has come in, the texts are empty.
     """
 
@@ -158,10 +116,10 @@ class AgentRequest(_Frozen):
 
 
 class Agent(Protocol):
-    """Whoever answers. Safe to call from many threads at once."""
+    """What answers mail. Safe to call from many threads at once."""
 
     def answer(self, request: AgentRequest, *, deadline: float) -> Answer:
-        """The final answer.
+        """Return the final answer.
 
         :param deadline: seconds that the whole call may take, whatever the other side does.
         :raises AgentUnavailable: asking again can help.
@@ -170,15 +128,15 @@ class Agent(Protocol):
         ...
 
 
+# --- the final answer -------------------------------------------------------------------------------------
+
 NO_FINAL_ANSWER = "the agent gave no final answer"
 NO_REASON = "the agent chose not to answer and gave no reason"
 EXPECTED = 'expected {"messages": [...]}, {"reply": "..."} or {"ignore": "reason"}'
 
-_KEYS = ("messages", "reply", "ignore")
-
 
 def final_answer(payload: object) -> Answer:
-    """What of an agent's answer is to be mailed; without anything to mail, ``ignore`` says why.
+    """Return what of an agent's answer is to be mailed; without anything to mail, ``ignore`` says why.
 
     A key with the value null counts as absent.
 
@@ -186,7 +144,7 @@ def final_answer(payload: object) -> Answer:
     """
     if not isinstance(payload, Mapping):
         raise AgentError(f"the agent answered with {_kind(payload)}, {EXPECTED}")
-    given = [key for key in _KEYS if payload.get(key) is not None]
+    given = [key for key in ("messages", "reply", "ignore") if payload.get(key) is not None]
     if len(given) > 1:
         raise AgentError(f"the agent answered with {' and '.join(given)} at once, {EXPECTED}")
     if not given:
@@ -206,7 +164,7 @@ def final_answer(payload: object) -> Answer:
 def _from_messages(messages: object) -> Answer:
     if not isinstance(messages, (list, tuple)):
         raise AgentError(f"the agent's messages are {_kind(messages)}, expected a list of objects")
-    final: tuple[str, Mapping[str, object]] | None = None
+    final: tuple[str, Mapping[str, object]] = ("", {})
     # All are looked at, not only the last: an answer is malformed or not whatever stands behind it.
     for number, message in enumerate(messages, 1):
         where = f"message {number} of the agent"
@@ -220,11 +178,11 @@ def _from_messages(messages: object) -> Answer:
         text = _content(message.get("content"), where)
         if text.strip() and not message.get("tool_calls") and not message.get("function_call"):
             final = (text, message)
-    return Answer(ignore=NO_FINAL_ANSWER) if final is None else _answer(*final)
+    return _answer(*final)
 
 
 def _content(content: object, where: str) -> str:
-    """The text of a message: a string, or the text parts of a list as chat completions servers give them."""
+    """Return the text of a message: a string, or the text parts of a list (chat completions servers)."""
     if content is None:
         return ""
     if isinstance(content, str):
@@ -247,23 +205,55 @@ def _answer(text: str, holder: Mapping[str, object]) -> Answer:
     text = no_surrogates(text).replace("\0", "")
     if not text.strip():
         return Answer(ignore=NO_FINAL_ANSWER)
-    return Answer(text=text, attachments=attachments_of(holder.get("attachments")))
+    return Answer(text=text, attachments=_attachments(holder.get("attachments")))
+
+
+_SHAPE = "objects with filename, content_type and content"
+
+
+def _attachments(value: object) -> tuple[AttachedFile, ...]:
+    """Return the files of ``[{"filename", "content_type", "content"}]``; null is none.
+
+    :raises AgentError: no list of such objects, or content that is no base64; the text names the file.
+    """
+    if value is None:
+        return ()
+    if not isinstance(value, (list, tuple)):
+        raise AgentError(f"the agent's attachments are no list of {_SHAPE}")
+    return tuple(_attachment(item, number) for number, item in enumerate(value, 1))
+
+
+def _attachment(item: object, number: int) -> AttachedFile:
+    if not isinstance(item, Mapping):
+        raise AgentError(f"attachment {number} of the agent is not one of {_SHAPE}")
+    texts = []
+    for key in ("filename", "content_type", "content"):
+        value = item.get(key)
+        if value is None and key != "content":
+            value = ""
+        if not isinstance(value, str):
+            raise AgentError(f"attachment {number} of the agent has no {key} that is a string")
+        texts.append(value)
+    name, kind, content = texts
+    filename = safe_filename(name, kind.split(";", 1)[0].strip().lower(), number)
+    try:
+        return AttachedFile(filename, usable_type(kind, filename), decode_base64_strict(content))
+    except ValueError:
+        raise AgentError(f"the content of the agent's attachment {filename!r} is no base64") from None
+
+
+_KINDS: dict[type, str] = {
+    type(None): "null",
+    bool: "true or false",
+    str: "a string",
+    int: "a number",
+    float: "a number",
+    list: "a list",
+    tuple: "a list",
+    dict: "an object",
+}
 
 
 def _kind(value: object) -> str:
-    """What a value is called in JSON."""
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "true" if value else "false"
-        case str():
-            return "a string"
-        case int() | float():
-            return "a number"
-        case list() | tuple():
-            return "a list"
-        case Mapping():
-            return "an object"
-        case _:
-            return f"a Python {type(value).__name__}"
+    """Return what a value is called in JSON."""
+    return _KINDS.get(type(value), f"a Python {type(value).__name__}")

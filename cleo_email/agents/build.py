@@ -1,24 +1,20 @@
-"""From ``CLEO_AGENT`` to the agent that it names."""
+"""Builds the agent that ``CLEO_AGENT`` names."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
-from cleo_email.agents.base import (
-    Agent,
-)
+from cleo_email.agents.base import Agent
 from cleo_email.agents.echo import EchoAgent
 from cleo_email.agents.http import HttpAgent, JsonService
 from cleo_email.agents.openai import DEFAULT_BASE_URL, OpenAIAgent
 from cleo_email.agents.python import PythonAgent, load_callable, with_working_directory
 from cleo_email.agents.spec import CallableSpec, ModelSpec, parse_spec
 from cleo_email.errors import SettingsError
-from cleo_email.http import HttpClient, proxy_address, trust_store, web_address
 
 
 def build_agent(spec: str, *, token: str | None, environ: Mapping[str, str]) -> Agent:
-    """The agent that a value of ``CLEO_AGENT`` names; :mod:`cleo_email.agents.spec` has the rule.
+    """Return the agent that a value of ``CLEO_AGENT`` names; :mod:`cleo_email.agents.spec` has the rule.
 
     :param token: ``CLEO_AGENT_TOKEN``, for an HTTP agent.
     :param environ: where ``OPENAI_*``, ``SSL_CERT_*`` and ``*_PROXY`` are looked up.
@@ -33,12 +29,12 @@ def build_agent(spec: str, *, token: str | None, environ: Mapping[str, str]) -> 
         case CallableSpec():
             return PythonAgent(load_callable(wanted), f"{wanted.module}:{wanted.name}")
         case ModelSpec():
-            return _openai(wanted, environ)
+            return _model(wanted, environ)
         case _:
-            return HttpAgent(_service("CLEO_AGENT", wanted.url, "CLEO_AGENT_TOKEN", token or "", environ))
+            return HttpAgent(JsonService("CLEO_AGENT", wanted.url, "CLEO_AGENT_TOKEN", token or "", environ))
 
 
-def _openai(wanted: ModelSpec, environ: Mapping[str, str]) -> Agent:
+def _model(wanted: ModelSpec, environ: Mapping[str, str]) -> Agent:
     base = environ.get("OPENAI_BASE_URL", "").strip()
     key = environ.get("OPENAI_API_KEY", "").strip()
     faults = []
@@ -52,33 +48,5 @@ def _openai(wanted: ModelSpec, environ: Mapping[str, str]) -> Agent:
     if faults:
         raise SettingsError(faults)
     url = base or DEFAULT_BASE_URL
-    service = _service("OPENAI_BASE_URL", url, "OPENAI_API_KEY", key, environ, path="/chat/completions")
+    service = JsonService("OPENAI_BASE_URL", url, "OPENAI_API_KEY", key, environ, path="/chat/completions")
     return OpenAIAgent(service, wanted)
-
-
-def _service(
-    url_variable: str, url: str, token_variable: str, token: str, environ: Mapping[str, str], path: str = ""
-) -> JsonService:
-    address = web_address(url_variable, url, path)
-    if token and not re.fullmatch(r"[!-~]+", token):
-        raise SettingsError(
-            [f"{token_variable}: found a character that no header carries, expected printable ASCII"]
-        )
-    if token and address.basic:
-        raise SettingsError(
-            [f"{url_variable}: found a user and password beside {token_variable}, expected one of the two"]
-        )
-    authorization = f"Bearer {token}" if token else address.basic
-    client = HttpClient(
-        address,
-        authorization=authorization,
-        proxy=proxy_address(address, environ),
-        trust=trust_store(environ) if address.tls else None,
-    )
-    return JsonService(
-        client,
-        secrets=(token, authorization, *address.secrets),
-        key_variable=token_variable,
-        url_variable=url_variable,
-        url_without=path,
-    )

@@ -1,4 +1,4 @@
-"""An agent that says what it was told: for the demo and for tests."""
+"""An agent that repeats the text of the mail: for the demo and for tests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class EchoAgent:
         return "echo"
 
     def answer(self, request: AgentRequest, *, deadline: float) -> Answer:
-        """The text that came in; ``deadline`` plays no part, nothing is waited for. Never raises."""
+        """Return the text that came in; ``deadline`` plays no part, nothing is waited for. Never raises."""
         text = request.message.text
         if not text.strip() and request.workflow is not None:
             shown = json.dumps(request.workflow, indent=2, ensure_ascii=False)

@@ -3,97 +3,66 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Mapping
 from urllib.parse import urljoin
 
 from pydantic_core import to_json
 
 from cleo_email.agents.base import AgentRequest, final_answer
 from cleo_email.errors import AgentError, AgentUnavailable, SettingsError
-from cleo_email.http import (
+from cleo_email.http.address import web_address
+from cleo_email.http.client import (
     MAX_ANSWER_BYTES,
     AnswerTooLarge,
     HttpAnswer,
     HttpClient,
     NotHttp,
-    TlsFailed,
     UntrustedCertificate,
-    web_address,
 )
 from cleo_email.mail.model import Answer
 from cleo_email.runtime import Deadline
 from cleo_email.scrub import one_line
 
-_CERTIFICATE = "its certificate is not trusted ({}); SSL_CERT_FILE names a CA of one's own"
-
 
 class JsonService:
     """One URL that takes and gives JSON.
 
-    :param secrets: strings that no reason may show, should the other side repeat them.
-    :param key_variable: the setting to look at when the server says 401 or 403.
-    :param url_variable: the setting that has its URL, without ``url_without`` at the end of that.
+    :param variable: the setting that ``url`` comes from, without ``path``, which is put behind its own.
+    :param key_variable: the setting that ``key`` comes from, '' for none.
+    :param environ: where ``SSL_CERT_*`` and ``*_PROXY`` are looked up.
+    :raises SettingsError: one of these cannot be used.
     """
 
     def __init__(
-        self,
-        client: HttpClient,
-        *,
-        secrets: Iterable[str],
-        key_variable: str,
-        url_variable: str,
-        url_without: str = "",
+        self, variable: str, url: str, key_variable: str, key: str, environ: Mapping[str, str], path: str = ""
     ) -> None:
-        self._client = client
-        # The longest first: "Bearer x" before "x".
-        self._secrets = sorted({secret for secret in secrets if secret}, key=len, reverse=True)
-        self._key_variable = key_variable
-        self._url_variable, self._url_without = url_variable, url_without
+        address = web_address(variable, url, path)
+        if key and not re.fullmatch(r"[!-~]+", key):
+            fault = f"{key_variable}: found a character that no header carries, expected printable ASCII"
+            raise SettingsError([fault])
+        if key and address.basic:
+            fault = f"{variable}: found a user and password beside {key_variable}, expected one of the two"
+            raise SettingsError([fault])
+        authorization = f"Bearer {key}" if key else address.basic
+        self._client = HttpClient(address, environ, authorization=authorization)
+        self._variable, self._path, self._key_variable = variable, path, key_variable
+        # What no reason may show, should the other side repeat it; the longest first: "Bearer x" before "x".
+        self._secrets = sorted((authorization, key, *address.secrets), key=len, reverse=True)
 
     def __str__(self) -> str:
         return str(self._client.address)
 
     def ask(self, body: bytes, request_id: str, deadline: Deadline) -> object:
-        """The JSON value that ``body`` is answered with.
+        """Return the JSON value that ``body`` is answered with.
 
         :raises AgentUnavailable: asking again can help.
         :raises AgentError: it cannot.
         """
         answer = self._post(body, request_id, deadline)
         if not 200 <= answer.status < 300:
-            raise self.refusal(answer.status, _error_text(answer), answer.headers)
+            raise self.refusal(answer.status, _error_of(answer), answer.headers)
         return self._json(answer)
-
-    def refusal(self, status: int, text: str, headers: Mapping[str, str] | None = None) -> AgentError:
-        """The error for an HTTP status that is no success; ``text`` is what the server says about it."""
-        # A path is shown where it is what is wrong; a query never, it is the usual place of a key.
-        path = self.shown(self._client.address.path) if status in (404, 405) else ""
-        reason = f"{self}{path} answered {status}"
-        if 300 <= status < 400:
-            whereto, hint = self._whereto(headers or {})
-            return AgentError(f"{reason}, a redirect{whereto}, which is not followed{hint}")
-        if status in (401, 403):
-            reason += f" (look at {self._key_variable})"
-        if said := self.shown(text):
-            reason += f": {said}"
-        temporary = status == 429 or status >= 500
-        return AgentUnavailable(reason) if temporary else AgentError(reason)
-
-    def _whereto(self, headers: Mapping[str, str]) -> tuple[str, str]:
-        """Where a redirect leads to, without what is secret in it, and what to do about it."""
-        location, own = headers.get("location", "").strip(), self._client.address
-        if not location:
-            return "", ""
-        try:
-            target = web_address("Location", urljoin(f"{own}{own.path}", location))
-        except (SettingsError, ValueError):
-            return "", ""
-        without = f" without {self._url_without}" if self._url_without else ""
-        return f" to {self.shown(f'{target}{target.path}')}", f"; set {self._url_variable} to it{without}"
-
-    def shown(self, text: str) -> str:
-        """Foreign text as a reason may show it."""
-        return one_line(text, without=self._secrets)
 
     def _post(self, body: bytes, request_id: str, deadline: Deadline) -> HttpAnswer:
         headers = {"Content-Type": "application/json", "Idempotency-Key": request_id}
@@ -102,13 +71,12 @@ class JsonService:
         except AnswerTooLarge:
             raise AgentError(f"{self} sent more than {MAX_ANSWER_BYTES // 2**20} MiB") from None
         except UntrustedCertificate as error:
-            raise AgentError(f"{self}: {_CERTIFICATE.format(one_line(str(error), 80))}") from None
+            why = f"its certificate is not trusted ({one_line(str(error), 80)})"
+            raise AgentError(f"{self}: {why}; SSL_CERT_FILE names a CA of one's own") from None
         except NotHttp as error:
             raise AgentError(f"{self}: {error}") from None
-        except TlsFailed as error:
-            raise AgentUnavailable(f"{self}: TLS failed ({self.shown(str(error))})") from None
         except OSError as error:
-            raise AgentUnavailable(f"{self}: {self.shown(error.strerror or str(error))}") from None
+            raise AgentUnavailable(f"{self}: {self._shown(error.strerror or str(error))}") from None
 
     def _json(self, answer: HttpAnswer) -> object:
         kind = one_line(answer.headers.get("content-type", "").split(";")[0], 40) or "no type"
@@ -121,16 +89,46 @@ class JsonService:
         if answer.body.lstrip()[:1] == b"<":
             raise AgentError(f"{self} answered {answer.status} with a web page ({size}), expected JSON")
         try:
-            return parsed(answer.body)
+            return _parsed(answer.body)
         except ValueError as error:
             raise AgentError(f"{self} answered {answer.status} with {size}: {error}") from None
 
+    def refusal(self, status: int, error: object, headers: Mapping[str, str] | None = None) -> AgentError:
+        """Return the exception for an HTTP status that is no success.
 
-def parsed(body: bytes) -> object:
-    """A JSON value.
+        :param error: what the server says about it: a text, or an object with ``message``.
+        """
+        # A path is shown where it is what is wrong; a query never, it is the usual place of a key.
+        path = self._shown(self._client.address.path) if status in (404, 405) else ""
+        reason = f"{self}{path} answered {status}"
+        if 300 <= status < 400:
+            target, hint = self._redirect((headers or {}).get("location", "").strip())
+            return AgentError(f"{reason}, a redirect{target}, which is not followed{hint}")
+        if status in (401, 403):
+            reason += f" (look at {self._key_variable})"
+        text = error.get("message") if isinstance(error, Mapping) else error
+        if isinstance(text, str) and (said := self._shown(text)):
+            reason += f": {said}"
+        return AgentUnavailable(reason) if status == 429 or status >= 500 else AgentError(reason)
 
-    :raises ValueError: it is none, or nested too deep; the text says which and shows nothing of it.
-    """
+    def _redirect(self, location: str) -> tuple[str, str]:
+        """Return where a redirect leads to, without what is secret in it, and what to do about it."""
+        own = self._client.address
+        if not location:
+            return "", ""
+        try:
+            target = web_address("Location", urljoin(f"{own}{own.path}", location))
+        except (SettingsError, ValueError):
+            return "", ""
+        without = f" without {self._path}" if self._path else ""
+        return f" to {self._shown(f'{target}{target.path}')}", f"; set {self._variable} to it{without}"
+
+    def _shown(self, text: str) -> str:
+        return one_line(text, without=self._secrets)
+
+
+def _parsed(body: bytes) -> object:
+    """Return a JSON value. Raises ValueError, whose text says why and shows nothing of ``body``."""
     try:
         value: object = json.loads(body)
     except RecursionError:
@@ -140,19 +138,13 @@ def parsed(body: bytes) -> object:
     return value
 
 
-def _error_text(answer: HttpAnswer) -> str:
-    """``{"error": "text"}`` or ``{"error": {"message": "text"}}``; anything else is not shown."""
+def _error_of(answer: HttpAnswer) -> object:
+    """Return the ``error`` of an object; anything else is not shown."""
     try:
-        value = parsed(answer.body)
+        value = _parsed(answer.body)
     except ValueError:
-        return ""
-    return error_text(value.get("error")) if isinstance(value, Mapping) else ""
-
-
-def error_text(error: object) -> str:
-    if isinstance(error, Mapping):
-        error = error.get("message")
-    return error if isinstance(error, str) else ""
+        return None
+    return value.get("error") if isinstance(value, Mapping) else None
 
 
 class HttpAgent:
@@ -165,7 +157,7 @@ class HttpAgent:
         return str(self._service)
 
     def answer(self, request: AgentRequest, *, deadline: float) -> Answer:
-        """See :class:`~cleo_email.agents.protocol.Agent`."""
+        """Implement :class:`~cleo_email.agents.base.Agent`."""
         limit = Deadline(deadline)
         # Straight to bytes: a request with attachments is large, and each copy of it counts fifty times.
         return final_answer(self._service.ask(to_json(request), request.id, limit))

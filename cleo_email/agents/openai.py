@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Iterator, Mapping
 
 from cleo_email.agents.base import AgentAttachment, AgentMessage, AgentRequest, final_answer
-from cleo_email.agents.http import JsonService, error_text
+from cleo_email.agents.http import JsonService
 from cleo_email.agents.spec import ModelSpec, split_effort
 from cleo_email.errors import AgentError
 from cleo_email.mail.model import Answer, JsonObject
 from cleo_email.runtime import Deadline
+
+DEFAULT_BASE_URL = "https://api.openai.com/v1"
 
 SYSTEM = """\
 You answer e-mail. What you write is sent as it stands, as the reply to the person who wrote: write only the
@@ -26,26 +29,21 @@ MAX_IMAGE = 4 * 2**20  # bytes of one image
 MAX_IMAGES = 8
 
 _IMAGES = ("image/png", "image/jpeg", "image/gif", "image/webp")
-_TEXTS = (
-    "application/json",
-    "application/xml",
-    "application/yaml",
-    "application/x-yaml",
-    "application/csv",
-    "application/toml",
-    "message/rfc822",
-)
+_TEXTS = re.compile(r"text/.*|message/rfc822|application/(json|xml|(x-)?yaml|csv|toml)")
 
 
 def chat_messages(request: AgentRequest) -> list[JsonObject]:
-    """System prompt, history and the mail: a string, or parts where images come with it."""
+    """Return system prompt, history and the mail: a string, or parts where images come with it."""
     messages: list[JsonObject] = [{"role": "system", "content": _system(request)}]
     for turn in request.history:
         # Nobody but us speaks as the system.
         role = "assistant" if turn.role == "assistant" else "user"
         messages.append({"role": role, "content": turn.content})
     text = "\n\n".join(_user_texts(request))
-    images = list(_images(request.message))
+    images = [
+        {"type": "image_url", "image_url": {"url": f"data:{file.content_type};base64,{file.content}"}}
+        for file in _shown_images(request.message)
+    ]
     content: object = [{"type": "text", "text": text}, *images] if images else text
     return [*messages, {"role": "user", "content": content}]
 
@@ -60,7 +58,7 @@ def _user_texts(request: AgentRequest) -> Iterator[str]:
     mail = request.message
     if request.workflow is not None:
         yield "This workflow is to be carried out:\n" + json.dumps(request.workflow, ensure_ascii=False)
-    # In a thread that is known the quoted part is the history; in an unknown one nothing else tells of it.
+    # In a thread that is known the quoted part is the history; in an unknown one nothing else shows it.
     body = mail.text if request.history else mail.full_text or mail.text
     if body.strip() or request.workflow is None:
         yield f"{_heading(mail)}\n\n{body}"
@@ -77,22 +75,18 @@ def _heading(mail: AgentMessage) -> str:
 
 def _attached_texts(mail: AgentMessage) -> Iterator[str]:
     left = MAX_TEXTS
-    shown = {id(file) for file in _shown_images(mail)}
+    images = _shown_images(mail)
     for file in mail.attachments:
         name = f"Attachment {' '.join(file.filename.split())!r} ({file.content_type}, {file.size} bytes)"
-        if id(file) in shown:
+        if any(file is image for image in images):
             yield f"{name}: see the image."
-        elif _is_text(file) and left > 0:
+        elif _TEXTS.fullmatch(file.content_type) and left > 0:
             text = _text_of(file)
             cut = text[: min(MAX_TEXT, left)]
             left -= len(cut)
             yield f"{name}{'' if cut == text else ', cut off'}:\n{cut}"
         else:
             yield f"{name}: its content is not shown to you."
-
-
-def _is_text(file: AgentAttachment) -> bool:
-    return file.content_type.startswith("text/") or file.content_type in _TEXTS
 
 
 def _text_of(file: AgentAttachment) -> str:
@@ -108,14 +102,6 @@ def _shown_images(mail: AgentMessage) -> list[AgentAttachment]:
     return fit[:MAX_IMAGES]
 
 
-def _images(mail: AgentMessage) -> Iterator[JsonObject]:
-    for file in _shown_images(mail):
-        yield {"type": "image_url", "image_url": {"url": f"data:{file.content_type};base64,{file.content}"}}
-
-
-DEFAULT_BASE_URL = "https://api.openai.com/v1"
-
-
 class OpenAIAgent:
     """``model`` is the one to ask unless a request names another."""
 
@@ -126,7 +112,7 @@ class OpenAIAgent:
         return f"{self._model.provider}:{self._model.model} at {self._service}"
 
     def answer(self, request: AgentRequest, *, deadline: float) -> Answer:
-        """See :class:`~cleo_email.agents.protocol.Agent`."""
+        """Implement :class:`~cleo_email.agents.base.Agent`."""
         limit = Deadline(deadline)
         body = json.dumps(self._question(request)).encode("ascii")
         return self._final(self._service.ask(body, request.id, limit))
@@ -147,24 +133,13 @@ class OpenAIAgent:
         if finish_reason == "content_filter":
             raise AgentError(f"{self._service}: the content filter of the model stopped the answer")
         if finish_reason == "length":
-            raise AgentError(
-                f"{self._service}: the model reached its token limit in the middle of the answer"
-            )
+            raise AgentError(f"{self._service}: the model reached its token limit within the answer")
         if message.get("refusal") and not message.get("content"):
             return Answer(ignore="the model declined to answer")
         text = message.get("content")
-        return final_answer(
-            {
-                "messages": [
-                    {
-                        "role": "assistant",
-                        "content": without_thoughts(text) if isinstance(text, str) else text,
-                        "tool_calls": message.get("tool_calls"),
-                        "function_call": message.get("function_call"),
-                    }
-                ]
-            }
-        )
+        calls = {key: message.get(key) for key in ("tool_calls", "function_call")}
+        content = without_thoughts(text) if isinstance(text, str) else text
+        return final_answer({"messages": [{"role": "assistant", "content": content, **calls}]})
 
     def _first_choice(self, completion: object) -> tuple[Mapping[str, object], object]:
         choices = completion.get("choices") if isinstance(completion, Mapping) else None
@@ -176,12 +151,12 @@ class OpenAIAgent:
         if error:  # gateways answer 200 and put the status of the model's server into the body
             code = error.get("code") if isinstance(error, Mapping) else None
             status = code if isinstance(code, int) and 400 <= code < 600 else 400
-            raise self._service.refusal(status, error_text(error))
+            raise self._service.refusal(status, error)
         raise AgentError(f"{self._service} answered with no chat completion, expected choices with a message")
 
 
 def without_thoughts(text: str) -> str:
-    """``text`` without the ``<think>`` block that many open models put first: thoughts are not mailed."""
+    """Return ``text`` without the ``<think>`` block that many open models begin with."""
     start = text.lstrip()
     if not start.startswith("<think>"):
         return text

@@ -49,8 +49,13 @@ class CallableSpec:
     name: str
 
 
+def agent_fault(found: str, expected: str = EXPECTED) -> SettingsError:
+    """Return the exception for a value of ``CLEO_AGENT`` that cannot be used."""
+    return SettingsError([f"CLEO_AGENT: found {found}, expected {expected}"])
+
+
 def parse_spec(spec: str) -> UrlSpec | ModelSpec | CallableSpec | None:
-    """What a value of ``CLEO_AGENT`` asks for; None is ``echo``.
+    """Return what a value of ``CLEO_AGENT`` asks for; None is ``echo``.
 
     :raises SettingsError: it is none of the forms.
     """
@@ -62,28 +67,27 @@ def parse_spec(spec: str) -> UrlSpec | ModelSpec | CallableSpec | None:
     left, colon, right = spec.partition(":")
     # A value of another scheme may carry a password: it is not shown.
     if not colon or not left or not right.strip() or "://" in spec:
-        if "://" in spec:
-            raise _fault("a URL of another scheme")
-        raise _fault(repr(spec[:80]), _module_here(left))
+        found = "a URL of another scheme" if "://" in spec else repr(spec[:80])
+        raise agent_fault(found, EXPECTED + _module_here(left))
     if left.lower() in ("http", "https", "echo"):  # http:host is a slip, not a model called host
-        raise _fault(repr(spec[:80]))
-    if ":" not in right and left.lower() != "openai" and is_callable_spec(left, right):
+        raise agent_fault(repr(spec[:80]))
+    if ":" not in right and left.lower() != "openai" and _is_callable(left, right):
         return CallableSpec(left, right)
     if not _PROVIDER.fullmatch(left) or any(c.isspace() or not c.isprintable() for c in right):
-        raise _fault(repr(spec[:80]))
+        raise agent_fault(repr(spec[:80]))
     model, effort = split_effort(right)
     return ModelSpec(left.lower(), model, effort)
 
 
-def is_callable_spec(left: str, right: str) -> bool:
-    """Rule 4 of this module."""
+def _is_callable(left: str, right: str) -> bool:
+    """Apply rule 4 of this module."""
     if not all(part.isidentifier() for part in (*left.split("."), *right.split("."))):
         return False
     return "." in left or _importable(left)
 
 
 def split_effort(model: str) -> tuple[str, str]:
-    """``gpt-x:high`` is a model and an effort, ``llama3:8b`` a model alone."""
+    """Split ``gpt-x:high`` into model and effort; ``llama3:8b`` is a model alone."""
     name, colon, effort = model.rpartition(":")
     return (name, effort.lower()) if colon and name and effort.lower() in EFFORTS else (model, "")
 
@@ -96,12 +100,8 @@ def _importable(module: str) -> bool:
 
 
 def _module_here(text: str) -> str:
-    """A hint where somebody named a file of the working directory, and no function in it."""
+    """Return a hint where a file of the working directory was named, and no function in it."""
     module = text.removesuffix(".py")
     if not module.isidentifier() or not Path(f"{module}.py").is_file():
         return ""
     return f"; {module}.py is here: {module}:FUNCTION"
-
-
-def _fault(found: str, hint: str = "") -> SettingsError:
-    return SettingsError([f"CLEO_AGENT: found {found}, expected {EXPECTED}{hint}"])

@@ -16,14 +16,8 @@ from cleo_email.agents.openai import DEFAULT_BASE_URL, OpenAIAgent
 from cleo_email.app import App
 from cleo_email.cli.command import SettingsCommand, as_json, settings_here
 from cleo_email.errors import CleoError, MailboxError, SettingsError, StoreUnavailable
-from cleo_email.http import (
-    HttpClient,
-    TlsFailed,
-    UntrustedCertificate,
-    proxy_address,
-    trust_store,
-    web_address,
-)
+from cleo_email.http.address import web_address
+from cleo_email.http.client import HttpClient, TlsFailed, UntrustedCertificate
 from cleo_email.imap.mailbox import Mailbox
 from cleo_email.pipeline.workflows import load_suppliers, next_due
 from cleo_email.runtime import Deadline, now_ms
@@ -234,10 +228,9 @@ def examine_agent(settings: Settings) -> list[CheckResult]:
 def _connected(variable: str, url: str) -> str:
     """Say that a server answers at ``url``, which ``variable`` names. Raises CleoError."""
     address = web_address(variable, url)
-    proxy = proxy_address(address, os.environ)
-    client = HttpClient(address, proxy=proxy, trust=trust_store(os.environ) if address.tls else None)
+    client = HttpClient(address, os.environ)
     place = f"{address.host}:{address.port}"
-    way = f" through the proxy {proxy.host}:{proxy.port}" if proxy else ""
+    way = f" through the proxy {client.proxy.host}:{client.proxy.port}" if client.proxy else ""
     try:
         client.reach(Deadline(CONNECT_S))
     except UntrustedCertificate as error:

@@ -10,9 +10,9 @@ import click
 from cleo_email.app import App
 from cleo_email.cli.command import SettingsCommand, settings_here
 from cleo_email.errors import CleoError, SettingsError
-from cleo_email.oauth import login as device
-from cleo_email.oauth import login as loopback
-from cleo_email.oauth.endpoint import CLIENT_CREDENTIALS, GOOGLE, PROVIDERS, Endpoint, OAuthClient, Tokens
+from cleo_email.oauth.client import CLIENT_CREDENTIALS, GOOGLE, PROVIDERS, OAuthClient
+from cleo_email.oauth.endpoint import Endpoint, Tokens
+from cleo_email.oauth.login import RedirectListener, log_in_by_code
 from cleo_email.settings import Settings, gather
 
 WAIT_S = 900.0
@@ -65,14 +65,14 @@ def _refuse_contradictions(settings: Settings, client: OAuthClient, given: str) 
 
 def _enter_code(client: OAuthClient) -> Tokens:
     device_url = Endpoint("EMAIL_OAUTH_DEVICE_URL", client.device_url, os.environ)
-    return device.log_in(client, device_url, _token_url(client), _say)
+    return log_in_by_code(client, device_url, _token_url(client), _say)
 
 
 def _use_browser(settings: Settings, client: OAuthClient, port: int, *, paste: bool) -> Tokens:
     if not client.authorization_url:
         raise SettingsError(["EMAIL_OAUTH_AUTHORIZATION_URL: found nothing, expected where people log in"])
-    with loopback.Listener(port) as listener:
-        attempt = listener.attempt
+    with RedirectListener(port) as listener:
+        attempt = listener.login
         _say(
             f"Open this in a browser and log in as {settings.user}:\n\n{attempt.url(client, settings.user)}\n"
         )

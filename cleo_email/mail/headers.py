@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import binascii
 import re
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from email.utils import parsedate_tz
 from typing import Final, NamedTuple
@@ -332,11 +331,6 @@ def keyword(value: str) -> str:
     """Return a structured value in lower case, without comments and parameters (RFC 3834 section 5)."""
     plain = without_comments(value[:MAX_VALUE]).partition(";")[0]
     return " ".join(plain.split()).strip("\"'").lower()
-
-
-def first_reason(*checks: Callable[[], str]) -> str:
-    """Return the first reason that a check gives, or an empty string where none has one."""
-    return next((reason for check in checks if (reason := check())), "")
 
 
 def shown(value: str, length: int = 80) -> str:

@@ -1,4 +1,8 @@
-"""A person logs in: with the browser (code with PKCE, RFC 7636) or on another device (RFC 8628)."""
+"""A person logs in: on any device by a code (RFC 8628), or with the browser of this machine (RFC 8252).
+
+With the browser the server sends it back to an address of this machine with an authorization code, which PKCE
+(RFC 7636) ties to this process.
+"""
 
 from __future__ import annotations
 
@@ -11,21 +15,24 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Any, Self
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 from cleo_email.errors import TokenError, TokenUnavailable
-from cleo_email.oauth.endpoint import GOOGLE, Endpoint, OAuthClient, Refused, Tokens
+from cleo_email.oauth.client import GOOGLE, OAuthClient
+from cleo_email.oauth.endpoint import Endpoint, Refused, Tokens
 from cleo_email.scrub import one_line
 
-GRANT = "urn:ietf:params:oauth:grant-type:device_code"
+# --- by a code on any device ------------------------------------------------------------------------------
+
+DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 INTERVAL_S = 5  # where the server names none (RFC 8628 section 3.2)
-SLOWER_S = 5  # and what slow_down adds (section 3.5)
+SLOWER_S = 5  # what slow_down adds (section 3.5)
+EXPIRES_S = 900
 LONGEST_S = 3600
 
 
-def log_in(
+def log_in_by_code(
     client: OAuthClient,
     device: Endpoint,
     token: Endpoint,
@@ -45,9 +52,9 @@ def log_in(
         raise TokenUnavailable(f"{device} sent no code to log in with")
     say(f"Open {one_line(place)} in a browser, on any device, and enter the code {one_line(user_code, 40)}")
     interval = _seconds(offer, "interval", INTERVAL_S)
-    until = monotonic() + _seconds(offer, "expires_in", 900)
+    until = monotonic() + _seconds(offer, "expires_in", EXPIRES_S)
     form = {
-        "grant_type": GRANT,
+        "grant_type": DEVICE_GRANT,
         "device_code": code,
         "client_id": client.client_id,
         "client_secret": client.client_secret,
@@ -67,7 +74,7 @@ def log_in(
                 raise
         except TokenUnavailable:
             interval += SLOWER_S  # RFC 8628 section 3.5: a lost connection is asked again, more slowly
-    raise TokenError("nobody entered the code in time; try again")
+    raise TokenError("the code was not entered in time; try again")
 
 
 def _text(offer: Mapping[str, Any], name: str) -> str:
@@ -80,13 +87,15 @@ def _seconds(offer: Mapping[str, Any], name: str, usual: int) -> int:
     return min(value, LONGEST_S) if isinstance(value, int) and value > 0 else usual
 
 
+# --- with the browser of this machine ---------------------------------------------------------------------
+
 LONGEST_ADDRESS = 8192
 _DONE = b"<!doctype html><title>cleo-email</title><p>The login has arrived. You may close this window."
 _NOT_OURS = b"<!doctype html><title>cleo-email</title><p>This is not the login that is waited for."
 
 
 @dataclass(frozen=True)
-class Attempt:
+class BrowserLogin:
     """One login: ``state`` ties the answer to the question, ``verifier`` the code to this process."""
 
     redirect_uri: str
@@ -94,7 +103,7 @@ class Attempt:
     verifier: str = field(default_factory=lambda: secrets.token_urlsafe(48), repr=False)
 
     def url(self, client: OAuthClient, user: str) -> str:
-        """What the person opens."""
+        """Return what the person opens."""
         digest = hashlib.sha256(self.verifier.encode()).digest()
         query = {
             "client_id": client.client_id,
@@ -113,12 +122,12 @@ class Attempt:
         return f"{start}{'&' if '?' in start else '?'}{urlencode(query)}"
 
     def is_answer(self, address: str) -> bool:
-        """Whether this redirect belongs to this login (RFC 6749 section 10.12)."""
+        """Return whether this redirect belongs to this login (RFC 6749 section 10.12)."""
         state = _query(address).get("state", "")
         return hmac.compare_digest(state.encode("utf-8", "replace"), self.state.encode())
 
     def tokens(self, client: OAuthClient, endpoint: Endpoint, address: str) -> Tokens:
-        """What the code in the redirect ``address`` is exchanged for. Raises TokenError, TokenUnavailable."""
+        """Exchange the code in the redirect ``address`` for tokens. Raises TokenError, TokenUnavailable."""
         query = _query(address)
         if not self.is_answer(address):
             raise TokenError("this address does not belong to this login: use the newest one")
@@ -137,7 +146,15 @@ class Attempt:
         )
 
 
-class Listener:
+def _query(address: str) -> dict[str, str]:
+    try:
+        found = parse_qs(urlsplit(address.strip()[:LONGEST_ADDRESS]).query, max_num_fields=50)
+    except ValueError:
+        return {}
+    return {name: values[0] for name, values in found.items()}
+
+
+class RedirectListener:
     """Waits on 127.0.0.1 for the browser. ``port`` 0 takes any free one. Raises TokenError if it is taken."""
 
     def __init__(self, port: int = 0) -> None:
@@ -147,22 +164,20 @@ class Listener:
             self._server = http.server.ThreadingHTTPServer(("127.0.0.1", port), self._handler())
         except OSError as error:
             raise TokenError(f"port {port} of 127.0.0.1 cannot be used: {error.strerror}") from None
-        self.attempt = Attempt(f"http://127.0.0.1:{self._server.server_address[1]}/")
+        self.login = BrowserLogin(f"http://127.0.0.1:{self._server.server_address[1]}/")
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._server.serve_forever, name="login", daemon=True).start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._server.shutdown()
         self._server.server_close()
 
     def wait(self, seconds: float) -> str:
-        """The address that the browser was sent to. Raises TokenError when nobody came in time."""
+        """Return the address that the browser was sent to. Raises TokenError when none came in time."""
         if not self._arrived.wait(seconds):
-            raise TokenError("nobody logged in in time; try again")
+            raise TokenError("the browser did not come back in time; try again")
         return self._address
 
     def _handler(self) -> type[http.server.BaseHTTPRequestHandler]:
@@ -182,22 +197,14 @@ class Listener:
                 self.wfile.write(_DONE if ours else _NOT_OURS)
 
             def log_message(self, format: str, *args: object) -> None:
-                """Nothing: the request line holds the code."""
+                """Write nothing: the request line holds the code."""
 
         return Handler
 
     def _take(self, path: str) -> bool:
-        """Anything on this machine can connect here: only the one redirect with our state counts."""
-        if len(path) > LONGEST_ADDRESS or not self.attempt.is_answer(path):
+        """Any program on this machine can connect here: only the one redirect with our state counts."""
+        if len(path) > LONGEST_ADDRESS or not self.login.is_answer(path):
             return False
         self._address = path
         self._arrived.set()
         return True
-
-
-def _query(address: str) -> dict[str, str]:
-    try:
-        found = parse_qs(urlsplit(address.strip()[:LONGEST_ADDRESS]).query, max_num_fields=50)
-    except ValueError:
-        return {}
-    return {name: values[0] for name, values in found.items()}

@@ -13,16 +13,31 @@ from dataclasses import dataclass, field
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
 from cleo_email.errors import StoreUnavailable, TokenError, TokenUnavailable
-from cleo_email.oauth.endpoint import CLIENT_CREDENTIALS, GOOGLE, Endpoint, OAuthClient, Refused, Tokens
+from cleo_email.oauth.client import CLIENT_CREDENTIALS, GOOGLE, OAuthClient
+from cleo_email.oauth.endpoint import Endpoint, Refused, Tokens
 from cleo_email.runtime import TOKEN_RENEWAL_S, Clock, now_ms
 from cleo_email.store import Locks
 from cleo_email.store.secrets import TokenStore
 
+log = logging.getLogger(__name__)
+
+EARLY_MS = 300_000
+LAST_MOMENT_MS = 10_000  # a token that ends sooner is not offered to a server any more
+LOOK_S = 0.1
+REST_MS = 5_000  # after a fault that may pass
+LASTING_REST_MS = 60_000  # after one that a person has to end
+# A token that is refused although it was just issued is not refused for its age: another one would not help.
+PROOF_OF_AGE_MS = 60_000
+SAVES = 5
+
 
 @dataclass(frozen=True)
 class Saved:
-    """Times in milliseconds since 1970. ``fault`` is why the last renewal failed, '' if it did not;
-    until ``fault_until`` nobody asks again, unless the settings (``fault_settings``) have changed."""
+    """What is kept in Redis. Times in milliseconds since 1970.
+
+    ``fault`` is why the last renewal failed, '' if it did not; until ``fault_until`` no process asks again,
+    unless the settings (``fault_settings``) have changed.
+    """
 
     seed: str = ""
     refresh_token: str = field(default="", repr=False)
@@ -35,10 +50,6 @@ class Saved:
     fault_is_lasting: bool = False
 
 
-class UnreadableVault(Exception):
-    """What was saved cannot be read with the keys at hand."""
-
-
 class Vault:
     """``keys``: Fernet keys; the first one encrypts, each one decrypts (so that a key can be replaced)."""
 
@@ -48,27 +59,14 @@ class Vault:
     def lock(self, saved: Saved) -> bytes:
         return self._fernet.encrypt(json.dumps(dataclasses.asdict(saved)).encode())
 
-    def unlock(self, blob: bytes) -> Saved:
-        """Raises UnreadableVault."""
+    def unlock(self, blob: bytes) -> Saved | None:
+        """Return what was locked, None if it cannot be read with the keys at hand."""
         try:
             values = json.loads(self._fernet.decrypt(blob))
             names = {spec.name for spec in dataclasses.fields(Saved)}
             return Saved(**{name: value for name, value in values.items() if name in names})
         except (InvalidToken, ValueError, TypeError, AttributeError):
-            raise UnreadableVault from None
-
-
-log = logging.getLogger(__name__)
-
-EARLY_MS = 300_000
-LAST_MOMENT_MS = 10_000  # a token that ends sooner is not offered to a server any more
-WAIT_S = TOKEN_RENEWAL_S
-LOOK_S = 0.1
-REST_MS = 5_000  # after a fault that may pass
-LASTING_REST_MS = 60_000  # after one that a person has to end
-# A token that is refused although it was just issued is not refused for its age: another one would not help.
-PROOF_OF_AGE_MS = 60_000
-SAVES = 5
+            return None
 
 
 class TokenSource:
@@ -92,6 +90,7 @@ class TokenSource:
         self._shelf = shelf
         self._locks = locks
         self._name = client.name_for(user)
+        self._lock_name = f"oauth:{self._name}"
         self._clock = clock
         self._sleep = sleep
         self._turn = threading.Lock()  # one thread of this process asks, the others wait for its result
@@ -99,7 +98,7 @@ class TokenSource:
         self._unsaved = False
 
     def access_token(self) -> str:
-        """A token that lives for a while. Raises TokenError (a person must act), TokenUnavailable."""
+        """Return a token that lives for a while. Raises TokenError (a person must act), TokenUnavailable."""
         held = self._held
         if self._is_fresh(held) and not self._unsaved:
             return held.access_token
@@ -116,17 +115,16 @@ class TokenSource:
                 raise TokenUnavailable(f"the access token cannot be looked up: {error}") from None
 
     def refused(self, token: str) -> None:
-        """A server did not take ``token``: the next login gets another one. Raises nothing."""
+        """Note that a server did not take ``token``: the next login gets another one. Raises nothing."""
         with self._turn:
             try:
-                with self._locks.hold(f"oauth:{self._name}") as lock:
+                with self._locks.hold(self._lock_name) as lock:
                     saved = self._load()
                     old = self._clock() - saved.issued_at > PROOF_OF_AGE_MS
-                    # Without the lock somebody is renewing it: what we have read would undo that, with its
-                    # refresh token.
+                    # Without the lock another process is renewing it: what was read here would undo that,
+                    # with its refresh token.
                     if lock is not None and saved.access_token == token and old:
-                        cleared = dataclasses.replace(saved, access_token="")
-                        self._shelf.put(self._name, self._vault.lock(cleared))
+                        self._put(dataclasses.replace(saved, access_token=""))
             except (StoreUnavailable, TokenError):
                 old = True
             if self._held.access_token == token and old and not self._unsaved:
@@ -134,50 +132,73 @@ class TokenSource:
 
     def adopt(self, tokens: Tokens) -> None:
         """Keep what a person's login has brought. Raises StoreUnavailable, TokenUnavailable (lock)."""
-        until = time.monotonic() + WAIT_S
+        until = time.monotonic() + TOKEN_RENEWAL_S
         while True:
-            with self._locks.hold(f"oauth:{self._name}") as lock:
+            with self._locks.hold(self._lock_name) as lock:
                 if lock is not None:
-                    self._shelf.put(self._name, self._vault.lock(self._new(tokens, "")))
+                    self._put(self._new(tokens, ""))
                     return
-            if time.monotonic() > until:
-                raise TokenUnavailable("another process has been renewing the access token all the time")
-            self._sleep(LOOK_S)
+            self._pause(until)
 
     # --- obtaining --------------------------------------------------------------------------------------
 
     def _obtain(self) -> str:
-        until = time.monotonic() + WAIT_S
+        until = time.monotonic() + TOKEN_RENEWAL_S
         while True:
             saved = self._load()
-            if self._is_fresh(saved):
-                return self._take(saved)
-            if self._is_resting(saved):
-                return self._in_spite_of(saved)
-            with self._locks.hold(f"oauth:{self._name}") as lock:
+            if (known := self._known(saved)) is not None:
+                return known
+            with self._locks.hold(self._lock_name) as lock:
                 if lock is not None:
                     return self._renew()
-            if self._is_alive(saved):  # somebody else is renewing it
+            if self._is_alive(saved):  # another process is renewing it
                 return saved.access_token
-            if time.monotonic() > until:
-                raise TokenUnavailable(f"another process has been renewing the access token for {WAIT_S:g} s")
-            self._sleep(LOOK_S)
+            self._pause(until)
+
+    def _pause(self, until: float) -> None:
+        if time.monotonic() > until:
+            raise TokenUnavailable(
+                f"another process has been renewing the access token for {TOKEN_RENEWAL_S:g} s"
+            )
+        self._sleep(LOOK_S)
+
+    def _known(self, saved: Saved) -> str | None:
+        """Return the saved token if it is fresh or must do, None if it is to be renewed. Raises its fault."""
+        if self._is_fresh(saved):
+            self._held = saved
+            return saved.access_token
+        same = saved.fault_settings == self._client.settings_digest
+        resting = saved.fault and same and self._clock() < saved.fault_until
+        return self._in_spite_of_fault(saved) if resting else None
 
     def _renew(self) -> str:
         saved = self._load()  # another process may have been faster than our lock
-        if self._is_fresh(saved):
-            return self._take(saved)
-        if self._is_resting(saved):
-            return self._in_spite_of(saved)
+        if (known := self._known(saved)) is not None:
+            return known
         try:
             tokens = self._endpoint.tokens(self._form(saved))
         except TokenError as error:
             return self._failed(saved, error)
-        fresh = self._new(tokens, saved.refresh_token)
-        self._held = fresh
-        self._save(fresh)
+        self._held = self._new(tokens, saved.refresh_token)
+        self._save(self._held)
         log.info("the access token was renewed; it lives for %d s", tokens.lifetime)
-        return fresh.access_token
+        return tokens.access_token
+
+    def _form(self, saved: Saved) -> dict[str, str]:
+        client = self._client
+        form = {
+            "grant_type": client.grant,
+            "client_id": client.client_id,
+            "client_secret": client.client_secret,
+        }
+        if client.provider != GOOGLE.name:  # a renewal there is for what was granted (RFC 6749 section 6)
+            form["scope"] = client.scope
+        if client.grant == CLIENT_CREDENTIALS:
+            return form
+        refresh = saved.refresh_token or client.refresh_token
+        if not refresh:
+            raise TokenError(f"this mailbox has no login yet: run `{client.login_command}`")
+        return {**form, "refresh_token": refresh}
 
     def _failed(self, saved: Saved, error: TokenError) -> str:
         lasting = not error.retry_helps
@@ -190,17 +211,10 @@ class TokenSource:
             fault_is_lasting=lasting,
         )
         try:
-            self._shelf.put(self._name, self._vault.lock(noted))
+            self._put(noted)
         except StoreUnavailable:
             log.debug("the fault could not be noted")
-        return self._in_spite_of(noted)
-
-    def _in_spite_of(self, saved: Saved) -> str:
-        """The old token as long as it lives, else the noted fault."""
-        if self._is_alive(saved):
-            log.warning("the access token could not be renewed, the old one is used: %s", saved.fault)
-            return saved.access_token
-        raise TokenError(saved.fault) if saved.fault_is_lasting else TokenUnavailable(saved.fault)
+        return self._in_spite_of_fault(noted)
 
     def _explained(self, error: TokenError) -> str:
         if not isinstance(error, Refused):
@@ -212,21 +226,12 @@ class TokenSource:
             )
         return f"{error}; look at EMAIL_OAUTH_CLIENT_ID, EMAIL_OAUTH_CLIENT_SECRET and EMAIL_OAUTH_SCOPE"
 
-    def _form(self, saved: Saved) -> dict[str, str]:
-        client = self._client
-        form = {
-            "grant_type": client.grant,
-            "client_id": client.client_id,
-            "client_secret": client.client_secret,
-        }
-        if client.scope_is_explicit or client.provider != GOOGLE.name:
-            form["scope"] = client.scope
-        if client.grant == CLIENT_CREDENTIALS:
-            return form
-        refresh = saved.refresh_token or client.refresh_token
-        if not refresh:
-            raise TokenError(f"nobody has logged in for this mailbox yet: run `{client.login_command}`")
-        return {**form, "refresh_token": refresh}
+    def _in_spite_of_fault(self, saved: Saved) -> str:
+        """Return the old token as long as it lives, else raise the noted fault."""
+        if self._is_alive(saved):
+            log.warning("the access token could not be renewed, the old one is used: %s", saved.fault)
+            return saved.access_token
+        raise TokenError(saved.fault) if saved.fault_is_lasting else TokenUnavailable(saved.fault)
 
     # --- keeping ----------------------------------------------------------------------------------------
 
@@ -245,26 +250,28 @@ class TokenSource:
         blob = self._shelf.get(self._name)
         if blob is None:
             return Saved()
-        try:
-            saved = self._vault.unlock(blob)
-        except UnreadableVault:
+        saved = self._vault.unlock(blob)
+        if saved is None:
             if self._client.grant == CLIENT_CREDENTIALS or self._client.refresh_token:
                 return Saved()  # the settings hold all that is needed to begin anew
             raise TokenError(
                 "the saved login cannot be decrypted: CLEO_SECRET_KEY is not the key it was saved with; "
                 "put the old key behind the new one (separated by a comma) or run "
                 f"`{self._client.login_command}`"
-            ) from None
+            )
         # Another refresh token in the settings is another login; none there leaves the saved one in force.
         changed = bool(self._client.refresh_token) and saved.seed != self._client.seed
         return Saved() if changed else saved
 
+    def _put(self, saved: Saved) -> None:
+        self._shelf.put(self._name, self._vault.lock(saved))
+
     def _save(self, saved: Saved) -> None:
-        """A renewed refresh token that is lost ends the login: try hard, and again at the next call."""
+        """Try hard, and again at the next call: a renewed refresh token that is lost ends the login."""
         self._unsaved = True
         for number in range(SAVES):
             try:
-                self._shelf.put(self._name, self._vault.lock(saved))
+                self._put(saved)
             except StoreUnavailable:
                 self._sleep(0.2 * 2**number)
             else:
@@ -272,20 +279,12 @@ class TokenSource:
                 return
         log.error("the renewed login could not be saved in Redis; it is kept in this process and tried again")
 
-    def _take(self, saved: Saved) -> str:
-        self._held = saved
-        return saved.access_token
-
     # --- time -------------------------------------------------------------------------------------------
 
     def _is_fresh(self, saved: Saved) -> bool:
-        """Tokens that live for less than ten minutes are renewed at half their life."""
+        """Return whether it need not be renewed; tokens of less than ten minutes are at half their life."""
         early = min(EARLY_MS, (saved.expires_at - saved.issued_at) // 2)
         return bool(saved.access_token) and self._clock() < saved.expires_at - early
 
     def _is_alive(self, saved: Saved) -> bool:
         return bool(saved.access_token) and self._clock() < saved.expires_at - LAST_MOMENT_MS
-
-    def _is_resting(self, saved: Saved) -> bool:
-        same = saved.fault_settings == self._client.settings_digest
-        return bool(saved.fault) and same and self._clock() < saved.fault_until

@@ -21,8 +21,8 @@ from pydantic import ValidationError
 
 from cleo_email.agents.spec import UrlSpec, parse_spec
 from cleo_email.errors import SettingsError
-from cleo_email.http import web_address
-from cleo_email.oauth.endpoint import CLIENT_CREDENTIALS, GOOGLE, MICROSOFT, guess_grant
+from cleo_email.http.address import web_address
+from cleo_email.oauth.client import CLIENT_CREDENTIALS, GOOGLE, MICROSOFT, guess_grant
 from cleo_email.settings.model import Settings, read_address
 from cleo_email.settings.providers import find_preset
 from cleo_email.settings.workflows import read_workflows

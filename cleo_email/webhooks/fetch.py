@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import ipaddress
+import re
 from collections.abc import Collection, Mapping
 from typing import Protocol
 
 from cleo_email.errors import SettingsError
-from cleo_email.http import (
-    AnswerTooLarge,
-    HttpAnswer,
-    HttpClient,
-    WebAddress,
-    proxy_address,
-    trust_store,
-    web_address,
-)
+from cleo_email.http.address import WebAddress, web_address
 from cleo_email.runtime import Deadline
 from cleo_email.webhooks.base import NotNow, Unusable
 
 FETCH_S = 8.0  # the provider waits meanwhile: 15 s with most
+# No IP address: to some resolvers 2130706433, 127.1 and 0x7f000001 are addresses too.
+_HOST_NAME = re.compile(r"([a-z0-9_-]+\.)*[a-z][a-z0-9-]*", re.IGNORECASE)
 
 
 class TooMuch(Unusable):
@@ -28,11 +22,11 @@ class TooMuch(Unusable):
 
 class Fetch(Protocol):
     def __call__(self, url: str, *, headers: Mapping[str, str], max_bytes: int) -> bytes:
-        """The body that a GET of ``url`` gives. Raises NotNow, TooMuch or Unusable."""
+        """Return the body that a GET of ``url`` gives. Raises NotNow, TooMuch or Unusable."""
 
 
 class Https:
-    """Over verified TLS, to names only, on the usual port, without following redirects."""
+    """Fetches over verified TLS, from host names only, on the usual port, without following redirects."""
 
     def __init__(self, environ: Mapping[str, str], *, ports: Collection[int] = (443,)) -> None:
         self._environ = environ
@@ -40,7 +34,18 @@ class Https:
 
     def __call__(self, url: str, *, headers: Mapping[str, str], max_bytes: int) -> bytes:
         address = self._address(url)
-        answer = self._get(address, headers, max_bytes)
+        # libcurl is loaded with the first thing to be fetched: most installations have none.
+        from cleo_email.http.client import AnswerTooLarge, HttpClient
+
+        try:
+            client = HttpClient(address, self._environ, max_bytes=max_bytes)
+            answer = client.get(headers, Deadline(FETCH_S))
+        except AnswerTooLarge:
+            raise TooMuch(f"{address} sends more than {max_bytes} bytes") from None
+        except SettingsError as error:
+            raise NotNow(str(error)) from None
+        except OSError as error:
+            raise NotNow(f"{address} could not be asked ({type(error).__name__})") from None
         if 200 <= answer.status < 300:
             return answer.body
         reason = f"{address} answered {answer.status}"
@@ -53,31 +58,7 @@ class Https:
             address = web_address("URL", url)
         except SettingsError:
             raise Unusable("a URL that cannot be read is not fetched") from None
-        if not address.tls or address.port not in self._ports or address.basic or _is_number(address.host):
+        plain = address.tls and address.port in self._ports and not address.basic
+        if not plain or not _HOST_NAME.fullmatch(address.host):
             raise Unusable("only https:// URLs with a host's name are fetched")
         return address
-
-    def _get(self, address: WebAddress, headers: Mapping[str, str], max_bytes: int) -> HttpAnswer:
-        try:
-            client = HttpClient(
-                address,
-                proxy=proxy_address(address, self._environ),
-                trust=trust_store(self._environ),
-                max_bytes=max_bytes,
-            )
-            return client.get(headers, Deadline(FETCH_S))
-        except AnswerTooLarge:
-            raise TooMuch(f"{address} sends more than {max_bytes} bytes") from None
-        except SettingsError as error:
-            raise NotNow(str(error)) from None
-        except OSError as error:
-            raise NotNow(f"{address} could not be asked ({type(error).__name__})") from None
-
-
-def _is_number(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        # Digits alone are addresses too, to some resolvers: 2130706433, 127.1, 0x7f000001.
-        return host.replace(".", "").isdigit() or host.lower().startswith("0x")
-    return True

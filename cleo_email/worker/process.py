@@ -13,7 +13,7 @@ from cleo_email.agents.python import stuck_calls
 from cleo_email.agents.spec import UrlSpec, parse_spec
 from cleo_email.app import App, print_faults, shared_app, start_process
 from cleo_email.errors import BAD_SETTINGS, SettingsError, StoreUnavailable
-from cleo_email.http import web_address
+from cleo_email.http.address import web_address
 from cleo_email.settings import Settings, gather, misspelt, no_dotenv
 from cleo_email.store.connection import connect_worker
 from cleo_email.store.queue import ANSWERS, MAILBOX

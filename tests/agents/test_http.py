@@ -11,11 +11,11 @@ from collections.abc import Callable
 
 import pytest
 
-from cleo_email import http
 from cleo_email.agents import http as exchange
 from cleo_email.agents.base import Agent, AgentAttachment, AgentRequest
 from cleo_email.agents.build import build_agent
 from cleo_email.errors import AgentError, AgentUnavailable
+from cleo_email.http import client as http
 from cleo_email.mail.model import Answer, AttachedFile
 from tests.agents.scripted_server import Script, Seen, Server, answer_of, sending
 

@@ -150,7 +150,7 @@ def test_an_exception_is_tried_again_like_a_500(request_: AgentRequest, error: B
 
     with pytest.raises(AgentUnavailable, match=type(error).__name__) as caught:
         asked(answer, request_)
-    assert "test_agents_python.py:" in str(caught.value)
+    assert "test_python.py:" in str(caught.value)
     assert stuck_calls() == []
 
 
@@ -159,7 +159,7 @@ def test_an_exception_between_two_messages(request_: AgentRequest) -> None:
         yield message("Ja.")
         raise ModelOverloaded("many\nlines " + "x" * 5000)
 
-    with pytest.raises(AgentUnavailable, match=r"ModelOverloaded at test_agents_python\.py:\d+$") as caught:
+    with pytest.raises(AgentUnavailable, match=r"ModelOverloaded at test_python\.py:\d+$") as caught:
         asked(answer, request_)
     assert "many" not in str(caught.value)
 

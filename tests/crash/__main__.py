@@ -24,10 +24,12 @@ from tests.crash import faults, points, short, table
 from tests.crash.randomly import Random, run_random
 from tests.crash.rig import Tally
 from tests.crash.scenario import Scenario
+from tests.support.signals import give_children_default_signals
 
 
 def main() -> int:
     options = _options()
+    give_children_default_signals()
     # Ended from outside, it still ends the servers and processes that it has started.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     if options.random:

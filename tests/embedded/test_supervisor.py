@@ -41,10 +41,8 @@ while True:
 """
 # Runs a supervisor in a main thread. Arguments: grace in seconds, then name=script ...
 MAIN = """
-import signal, sys
+import sys
 from cleo_email.embedded.supervisor import Command, Pace, Supervisor
-for number in (signal.SIGINT, signal.SIGHUP):
-    signal.signal(number, signal.SIG_DFL)  # whatever the tests have inherited
 commands = [Command(name, [sys.executable, path]) for name, path in (a.split("=") for a in sys.argv[2:])]
 sys.exit(Supervisor(commands, pace=Pace(0.05, 0.2, 60, float(sys.argv[1]))).run())
 """

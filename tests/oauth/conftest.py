@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 import pytest
 from redis import Redis
 
-from cleo_email.oauth.endpoint import Endpoint, OAuthClient, make_client
+from cleo_email.oauth.client import OAuthClient, make_client
+from cleo_email.oauth.endpoint import Endpoint
 from cleo_email.oauth.tokens import TokenSource, Vault
 from cleo_email.store import Locks
 from cleo_email.store.secrets import TokenStore

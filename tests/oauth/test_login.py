@@ -16,9 +16,8 @@ from redis import Redis
 
 from cleo_email.cli import main
 from cleo_email.errors import TokenError, TokenUnavailable
-from cleo_email.oauth import login as device
-from cleo_email.oauth import login as loopback
 from cleo_email.oauth.endpoint import Endpoint, Tokens
+from cleo_email.oauth.login import BrowserLogin, RedirectListener, log_in_by_code
 from cleo_email.runtime import now_ms
 from tests.oauth.conftest import USER, FakeClock, MakeSource, client_of
 from tests.support.token_server import TokenServer
@@ -38,7 +37,7 @@ def by_code(server: TokenServer) -> tuple[Callable[[], Tokens], list[str], list[
     token = Endpoint("EMAIL_OAUTH_TOKEN_URL", client.token_url, {})
 
     def run() -> Tokens:
-        return device.log_in(client, offers, token, said.append, sleep=sleep, monotonic=lambda: now[0])
+        return log_in_by_code(client, offers, token, said.append, sleep=sleep, monotonic=lambda: now[0])
 
     return run, said, slept
 
@@ -90,7 +89,7 @@ def test_an_offer_without_a_code(tokens: TokenServer) -> None:
     nonsense = Endpoint("EMAIL_OAUTH_DEVICE_URL", tokens.url("/introspect"), {})
     token = Endpoint("EMAIL_OAUTH_TOKEN_URL", client.token_url, {})
     with pytest.raises(TokenUnavailable, match="no code"):
-        device.log_in(client, nonsense, token, print)
+        log_in_by_code(client, nonsense, token, print)
 
 
 # --- the browser's way back ---------------------------------------------------------------------------------
@@ -116,8 +115,8 @@ def grant(server: TokenServer, url: str) -> str:
 def test_the_browser_brings_the_code_and_only_ours_counts(tokens: TokenServer) -> None:
     client = client_of(tokens, provider="google", client_secret="x")
     endpoint = Endpoint("EMAIL_OAUTH_TOKEN_URL", client.token_url, {})
-    with loopback.Listener() as listener:
-        attempt = listener.attempt
+    with RedirectListener() as listener:
+        attempt = listener.login
         url = attempt.url(client, USER)
         assert attempt.redirect_uri.startswith("http://127.0.0.1:")
         for wanted in ("access_type=offline", "prompt=consent", "mail.google.com", "login_hint=agent"):
@@ -137,8 +136,8 @@ def test_the_browser_brings_the_code_and_only_ours_counts(tokens: TokenServer) -
 def test_a_code_of_another_login_is_worth_nothing(tokens: TokenServer) -> None:
     client = client_of(tokens)
     endpoint = Endpoint("EMAIL_OAUTH_TOKEN_URL", client.token_url, {})
-    one = loopback.Attempt("http://127.0.0.1:1/")
-    other = loopback.Attempt("http://127.0.0.1:1/")
+    one = BrowserLogin("http://127.0.0.1:1/")
+    other = BrowserLogin("http://127.0.0.1:1/")
     back = grant(tokens, one.url(client, USER))
     with pytest.raises(TokenError, match="does not belong"):
         other.tokens(client, endpoint, back)
@@ -152,21 +151,21 @@ def test_whatever_is_pasted_is_refused_politely(tokens: TokenServer, address: st
     client = client_of(tokens)
     endpoint = Endpoint("EMAIL_OAUTH_TOKEN_URL", client.token_url, {})
     with pytest.raises(TokenError):
-        loopback.Attempt("http://127.0.0.1:1/").tokens(client, endpoint, address)
+        BrowserLogin("http://127.0.0.1:1/").tokens(client, endpoint, address)
 
 
 def test_a_port_that_is_taken_is_named() -> None:
-    with loopback.Listener() as first:
-        port = urlsplit(first.attempt.redirect_uri).port
+    with RedirectListener() as first:
+        port = urlsplit(first.login.redirect_uri).port
         assert port is not None
         with pytest.raises(TokenError, match=str(port)):
-            loopback.Listener(port)
+            RedirectListener(port)
 
 
 def test_a_refused_consent_is_told(tokens: TokenServer) -> None:
     client = client_of(tokens)
     endpoint = Endpoint("EMAIL_OAUTH_TOKEN_URL", client.token_url, {})
-    attempt = loopback.Attempt("http://127.0.0.1:1/")
+    attempt = BrowserLogin("http://127.0.0.1:1/")
     with pytest.raises(TokenError, match="access_denied"):
         attempt.tokens(client, endpoint, f"/?error=access_denied&state={attempt.state}")
 

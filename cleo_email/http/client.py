@@ -1,34 +1,27 @@
 """One HTTP call under one total deadline.
 
-libcurl does the talking, because its time-out is one for the whole call: the usual Python clients start
-theirs anew with every byte that comes in, so that a server which drips keeps its caller for ever. No redirect
-is followed, no cookie kept and no connection used again; of the environment counts what the caller hands in.
+libcurl makes it, because its time-out is one for the whole call: the usual Python clients start theirs anew
+with every byte that comes in, so that a server that drips keeps its caller for ever. No redirect is followed,
+no cookie kept and no connection used again.
 """
 
 from __future__ import annotations
 
-import base64
-import ipaddress
 import os
-import ssl
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
-from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 import pycurl
 
-from cleo_email.errors import SettingsError
-from cleo_email.mail.address import a_label
+from cleo_email.http.address import WebAddress, proxy_address, trust_store
 from cleo_email.runtime import Deadline
 
 CONNECT_SECONDS = 10.0  # name, connection, proxy and TLS together
 MAX_ANSWER_BYTES = 64 * 2**20
 MAX_ERROR_BYTES = 64 * 2**10  # of an answer that is not 2xx
 ERROR_BODY_SECONDS = 5.0
-_EXPECTED = "http://host[:port]/path or https://host[:port]/path"
 # Options of libcurl that pycurl has no names for.
 _SUPPRESS_CONNECT_HEADERS = 265
 _QUICK_EXIT = 322
@@ -52,167 +45,6 @@ class UntrustedCertificate(TlsFailed):
     """The certificate is another host's, expired, or of an authority that is not in the trust store."""
 
 
-# --- addresses --------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class WebAddress:
-    """Where an HTTP server lives. ``str()`` gives the origin alone: paths and queries can hold keys."""
-
-    scheme: str
-    host: str
-    port: int
-    target: str = field(repr=False)  # path and query
-    basic: str = field(default="", repr=False)  # the value of an Authorization header, from user:password@
-    secrets: tuple[str, ...] = field(default=(), repr=False)  # what no log may show
-
-    def __str__(self) -> str:
-        default = 443 if self.tls else 80
-        return f"{self.scheme}://{self.authority if self.port != default else self._bracketed}"
-
-    @property
-    def path(self) -> str:
-        return self.target.partition("?")[0]
-
-    @property
-    def authority(self) -> str:
-        return f"{self._bracketed}:{self.port}"
-
-    @property
-    def _bracketed(self) -> str:
-        return f"[{self.host}]" if ":" in self.host else self.host
-
-    @property
-    def tls(self) -> bool:
-        return self.scheme == "https"
-
-
-def web_address(variable: str, url: str, path: str = "") -> WebAddress:
-    """Take ``url`` apart; ``path`` is put behind its own path, in front of its query.
-
-    :raises SettingsError: one line that names ``variable`` and shows no secret of ``url``.
-    """
-    url = url.strip()
-    try:
-        parts = urlsplit(url)
-        host, port = _ascii_host(parts.hostname or ""), parts.port
-    except ValueError:
-        raise SettingsError([f"{variable}: found a malformed URL, expected {_EXPECTED}"]) from None
-    if any(ord(char) < 33 for char in url):
-        raise SettingsError([f"{variable}: found a URL with white space in it, expected {_EXPECTED}"])
-    if parts.scheme not in ("http", "https") or not host or port == 0:
-        shown = f"{parts.scheme}://{parts.hostname}" if parts.hostname else "a URL without a host"
-        raise SettingsError([f"{variable}: found {shown}, expected {_EXPECTED}"])
-    return WebAddress(
-        scheme=parts.scheme,
-        host=host,
-        port=port or (443 if parts.scheme == "https" else 80),
-        target=_target(parts, path),
-        basic=_basic(parts),
-        secrets=tuple(unquote(part) for part in (parts.password, parts.query) if part),
-    )
-
-
-def proxy_address(address: WebAddress, environ: Mapping[str, str]) -> WebAddress | None:
-    """The proxy that ``HTTP_PROXY``, ``HTTPS_PROXY`` and ``NO_PROXY`` (lower case wins) name for ``address``.
-
-    This machine itself is never asked by way of a proxy.
-
-    :raises SettingsError: it is no ``http://`` URL.
-    """
-    name = f"{address.scheme}_proxy"
-    url = environ.get(name, environ.get(name.upper(), "")).strip()
-    excepted = environ.get("no_proxy", environ.get("NO_PROXY", ""))
-    if not url or _is_loopback(address.host) or _is_excepted(address, excepted):
-        return None
-    proxy = web_address(name.upper(), url if "://" in url else f"http://{url}")
-    if proxy.tls:
-        raise SettingsError([f"{name.upper()}: found an https:// URL, expected http://host:port"])
-    return proxy
-
-
-def _ascii_host(host: str) -> str:
-    """The host as DNS knows it, '' for none. ValueError for what is no name."""
-    host = host.rstrip(".")
-    if ":" in host or not host:  # an IPv6 address has no labels
-        return host
-    labels = (host if host.isascii() else a_label(host)).split(".")
-    if not all(0 < len(label) < 64 for label in labels):
-        raise ValueError
-    return ".".join(labels)
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _is_excepted(address: WebAddress, excepted: str) -> bool:
-    """Whether ``NO_PROXY`` (``*``, or hosts and domains with or without a port) names the address."""
-    for entry in excepted.lower().replace(",", " ").split():
-        domain = entry.removeprefix("*").removeprefix(".")
-        if entry == "*" or domain in (address.host, address.authority):
-            return True
-        if domain and (f".{address.host}".endswith(f".{domain}") or address.authority.endswith(f".{domain}")):
-            return True
-    return False
-
-
-def _target(parts: SplitResult, path: str) -> str:
-    # What is quoted already stays as it is.
-    path = quote((parts.path.rstrip("/") + path if path else parts.path) or "/", safe="/%:=&~+!$,;'@()*")
-    query = quote(parts.query, safe="/%:=&?~+!$,;'@()*[]")
-    return f"{path}?{query}" if query else path
-
-
-def _basic(parts: SplitResult) -> str:
-    if parts.username is None and parts.password is None:
-        return ""
-    pair = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
-    return "Basic " + base64.b64encode(pair.encode()).decode("ascii")
-
-
-# --- trust ------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class TrustStore:
-    """The authorities whose certificates are believed: a file in PEM and directories of hashed names."""
-
-    file: str
-    folders: str  # divided by colons
-
-
-def trust_store(environ: Mapping[str, str]) -> TrustStore:
-    """The system's trust store, and the authorities in ``SSL_CERT_FILE`` and ``SSL_CERT_DIR``.
-
-    The system's is named by hand: a wheel of pycurl has an OpenSSL of its own, which knows nothing of it.
-
-    :raises SettingsError: what is named cannot be read.
-    """
-    file, folders = environ.get("SSL_CERT_FILE", ""), environ.get("SSL_CERT_DIR", "")
-    try:
-        if file:
-            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=file)
-    except OSError:  # ssl.SSLError is one
-        expected = "a file of certificates in PEM"
-        raise SettingsError([f"SSL_CERT_FILE: found {file!r}, expected {expected}"]) from None
-    if folders and not all(Path(folder).is_dir() for folder in folders.split(os.pathsep) if folder):
-        raise SettingsError([f"SSL_CERT_DIR: found {folders!r}, expected a directory"])
-    system = ssl.get_default_verify_paths()
-    named = [folder for folder in (folders, system.openssl_capath) if folder]
-    if not file and Path(system.openssl_cafile).is_file():
-        file = system.openssl_cafile
-    return TrustStore(file, os.pathsep.join(named))
-
-
-# --- calls ------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class HttpAnswer:
     """``headers`` has lower-case names."""
@@ -222,18 +54,22 @@ class HttpAnswer:
     body: bytes = field(repr=False)
 
 
-@dataclass(frozen=True)
 class HttpClient:
-    """Whom to ask and how; safe to use from many threads. ``trust`` is needed for an https address.
+    """Calls one address; safe to use from many threads.
 
-    An answer of more than ``max_bytes`` (``MAX_ANSWER_BYTES`` where not given) is not read to its end.
+    :param environ: where ``*_PROXY`` and ``SSL_CERT_*`` are looked up.
+    :param max_bytes: an answer of more is not read to its end; ``MAX_ANSWER_BYTES`` where not given.
+    :raises SettingsError: the proxy or the trust store in ``environ`` cannot be used.
     """
 
-    address: WebAddress
-    authorization: str = field(default="", repr=False)
-    proxy: WebAddress | None = None
-    trust: TrustStore | None = None
-    max_bytes: int = 0
+    def __init__(
+        self, address: WebAddress, environ: Mapping[str, str], *, authorization: str = "", max_bytes: int = 0
+    ) -> None:
+        self.address = address
+        self.proxy = proxy_address(address, environ)
+        self.max_bytes = max_bytes
+        self.trust = trust_store(environ) if address.tls else ("", "")
+        self._authorization = authorization
 
     def post(self, body: bytes, headers: Mapping[str, str], deadline: Deadline) -> HttpAnswer:
         """Post ``body`` and read the whole answer.
@@ -259,8 +95,8 @@ class HttpClient:
         if body is not None:
             call.set(pycurl.POSTFIELDS, body)
         own = {"User-Agent": "cleo-email", "Accept": "application/json", "Connection": "close"}
-        if self.authorization:
-            own["Authorization"] = self.authorization
+        if self._authorization:
+            own["Authorization"] = self._authorization
         # "Expect:" without a value: a large body does not wait for the server to agree to it.
         call.set(pycurl.HTTPHEADER, [*_header_lines({**own, **headers}), b"Expect:"])
         return call.perform()
@@ -300,8 +136,8 @@ class _Call:
         self.set(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)
         self.set(pycurl.SSLVERSION, pycurl.SSLVERSION_TLSv1_2)  # or later
         self.set(pycurl.BUFFERSIZE, 64 * 1024)
-        # An agent may think for minutes: this keeps a firewall from forgetting the connection, and tells of
-        # a peer that has gone without a word.
+        # An agent may think for minutes: this keeps a firewall from forgetting the connection, and finds out
+        # that the other machine has gone.
         self.set(pycurl.TCP_KEEPALIVE, 1)
         self.set(pycurl.TCP_KEEPIDLE, 30)
         self.set(pycurl.TCP_KEEPINTVL, 15)
@@ -322,13 +158,11 @@ class _Call:
         self.set(pycurl.HEADEROPT, pycurl.HEADER_SEPARATE)
         if proxy is not None and proxy.basic:
             self.set(pycurl.PROXYHEADER, _header_lines({"Proxy-Authorization": proxy.basic}))
-        if client.address.tls:
-            assert client.trust is not None
-            for option, place in ((pycurl.CAINFO, client.trust.file), (pycurl.CAPATH, client.trust.folders)):
-                if place:
-                    self.set(option, place)
-                else:
-                    self._curl.unsetopt(option)
+        for option, place in zip((pycurl.CAINFO, pycurl.CAPATH), client.trust, strict=True):
+            if place:
+                self.set(option, place)
+            else:  # also not where libcurl was built to look
+                self._curl.unsetopt(option)
 
     def perform(self) -> HttpAnswer:
         try:
@@ -378,21 +212,19 @@ class _Call:
         return -1
 
     def _fault_of(self, code: int, said: str) -> OSError:
-        """libcurl's error as one of Python's or ours; ``said`` is libcurl's own line."""
+        """Return libcurl's error as one of Python's or ours; ``said`` is libcurl's own line."""
         if code == pycurl.E_OPERATION_TIMEDOUT:
             return TimeoutError(self._waited_for(said))
         if code == pycurl.E_PEER_FAILED_VERIFICATION:
             return UntrustedCertificate(said.rpartition(": ")[2])
         if code in (pycurl.E_SSL_CONNECT_ERROR, pycurl.E_SSL_CACERT_BADFILE):
-            failed = TlsFailed(said)
+            failed = TlsFailed(f"TLS failed ({said})")
             failed.plain = "wrong version number" in said or "http request" in said
             return failed
         if code in (pycurl.E_UNSUPPORTED_PROTOCOL, pycurl.E_FTP_WEIRD_SERVER_REPLY):
             return NotHttp("what came back is not HTTP")
         if code == pycurl.E_COULDNT_CONNECT and (number := int(self._curl.getinfo(pycurl.OS_ERRNO))):
             return OSError(number, os.strerror(number))
-        if code == pycurl.E_PARTIAL_FILE:
-            return OSError("the connection broke in the middle of the answer")
         return OSError(said or "no connection")
 
     def _waited_for(self, said: str) -> str:
