@@ -12,6 +12,7 @@ from urllib.parse import unquote_to_bytes
 
 from cleo_email.mail.decoding import clean, codec_of, decode, decode_base64
 from cleo_email.mail.model import Address
+from cleo_email.scrub import one_line
 
 MAX_VALUE = 500  # characters of a header that are looked at and quoted
 
@@ -42,10 +43,8 @@ def first_reason(*checks: Callable[[], str]) -> str:
 
 
 def shown(value: str, length: int = 80) -> str:
-    """``value`` on one printable line of at most ``length`` characters, for a record."""
-    line = " ".join(value[:MAX_VALUE].split())
-    line = "".join(char if char.isprintable() else "�" for char in line)
-    return line if len(line) <= length else line[: length - 1] + "…"
+    """Return ``value`` on one printable line of at most ``length`` characters, for a record."""
+    return one_line(value[:MAX_VALUE], length)
 
 
 def quoted(name: str, value: str) -> str:
