@@ -6,7 +6,6 @@ import logging
 import ssl
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, datetime
-from types import TracebackType
 from typing import Any, Self
 
 from cleo_email.accounts import ImapAccount
@@ -72,9 +71,7 @@ class Mailbox:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import TracebackType
+from typing import Self
 
 from cleo_email.accounts import SmtpAccount
 from cleo_email.errors import (
@@ -100,12 +100,10 @@ class Submitter:
         for connection in idle:
             connection.leave()
 
-    def __enter__(self) -> Submitter:
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     # --- one session ------------------------------------------------------------------------------------
