@@ -1,6 +1,6 @@
 """The worker's entry point: ``python worker.py``."""
 
-from cleo_email.entrypoints import worker
+from cleo_email.worker.process import main
 
 if __name__ == "__main__":
-    raise SystemExit(worker())
+    raise SystemExit(main())

@@ -1,5 +1,5 @@
 """The web process's entry point: ``gunicorn wsgi:app``."""
 
-from cleo_email.entrypoints import web
+from cleo_email.web import from_environment
 
-app = web()
+app = from_environment()

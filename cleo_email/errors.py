@@ -19,6 +19,11 @@ def place_of(error: BaseException) -> str:
     return f"{type(error).__name__} at {where}"
 
 
+# The exit status for faulty settings. gunicorn ends on this status of a worker that fails at import; on any
+# other it restarts it for ever.
+BAD_SETTINGS = 3
+
+
 class CleoError(Exception):
     """Base of all; its text is one line that a person can act on and never holds a secret or a body."""
 

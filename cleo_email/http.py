@@ -1,8 +1,8 @@
 """One HTTP call under one total deadline.
 
-libcurl does the talking, because its time-out is one for the whole call: the usual Python clients start theirs
-anew with every byte that comes in, so that a server which drips keeps its caller for ever. No redirect is
-followed, no cookie kept and no connection used again; of the environment counts what the caller hands in.
+libcurl does the talking, because its time-out is one for the whole call: the usual Python clients start
+theirs anew with every byte that comes in, so that a server which drips keeps its caller for ever. No redirect
+is followed, no cookie kept and no connection used again; of the environment counts what the caller hands in.
 """
 
 from __future__ import annotations
@@ -278,7 +278,6 @@ class _Call:
 
     def __init__(self, client: HttpClient, deadline: Deadline) -> None:
         self._deadline = deadline
-        self._connecting = Deadline(deadline.cap(CONNECT_SECONDS))
         self._most = client.max_bytes or MAX_ANSWER_BYTES
         self._coming = 0  # the status in the head that is being read
         self._status = 0  # that of the answer, once its head is complete
@@ -294,7 +293,7 @@ class _Call:
     def _set_limits(self) -> None:
         self.set(pycurl.NOSIGNAL, 1)  # signals are the main thread's
         self.set(pycurl.TIMEOUT_MS, _milliseconds(self._deadline.left()))
-        self.set(pycurl.CONNECTTIMEOUT_MS, _milliseconds(self._connect_seconds))
+        self.set(pycurl.CONNECTTIMEOUT_MS, _milliseconds(self._deadline.cap(CONNECT_SECONDS)))
         with suppress(pycurl.error):  # libcurl before 7.87
             # A look-up of a name that hangs is left behind; otherwise closing the handle waits for it.
             self.set(_QUICK_EXIT, 1)
@@ -397,10 +396,13 @@ class _Call:
         return OSError(said or "no connection")
 
     def _waited_for(self, said: str) -> str:
+        seconds = f"{min(round(self._deadline.seconds, 2), CONNECT_SECONDS):g} s"
         if said.startswith("Resolving"):
-            return f"no answer from DNS within {self._connect_seconds} s"
+            return f"no answer from DNS within {seconds}"
         if not self._curl.getinfo(pycurl.CONNECT_TIME):
-            return f"no connection within {self._connect_seconds} s"
+            return f"no connection within {seconds}"
+        if not self._curl.getinfo(pycurl.PRETRANSFER_TIME):  # a handshake, or a proxy that does not answer
+            return f"no answer within {seconds}"
         return self._deadline.said
 
 

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 from collections.abc import Collection, Mapping, Sequence
 
 from redis import Redis
 
+from cleo_email.app import App, shared_app
 from cleo_email.embedded.redis import embedded_redis
 from cleo_email.errors import SettingsError
-from cleo_email.front import Front, build_front, build_outbound
 from cleo_email.pipeline.send import Attachment, NewMail, SentMessage, read_addresses
 from cleo_email.settings.read import DOTENV, fingerprint, make_settings, merge, read_dotenv
 from cleo_email.store.connection import connect_web
 
 log = logging.getLogger(__name__)
 
-_guard = threading.Lock()
-_fronts: dict[object, Front] = {}  # at most one, by what its settings were made from
 # OpenSSL takes these from the process's environment by itself, redis-py from anywhere as options.
 _TRUST = {"SSL_CERT_FILE": "ssl_ca_certs", "SSL_CERT_DIR": "ssl_ca_path"}
 
@@ -66,7 +63,7 @@ def send_message(
         attachments=[one.file() for one in attachments],
         thread_id=thread_id or "",
     )
-    return build_outbound(_front()).send(draft, idempotency_key=idempotency_key or "")
+    return _app().sender.send(draft, idempotency_key=idempotency_key or "")
 
 
 def _is_list_of(kind: type, value: object) -> bool:
@@ -84,24 +81,23 @@ def _expect(holds: bool, name: str, value: object, expected: str) -> None:
         raise TypeError(f"{name} is {found}, expected {expected}")
 
 
-def _front() -> Front:
+def _app() -> App:
     """Return the connections of this process, made at the first call and again when the settings change.
 
     ``.env`` belongs to the application that calls: lines in it that cannot be read are passed over.
     """
     file, faults = read_dotenv(DOTENV)
     given = merge(file, os.environ, embedded_redis())
-    key = fingerprint(given)
-    with _guard:
-        if key not in _fronts:
-            for fault in faults:
-                log.warning("%s; it is passed over", fault)
-            settings = make_settings(given)
-            if not settings.enabled:
-                raise SettingsError(["ENABLED_CLIENTS: found no email in it, expected a list with email"])
-            _fronts.clear()
-            _fronts[key] = build_front(settings, _connect(settings.redis_url.get_secret_value(), given))
-        return _fronts[key]
+
+    def build() -> App:
+        for fault in faults:
+            log.warning("%s; it is passed over", fault)
+        settings = make_settings(given)
+        if not settings.enabled:
+            raise SettingsError(["ENABLED_CLIENTS: found no email in it, expected a list with email"])
+        return App(settings, redis=_connect(settings.redis_url.get_secret_value(), given))
+
+    return shared_app("library", fingerprint(given), build)
 
 
 def _connect(url: str, given: Mapping[str, str]) -> Redis:

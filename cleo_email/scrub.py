@@ -6,8 +6,6 @@ import base64
 import re
 from collections.abc import Iterable
 
-from cleo_email.accounts import plain_response, xoauth2_response
-
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
 
@@ -31,14 +29,12 @@ class Scrubber:
         for secret in secrets:
             self.hide(secret)
 
-    def hide(self, secret: str, user: str = "") -> None:
-        """Leave ``secret`` out from now on; with ``user``, also the SASL responses that hold it."""
+    def hide(self, secret: str, *responses: bytes) -> None:
+        """Leave ``secret`` and the SASL ``responses`` that hold it out from now on, in base64 too."""
         if not secret:
             return
-        encoded = [_octets(secret)]
-        if user:
-            encoded += [plain_response(user, secret), xoauth2_response(user, secret)]
-        for spelling in (secret, *(base64.b64encode(value).decode("ascii") for value in encoded)):
+        encoded = (base64.b64encode(value).decode("ascii") for value in (_octets(secret), *responses))
+        for spelling in (secret, *encoded):
             self._spellings[spelling] = max(_NOT_ASCII.split(spelling.replace("\\", "")), key=len)
 
     def line(self, text: object, limit: int = SERVER_LINE) -> str:

@@ -28,7 +28,7 @@ SECRET = 'pass"wörd\\of{3} mine'
 )
 def test_a_secret_is_hidden_however_it_is_spelled(spelling: str) -> None:
     scrub = Scrubber()
-    scrub.hide(SECRET, "ann")
+    scrub.hide(SECRET, plain_response("ann", SECRET), xoauth2_response("ann", SECRET))
     line = scrub.line(f"no: {spelling} is wrong")
     assert line.startswith("no: ")
     assert line.endswith(" is wrong")

@@ -1,4 +1,4 @@
-"""What an agent is asked, what it may answer, and the one rule about what is mailed: only the final answer."""
+"""What an agent is asked and may answer, and the one rule: only the final answer is mailed."""
 
 from __future__ import annotations
 

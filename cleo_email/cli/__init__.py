@@ -9,7 +9,7 @@ from importlib import import_module
 import click
 
 from cleo_email import __version__
-from cleo_email.errors import CleoError, SettingsError
+from cleo_email.errors import BAD_SETTINGS, CleoError, SettingsError
 
 COMMANDS = {  # each in the module of its name
     "demo": "See it work: everything embedded, one mail each way.",
@@ -61,8 +61,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except click.Abort:
         return 130
     except SettingsError as error:
-        from cleo_email.entrypoints import BAD_SETTINGS
-
         for fault in error.faults:
             print(f"cleo-email: {fault}", file=sys.stderr)
         return BAD_SETTINGS

@@ -11,12 +11,11 @@ import click
 from redis import Redis
 from redis.exceptions import RedisError
 
-from cleo_email.accounts import ImapAccount, SmtpAccount
 from cleo_email.agents.build import build_agent
 from cleo_email.agents.openai import DEFAULT_BASE_URL, OpenAIAgent
+from cleo_email.app import App
 from cleo_email.cli.command import SettingsCommand, as_json, settings_here
 from cleo_email.errors import CleoError, MailboxError, SettingsError, StoreUnavailable
-from cleo_email.front import build_front
 from cleo_email.http import (
     HttpClient,
     TlsFailed,
@@ -28,10 +27,8 @@ from cleo_email.http import (
 from cleo_email.imap.mailbox import Mailbox
 from cleo_email.pipeline.workflows import load_suppliers, next_due
 from cleo_email.runtime import Deadline, now_ms
-from cleo_email.services import accounts
 from cleo_email.settings import Settings, gather, misspelt, no_dotenv
 from cleo_email.settings.providers import OAUTH_NEEDS
-from cleo_email.smtp.pool import Submitter
 from cleo_email.store import Store
 from cleo_email.store.connection import connect_web
 
@@ -151,7 +148,7 @@ def _eviction(info: Mapping[str, object]) -> Iterator[CheckResult]:
 
 def _processes(redis: Redis) -> Iterator[CheckResult]:
     try:
-        health = Store.on(redis).pulse.health()
+        health = Store.on(redis).health.read()
     except StoreUnavailable as error:
         yield CheckResult("redis", "wrong", str(error))
         return
@@ -167,10 +164,6 @@ def _processes(redis: Redis) -> Iterator[CheckResult]:
 # --- the mail servers -------------------------------------------------------------------------------------
 
 
-def _accounts(settings: Settings) -> tuple[SmtpAccount, ImapAccount | None]:
-    return accounts(settings, build_front(settings))
-
-
 def _provider(settings: Settings) -> list[CheckResult]:
     """Say what the mail provider wants of its customers, unless OAuth does without it."""
     preset = settings.preset
@@ -180,7 +173,7 @@ def _provider(settings: Settings) -> list[CheckResult]:
 
 
 def _imap(settings: Settings) -> list[CheckResult]:
-    _, account = _accounts(settings)
+    account = App(settings).imap_account
     if account is None:
         return [CheckResult("imap", "ok", "EMAIL_IMAP_HOST is not set: mail comes by webhook only")]
     with Mailbox(account) as mailbox:
@@ -196,8 +189,7 @@ def _inbox(mailbox: Mailbox) -> str:
 
 
 def _smtp(settings: Settings) -> list[CheckResult]:
-    account, _ = _accounts(settings)
-    submitter = Submitter(account)
+    submitter = App(settings).submitter
     try:
         return [_with_needs(settings, _tried("smtp", submitter.check))]
     finally:

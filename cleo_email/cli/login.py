@@ -7,13 +7,12 @@ import sys
 
 import click
 
+from cleo_email.app import App
 from cleo_email.cli.command import SettingsCommand, settings_here
 from cleo_email.errors import CleoError, SettingsError
-from cleo_email.front import build_front
 from cleo_email.oauth import login as device
 from cleo_email.oauth import login as loopback
 from cleo_email.oauth.endpoint import CLIENT_CREDENTIALS, GOOGLE, PROVIDERS, Endpoint, OAuthClient, Tokens
-from cleo_email.services import token_source
 from cleo_email.settings import Settings, gather
 
 WAIT_S = 900.0
@@ -36,8 +35,8 @@ def login(provider: str | None, browser: bool, paste: bool, port: int) -> None:
     if client is None:
         raise CleoError("say whom to log in with: cleo-email login google, or cleo-email login microsoft")
     _refuse_contradictions(settings, client, given)
-    front = build_front(settings)
-    source = token_source(settings, front)
+    app = App(settings)
+    source = app.token_source
     assert source is not None
     by_code = client.device_url and client.provider != GOOGLE.name and not (browser or paste)
     tokens = _enter_code(client) if by_code else _use_browser(settings, client, port, paste=paste)
@@ -47,7 +46,7 @@ def login(provider: str | None, browser: bool, paste: bool, port: int) -> None:
             "scope offline_access, Google a client of the type Desktop app"
         )
     source.adopt(tokens)
-    front.store.pulse.fresh_start()
+    app.store.health.fresh_start()
     print(f"logged in as {settings.user}; the login is saved, encrypted. Next: cleo-email check")
     if given and "EMAIL_OAUTH_PROVIDER" not in gather():
         print(f"For every process set EMAIL_OAUTH_PROVIDER={given}")

@@ -9,13 +9,12 @@ from typing import Any
 
 import click
 
+from cleo_email.app import App
 from cleo_email.cli.command import SettingsCommand, as_json, settings_here, whole_number
 from cleo_email.errors import NotFound, UnreadableMessage, WrongState
-from cleo_email.front import Front, build_front, policy
 from cleo_email.mail.headers import shown
 from cleo_email.mail.parse import parse
 from cleo_email.mail.wire import clean_text
-from cleo_email.pipeline.decide import Decisions
 from cleo_email.store import Messages, Record, State, Store, iso
 
 PAGE = 500  # records that are read at once
@@ -23,12 +22,8 @@ HEADERS = ("from", "reply-to", "to", "cc", "date", "subject", "authentication-re
 HEADER_LENGTH = 1000  # characters that are shown of one
 
 
-def _front() -> Front:
-    return build_front(settings_here())
-
-
-def _deciding(front: Front) -> Decisions:
-    return Decisions(front.store, front.intake, policy(front.settings))
+def _app() -> App:
+    return App(settings_here())
 
 
 @click.group()
@@ -43,7 +38,7 @@ def messages() -> None:
 @as_json
 def list_(state: str | None, thread: str, limit: int, as_json: bool) -> None:
     """List messages, newest first."""
-    records, following = _front().store.messages.page(state=state or "", thread_id=thread, limit=limit)
+    records, following = _app().store.messages.page(state=state or "", thread_id=thread, limit=limit)
     if as_json:
         print(json.dumps({"messages": [record.public() for record in records], "next": following}, indent=1))
         return
@@ -63,7 +58,7 @@ def list_(state: str | None, thread: str, limit: int, as_json: bool) -> None:
 @as_json
 def show(id_: str, form: str | None, as_json: bool) -> None:
     """Show one message with its history, or the mail itself."""
-    store = _front().store.messages
+    store = _app().store.messages
     record = store.get(id_)
     if form == "text":
         print(mail_text(_bytes(store, id_, form)))
@@ -91,9 +86,9 @@ def release(ids: tuple[str, ...], held: bool, reason: str, as_json: bool) -> int
         raise click.UsageError("expected one or more ids, or --held --reason TEXT")
     if held != bool(reason.strip()):  # all that is held would be spam, too
         raise click.UsageError("--held and --reason TEXT go together")
-    front = _front()
-    chosen = ids or _in_state(front.store, State.HELD, reason)
-    return _decide(_deciding(front).release, chosen, "again", as_json=as_json)
+    app = _app()
+    chosen = ids or _in_state(app.store, State.HELD, reason)
+    return _decide(app.decisions.release, chosen, "again", as_json=as_json)
 
 
 @messages.command(cls=SettingsCommand)
@@ -110,9 +105,9 @@ def retry(ids: tuple[str, ...], failed: bool, reason: str, as_json: bool) -> int
         raise click.UsageError("expected one or more ids, or --failed")
     if reason and not failed:
         raise click.UsageError("--reason goes with --failed")
-    front = _front()
-    chosen = ids or _in_state(front.store, State.FAILED, reason)
-    return _decide(_deciding(front).retry, chosen, "again", as_json=as_json)
+    app = _app()
+    chosen = ids or _in_state(app.store, State.FAILED, reason)
+    return _decide(app.decisions.retry, chosen, "again", as_json=as_json)
 
 
 @messages.command(cls=SettingsCommand)
@@ -120,7 +115,7 @@ def retry(ids: tuple[str, ...], failed: bool, reason: str, as_json: bool) -> int
 @as_json
 def dismiss(ids: tuple[str, ...], as_json: bool) -> int:
     """Leave held, failed or uncertain messages as they are: ignored."""
-    return _decide(_deciding(_front()).dismiss, ids, as_json=as_json)
+    return _decide(_app().decisions.dismiss, ids, as_json=as_json)
 
 
 def _in_state(store: Store, state: State, reason: str) -> list[str]:

@@ -8,13 +8,13 @@ import os
 
 import click
 
+from cleo_email.app import App
 from cleo_email.cli.command import SettingsCommand, as_json, settings_here
 from cleo_email.cli.progress import progress_bar
 from cleo_email.crashpoints import arm
 from cleo_email.errors import CleoError
 from cleo_email.pipeline.poll import Poller
 from cleo_email.runtime import set_up_logging
-from cleo_email.services import build_services
 
 
 @click.command(cls=SettingsCommand)
@@ -26,9 +26,9 @@ def poll(as_json: bool) -> None:
     """
     set_up_logging()
     arm(os.environ)
-    polling = _polling()
+    poller = _poller()
     with progress_bar("mails", quiet=as_json) as progress:
-        result = polling.run(force=True, progress=progress)
+        result = poller.run(force=True, progress=progress)
     if as_json:
         print(json.dumps(dataclasses.asdict(result)))
     elif result.busy:
@@ -40,11 +40,11 @@ def poll(as_json: bool) -> None:
         )
 
 
-def _polling() -> Poller:
+def _poller() -> Poller:
     settings = settings_here()
     if not settings.enabled:
         raise CleoError("the email channel is not enabled: ENABLED_CLIENTS does not list email")
-    polling = build_services(settings).polling
-    if polling is None:
+    poller = App.for_worker(settings).poller
+    if poller is None:
         raise CleoError("EMAIL_IMAP_HOST is not set: there is no mailbox to poll")
-    return polling
+    return poller

@@ -7,12 +7,12 @@ import json
 
 import click
 
+from cleo_email.app import App
 from cleo_email.cli.command import SettingsCommand, as_json, settings_here, whole_number
 from cleo_email.cli.progress import progress_bar
 from cleo_email.errors import CleoError
 from cleo_email.pipeline.recover import Recoverer, Recovery
 from cleo_email.runtime import set_up_logging
-from cleo_email.services import build_services
 
 SHOWN = 50
 
@@ -28,22 +28,20 @@ def recover(days: int, apply: bool, as_json: bool) -> None:
     before, and what was opened without a trace of an answer, is held for a person.
     """
     set_up_logging()
-    recovering = _recovering()
+    recoverer = _recoverer()
     with progress_bar("mails", quiet=as_json) as progress:
-        result = recovering.run(days=days, apply=apply, progress=progress)
+        result = recoverer.run(days=days, apply=apply, progress=progress)
     if as_json:
         print(json.dumps(dataclasses.asdict(result), indent=1))
     else:
         _print(result, days)
 
 
-def _recovering() -> Recoverer:
-    settings = settings_here()
-    services = build_services(settings)
-    if services.mailbox is None:
+def _recoverer() -> Recoverer:
+    recoverer = App.for_worker(settings_here()).recoverer
+    if recoverer is None:
         raise CleoError("EMAIL_IMAP_HOST is not set: there is no mailbox to recover from")
-    front = services.front
-    return Recoverer(front.store, services.mailbox, front.intake, max_bytes=settings.max_message_bytes)
+    return recoverer
 
 
 def _print(result: Recovery, days: int) -> None:

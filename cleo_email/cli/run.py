@@ -107,7 +107,7 @@ def commands(environ: Mapping[str, str], bind: str, cwd: Path | None = None) -> 
     """The two processes of the Procfile, from any working directory; a ``.env`` in ``cwd`` counts."""
     web = [sys.executable, "-m", "gunicorn", "--workers", WEB_PROCESSES, "--bind", bind]
     web += ["--no-control-socket"]  # which would be left in ~/.gunicorn, and nobody uses it
-    web += ["--log-level", "warning", "cleo_email.wsgi:app"]
+    web += ["--log-level", "warning", "cleo_email.web:from_environment()"]
     return (
         Command("web", web, environ, cwd),
         Command("worker", [sys.executable, "-m", "cleo_email.worker"], environ, cwd),

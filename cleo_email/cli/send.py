@@ -9,9 +9,9 @@ from pathlib import Path
 
 import click
 
+from cleo_email.app import App
 from cleo_email.cli.command import SettingsCommand, as_json, settings_here
 from cleo_email.errors import CleoError, InvalidField
-from cleo_email.front import build_front, build_outbound
 from cleo_email.pipeline.send import Attachment, NewMail, Sender, read_addresses
 
 
@@ -39,7 +39,7 @@ def send(
     as_json: bool,
 ) -> None:
     """Send a mail from the agent's address; a worker submits it."""
-    outbound = _outbound()
+    sender = _sender()
     draft = NewMail(
         to=read_addresses("to", list(to)),
         cc=read_addresses("cc", list(cc)),
@@ -48,18 +48,18 @@ def send(
         attachments=[_read(path).file() for path in attach],
         thread_id=thread,
     )
-    sent = outbound.send(draft, idempotency_key=idempotency_key)
+    sent = sender.send(draft, idempotency_key=idempotency_key)
     if as_json:
         print(json.dumps(dataclasses.asdict(sent)))
     else:
         print(f"{sent.id} will be submitted as {sent.message_id}; see: cleo-email messages show {sent.id}")
 
 
-def _outbound() -> Sender:
+def _sender() -> Sender:
     settings = settings_here()
     if not settings.enabled:
         raise CleoError("the email channel is not enabled: ENABLED_CLIENTS does not list email")
-    return build_outbound(build_front(settings))
+    return App(settings).sender
 
 
 def _read(path: Path) -> Attachment:

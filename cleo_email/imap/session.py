@@ -23,7 +23,7 @@ from imapclient.imap_utf7 import encode as encode_utf7
 from imapclient.response_parser import parse_response
 
 from cleo_email import __version__
-from cleo_email.accounts import ImapAccount, xoauth2_response
+from cleo_email.accounts import ImapAccount, plain_response, xoauth2_response
 from cleo_email.errors import (
     MailboxError,
     MailboxLoginRefused,
@@ -340,7 +340,7 @@ class ImapConnection:
             self._authenticate_by_token(login.access_token)
             return
         user, password = login.user, login.password
-        self._scrub.hide(password, user)
+        self._scrub.hide(password, plain_response(user, password))
         self._must_be_sendable("EMAIL_USER", user)
         self._must_be_sendable("EMAIL_PASSWORD", password)
         offered = client.capabilities()
@@ -368,10 +368,11 @@ class ImapConnection:
             raise MailboxUnavailable(f"{self._place}: {exc}") from None
         except TokenError as exc:
             raise MailboxLoginRefused(f"{self._place}: {exc}") from None
-        self._scrub.hide(token, login.user)
+        response = xoauth2_response(login.user, token)
+        self._scrub.hide(token, response)
         self._must_be_sendable("the OAuth2 access token", token)
         try:
-            self._client.sasl_login("XOAUTH2", _answers(xoauth2_response(login.user, token)))
+            self._client.sasl_login("XOAUTH2", _answers(response))
         except LoginError as exc:
             if login.token_refused is not None and not _lost_meanwhile(exc):
                 login.token_refused(token)

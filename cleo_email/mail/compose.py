@@ -12,7 +12,7 @@ from email.utils import format_datetime
 
 from cleo_email.errors import InvalidField
 from cleo_email.mail import wire
-from cleo_email.mail.address import ascii_address, ascii_domain
+from cleo_email.mail.address import ascii_address
 from cleo_email.mail.attachment import attachment_part
 from cleo_email.mail.markdown import to_html
 from cleo_email.mail.model import Address, Answer, AttachedFile, InboundEmail, OutboundEmail
@@ -65,23 +65,10 @@ def _filetime(date: datetime) -> int:
 
 MAX_SUBJECT = 2000  # characters
 _KEPT_REFERENCES = 21  # the first, which names the thread, and the last 20
-_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+\Z")
 _MESSAGE_ID = re.compile(r"<[\x21-\x3b\x3d\x3f-\x7e]{1,990}>\Z")  # fits on a line, has no blank
 _FIELD_NAME = re.compile(r"[\x21-\x39\x3b-\x7e]{1,70}\Z")  # RFC 5322 section 3.6.8
 _OURS = {"date", "from", "to", "cc", "bcc", "sender", "subject", "message-id", "in-reply-to", "references"}
 _OURS |= {"auto-submitted", "mime-version", "content-type", "content-transfer-encoding"}
-
-
-def new_message_id(domain: str, *, token: str) -> str:
-    """``<token@domain>``. ``token``: characters of a dot-atom (RFC 5322 section 3.6.4); else InvalidField."""
-    if not _TOKEN.match(token):
-        raise InvalidField(
-            "message_id", "message_id: the token may hold letters, digits and !#$%&'*+/=?^_`{|}~.-"
-        )
-    message_id = f"<{token}@{ascii_domain('message_id', domain)}>"
-    if len(message_id) > wire.LONGEST_LINE - 20:
-        raise InvalidField("message_id", "message_id: too long")
-    return message_id
 
 
 def compose_reply(

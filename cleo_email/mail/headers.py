@@ -1,4 +1,4 @@
-"""Header fields as values: words (RFC 2047), parameters (RFC 2231), addresses, dates and Message-IDs (RFC 5322)."""
+"""Header fields as values: words (RFC 2047), parameters (RFC 2231), addresses, dates, ids (RFC 5322)."""
 
 from __future__ import annotations
 

@@ -439,6 +439,8 @@ def _strip_markup(document: str) -> HtmlText:
 
 
 def _look_alone(styles: _Styles, name: str, raw: str) -> _Look:
+    if not raw and name != "dialog":
+        return _Look()
     attributes: _Attributes = {}
     for match in _ONE_ATTRIBUTE.finditer(raw):
         attributes.setdefault(match[1].lower(), _unescaped(match[2] or match[3] or match[4] or ""))
@@ -568,7 +570,10 @@ _NOT_FOLLOWED: Final = _words(
     " max-inline-size offset-path"
 )
 _HARMLESS: Final = _GLOBAL | _words("none auto normal visible 1 100% currentcolor")
-_FONT_WORDS: Final = _words("normal italic oblique small-caps bold bolder lighter")
+_FONT: Final = re.compile(
+    r"(?:(?:normal|italic|oblique|small-caps|bold|bolder|lighter|\d{3}) )*+"
+    r"([^ /]+)(?: ?/ ?[^ ]+)? [^ ].*+|in\w+|unset"
+)
 _BACKGROUND_WORDS: Final = _words(
     "none repeat no-repeat repeat-x repeat-y round space scroll fixed local center top left right bottom auto"
     " cover contain border-box padding-box content-box"
@@ -659,8 +664,9 @@ def _is_understood(name: str, value: str) -> bool:
 def _longhands(name: str, value: str) -> _Declarations:
     """Return what a declaration sets; nothing if it is of no use here, or invalid."""
     words = value.split()
+    longhands: _Declarations
     if name == "font":
-        longhands = {"font-size": size} if (size := _size_of_font(words)) else {}
+        longhands = {"font-size": found[1] or value} if (found := _FONT.fullmatch(value)) else {}
     elif name == "margin" and 1 <= len(words) <= 4:
         longhands = {"margin-top": words[0], "margin-left": (words[1:2] + words[3:] or words)[-1]}
     elif name == "overflow" and 1 <= len(words) <= 2:
@@ -672,20 +678,6 @@ def _longhands(name: str, value: str) -> _Declarations:
     else:
         longhands = {name: value} if name in _UNDERSTOOD else {}
     return longhands if all(_is_understood(*item) for item in longhands.items()) else {}
-
-
-def _size_of_font(words: list[str]) -> str:
-    """Find the size in ``font: bold 0/0 a``. A weight is a number too, but has no unit and is not zero."""
-    if len(words) == 1 and words[0] in _GLOBAL:
-        return words[0]
-    for word in words[:-1]:
-        size = word.partition("/")[0]
-        number, unit = _length(size) or (1.0, "")
-        if size in _UNDERSTOOD["font-size"] or unit or not number:
-            return size
-        if word not in _FONT_WORDS and not word.isdigit():
-            return ""
-    return ""
 
 
 def _background(value: str) -> _Declarations:
@@ -761,8 +753,7 @@ class _Styles:
         self._rules: dict[str, list[_Rule]] = {}
         self._count = self._checks = 0
         self._cache: dict[str, _Declared] = {}
-        self._open: list[frozenset[str]] = []  # names of the open elements, where a rule asks for them
-        self._ancestors_matter = False
+        self._open: list[frozenset[str]] = []  # the names of the open elements, if there are rules
 
     def look(self, tag: str, attributes: _Attributes, outer: _Look) -> _Look:
         """Return the look of an element inside of the open ones and of ``outer``."""
@@ -793,11 +784,11 @@ class _Styles:
 
     def open(self, tag: str, attributes: _Attributes) -> None:
         """Note that the elements up to the matching ``close`` are inside of this one."""
-        if self._ancestors_matter:
+        if self._rules:
             self._open.append(_names(tag, attributes))
 
     def close(self) -> None:
-        if self._ancestors_matter:
+        if self._rules:
             self._open.pop()
 
     def _matching(self, tag: str, attributes: _Attributes) -> list[_Declared]:
@@ -868,7 +859,6 @@ class _Styles:
         rank = (weights.count(3), weights.count(2), weights.count(1), self._count)
         rule = _Rule(rank, own, outer, joined, declared)
         self._rules.setdefault(max(sorted(own), key=_weight), []).append(rule)
-        self._ancestors_matter |= bool(outer)
         return True
 
 
@@ -914,6 +904,8 @@ def _declarations(css: str) -> _Declared:
     important: _Declarations = {}
     unknown = False
     for head, block in _items(css):
+        if block is None and ":" not in head:
+            continue
         name, _, value = head.replace("\0", " ").partition(":")
         name = name.strip().removeprefix("-webkit-")
         value, bang, mark = value.partition("!")

@@ -13,13 +13,17 @@ import hashlib
 import hmac
 import json
 import re
+import secrets
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from cleo_email.mail.address import a_label
+from cleo_email.errors import InvalidField
+from cleo_email.mail import wire
+from cleo_email.mail.address import a_label, ascii_domain
 from cleo_email.mail.model import Address, InboundEmail
 
 NONCE_BYTES = 8
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+\Z")
 _TAG = 13  # base32 characters of 64 bits: whoever guesses has one try for each mail that he gets in
 _KEY_NAME = 3
 _SIGNED_RECIPIENTS = 3
@@ -57,6 +61,15 @@ class Signer:
         tags = "".join(_tag(key, text, thread, person) for person in people)
         return f"cleo-{_name(key)}{text}.{tags}" if tags else f"cleo-{_name(key)}{text}"
 
+    def new(self, recipients: Iterable[Address], thread: str = ITSELF) -> str:
+        """Return the Message-ID of a new mail to these people; without ``thread`` it begins one of that name.
+
+        Raises StoreUnavailable where the key cannot be read.
+        """
+        return new_message_id(
+            self._domain, token=self.token(thread, recipients, secrets.token_bytes(NONCE_BYTES))
+        )
+
     def judge(self, mail: InboundEmail, quoted: Sequence[str]) -> Proof:
         """``quoted``: the Message-IDs that the mail refers to, nearest first. Linear in their number."""
         ours = [(id_, found) for id_ in quoted if (found := _OURS.fullmatch(id_.lower())) is not None]
@@ -73,6 +86,18 @@ class Signer:
                 if any(hmac.compare_digest(tag, one) for one in tags):
                     return Proof(thread or id_)
         return Proof(denied=bool(ours))
+
+
+def new_message_id(domain: str, *, token: str) -> str:
+    """``<token@domain>``. ``token``: characters of a dot-atom (RFC 5322 section 3.6.4); else InvalidField."""
+    if not _TOKEN.match(token):
+        raise InvalidField(
+            "message_id", "message_id: the token may hold letters, digits and !#$%&'*+/=?^_`{|}~.-"
+        )
+    message_id = f"<{token}@{ascii_domain('message_id', domain)}>"
+    if len(message_id) > wire.LONGEST_LINE - 20:
+        raise InvalidField("message_id", "message_id: too long")
+    return message_id
 
 
 def derive_key(secret: bytes) -> bytes:

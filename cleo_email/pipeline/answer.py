@@ -19,20 +19,21 @@ from cleo_email.errors import (
     place_of,
 )
 from cleo_email.mail.address import can_be_written_to, is_allowed, is_own
-from cleo_email.mail.compose import compose_reply, new_message_id
+from cleo_email.mail.compose import compose_reply
 from cleo_email.mail.headers import shown
+from cleo_email.mail.message_id import Signer
 from cleo_email.mail.model import Action, Address, Answer, AttachedFile, InboundEmail, OutboundEmail, Turn
 from cleo_email.mail.parse import attachment_text, parse
 from cleo_email.mail.quotes import cut_new_part
 from cleo_email.mail.thread import own_threads, people_of
 from cleo_email.pipeline.budget import Budget
 from cleo_email.pipeline.deliver import Delivery
-from cleo_email.pipeline.receive import Receiver
 from cleo_email.pipeline.workflows import INGRESS, ThreadOpener
 from cleo_email.runtime import HOUR, Clock, backoff_ms, now_ms
 from cleo_email.screening.dkim import Outcome, SenderCheck
 from cleo_email.screening.screen import Policy
 from cleo_email.store import AT_WORK, Effects, Lock, Record, State, Store, iso
+from cleo_email.store.queue import WakeQueue
 
 MAX_CC = 50
 
@@ -108,20 +109,20 @@ class Question:
     done: Callable[[], None] = lambda: None
 
 
-class Asking:
+class Questions:
     """``opening`` serves the starts of workflows, to which no mail has come in."""
 
     def __init__(
         self,
         store: Store,
-        intake: Receiver,
+        signer: Signer,
         rules: Rules,
         *,
         opening: ThreadOpener | None = None,
         clock: Clock = now_ms,
     ) -> None:
         self._store = store
-        self._intake = intake
+        self._signer = signer
         self._rules = rules
         self._opening = opening
         self._clock = clock
@@ -151,14 +152,13 @@ class Asking:
     ) -> tuple[OutboundEmail, str]:
         rules = self._rules
         who = recipients_of(mail, rules.policy, reply_all=rules.reply_all, members=members)
-        domain = self._rules.from_.addr.rpartition("@")[2]
         outbound = compose_reply(
             mail,
             answer,
             from_=self._rules.from_,
             to=who.to,
             cc=who.cc,
-            message_id=new_message_id(domain, token=self._intake.new_token(record.thread_id, who.to)),
+            message_id=self._signer.new(who.to, record.thread_id),
             date=datetime.fromtimestamp(self._clock() / 1000, UTC),
         )
         return outbound, who.note
@@ -236,7 +236,8 @@ class Answerer:
         store: Store,
         agent: Agent,
         delivery: Delivery,
-        intake: Receiver,
+        wake: WakeQueue,
+        signer: Signer,
         rules: Rules,
         *,
         budget: Budget,
@@ -247,11 +248,11 @@ class Answerer:
         self._store = store
         self._sender_check = sender_check
         self._budget = budget
-        self._asking = Asking(store, intake, rules, opening=opening, clock=clock)
+        self._questions = Questions(store, signer, rules, opening=opening, clock=clock)
         self._refused = rules.policy.refused
         self._agent = agent
         self._delivery = delivery
-        self._intake = intake
+        self._wake = wake
         self._rules = rules
         self._clock = clock
 
@@ -275,7 +276,7 @@ class Answerer:
         crashpoint("answer-before-next")
         # Whoever added a message while we held the lock woke a worker that found it held: look once more.
         if self._store.conversations.head(thread_id, self._clock()) is not None:
-            self._intake.wake(thread_id)
+            self._wake.wake(thread_id)
 
     def _one(self, thread_id: str, id_: str, lock: Lock) -> None:
         try:
@@ -315,7 +316,7 @@ class Answerer:
             return
         fields = {"tries": record.tries + 1, "attempts": record.attempts + 1}
         self._move(record, State.ANSWERING, "", lock, Effects(fields=fields))
-        question = self._asking.question(record, source)
+        question = self._questions.question(record, source)
         text = question.text
         crashpoint("answer-before-agent")
         try:
@@ -346,7 +347,7 @@ class Answerer:
             thread = self._store.threads.admit(record.id, sender, people, own, self._clock())
             self._store.messages.note(record.id, "authenticated", 1)
             if thread != record.thread_id:  # that of others by now: it goes on in a conversation of its own
-                self._intake.wake(thread)
+                self._wake.wake(thread)
             return thread == record.thread_id
         if finding.outcome is Outcome.UNKNOWN and self._clock() - record.received_at < PROOF_HORIZON_MS:
             due = self._clock() + backoff_ms(record.attempts + 1)

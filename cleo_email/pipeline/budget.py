@@ -80,7 +80,7 @@ class Budget:
 
     def _told(self, name: str) -> str:
         reason = self._reason(name)
-        if self._store.pulse.opened(f"budget:{hashlib.sha256(name.encode()).hexdigest()[:32]}", QUIET_MS):
+        if self._store.ticks.opened(f"budget:{hashlib.sha256(name.encode()).hexdigest()[:32]}", QUIET_MS):
             log.warning("mail is being held: %s; see: cleo-email messages list --state held", reason)
         return reason
 

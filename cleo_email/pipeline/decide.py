@@ -5,19 +5,19 @@ from __future__ import annotations
 from cleo_email.errors import UnreadableMessage, WrongState
 from cleo_email.mail.parse import parse
 from cleo_email.mail.thread import own_threads, people_of
-from cleo_email.pipeline.receive import Receiver
 from cleo_email.runtime import Clock, now_ms
 from cleo_email.screening.screen import Policy
 from cleo_email.store import AT_WORK, WAITING, Effects, Record, State, Store
+from cleo_email.store.queue import WakeQueue
 
 # What bounds the work on a message is counted from the decision on.
 BEGUN_ANEW = ("tries", "faults", "sends", "sends_since", "data_ended_at")
 
 
 class Decisions:
-    def __init__(self, store: Store, intake: Receiver, policy: Policy, *, clock: Clock = now_ms) -> None:
+    def __init__(self, store: Store, wake: WakeQueue, policy: Policy, *, clock: Clock = now_ms) -> None:
         self._store = store
-        self._intake = intake
+        self._wake = wake
         self._policy = policy
         self._clock = clock
 
@@ -37,7 +37,7 @@ class Decisions:
         """
         record = self._store.messages.get(id_)
         if record.state in AT_WORK and self._store.conversations.hurry(record.thread_id, self._clock()):
-            self._intake.wake(record.thread_id)
+            self._wake.wake(record.thread_id)
             return record
         if record.state not in (State.FAILED, State.UNCERTAIN):
             raise WrongState(
@@ -79,7 +79,7 @@ class Decisions:
         if fetch:
             self._store.fetching.add(record.id, now)
         else:
-            self._intake.wake(thread)
+            self._wake.wake(thread)
 
     def _admit(self, record: Record, *, kept: bool) -> str:
         """Who is named in a released mail takes part in its thread, as with any accepted mail.

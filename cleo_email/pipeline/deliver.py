@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from cleo_email.crashpoints import crashpoint
 from cleo_email.errors import (
@@ -34,6 +34,9 @@ from cleo_email.runtime import (
 )
 from cleo_email.store import Effects, Lock, Record, State, Store, iso
 
+if TYPE_CHECKING:
+    from cleo_email.smtp.pool import Submitter
+
 log = logging.getLogger(__name__)
 
 HORIZON_MS = 72 * HOUR
@@ -43,10 +46,6 @@ LOGIN_PAUSE_MS = 20 * SECOND
 # Large mails go out a few at a time; who waits longer than SENDING_TURN_S rests for so long.
 LARGE_AT_ONCE = 2
 LARGE_PAUSE_MS = 5 * SECOND
-
-
-class Submitter(Protocol):
-    def submit(self, mail: OutboundEmail, *, before_end_of_data: Callable[[], None]) -> Receipt: ...
 
 
 @dataclass
@@ -86,8 +85,8 @@ class Delivery:
         if record.data_ended_at:
             self._uncertain(attempt, "the process ended after the end of DATA and before its answer")
             return
-        fault = self._store.pulse.health().submission_fault
-        if fault and not self._store.pulse.tick("submission-probe", PROBE_MS):
+        fault = self._store.health.read().submission_fault
+        if fault and not self._store.ticks.tick("submission-probe", PROBE_MS):
             self._wait(attempt, fault, LOGIN_PAUSE_MS)
             return
         size = self._store.messages.answer_size(record.id)
@@ -123,7 +122,7 @@ class Delivery:
         except SubmissionLoginRefused as error:
             why = str(error)
             log.error("nothing can be sent: %s", why)
-            self._insist(lambda: self._store.pulse.submission_fault(why))
+            self._insist(lambda: self._store.health.submission_fault(why))
             self._wait(attempt, why, LOGIN_PAUSE_MS)
         except SubmissionUnavailable as error:
             self._later(attempt, str(error))
@@ -170,7 +169,7 @@ class Delivery:
         )
         log.info("message %s replied%s", record.id, f" ({reason})" if reason else "")
         if fault:
-            self._store.pulse.submission_fault("")
+            self._store.health.submission_fault("")
 
     def _wait(self, attempt: _Attempt, why: str, pause_ms: int) -> None:
         """Not an attempt: the record stays as it is and its conversation rests."""

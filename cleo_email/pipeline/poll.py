@@ -158,7 +158,7 @@ class InboxReader:
             opened = set(self._mailbox.search_since_uid(cursor)) - unseen
         elif self._store.mailbox.known():
             # Another UIDVALIDITY: every UID is void. What came since the last poll may have been opened.
-            polled = self._store.pulse.health().polled
+            polled = self._store.health.read().polled
             earliest = datetime.fromtimestamp(polled / 1000, UTC) - timedelta(minutes=10)
             opened = set(self._mailbox.search_since((earliest - timedelta(days=1)).date())) - unseen
             log.warning("the mailbox has a new UIDVALIDITY %s: it is read anew", status.uidvalidity)
@@ -211,9 +211,9 @@ class InboxReader:
             self._count(pass_, failed)
         elif failed:
             # A few bad mails look like a bad server while nothing else comes: those are counted slowly.
-            pulse = self._store.pulse
-            if len(failed) <= FEW and pulse.tick_left_ms(SLOW_COUNT) <= 0:
-                pulse.next_tick(SLOW_COUNT, SLOW_COUNT_MS)
+            ticks = self._store.ticks
+            if len(failed) <= FEW and ticks.tick_left_ms(SLOW_COUNT) <= 0:
+                ticks.next_tick(SLOW_COUNT, SLOW_COUNT_MS)
                 self._count(pass_, failed)
             raise MailboxUnavailable(f"none of {len(failed)} mails could be fetched: {failed[0][1]}")
 
@@ -328,20 +328,20 @@ class Poller:
 
         ``force``: a person asked for this one and is told of its fault by whoever called; it is not logged.
         """
-        pulse = self._store.pulse
-        if not force and pulse.resting("poll"):
+        ticks = self._store.ticks
+        if not force and ticks.resting("poll"):
             return PollResult(resting=True)
         begun = self._clock()
         with self._store.locks.hold(LOCK) as lock:
             if lock is None:
                 # Somebody is at it, or was and died: its lock says no more for some seconds.
-                pulse.next_tick("poll", min(BUSY_MS, self._interval))
+                ticks.next_tick("poll", min(BUSY_MS, self._interval))
                 return PollResult(busy=True)
             with self._resting_after_a_fault(logged=not force):
                 result = self._reading.run(progress or (lambda _done, _all: None))
-                pulse.polled(self._clock())
+                self._store.health.polled(self._clock())
                 self._chores.run()
-            pulse.next_tick("poll", self._interval - (self._clock() - begun))
+            ticks.next_tick("poll", self._interval - (self._clock() - begun))
             return result
 
     def chores(self) -> int | None:
@@ -349,16 +349,16 @@ class Poller:
 
         Raises MailboxError and StoreUnavailable; what was not done stays due.
         """
-        pulse = self._store.pulse
+        ticks = self._store.ticks
         # While a long poll had the mailbox, wake-ups for chores may have piled up before those for polls.
-        if pulse.resting("poll") or pulse.tick_left_ms("chores-done") > 0:
+        if ticks.resting("poll") or ticks.tick_left_ms("chores-done") > 0:
             return None
         with self._store.locks.hold(LOCK) as lock:
             if lock is None:
                 return None
             with self._resting_after_a_fault():
                 done = self._chores.run()
-            pulse.next_tick("chores-done", CHORES_MS)
+            ticks.next_tick("chores-done", CHORES_MS)
             return done
 
     @contextmanager
@@ -368,13 +368,13 @@ class Poller:
             yield
         except MailboxError as error:
             self._mailbox.close()
-            pulse = self._store.pulse
-            faults = pulse.poll_fault(str(error))
+            ticks = self._store.ticks
+            faults = self._store.health.poll_fault(str(error))
             rest = min(SECOND * 2 ** min(faults - 1, 10), LONGEST_REST_MS)
             if isinstance(error, MailboxLoginRefused):
                 rest = LOGIN_REST_MS
-            pulse.rest("poll", rest)
-            pulse.next_tick("poll", rest)
+            ticks.rest("poll", rest)
+            ticks.next_tick("poll", rest)
             if logged:
                 log.warning("the mailbox fails (the next attempt is in %d s): %s", rest // SECOND, error)
             raise

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import secrets
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from cleo_email.crashpoints import crashpoint
-from cleo_email.errors import NotFound, StoreUnavailable, UnreadableMessage, WrongState
-from cleo_email.mail.message_id import NO_PROOF, NONCE_BYTES, Signer
-from cleo_email.mail.model import Action, Address, InboundEmail, Verdict
+from cleo_email.errors import NotFound, UnreadableMessage, WrongState
+from cleo_email.mail.message_id import Signer
+from cleo_email.mail.model import Action, InboundEmail, Verdict
 from cleo_email.mail.parse import parse
 from cleo_email.mail.thread import (
     by_sender,
@@ -105,8 +103,6 @@ class ReportDesk:
 
 
 DAY_S = 86_400
-# A wake-up that has not been taken for so long counts as lost, and the sweeper repeats it.
-WOKEN_S = 20
 # Ways on which a mail has passed the operator's own mail server, whose Authentication-Results may count.
 THROUGH_OUR_SERVER = frozenset({"imap", "raw"})
 _BECOMES = {Action.ANSWER: State.RECEIVED, Action.IGNORE: State.IGNORED, Action.HOLD: State.HELD}
@@ -145,16 +141,16 @@ class Receiver:
         store: Store,
         wake: WakeQueue,
         policy: Policy,
+        signer: Signer,
         *,
         max_age_days: int,
         retention_days: int,
-        signer: Signer | None = None,
         verifies: bool = False,
         clock: Clock = now_ms,
     ) -> None:
         """``verifies``: the worker looks at the signatures of a mail before anybody answers it."""
         self._verifies = verifies
-        self.signer = signer
+        self._signer = signer
         self._store = store
         self._wake = wake
         self._policy = policy
@@ -201,7 +197,7 @@ class Receiver:
         if accepted.duplicate and arrival.mailbox:
             self._found_in_mailbox(accepted.id, arrival.mailbox)
         if accepted.state is State.RECEIVED and not accepted.duplicate:
-            self.wake(accepted.thread_id)
+            self._wake.wake(accepted.thread_id)
             crashpoint("accept-after-wake")
         return accepted
 
@@ -229,24 +225,6 @@ class Receiver:
             return
         if state not in AT_WORK:
             self._store.filing.add(id_, self._clock())
-
-    def wake(self, thread_id: str) -> None:
-        """Ask a worker to look at the thread. The mail is safe already, so a fault here is no fault."""
-        try:
-            if self._store.conversations.claim_wake(thread_id, WOKEN_S):
-                crashpoint("wake-after-claim")
-                self._wake.conversation(thread_id)
-        except StoreUnavailable as error:
-            log.warning("a wake-up was lost and will be repeated: %s", error)
-
-    def new_token(self, thread: str, recipients: Sequence[Address]) -> str:
-        """The left side of a Message-ID for a mail of ours; ``thread`` is '' for one that begins a thread.
-
-        Raises StoreUnavailable.
-        """
-        if self.signer is None:
-            return f"cleo-{secrets.token_hex(16)}"
-        return self.signer.token(thread, recipients, secrets.token_bytes(NONCE_BYTES))
 
     def _judge(self, mail: InboundEmail, arrival: IncomingMail) -> tuple[Verdict, bool | None]:
         trusted = arrival.authenticated
@@ -294,7 +272,7 @@ class Receiver:
     def _thread(self, mail: InboundEmail) -> str:
         known = self._store.threads.by_our_ids(quoted_ids(mail)[:200])
         ours = {message_id: thread for message_id, (thread, _) in known.items()}
-        proof = self.signer.judge(mail, quoted_ids(mail)[:200]) if self.signer else NO_PROOF
+        proof = self._signer.judge(mail, quoted_ids(mail)[:200])
         people = self._store.threads.people(threads_in_question(mail, ours, proof))
         thread = choose_thread(mail, ours, people, proof)
         self._bouncing.settle([id_ for _, (of, id_) in known.items() if of == thread])

@@ -19,13 +19,14 @@ from cleo_email.errors import InvalidField, KeyReused, NotFound
 from cleo_email.mail import model
 from cleo_email.mail.address import validate_address
 from cleo_email.mail.attachment import checked_filename, make_file
-from cleo_email.mail.compose import compose_message, new_message_id
+from cleo_email.mail.compose import compose_message
+from cleo_email.mail.message_id import Signer
 from cleo_email.mail.model import Address, AttachedFile, OutboundEmail
 from cleo_email.mail.wire import clean_header
-from cleo_email.pipeline.receive import Receiver
 from cleo_email.runtime import Clock, now_ms
 from cleo_email.scrub import no_surrogates
 from cleo_email.store import Identity, Record, State, Store, new_id
+from cleo_email.store.queue import WakeQueue
 
 
 @dataclass(frozen=True, init=False)
@@ -139,10 +140,18 @@ class Sender:
     """``max_bytes`` bounds a finished mail."""
 
     def __init__(
-        self, store: Store, intake: Receiver, from_: Address, *, max_bytes: int, clock: Clock = now_ms
+        self,
+        store: Store,
+        wake: WakeQueue,
+        signer: Signer,
+        from_: Address,
+        *,
+        max_bytes: int,
+        clock: Clock = now_ms,
     ) -> None:
         self._store = store
-        self._intake = intake
+        self._signer = signer
+        self._wake = wake
         self._from = from_
         self._max_bytes = max_bytes
         self._clock = clock
@@ -182,7 +191,7 @@ class Sender:
         accepted = self._store.messages.accept(record, b"", identity, people, answer=mail)
         if accepted.duplicate:
             return self._first(accepted.id, digest)
-        self._intake.wake(thread)
+        self._wake.wake(thread)
         return SentMessage(record.id, mail.message_id, thread)
 
     def _first(self, id_: str, digest: str) -> SentMessage:
@@ -206,7 +215,7 @@ class Sender:
             subject=draft.subject,
             markdown=draft.body,
             attachments=draft.attachments,
-            message_id=message_id or self.new_message_id(draft.to, draft.thread_id),
+            message_id=message_id or self._signer.new(draft.to, draft.thread_id),
             date=datetime.fromtimestamp(self._clock() / 1000, UTC),
             in_reply_to=parent,
             references=[id_ for id_ in dict.fromkeys([root, parent]) if id_],
@@ -217,11 +226,6 @@ class Sender:
             field = "attachments" if files > len(draft.body) else "body"  # what there is to make smaller
             raise InvalidField(field, f"the mail has {len(mail.source)} bytes, more than {limit}")
         return mail, parent
-
-    def new_message_id(self, to: Sequence[Address], thread_id: str = "") -> str:
-        """For a mail to these people; without ``thread_id`` it begins a thread of that name."""
-        domain = self._from.addr.rpartition("@")[2]
-        return new_message_id(domain, token=self._intake.new_token(thread_id, to))
 
     def _last_id(self, thread_id: str) -> str:
         """The newest mail of the thread: ours where we have sent one, else theirs. '' if it has none yet."""

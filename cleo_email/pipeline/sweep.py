@@ -6,7 +6,6 @@ import logging
 from collections.abc import Iterator
 from itertools import islice
 
-from cleo_email.pipeline.receive import Receiver
 from cleo_email.runtime import DAY, Clock, now_ms
 from cleo_email.store import AT_WORK, Store
 from cleo_email.store.queue import WakeQueue
@@ -23,12 +22,9 @@ MEMORY_WARNING = 0.7
 
 
 class Sweeper:
-    def __init__(
-        self, store: Store, wake: WakeQueue, intake: Receiver, *, retention_days: int, clock: Clock = now_ms
-    ) -> None:
+    def __init__(self, store: Store, wake: WakeQueue, *, retention_days: int, clock: Clock = now_ms) -> None:
         self._store = store
         self._wake = wake
-        self._intake = intake
         self._retention = retention_days * DAY
         self._clock = clock
 
@@ -39,7 +35,7 @@ class Sweeper:
             return 0
         free = list(islice(self._idle(), room))
         for thread in free:
-            self._intake.wake(thread)
+            self._wake.wake(thread)
         return len(free)
 
     def _idle(self) -> Iterator[str]:
@@ -63,7 +59,7 @@ class Sweeper:
 
     def warn_of_memory(self) -> None:
         """With ``noeviction`` a full Redis refuses new mail: say so before it comes to that."""
-        share = self._store.pulse.memory_share()
+        share = self._store.health.memory_share()
         if share is not None and share > MEMORY_WARNING:
             log.warning(
                 "Redis uses %d %% of its maxmemory; when it is full no mail can be accepted: raise maxmemory "

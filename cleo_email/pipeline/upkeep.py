@@ -95,7 +95,7 @@ class MailboxFiler:
         if record.state is not State.REPLIED or not self._save_sent:
             self._store.filing.done(record.id)
             return 1
-        mode = self._store.pulse.sent_mode() or self._decide(record)
+        mode = self._store.mailbox.sent_mode() or self._decide(record)
         if mode == "server":
             self._store.filing.done(record.id)
             return 1
@@ -121,7 +121,7 @@ class MailboxFiler:
         elif self._clock() - record.updated_at < FIRST_LOOK_MS:
             self._store.filing.add(record.id, record.updated_at + FIRST_LOOK_MS)
             return ""
-        self._store.pulse.set_sent_mode(mode)
+        self._store.mailbox.set_sent_mode(mode)
         return mode
 
 

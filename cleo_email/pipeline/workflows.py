@@ -30,13 +30,14 @@ from cleo_email.errors import (
     place_of,
 )
 from cleo_email.mail.attachment import make_file, safe_filename
+from cleo_email.mail.message_id import Signer
 from cleo_email.mail.model import Address, Answer, AttachedFile, JsonObject, OutboundEmail
-from cleo_email.pipeline.receive import Receiver
 from cleo_email.pipeline.send import KEY_REMEMBERED_S, NewMail, Sender, digests, key_digest, read_content
 from cleo_email.pipeline.send import Attachment as Given
 from cleo_email.runtime import COMPOSING_TURN_S, DAY, Clock, Deadline, LargeWork, now_ms
 from cleo_email.settings.workflows import Supplied, Workflow
 from cleo_email.store import Identity, Record, Start, State, Store, new_id
+from cleo_email.store.queue import WakeQueue
 from cleo_email.store.threads import workflow_key
 
 INGRESS = "workflow"
@@ -80,8 +81,8 @@ class WorkflowStarter:
     def __init__(
         self,
         store: Store,
-        intake: Receiver,
-        outbound: Sender,
+        wake: WakeQueue,
+        signer: Signer,
         from_: Address,
         configured: Mapping[str, Workflow] | None,
         *,
@@ -90,8 +91,8 @@ class WorkflowStarter:
         clock: Clock = now_ms,
     ) -> None:
         self._store = store
-        self._intake = intake
-        self._outbound = outbound
+        self._wake = wake
+        self._signer = signer
         self._from = from_
         self._configured = configured
         self._max_bytes = max_bytes
@@ -152,7 +153,7 @@ class WorkflowStarter:
         accepted = self._store.messages.accept_together(starts, batch=batch, files=files)
         for start, one in zip(starts, accepted, strict=True):
             if not one.duplicate:
-                self._intake.wake(one.thread_id)
+                self._wake.wake(one.thread_id)
             elif files:  # the same request at the same moment: its first copy has the files already
                 with suppress(StoreUnavailable):
                     self._store.files.done(batch, start.record.id)
@@ -172,7 +173,7 @@ class WorkflowStarter:
         now = self._clock()
         key = _room_key(request.workflow_id, user)
         latest = "" if request.new_room else self._store.threads.latest(key)
-        thread = latest or self._outbound.new_message_id([user])
+        thread = latest or self._signer.new([user])
         context = self._context(request, given)
         plan = {
             "opens": not latest,
@@ -259,14 +260,14 @@ class ThreadOpener:
     def __init__(
         self,
         store: Store,
-        outbound: Sender,
+        sender: Sender,
         configured: Mapping[str, Workflow],
         suppliers: Mapping[str, Supplier],
         *,
         timeout: float = 300.0,
     ) -> None:
         self._store = store
-        self._outbound = outbound
+        self._sender = sender
         self._configured = configured
         self._suppliers = suppliers
         self._timeout = timeout
@@ -308,7 +309,7 @@ class ThreadOpener:
             thread_id="" if plan["opens"] else record.thread_id,
         )
         message_id = record.thread_id if plan["opens"] else ""
-        return self._outbound.compose(draft, message_id=message_id)[0]
+        return self._sender.compose(draft, message_id=message_id)[0]
 
     def done(self, record: Record) -> None:
         """The answer is kept, or there will be none: the files of the request are needed no more."""
@@ -433,7 +434,7 @@ class WorkflowScheduler:
         # Another schedule is another clock: a change of the file does not make up for times before it.
         parts = [workflow.id, workflow.schedule, workflow.timezone]
         name = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-        last = self._store.pulse.scheduled(name, first=now)
+        last = self._store.ticks.scheduled(name, first=now)
         if due <= last:
             return False
         try:
@@ -444,7 +445,7 @@ class WorkflowScheduler:
             log.error("workflow %s could not be started: %s", workflow.id, error)
             started = []
         # After the starts: whoever dies in between leaves it to the next one, who finds the same identities.
-        self._store.pulse.set_scheduled(name, due)
+        self._store.ticks.set_scheduled(name, due)
         log.info("workflow %s was started for %d users by its schedule", workflow.id, len(started))
         return True
 

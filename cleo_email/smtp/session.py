@@ -267,8 +267,9 @@ def open_session(
     token = _token(account)
     connection = SmtpConnection(timeouts, deadline)
     scrub = connection.scrub
-    scrub.hide(account.login.password, account.login.user)
-    scrub.hide(token, account.login.user)
+    user, password = account.login.user, account.login.password
+    scrub.hide(password, plain_response(user, password))
+    scrub.hide(token, xoauth2_response(user, token))
     place = f"{account.host}:{account.port}"
     try:
         _connect(connection, account, context, ehlo_name)

@@ -9,7 +9,7 @@ from redis import Redis
 from cleo_email.store.conversations import Conversations
 from cleo_email.store.events import Claim, Events, Failures
 from cleo_email.store.files import WaitingFiles
-from cleo_email.store.health import Pulse
+from cleo_email.store.health import HealthStore
 from cleo_email.store.locks import Lock, Locks
 from cleo_email.store.mailbox import DueList, MailboxState
 from cleo_email.store.messages import (
@@ -28,30 +28,32 @@ from cleo_email.store.messages import (
     new_id,
 )
 from cleo_email.store.threads import Threads
+from cleo_email.store.ticks import Ticks
 
 __all__ = [
     "AT_WORK",
     "FINAL",
     "WAITING",
     "Accepted",
-    "Chores",
     "Claim",
     "Conversations",
+    "DueList",
     "Effects",
     "Events",
     "Failures",
+    "HealthStore",
     "Identity",
     "Lock",
     "Locks",
     "MailboxState",
     "Messages",
-    "Pulse",
     "Record",
     "Start",
     "State",
     "Store",
     "ThreadClosed",
     "Threads",
+    "Ticks",
     "WaitingFiles",
     "iso",
     "new_id",
@@ -63,7 +65,8 @@ class Store:
     messages: Messages
     conversations: Conversations
     threads: Threads
-    pulse: Pulse
+    health: HealthStore
+    ticks: Ticks
     locks: Locks
     mailbox: MailboxState
     filing: DueList
@@ -79,7 +82,8 @@ class Store:
             Messages(redis, retention_days=retention_days),
             Conversations(redis),
             Threads(redis),
-            Pulse(redis),
+            HealthStore(redis),
+            Ticks(redis),
             Locks(redis),
             MailboxState(redis, account),
             DueList(redis, "filing"),

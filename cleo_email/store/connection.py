@@ -1,4 +1,4 @@
-"""Connections to Redis (impatient in the web process, patient in the worker), keys, scripts and large values."""
+"""Connections to Redis, impatient in the web process and patient in a worker; keys, scripts, large values."""
 
 from __future__ import annotations
 

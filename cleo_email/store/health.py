@@ -26,28 +26,9 @@ class Health:
         return now - self.worker_seen > WORKER_MS
 
 
-class Pulse:
+class HealthStore:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
-
-    def tick(self, name: str, every_ms: int) -> bool:
-        """True for exactly one caller of all machines per ``every_ms``."""
-        with redis_errors():
-            return bool(self._redis.set(f"{PREFIX}tick:{name}", 1, nx=True, px=every_ms))
-
-    def next_tick(self, name: str, ms: int) -> None:
-        """The tick comes in so many milliseconds, whatever was said before."""
-        with redis_errors():
-            self._redis.set(f"{PREFIX}tick:{name}", 1, px=max(ms, 1))
-
-    def opened(self, name: str, quiet_ms: int) -> bool:
-        """True for the first of a run of calls between each two of which less than ``quiet_ms`` passed."""
-        with redis_errors():
-            return self._redis.set(f"{PREFIX}open:{name}", 1, px=quiet_ms, get=True) is None
-
-    def tick_left_ms(self, name: str) -> int:
-        with redis_errors():
-            return self._redis.pttl(f"{PREFIX}tick:{name}")
 
     def worker_seen(self, now: int) -> None:
         self._set("worker", now)
@@ -66,14 +47,6 @@ class Pulse:
             pipe.hincrby(f"{PREFIX}pulse", "poll_faults", 1)
             return int(pipe.execute()[1])
 
-    def rest(self, name: str, ms: int) -> None:
-        with redis_errors():
-            self._redis.set(f"{PREFIX}rest:{name}", 1, px=ms)
-
-    def resting(self, name: str) -> bool:
-        with redis_errors():
-            return bool(self._redis.exists(f"{PREFIX}rest:{name}"))
-
     def fresh_start(self) -> None:
         """A worker starts, perhaps with other settings: what was wrong is tried again at once."""
         with redis_errors(), self._redis.pipeline() as pipe:
@@ -81,22 +54,11 @@ class Pulse:
             pipe.delete(f"{PREFIX}rest:poll", f"{PREFIX}tick:poll", f"{PREFIX}tick:submission-probe")
             pipe.execute()
 
-    def sent_mode(self) -> str:
-        """Who files into Sent: ``server``, ``client``, or '' as long as nobody has looked."""
-        with redis_errors():
-            raw = cast("bytes | None", self._redis.get(f"{PREFIX}sent-mode"))
-        return (raw or b"").decode()
-
-    def set_sent_mode(self, mode: str) -> None:
-        """Remembered for a week: a mailbox may move to another server."""
-        with redis_errors():
-            self._redis.set(f"{PREFIX}sent-mode", mode, ex=7 * 86_400)
-
     def submission_fault(self, text: str) -> None:
         """Nothing can be sent until a person acts; '' ends it."""
         self._set("submission_fault", text)
 
-    def health(self) -> Health:
+    def read(self) -> Health:
         with redis_errors():
             raw = cast("dict[bytes, bytes]", self._redis.hgetall(f"{PREFIX}pulse"))
         return Health(
@@ -105,17 +67,6 @@ class Pulse:
             raw.get(b"poll_fault", b"").decode(),
             raw.get(b"submission_fault", b"").decode(),
         )
-
-    def scheduled(self, name: str, *, first: int) -> int:
-        """When a schedule was last served; ``first`` for one that is met for the first time."""
-        with redis_errors(), self._redis.pipeline() as pipe:
-            pipe.hsetnx(f"{PREFIX}schedules", name, first)
-            pipe.hget(f"{PREFIX}schedules", name)
-            return int(pipe.execute()[1])
-
-    def set_scheduled(self, name: str, at: int) -> None:
-        with redis_errors():
-            self._redis.hset(f"{PREFIX}schedules", name, at)
 
     def memory_share(self) -> float | None:
         """Used share of Redis's ``maxmemory``, or None where it has no limit or does not tell."""

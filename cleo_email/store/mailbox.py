@@ -38,6 +38,17 @@ class MailboxState:
             raw = cast("dict[bytes, bytes]", self._redis.hgetall(f"{self._key}:trouble:{uidvalidity}"))
         return {int(uid): int(count) for uid, count in raw.items()}
 
+    def sent_mode(self) -> str:
+        """Who files into Sent: ``server``, ``client``, or '' as long as nobody has looked."""
+        with redis_errors():
+            raw = cast("bytes | None", self._redis.get(f"{PREFIX}sent-mode"))
+        return (raw or b"").decode()
+
+    def set_sent_mode(self, mode: str) -> None:
+        """Remembered for a week: a mailbox may move to another server."""
+        with redis_errors():
+            self._redis.set(f"{PREFIX}sent-mode", mode, ex=7 * 86_400)
+
     def add_trouble(self, uidvalidity: int, uid: int) -> int:
         key = f"{self._key}:trouble:{uidvalidity}"
         with redis_errors():

@@ -1,4 +1,4 @@
-"""Records of messages: accepted once, moved from state to state by one function, read one by one or in pages."""
+"""Records of messages: accepted once, moved between states by one function, read singly or in pages."""
 
 from __future__ import annotations
 

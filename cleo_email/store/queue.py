@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import pickle
 import zlib
 from typing import Any
@@ -13,8 +14,12 @@ from rq import Queue
 from rq.exceptions import NoSuchJobError
 from rq.job import Job
 
-from cleo_email.errors import CleoError
+from cleo_email.crashpoints import crashpoint
+from cleo_email.errors import CleoError, StoreUnavailable
 from cleo_email.store.connection import redis_errors
+from cleo_email.store.conversations import Conversations
+
+log = logging.getLogger(__name__)
 
 ANSWERS = "cleo-email"
 MAILBOX = "cleo-email-mailbox"
@@ -87,13 +92,27 @@ class PlainJob(Job):
             raise NoSuchJobError(f"job {self.id} is malformed ({type(error).__name__})") from None
 
 
+# A wake-up that has not been taken for so long counts as lost, and the sweeper repeats it.
+WOKEN_S = 20
+
+
 class WakeQueue:
     """Puts wake-ups into the queues. Losing one is harmless: the sweeper repeats it."""
 
     def __init__(self, redis: Redis, *, answer_timeout_s: int = 600) -> None:
+        self._conversations = Conversations(redis)
         self._answers = queue(redis, ANSWERS)
         self._mailbox = queue(redis, MAILBOX)
         self._timeout = answer_timeout_s
+
+    def wake(self, thread_id: str) -> None:
+        """Ask a worker to look at the thread. Its mail is stored already, so a fault here loses nothing."""
+        try:
+            if self._conversations.claim_wake(thread_id, WOKEN_S):
+                crashpoint("wake-after-claim")
+                self.conversation(thread_id)
+        except StoreUnavailable as error:
+            log.warning("a wake-up was lost and will be repeated: %s", error)
 
     def conversation(self, thread_id: str) -> None:
         """Wake a worker for the thread. Raises StoreUnavailable."""

@@ -1,5 +1,5 @@
 """The web process: takes mail in, tells what became of it, never answers any."""
 
-from cleo_email.web.app import create_app
+from cleo_email.web.app import create_app, from_environment
 
-__all__ = ["create_app"]
+__all__ = ["create_app", "from_environment"]

@@ -7,11 +7,11 @@ import logging
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
+from cleo_email.app import App, start_process
 from cleo_email.errors import NotFound, StoreUnavailable, WrongState, place_of
-from cleo_email.front import Front, build_front, build_webhooks
 from cleo_email.settings import Settings
 from cleo_email.web import docs, health, incoming, messages, send
-from cleo_email.web.base import RequestRefused, error, front
+from cleo_email.web.base import RequestRefused, current, error
 from cleo_email.web.bodies import drain
 from cleo_email.webhooks.fetch import Fetch
 
@@ -29,12 +29,20 @@ SECURITY_HEADERS = {
 }
 
 
-def create_app(settings: Settings, services: Front | None = None, fetch: Fetch | None = None) -> Flask:
-    """Return the application. ``services`` and ``fetch`` replace what the settings would give (tests)."""
+def from_environment() -> Flask:
+    """Return the WSGI application of this machine's settings, or end the process with their faults."""
+    settings = start_process()
+    if not settings.enabled:
+        log.warning(
+            "the email channel is not enabled (ENABLED_CLIENTS does not list email): no mail is taken"
+        )
+    return create_app(settings)
+
+
+def create_app(settings: Settings, *, fetch: Fetch | None = None) -> Flask:
+    """Return the WSGI application; ``fetch`` replaces the HTTPS client of the webhook providers (tests)."""
     app = Flask("cleo_email")
-    services = services or build_front(settings)
-    app.extensions["cleo_email"] = services
-    app.extensions["cleo_email_webhooks"] = build_webhooks(services, fetch)
+    app.extensions["cleo_email"] = App(settings, fetch=fetch)
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.register_blueprint(health.bp)
     app.register_blueprint(incoming.bp)
@@ -46,7 +54,7 @@ def create_app(settings: Settings, services: Front | None = None, fetch: Fetch |
     @app.before_request
     def only_where_enabled() -> None:
         """404 before anything else is looked at, with the reason."""
-        on = front().settings.enabled
+        on = current().settings.enabled
         if not on and (request.path.startswith("/email/") or request.path.startswith("/workflows")):
             raise RequestRefused(404, "the email channel is not enabled: ENABLED_CLIENTS does not list email")
 

@@ -16,7 +16,7 @@ from flask import request
 from cleo_email.errors import StoreUnavailable
 from cleo_email.runtime import now_ms
 from cleo_email.store import Claim
-from cleo_email.web.base import RequestRefused, front
+from cleo_email.web.base import RequestRefused, current
 from cleo_email.web.bodies import read_bytes, require_type
 from cleo_email.webhooks.base import NotSetUp, Unproven, equals_one
 from cleo_email.webhooks.signature import HEADER, REMEMBER_S, WebhookSignature
@@ -32,7 +32,7 @@ _ASK_FOR_TOKEN = {"WWW-Authenticate": 'Bearer realm="cleo_email"'}
 
 def require_api_token() -> None:
     """Refuse with 401 without the bearer token; where none is set, all but direct loopback callers."""
-    tokens = [token.get_secret_value() for token in front().settings.api_tokens]
+    tokens = [token.get_secret_value() for token in current().settings.api_tokens]
     if not tokens:
         if not is_direct_loopback():
             text = "no CLEO_API_TOKEN is set: only this machine itself is answered, as localhost"
@@ -60,7 +60,7 @@ def proved_body(*media_types: str) -> Iterator[bytes]:
     """
     if HEADER not in request.headers:
         _require_webhook_secret()
-        data = read_bytes(front().settings.max_message_bytes)
+        data = read_bytes(current().settings.max_message_bytes)
         require_type(*media_types)
         yield data
         return
@@ -69,10 +69,10 @@ def proved_body(*media_types: str) -> Iterator[bytes]:
         if not secrets:
             raise NotSetUp(f"no EMAIL_WEBHOOK_SECRET is set: {HEADER} cannot be checked")
         signature = WebhookSignature.read(request.headers[HEADER], now_ms() / 1000)
-        data = read_bytes(front().settings.max_message_bytes)
+        data = read_bytes(current().settings.max_message_bytes)
         name = signature.verify(data, secrets)
     require_type(*media_types)
-    claim = front().store.events.claim(name)
+    claim = current().store.events.claim(name)
     if not claim.is_ours:
         text = f"this {HEADER} was used before: every request is signed anew, a repeated one too"
         raise RequestRefused(403, text)
@@ -80,7 +80,7 @@ def proved_body(*media_types: str) -> Iterator[bytes]:
 
 
 def _used_once(data: bytes, claim: Claim) -> Iterator[bytes]:
-    events = front().store.events
+    events = current().store.events
     try:
         yield data
     except BaseException:
@@ -104,7 +104,7 @@ def unproven_refused() -> Iterator[None]:
 
 
 def _webhook_secrets() -> list[str]:
-    return [secret.get_secret_value() for secret in front().settings.webhook_secrets]
+    return [secret.get_secret_value() for secret in current().settings.webhook_secrets]
 
 
 def _require_webhook_secret() -> None:
@@ -129,7 +129,7 @@ def _counted(fault: RequestRefused) -> RequestRefused:
     """
     address = client_address()
     try:
-        wait = front().store.failures.count(address, now_ms() // 1000)
+        wait = current().store.failures.count(address, now_ms() // 1000)
     except StoreUnavailable:
         return fault
     if wait:

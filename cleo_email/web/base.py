@@ -1,4 +1,4 @@
-"""What every endpoint has at hand: the services of this process, and the two forms of an answer."""
+"""What every endpoint has at hand: the parts of this process, and the two forms of an answer."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from typing import Any, cast
 
 from flask import Response, current_app, jsonify
 
+from cleo_email.app import App
 from cleo_email.errors import CleoError
-from cleo_email.front import Front
-from cleo_email.webhooks.handler import WebhookHandler
 
 Strings = Mapping[str, str]
 
@@ -27,12 +26,9 @@ class RequestRefused(CleoError):
         self.headers = dict(headers or {})
 
 
-def front() -> Front:
-    return cast("Front", current_app.extensions["cleo_email"])
-
-
-def webhook_handler() -> WebhookHandler:
-    return cast("WebhookHandler", current_app.extensions["cleo_email_webhooks"])
+def current() -> App:
+    """Return the parts of this process."""
+    return cast("App", current_app.extensions["cleo_email"])
 
 
 def answer(status: int, body: Mapping[str, Any], headers: Strings | None = None) -> Response:

@@ -32,7 +32,7 @@ from cleo_email.pipeline.send import NewMail, read_addresses
 from cleo_email.pipeline.workflows import MAX_USERS, StartRequest
 from cleo_email.scrub import no_surrogates
 from cleo_email.settings.workflows import MAX_ID
-from cleo_email.web.base import RequestRefused, front
+from cleo_email.web.base import RequestRefused, current
 from cleo_email.webhooks.forms import FormPart, MalformedForm, TooManyParts, read_multipart
 
 # A body that is refused is still read up to this, else the caller's connection breaks before our answer.
@@ -80,7 +80,7 @@ def require_type(*media_types: str) -> None:
 
 def read_body(*media_types: str) -> bytes:
     """The body: 413 above EMAIL_MAX_MESSAGE_BYTES, then 415 for another type than those named."""
-    data = read_bytes(front().settings.max_message_bytes)
+    data = read_bytes(current().settings.max_message_bytes)
     require_type(*media_types)
     return data
 
@@ -174,7 +174,7 @@ def read_form() -> dict[str, Any]:
     Refuses with 413 above EMAIL_MAX_MESSAGE_BYTES or ``MAX_PARTS``, 400 for what is no such form, 422 for a
     field that is given twice and a file by another name.
     """
-    data = read_bytes(front().settings.max_message_bytes)
+    data = read_bytes(current().settings.max_message_bytes)
     try:
         parts = read_multipart(request.headers.get("Content-Type", ""), data, MAX_PARTS)
     except TooManyParts as fault:

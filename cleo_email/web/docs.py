@@ -15,7 +15,7 @@ from importlib.resources import files
 
 from flask import Blueprint, Response
 
-from cleo_email.web.base import answer, front, webhook_handler
+from cleo_email.web.base import answer, current
 
 bp = Blueprint("docs", __name__)
 
@@ -26,12 +26,12 @@ _INLINE = re.compile(r"<(style|script)>(.*?)</\1>", re.DOTALL)
 @bp.get("/openapi.json")
 def openapi() -> Response:
     described = json.loads(_file("openapi.json"))
-    settings, paths = front().settings, described["paths"]
+    settings, paths = current().settings, described["paths"]
     asked = {"api": settings.api_tokens, "webhook": settings.webhook_secrets}
     for operation in (one for methods in paths.values() for one in methods.values()):
         if not all(asked[name] for scheme in operation.get("security", ()) for name in scheme):
             del operation["security"]
-    if providers := webhook_handler().set_up:
+    if providers := current().webhooks.set_up:
         paths[PROVIDER]["post"]["parameters"][0]["schema"]["enum"] = providers
     else:
         del paths[PROVIDER]  # the others answer nothing but that they are not set up

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from flask import Blueprint, Response
 
+from cleo_email.app import App
 from cleo_email.errors import StoreUnavailable
-from cleo_email.front import Front
 from cleo_email.runtime import now_ms
-from cleo_email.web.base import answer, error, front
+from cleo_email.web.base import answer, current, error
 
 bp = Blueprint("health", __name__)
 
@@ -20,17 +20,17 @@ def healthz() -> Response:
 @bp.get("/readyz")
 def readyz() -> Response:
     """200 only while mail can come in, be answered and go out; else 503 with the reason."""
-    reason = why_not_ready(front(), now_ms())
+    reason = why_not_ready(current(), now_ms())
     return error(503, reason) if reason else answer(200, {"status": "ready"})
 
 
-def why_not_ready(services: Front, now: int) -> str:
+def why_not_ready(app: App, now: int) -> str:
     """'' or the first thing that is wrong, with what to do about it."""
-    settings = services.settings
+    settings = app.settings
     if not settings.enabled:
         return "the email channel is not enabled: ENABLED_CLIENTS does not list email"
     try:
-        health = services.store.pulse.health()
+        health = app.store.health.read()
     except StoreUnavailable as fault:
         return str(fault)
     if health.worker_is_away(now):

@@ -10,7 +10,7 @@ from cleo_email.crashpoints import crashpoint
 from cleo_email.pipeline.receive import IncomingMail
 from cleo_email.runtime import now_ms
 from cleo_email.web.auth import proved_body, unproven_refused
-from cleo_email.web.base import RequestRefused, answer, front, webhook_handler
+from cleo_email.web.base import RequestRefused, answer, current
 from cleo_email.web.bodies import parse_json, read_bytes
 from cleo_email.webhooks.base import NotNow, NotSetUp, Unusable, WebhookProvider, WebhookRequest, bare_path
 from cleo_email.webhooks.fields import IncomingFields
@@ -50,7 +50,7 @@ def raw() -> Response:
 @bp.post("/<name>")
 def provider(name: str) -> Response:
     """A mail in the format of a provider that receives it; answered with the codes that it understands."""
-    handler = webhook_handler()
+    handler = current().webhooks
     found = handler.find(name)
     headers = {key.lower(): value for key, value in request.headers.items()}
     asked = WebhookRequest(headers, request.args.to_dict(), now_ms() / 1000)
@@ -72,14 +72,14 @@ def provider(name: str) -> Response:
 
 def _unset(found: WebhookProvider, fault: NotSetUp) -> RequestRefused:
     """The setting is missing at our end: the provider is to keep the mail meanwhile."""
-    webhook_handler().warn_unset(found, fault)
+    current().webhooks.warn_unset(found, fault)
     headers = {"Retry-After": RETRY_AFTER_S} if found.unset_status == 503 else {}
     return RequestRefused(found.unset_status, str(fault), headers=headers)
 
 
 def take(arrival: IncomingMail) -> Response:
     """202 once the mail is durable, 200 for one already taken."""
-    accepted = front().intake.accept(arrival)
+    accepted = current().receiver.accept(arrival)
     crashpoint("web-before-answer")
     mail = StoredMail(accepted.id, accepted.thread_id, accepted.duplicate)
     return answer(200 if mail.duplicate else 202, _described(mail))

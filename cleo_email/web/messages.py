@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from cleo_email.store import State
 from cleo_email.web.auth import require_api_token
-from cleo_email.web.base import answer, front
+from cleo_email.web.base import answer, current
 from cleo_email.web.bodies import validated
 
 bp = Blueprint("messages", __name__, url_prefix="/email/messages")
@@ -32,7 +32,7 @@ def index() -> Response:
     """Records, newest first."""
     require_api_token()
     query = validated(request.args.to_dict(), MessagesQuery)
-    records, following = front().store.messages.page(
+    records, following = current().store.messages.page(
         state=query.state or "",
         thread_id=query.thread_id,
         message_id=query.message_id,
@@ -46,5 +46,5 @@ def index() -> Response:
 def show(id_: str) -> Response:
     """One record with its history."""
     require_api_token()
-    messages = front().store.messages
+    messages = current().store.messages
     return answer(200, {**messages.get(id_).public(), "history": messages.history(id_)})

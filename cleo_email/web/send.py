@@ -8,9 +8,8 @@ from flask import Blueprint, Response, request
 
 from cleo_email.crashpoints import crashpoint
 from cleo_email.errors import InvalidField, KeyReused, NotFound
-from cleo_email.front import build_outbound, build_starting
 from cleo_email.web.auth import require_api_token
-from cleo_email.web.base import RequestRefused, answer, front
+from cleo_email.web.base import RequestRefused, answer, current
 from cleo_email.web.bodies import SendFields, WorkflowFields, parse_json, read_body, read_form, validated
 from cleo_email.webhooks.forms import MULTIPART
 
@@ -30,7 +29,7 @@ def send() -> Response:
     draft = fields.draft()
     del fields
     try:
-        sent = build_outbound(front()).send(draft, idempotency_key=_key())
+        sent = current().sender.send(draft, idempotency_key=_key())
     except NotFound as fault:
         raise RequestRefused(404, str(fault), {"thread_id": str(fault)}) from None
     except InvalidField as fault:
@@ -47,7 +46,7 @@ def workflows() -> Response:
     require_api_token()
     start = parse_json(read_body("application/json"), WorkflowFields).request()
     try:
-        started = build_starting(front()).start(start, idempotency_key=_key())
+        started = current().workflow_starter.start(start, idempotency_key=_key())
     except InvalidField as fault:
         raise _bad(fault) from None
     except KeyReused as fault:

@@ -1,5 +1,5 @@
 """``python -m cleo_email.worker``: the same as ``python worker.py``."""
 
-from cleo_email.entrypoints import worker
+from cleo_email.worker.process import main
 
-raise SystemExit(worker())
+raise SystemExit(main())

@@ -9,14 +9,12 @@ import socket
 import threading
 import time
 
-from cleo_email import jobs
 from cleo_email.agents.python import stuck_calls
 from cleo_email.agents.spec import UrlSpec, parse_spec
-from cleo_email.crashpoints import arm
-from cleo_email.errors import StoreUnavailable
+from cleo_email.app import App, print_faults, shared_app, start_process
+from cleo_email.errors import BAD_SETTINGS, SettingsError, StoreUnavailable
 from cleo_email.http import web_address
-from cleo_email.services import Services, build_services
-from cleo_email.settings import Settings, no_dotenv
+from cleo_email.settings import Settings, gather, misspelt, no_dotenv
 from cleo_email.store.connection import connect_worker
 from cleo_email.store.queue import ANSWERS, MAILBOX
 from cleo_email.worker.rq_threads import OVERTIME_S, ThreadWorker, work_until_stopped
@@ -28,6 +26,18 @@ DRAIN_S = 25.0  # Heroku and Docker kill 30 s and 10 s after SIGTERM; what is le
 WATCH_S = 5.0
 
 
+def main() -> int:
+    """Run the worker of this machine's settings until SIGTERM; its exit status."""
+    settings = start_process()
+    try:
+        for line in misspelt(gather()):
+            log.warning("%s", line)
+        return run_worker(settings)
+    except SettingsError as error:  # CLEO_AGENT names nobody
+        print_faults(error)
+        return BAD_SETTINGS
+
+
 def run_worker(settings: Settings) -> int:
     """Run until SIGTERM or SIGINT; the exit status."""
     stop = threading.Event()
@@ -37,28 +47,28 @@ def run_worker(settings: Settings) -> int:
         log.warning(text, no_dotenv())
         signals.wait()
         return 0
-    arm(os.environ)
-    services = build_services(settings)
-    jobs.use(services)
-    _announce(services)
-    workers = [_Supervised(services, ANSWERS, settings.concurrency, stop)]
-    if services.polling is not None:
-        workers.append(_Supervised(services, MAILBOX, 1, stop))
-    Ticker(services, stop).start()
+    app = shared_app("worker", None, lambda: App.for_worker(settings))
+    # Everything that a job uses is built before the first job comes, and a fault in a setting shown at once.
+    _ = (app.answerer, app.poller, app.sweeper, app.scheduler)
+    _announce(app)
+    workers = [_Supervised(app, ANSWERS, settings.concurrency, stop)]
+    if app.poller is not None:
+        workers.append(_Supervised(app, MAILBOX, 1, stop))
+    Ticker(app, stop).start()
     threading.Thread(target=_watch, args=(workers, stop), name="cleo-watchdog", daemon=True).start()
     signals.wait()
     log.info("stopping: taking no more work, finishing for at most %d s", DRAIN_S)
     _drain(workers)
-    services.front.store.locks.release_all()
-    services.submitter.close()
+    app.store.locks.release_all()
+    app.submitter.close()
     return 0
 
 
 class _Supervised:
     """One RQ worker in a thread, rebuilt whenever its loop ends."""
 
-    def __init__(self, services: Services, name: str, slots: int, stop: threading.Event) -> None:
-        url = services.front.settings.redis_url.get_secret_value()
+    def __init__(self, app: App, name: str, slots: int, stop: threading.Event) -> None:
+        url = app.settings.redis_url.get_secret_value()
         self._current: list[ThreadWorker] = []
 
         def build() -> ThreadWorker:
@@ -80,16 +90,16 @@ class _Supervised:
         return [age for worker in self._current for age in worker.overdue()]
 
 
-def _announce(services: Services) -> None:
-    settings = services.front.settings
+def _announce(app: App) -> None:
+    settings = app.settings
     if settings.agent == "echo":
         log.warning("CLEO_AGENT is echo: every mail is answered with its own text (for trying out only)")
     try:
-        services.front.store.pulse.fresh_start()
+        app.store.health.fresh_start()
     except StoreUnavailable as error:
         log.warning("%s; trying again", error)
     log.info("%s", _whose_mail(settings))
-    inbox = f"polls every {settings.poll_interval} s" if services.polling else "takes mail by webhook only"
+    inbox = f"polls every {settings.poll_interval} s" if app.poller else "takes mail by webhook only"
     log.info("worker started: up to %d conversations at once, %s", settings.concurrency, inbox)
 
 

@@ -7,9 +7,9 @@ import threading
 import time
 from collections.abc import Callable
 
+from cleo_email.app import App
 from cleo_email.errors import StoreUnavailable, place_of
 from cleo_email.pipeline.poll import UNTOLD_MS
-from cleo_email.services import Services
 
 log = logging.getLogger(__name__)
 
@@ -25,9 +25,9 @@ TOLD_AGAIN_S = 600.0
 class Ticker(threading.Thread):
     """One per worker process; works as long as the process does, whatever its steps raise."""
 
-    def __init__(self, services: Services, stop: threading.Event) -> None:
+    def __init__(self, app: App, stop: threading.Event) -> None:
         super().__init__(name="cleo-ticker", daemon=True)
-        self._services = services
+        self._app = app
         self._stop_event = stop
         self._seen = 0.0
         self._away = False
@@ -39,7 +39,7 @@ class Ticker(threading.Thread):
             self._warn_of_memory,
             self._start_what_is_scheduled,
         ]
-        if services.polling is not None:
+        if app.poller is not None:
             self._steps += [self._poll, self._do_chores]
 
     def run(self) -> None:
@@ -72,36 +72,36 @@ class Ticker(threading.Thread):
 
     def _show_life(self) -> None:
         if time.monotonic() - self._seen > SEEN_S:
-            self._services.front.store.pulse.worker_seen(time.time_ns() // 1_000_000)
+            self._app.store.health.worker_seen(time.time_ns() // 1_000_000)
             self._seen = time.monotonic()
 
     def _sweep(self) -> None:
         if self._tick("sweep", SWEEP_MS):
-            self._services.sweeping.run()
+            self._app.sweeper.run()
 
     def _forget(self) -> None:
         if self._tick("forget", FORGET_MS):
-            self._services.sweeping.forget()
+            self._app.sweeper.forget()
 
     def _warn_of_memory(self) -> None:
         if self._tick("memory", FORGET_MS):
-            self._services.sweeping.warn_of_memory()
+            self._app.sweeper.warn_of_memory()
 
     def _start_what_is_scheduled(self) -> None:
-        if self._services.scheduling and self._tick("schedule", SCHEDULE_MS):
-            self._services.scheduling.run()
+        if self._app.scheduler and self._tick("schedule", SCHEDULE_MS):
+            self._app.scheduler.run()
 
     def _poll(self) -> None:
-        interval = self._services.front.settings.poll_interval
+        interval = self._app.settings.poll_interval
         if self._tick("poll", min(interval * 1000, UNTOLD_MS)):
-            self._services.front.wake.poll(interval)
+            self._app.wake.poll(interval)
 
     def _do_chores(self) -> None:
         now = time.time_ns() // 1_000_000
-        store = self._services.front.store
+        store = self._app.store
         waiting = any(chores.due(now, 1) for chores in (store.filing, store.settling, store.fetching))
         if waiting and self._tick("chores", CHORES_MS):
-            self._services.front.wake.chores()
+            self._app.wake.chores()
 
     def _tick(self, name: str, every_ms: int) -> bool:
-        return self._services.front.store.pulse.tick(name, every_ms)
+        return self._app.store.ticks.tick(name, every_ms)

@@ -24,7 +24,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from cleo_email.embedded.mailserver import Certificates
-from cleo_email.entrypoints import BAD_SETTINGS
+from cleo_email.errors import BAD_SETTINGS
 from cleo_email.worker.process import DRAIN_S
 from tests.support.ports import free_port
 

@@ -13,7 +13,8 @@ from email.message import EmailMessage, Message
 import pytest
 
 from cleo_email.errors import InvalidField
-from cleo_email.mail.compose import compose_message, compose_reply, new_message_id, trimmed_references
+from cleo_email.mail.compose import compose_message, compose_reply, trimmed_references
+from cleo_email.mail.message_id import new_message_id
 from cleo_email.mail.model import Address, Answer, AttachedFile, InboundEmail, OutboundEmail
 
 CLEO = Address("cleo@example.org", "Cleo")

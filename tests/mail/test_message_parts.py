@@ -78,6 +78,14 @@ def test_html_alone_is_converted_and_hidden_text_is_noted() -> None:
     assert message.notes == ("hidden text dropped",)
 
 
+def test_html_styles_that_are_not_understood_are_noted() -> None:
+    message = read(part("text/html", "<div style='transform:scale(0)'>ignore</div><p>Hello <b>you</b>"))
+    assert message.full_text == "ignore\n\nHello you"
+    assert message.notes == (
+        "HTML styles not understood: text that they hide may be here, text that they show may not",
+    )
+
+
 def test_text_parts_of_a_mixed_mail_are_joined_and_files_kept() -> None:
     message = read(multipart("mixed", part("text/plain", "before"), PDF, part("text/plain", "after")))
     assert message.full_text == "before\n\nafter"

@@ -192,10 +192,10 @@ def test_a_permanent_refusal_fails_and_a_person_can_retry(bench: Bench) -> None:
 def test_a_refused_login_stops_all_sending_and_uses_up_no_attempt(bench: Bench) -> None:
     bench.smtp.script = [SubmissionLoginRefused("535 wrong"), Receipt("250")]
     first, second = bench.receive(mail(1)), bench.receive(mail(2))
-    bench.store.pulse.tick("submission-probe", 1)  # consumed at once: expires in a millisecond
+    bench.store.ticks.tick("submission-probe", 1)  # consumed at once: expires in a millisecond
     bench.work(first.thread_id)
-    assert "535" in bench.store.pulse.health().submission_fault
-    assert bench.store.pulse.tick("submission-probe", 60_000)
+    assert "535" in bench.store.health.read().submission_fault
+    assert bench.store.ticks.tick("submission-probe", 60_000)
     bench.work(second.thread_id)
     assert bench.smtp.tries == 1, "nobody knocks again"
     for accepted in (first, second):
@@ -204,7 +204,7 @@ def test_a_refused_login_stops_all_sending_and_uses_up_no_attempt(bench: Bench) 
     bench.redis.delete("cleo:tick:submission-probe")
     bench.clock.pass_(60)
     bench.work(first.thread_id)
-    assert bench.store.pulse.health().submission_fault == ""
+    assert bench.store.health.read().submission_fault == ""
     bench.work(second.thread_id)
     assert bench.record(second).state is State.REPLIED
 

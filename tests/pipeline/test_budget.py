@@ -125,7 +125,7 @@ def test_the_caps_hold_where_mail_leaves_too(redis_url: str) -> None:
 
 def test_what_cleo_says_first_meets_the_breaker_and_can_be_released(redis_url: str) -> None:
     bench = Bench(redis_url, limits=Limits(per_hour=2, per_sender=1))
-    outbound = Sender(bench.store, bench.intake, FROM, max_bytes=10**6, clock=bench.clock)
+    outbound = Sender(bench.store, bench.wake, bench.signer, FROM, max_bytes=10**6, clock=bench.clock)
     sent = [
         outbound.send(NewMail([Address(f"p{number}@example.test")], "News", "The same news for everybody."))
         for number in range(4)
@@ -153,6 +153,6 @@ def test_one_final_answer_to_each_mail(redis_url: str) -> None:
             continue
         with pytest.raises(WrongState):
             bench.store.messages.move(accepted.id, state, now=bench.clock())
-    bench.intake.wake(accepted.thread_id)
+    bench.wake.wake(accepted.thread_id)
     bench.work(accepted.thread_id)
     assert len(bench.smtp.sent) == 1

@@ -155,7 +155,7 @@ def test_what_is_proven_to_be_sent_lies_in_sent_exactly_once(
     accepted = uncertain(bench)
     ours = bench.record(accepted).reply_message_id
     # Of this server it is known that it does not file; a copy there may be of a process that died.
-    bench.store.pulse.set_sent_mode("client")
+    bench.store.mailbox.set_sent_mode("client")
     mailbox = FakeMailbox(*[ours] * filed_by_server)
     proof(bench, ours)
     filing = MailboxFiler(bench.store, cast("Mailbox", mailbox), save_sent=True, clock=bench.clock)

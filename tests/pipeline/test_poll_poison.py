@@ -19,7 +19,7 @@ from cleo_email.pipeline.receive import IncomingMail, Receiver
 from cleo_email.screening.screen import Policy
 from cleo_email.store import State, Store
 from cleo_email.store.queue import WakeQueue
-from tests.support.bench import chores_of
+from tests.support.bench import chores_of, signer_on
 from tests.support.channel import AGENT
 from tests.support.imap_server import FakeImapServer, HangUp, Message, Session
 from tests.support.rig import Rig, mail
@@ -42,7 +42,12 @@ def store(redis_url: str) -> Store:
 
 @pytest.fixture
 def intake(store: Store, redis_url: str) -> Receiver:
-    return Receiver(store, WakeQueue(Redis.from_url(redis_url)), POLICY, max_age_days=7, retention_days=90)
+    redis = Redis.from_url(redis_url)
+    return Receiver(store, WakeQueue(redis), POLICY, signer_on(redis), max_age_days=7, retention_days=90)
+
+
+def deciding_on(store: Store, redis_url: str) -> Decisions:
+    return Decisions(store, WakeQueue(Redis.from_url(redis_url)), POLICY)
 
 
 @pytest.fixture
@@ -108,14 +113,14 @@ def quarantine(polling: Poller, store: Store, server: FakeImapServer, *uids: int
 
 
 def test_what_is_fetched_at_last_comes_in_like_any_other_mail(
-    polling: Poller, store: Store, intake: Receiver, server: FakeImapServer
+    polling: Poller, store: Store, redis_url: str, intake: Receiver, server: FakeImapServer
 ) -> None:
     fill(server, 1, 2, 5)
     server.inbox.append(Message(mail(3, extra="Auto-Submitted: auto-replied"), date=today()))
     server.inbox.append(Message(mail(4), date=today()))
     ids = quarantine(polling, store, server, 1, 2, 4, 5)
     elsewhere = intake.accept(IncomingMail(mail(4), "raw"))
-    deciding = Decisions(store, intake, POLICY)
+    deciding = deciding_on(store, redis_url)
     for id_ in ids.values():
         deciding.retry(id_)
     polling.chores()
@@ -142,12 +147,12 @@ def test_mails_in_quarantine_share_no_thread(polling: Poller, store: Store, serv
 
 
 def test_a_mail_that_still_cannot_be_delivered_stays_failed(
-    polling: Poller, store: Store, intake: Receiver, server: FakeImapServer
+    polling: Poller, store: Store, redis_url: str, intake: Receiver, server: FakeImapServer
 ) -> None:
     fill(server, 1, 2)
     ids = quarantine(polling, store, server, 1)
     server.answers["UID FETCH"] = hangs_up_on({1}, "BODY.PEEK[]")
-    Decisions(store, intake, POLICY).retry(ids[1])
+    deciding_on(store, redis_url).retry(ids[1])
     polling.chores()
     record = store.messages.get(ids[1])
     assert (record.state, "could not deliver" in record.reason) == (State.FAILED, True)
@@ -237,12 +242,12 @@ def test_an_old_mail_that_vanishes_before_it_is_read_leaves_no_record(
 
 
 def test_a_released_mail_that_the_server_cannot_deliver_is_held_again(
-    polling: Poller, store: Store, intake: Receiver, server: FakeImapServer
+    polling: Poller, store: Store, redis_url: str, intake: Receiver, server: FakeImapServer
 ) -> None:
     fill(server, 1, 2, date=OLD)
     polling.run()
     ids = {record.message_id: record.id for record in store.messages.page(limit=10)[0]}
-    deciding = Decisions(store, intake, POLICY)
+    deciding = deciding_on(store, redis_url)
     for id_ in ids.values():
         deciding.release(id_)
     server.answers["UID FETCH"] = hangs_up_on({1}, "BODY.PEEK[]")

@@ -28,7 +28,7 @@ from cleo_email.pipeline.upkeep import RUN_S
 from cleo_email.screening.screen import Policy
 from cleo_email.store import Effects, Identity, Record, State, Store, new_id
 from cleo_email.store.queue import WakeQueue
-from tests.support.bench import chores_of
+from tests.support.bench import chores_of, signer_on
 from tests.support.imap_server import FakeImapServer, Message, Session, first, hang_up, says
 from tests.support.rig import mail
 
@@ -60,7 +60,9 @@ def clock() -> Callable[[], int]:
 @pytest.fixture
 def intake(redis: Redis, store: Store, clock: Callable[[], int]) -> Receiver:
     policy = Policy(frozenset({"agent@cleo.test"}))
-    return Receiver(store, WakeQueue(redis), policy, max_age_days=7, retention_days=90, clock=clock)
+    return Receiver(
+        store, WakeQueue(redis), policy, signer_on(redis), max_age_days=7, retention_days=90, clock=clock
+    )
 
 
 @pytest.fixture
@@ -75,15 +77,15 @@ def polling(
 
 def test_the_next_poll_follows_the_interval(polling: Poller, store: Store) -> None:
     polling.run()
-    assert 59_000 < store.pulse.tick_left_ms("poll") <= 60_000
+    assert 59_000 < store.ticks.tick_left_ms("poll") <= 60_000
 
 
 def test_the_poll_of_a_process_that_died_is_asked_for_again_soon(polling: Poller, store: Store) -> None:
-    assert store.pulse.tick("poll", UNTOLD_MS)
+    assert store.ticks.tick("poll", UNTOLD_MS)
     assert UNTOLD_MS <= 20_000, "the ticker asks again for a poll that has not told its end"
     with store.locks.hold(LOCK):  # of a dead process: for some seconds it still says so
         assert polling.run().busy
-        assert store.pulse.tick_left_ms("poll") <= BUSY_MS
+        assert store.ticks.tick_left_ms("poll") <= BUSY_MS
 
 
 def test_after_a_fault_the_mailbox_rests_and_then_is_tried_before_the_interval(
@@ -92,10 +94,10 @@ def test_after_a_fault_the_mailbox_rests_and_then_is_tried_before_the_interval(
     server.answers["SELECT"] = first(hang_up, 2)
     with pytest.raises(MailboxError):
         polling.run()
-    assert 0 < store.pulse.tick_left_ms("poll") <= 1000
+    assert 0 < store.ticks.tick_left_ms("poll") <= 1000
     with pytest.raises(MailboxError):
         polling.run(force=True)
-    assert 1000 < store.pulse.tick_left_ms("poll") <= 2000
+    assert 1000 < store.ticks.tick_left_ms("poll") <= 2000
 
 
 def test_what_a_person_asked_for_is_told_once(
@@ -105,7 +107,7 @@ def test_what_a_person_asked_for_is_told_once(
     with pytest.raises(MailboxLoginRefused):
         polling.run(force=True)
     assert caplog.records == [], "who asked prints it, and nothing tries again by itself"
-    assert store.pulse.resting("poll"), "a worker waits all the same"
+    assert store.ticks.resting("poll"), "a worker waits all the same"
 
 
 def test_a_poll_is_told_in_words() -> None:
@@ -128,15 +130,15 @@ def test_chores_do_not_knock_where_the_login_is_refused(
     assert polling.chores() is None
     assert polling.run().resting
     assert len(server.sent("AUTHENTICATE")) == logins == 1
-    assert store.pulse.tick_left_ms("poll") > LOGIN_REST_MS - 1000
-    assert "EMAIL_PASSWORD" in store.pulse.health().poll_fault
+    assert store.ticks.tick_left_ms("poll") > LOGIN_REST_MS - 1000
+    assert "EMAIL_PASSWORD" in store.health.read().poll_fault
 
 
 @pytest.mark.parametrize("fault", [says("NO [OVERQUOTA] full"), hang_up])
 def test_a_copy_that_the_server_does_not_take_stops_no_other(
     polling: Poller, store: Store, server: FakeImapServer, fault: Callable[..., None]
 ) -> None:
-    store.pulse.set_sent_mode("client")
+    store.mailbox.set_sent_mode("client")
     records = [_record(State.REPLIED, number) for number in range(3)]
     for record in records:
         store.messages.accept(record, b"", Identity(record.id), (), answer=_answer(record))
@@ -146,7 +148,7 @@ def test_a_copy_that_the_server_does_not_take_stops_no_other(
         try:
             polling.chores()
         except MailboxError:
-            store.pulse.fresh_start()
+            store.health.fresh_start()
     filed = [message.source for message in server.folders["Sent"]]
     assert filed == [_answer(record).source for record in records[1:]]
     assert store.filing.due(NOW + 1000) == []
@@ -156,7 +158,7 @@ def test_a_copy_that_the_server_does_not_take_stops_no_other(
 def test_where_there_can_be_no_sent_mail_is_read_all_the_same(
     polling: Poller, store: Store, server: FakeImapServer
 ) -> None:
-    store.pulse.set_sent_mode("client")
+    store.mailbox.set_sent_mode("client")
     record = _record(State.REPLIED)
     store.messages.accept(record, b"", Identity("a"), (), answer=_answer(record))
     store.filing.add(record.id, NOW)
@@ -166,8 +168,8 @@ def test_where_there_can_be_no_sent_mail_is_read_all_the_same(
     for _ in range(2):
         assert polling.run(force=True)
     assert [r.message_id for r in store.messages.page(state=State.RECEIVED)[0]] == ["<q7@example.test>"]
-    assert store.pulse.health().polled
-    assert store.pulse.health().poll_fault == ""
+    assert store.health.read().polled
+    assert store.health.read().poll_fault == ""
 
 
 def test_a_server_that_does_not_search_sent_shows_nothing_and_stops_nothing(
@@ -187,14 +189,14 @@ def test_a_server_that_does_not_search_sent_shows_nothing_and_stops_nothing(
     server.answers["UID SEARCH"] = no_headers
     polling.run()
     assert store.messages.get(record.id).state is State.UNCERTAIN
-    assert store.pulse.health().poll_fault == ""
+    assert store.health.read().poll_fault == ""
     assert store.settling.due(NOW + 10**6) == [record.id], "it is looked for again"
 
 
 def test_a_copy_that_is_never_taken_is_given_up_after_a_day(
     polling: Poller, store: Store, server: FakeImapServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    store.pulse.set_sent_mode("client")
+    store.mailbox.set_sent_mode("client")
     record = dataclasses.replace(_record(State.REPLIED), updated_at=NOW - 25 * 3_600_000)
     store.messages.accept(record, b"", Identity("a"), (), answer=_answer(record))
     store.filing.add(record.id, NOW)
@@ -208,7 +210,7 @@ def test_many_copies_for_sent_let_new_mail_in_between(
     intake: Receiver, store: Store, server: FakeImapServer
 ) -> None:
     """After a burst of answers hundreds of copies wait; each run makes some, then the poll has its turn."""
-    store.pulse.set_sent_mode("client")
+    store.mailbox.set_sent_mode("client")
     records = [_record(State.REPLIED, number) for number in range(10)]
     for record in records:
         store.messages.accept(record, b"", Identity(record.id), (), answer=_answer(record))
@@ -227,7 +229,7 @@ def test_chores_that_piled_up_are_done_once(polling: Poller, store: Store, serve
     """While a long poll has the mailbox, a wake-up for chores comes every other second."""
     assert polling.chores() == 0
     assert polling.chores() is None
-    assert 0 < store.pulse.tick_left_ms("chores-done") <= CHORES_MS
+    assert 0 < store.ticks.tick_left_ms("chores-done") <= CHORES_MS
 
 
 def test_a_settled_send_is_not_searched_for_again(

@@ -14,6 +14,7 @@ from cleo_email.pipeline.recover import Recoverer, Recovery
 from cleo_email.screening.screen import Policy
 from cleo_email.store import State, Store
 from cleo_email.store.queue import WakeQueue
+from tests.support.bench import signer_on
 from tests.support.imap_server import FakeImapServer, HangUp, Message, Session
 from tests.support.rig import mail
 
@@ -35,7 +36,8 @@ def store(redis_url: str) -> Store:
 
 @pytest.fixture
 def recovering(server: FakeImapServer, store: Store, redis_url: str) -> Iterator[Recoverer]:
-    intake = Receiver(store, WakeQueue(Redis.from_url(redis_url)), POLICY, max_age_days=7, retention_days=90)
+    redis = Redis.from_url(redis_url)
+    intake = Receiver(store, WakeQueue(redis), POLICY, signer_on(redis), max_age_days=7, retention_days=90)
     with Mailbox(server.account(), ssl_context=server.ssl_context()) as mailbox:
         yield Recoverer(store, mailbox, intake, max_bytes=10**6, clock=lambda: NOW)
 

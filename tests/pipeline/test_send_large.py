@@ -19,7 +19,7 @@ from tests.support.bench import FROM, Bench
 
 
 def send(bench: Bench, size: int) -> SentMessage:
-    outbound = Sender(bench.store, bench.intake, FROM, max_bytes=10**8, clock=bench.clock)
+    outbound = Sender(bench.store, bench.wake, bench.signer, FROM, max_bytes=10**8, clock=bench.clock)
     file = AttachedFile("large.bin", "application/octet-stream", random.Random(size).randbytes(size))
     return outbound.send(NewMail([Address("anna@example.test")], "x", "y", attachments=[file]))
 

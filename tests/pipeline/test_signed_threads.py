@@ -12,7 +12,7 @@ from cleo_email.mail.model import Address
 from cleo_email.mail.parse import parse
 from cleo_email.pipeline.send import NewMail, Sender
 from cleo_email.store.secrets import SigningKeys
-from tests.support.bench import FROM, Bench
+from tests.support.bench import FROM, Bench, signer_on
 from tests.support.redis_server import RedisServer
 from tests.support.rig import mail
 
@@ -22,7 +22,7 @@ ANNA = "anna@example.test"
 @pytest.fixture
 def bench(redis_url: str) -> Iterator[Bench]:
     bench = Bench(redis_url)
-    bench.intake.signer = Signer("cleo.test", SigningKeys(bench.redis, [derive_key(b"secret")]))
+    bench.sign_with(Signer("cleo.test", SigningKeys(bench.redis, [derive_key(b"secret")])))
     yield bench
     bench.redis.close()
 
@@ -70,7 +70,7 @@ def test_a_stranger_who_copies_the_ids_does_not_get_in(bench: Bench) -> None:
 
 
 def test_a_thread_that_cleo_began_is_found_again(bench: Bench) -> None:
-    outbound = Sender(bench.store, bench.intake, FROM, max_bytes=10**6, clock=bench.clock)
+    outbound = Sender(bench.store, bench.wake, bench.signer, FROM, max_bytes=10**6, clock=bench.clock)
     sent = outbound.send(NewMail([Address(ANNA)], "News", "Hello"))
     bench.work(sent.thread_id)
     bench.redis.flushall()
@@ -89,8 +89,7 @@ def test_without_a_configured_key_all_processes_share_one_of_their_own(redis_ser
 
 def test_ids_signed_with_a_key_that_is_lost_fall_back_to_the_first_reference(redis_url: str) -> None:
     bench = Bench(redis_url)
-    bench.intake.signer = Signer("cleo.test", SigningKeys(bench.redis, []))
     thread, references = answered(bench)
     bench.redis.flushall()
-    bench.intake.signer = Signer("cleo.test", SigningKeys(Redis.from_url(redis_url), []))
+    bench.sign_with(signer_on(Redis.from_url(redis_url)))
     assert bench.receive(mail(2, sender=ANNA, references=references)).thread_id == thread

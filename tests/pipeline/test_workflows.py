@@ -17,8 +17,8 @@ from redis import Redis
 
 from cleo_email.agents.base import AgentRequest
 from cleo_email.agents.python import stuck_calls
+from cleo_email.app import App
 from cleo_email.errors import SettingsError, StoreUnavailable
-from cleo_email.front import build_front, build_outbound, build_starting
 from cleo_email.mail.model import Address, Answer, AttachedFile
 from cleo_email.pipeline import workflows as opening
 from cleo_email.pipeline.answer import Answerer, Rules
@@ -103,13 +103,13 @@ class Flow:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.web: FlaskClient = create_app(settings).test_client()
-        self.front = build_front(settings)
-        self.store: Store = self.front.store
+        self.app = App(settings)
+        self.store: Store = self.app.store
         self.agent = Agent()
         configured = settings.workflows or {}
         self.opening = ThreadOpener(
             self.store,
-            build_outbound(self.front),
+            self.app.sender,
             configured,
             load_suppliers(configured),
             timeout=settings.agent_timeout,
@@ -119,7 +119,8 @@ class Flow:
             self.store,
             self.agent,
             NoDelivery(),  # type: ignore[arg-type]
-            self.front.intake,
+            self.app.wake,
+            self.app.signer,
             Rules(from_=settings.from_address, policy=policy),
             budget=Budget(self.store, Limits()),
             opening=self.opening,
@@ -437,7 +438,7 @@ def test_all_users_are_stored_or_none(make: Make, redis_url: str) -> None:
         other.config_set("maxmemory", "1")
         try:
             with pytest.raises(StoreUnavailable):
-                build_starting(flow.front).start(StartRequest("x", users))
+                flow.app.workflow_starter.start(StartRequest("x", users))
         finally:
             other.config_set("maxmemory", "0")
         assert other.keys("cleo:m:*") == []
@@ -554,7 +555,7 @@ class Clock:
 def schedulings(flow: Flow, clock: Clock, count: int) -> list[WorkflowScheduler]:
     workflows = list((flow.settings.workflows or {}).values())
     return [
-        WorkflowScheduler(flow.store, build_starting(build_front(flow.settings)), workflows, clock=clock)
+        WorkflowScheduler(flow.store, App(flow.settings).workflow_starter, workflows, clock=clock)
         for _ in range(count)
     ]
 

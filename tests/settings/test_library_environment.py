@@ -172,7 +172,7 @@ def test_a_process_of_ours_exports_what_others_read_and_no_setting(
 ) -> None:
     dotenv(OPENAI_API_KEY="k", SSL_CERT_FILE=str(ca.ca_file), MY_OWN="x y", CLEO_API_TOKEN="t", HOME="/no")
     code = (
-        "import os; before = dict(os.environ); from cleo_email.entrypoints import settings_or_exit\n"
+        "import os; before = dict(os.environ); from cleo_email.app import settings_or_exit\n"
         "assert settings_or_exit().api_tokens\n"
         "print(sorted(set(os.environ.items()) - set(before.items())))"
     )

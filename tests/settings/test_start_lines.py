@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from cleo_email import entrypoints
+from cleo_email import app as app_module
+from cleo_email.web import from_environment
 from cleo_email.cli.check import examine
 from cleo_email.settings import misspelt, read_settings
 from cleo_email.worker.process import _whose_mail
@@ -73,7 +74,7 @@ def test_the_worker_says_whose_mail_it_answers_and_what_is_misspelt(tmp_path: Pa
         log = channel.log.read_text()
         line = "answers the mail of agent@cleo.test (agent: http://127.0.0.1:9; senders: everybody)"
         assert log.count(line) == 1
-        assert log.count("WARNING cleo_email.entrypoints: EMAIL_IMAP_HSOT is no setting") == 1
+        assert log.count("WARNING cleo_email.worker.process: EMAIL_IMAP_HSOT is no setting") == 1
         assert "geheim" not in log
         assert PASSWORD not in log
 
@@ -95,14 +96,14 @@ def test_a_web_process_that_takes_no_mail_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, redis_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(entrypoints, "set_up_logging", lambda: None)
+    monkeypatch.setattr(app_module, "set_up_logging", lambda: None)
     monkeypatch.setenv("REDIS_URL", redis_url)
     for clients, lines in (("teams", 1), ("email", 0)):
         caplog.clear()
         for name, value in {**ENV, "ENABLED_CLIENTS": clients}.items():
             monkeypatch.setenv(name, value)
         with caplog.at_level(logging.WARNING, "cleo_email"):
-            entrypoints.web()
+            from_environment()
         assert [record.levelname for record in caplog.records] == ["WARNING"] * lines
         assert all("ENABLED_CLIENTS does not list email" in text for text in caplog.messages)
 

@@ -69,10 +69,10 @@ def test_a_record_that_vanishes_under_work_ends_the_job_quietly(
 ) -> None:
     accepted = bench.receive(mail(1))
 
-    class Services:
-        answering = bench.answering
+    class Parts:
+        answerer = bench.answering
 
-    monkeypatch.setattr(jobs, "_services", [Services()])
+    monkeypatch.setattr(jobs, "_app", Parts)
     asked = bench.agent.answer
 
     def empties_redis(*args: object, **kwargs: object) -> object:

@@ -11,6 +11,7 @@ from redis import Redis
 
 from cleo_email.agents.base import AgentRequest
 from cleo_email.imap.mailbox import Mailbox
+from cleo_email.mail.message_id import Signer
 from cleo_email.mail.model import Address, Answer, OutboundEmail, Receipt
 from cleo_email.pipeline.answer import Answerer, Rules
 from cleo_email.pipeline.budget import Budget, Limits
@@ -24,8 +25,13 @@ from cleo_email.screening.dkim import SenderCheck
 from cleo_email.screening.screen import Policy
 from cleo_email.store import Accepted, Record, Store
 from cleo_email.store.queue import WakeQueue
+from cleo_email.store.secrets import SigningKeys
 
 FROM = Address("agent@cleo.test", "Cleo")
+
+
+def signer_on(redis: Redis) -> Signer:
+    return Signer("cleo.test", SigningKeys(redis, []))
 
 
 def chores_of(
@@ -101,6 +107,7 @@ class Bench:
         policy: Policy | None = None,
         limits: Limits | None = None,
         sender_check: SenderCheck | None = None,
+        signer: Signer | None = None,
         **rules: Any,
     ) -> None:
         self.redis = Redis.from_url(url)
@@ -109,11 +116,13 @@ class Bench:
         self.smtp = FakeSubmitter()
         self.store = Store.on(self.redis, account="test")
         self.policy = policy or Policy(frozenset({FROM.addr}))
-        wake = WakeQueue(self.redis)
+        self.wake = WakeQueue(self.redis)
+        self.signer = signer or signer_on(self.redis)
         self.intake = Receiver(
             self.store,
-            wake,
+            self.wake,
             self.policy,
+            self.signer,
             max_age_days=7,
             retention_days=90,
             verifies=sender_check is not None,
@@ -132,14 +141,19 @@ class Bench:
             self.store,
             self.agent,
             self.delivery,
-            self.intake,
+            self.wake,
+            self.signer,
             Rules(from_=FROM, policy=self.policy, **rules),
             budget=budget,
             sender_check=sender_check,
             clock=self.clock,
         )
-        self.deciding = Decisions(self.store, self.intake, self.policy, clock=self.clock)
-        self.sweeping = Sweeper(self.store, wake, self.intake, retention_days=90, clock=self.clock)
+        self.deciding = Decisions(self.store, self.wake, self.policy, clock=self.clock)
+        self.sweeping = Sweeper(self.store, self.wake, retention_days=90, clock=self.clock)
+
+    def sign_with(self, signer: Signer) -> None:
+        """Go on as a process with another key would."""
+        self.signer = self.intake._signer = self.answering._questions._signer = signer
 
     def receive(self, source: bytes, **way: Any) -> Accepted:
         return self.intake.accept(IncomingMail(source, "raw", **way))

@@ -203,7 +203,7 @@ def test_a_fault_of_ours_shows_nothing_of_the_inside(
     def broken(*_: object, **__: object) -> None:
         raise KeyError("what a stranger wrote, geheim-4711")
 
-    monkeypatch.setattr(client.application.extensions["cleo_email"].intake, "accept", broken)
+    monkeypatch.setattr(client.application.extensions["cleo_email"].receiver, "accept", broken)
     with caplog.at_level(logging.INFO):
         answer = send(client, VALID["mailgun"](1))
     assert answer.status_code == 500

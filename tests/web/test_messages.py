@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from flask.testing import FlaskClient
 
-from cleo_email.front import build_front
+from cleo_email.app import App
 from cleo_email.settings import read_settings
 from cleo_email.web.app import create_app
 from cleo_email.web.health import why_not_ready
@@ -115,21 +115,21 @@ def test_without_a_token_only_this_machine_is_answered(redis_url: str) -> None:
 
 def test_readiness_names_what_is_missing(redis_url: str) -> None:
     settings = read_settings({**BASE, "REDIS_URL": redis_url, "EMAIL_IMAP_HOST": "imap.test"}, dotenv=None)
-    front = build_front(settings)
+    app = App(settings)
     now = 1_000_000_000
-    assert "worker" in why_not_ready(front, now)
-    front.store.pulse.worker_seen(now)
-    assert "poll" in why_not_ready(front, now)
-    front.store.pulse.polled(now)
-    assert why_not_ready(front, now) == ""
-    assert why_not_ready(front, now + 89_000) == ""
-    assert "worker" in why_not_ready(front, now + 91_000)
-    front.store.pulse.worker_seen(now + 200_000)
-    front.store.pulse.poll_fault("imap.test refused the login")
-    assert why_not_ready(front, now + 200_000) == "imap.test refused the login"
-    front.store.pulse.polled(now + 200_000)
-    front.store.pulse.submission_fault("535 wrong password")
-    assert why_not_ready(front, now + 200_000) == "535 wrong password"
+    assert "worker" in why_not_ready(app, now)
+    app.store.health.worker_seen(now)
+    assert "poll" in why_not_ready(app, now)
+    app.store.health.polled(now)
+    assert why_not_ready(app, now) == ""
+    assert why_not_ready(app, now + 89_000) == ""
+    assert "worker" in why_not_ready(app, now + 91_000)
+    app.store.health.worker_seen(now + 200_000)
+    app.store.health.poll_fault("imap.test refused the login")
+    assert why_not_ready(app, now + 200_000) == "imap.test refused the login"
+    app.store.health.polled(now + 200_000)
+    app.store.health.submission_fault("535 wrong password")
+    assert why_not_ready(app, now + 200_000) == "535 wrong password"
 
 
 @pytest.mark.parametrize("tail", [":source", ":history", ":answer", "%0A", "\x00"])

@@ -11,8 +11,8 @@ from typing import Any, cast
 import pytest
 from flask.testing import FlaskClient
 
+from cleo_email.app import App
 from cleo_email.errors import StoreUnavailable
-from cleo_email.front import Front
 from cleo_email.mail.model import InboundEmail
 from cleo_email.mail.parse import parse
 from cleo_email.pipeline.receive import IncomingMail
@@ -36,14 +36,14 @@ from tests.webhooks.samples import (
 )
 
 
-def front_of(client: FlaskClient) -> Front:
-    front = client.application.extensions["cleo_email"]
-    assert isinstance(front, Front)
-    return front
+def app_of(client: FlaskClient) -> App:
+    app = client.application.extensions["cleo_email"]
+    assert isinstance(app, App)
+    return app
 
 
 def records(client: FlaskClient) -> list[Record]:
-    return front_of(client).store.messages.page(limit=1000)[0]
+    return app_of(client).store.messages.page(limit=1000)[0]
 
 
 def stored(client: FlaskClient, request: Request) -> tuple[Record, InboundEmail]:
@@ -53,7 +53,7 @@ def stored(client: FlaskClient, request: Request) -> tuple[Record, InboundEmail]
     assert (answer.status_code, answer.json["status"]) == (200, "accepted"), answer.json
     (record,) = [record for record in records(client) if record.id not in before]
     assert answer.json == {"id": record.id, "thread_id": record.thread_id, "status": "accepted"}
-    source = front_of(client).store.messages.source(record.id)
+    source = app_of(client).store.messages.source(record.id)
     assert source is not None
     return record, parse(source)
 
@@ -87,7 +87,7 @@ def test_a_raw_mail_arrives_byte_for_byte(client: FlaskClient, name: str) -> Non
     """Also one that is not UTF-8, and one that looks like a part of the form."""
     source = mail(1).replace(b"question 1.", b"caf\xe9 &=%41+ \xff\x00\r\n--xYzZ\r\n\r\nend  ") + b"\r\n"
     record, _ = stored(client, RAW[name](source))
-    assert front_of(client).store.messages.source(record.id) == source
+    assert app_of(client).store.messages.source(record.id) == source
 
 
 def test_the_same_mail_from_two_providers_is_one(client: FlaskClient) -> None:
@@ -99,7 +99,7 @@ def test_the_same_mail_from_two_providers_is_one(client: FlaskClient) -> None:
 def test_a_mail_that_postmark_took_apart_is_the_one_that_came_by_imap(client: FlaskClient) -> None:
     """Postmark writes the zone of its Date with a colon: read as UTC it would be another mail."""
     first = send(client, samples.postmark(b"", Subject="Question 1", Headers=[_id_of(1)]))
-    again = front_of(client).intake.accept(IncomingMail(mail(1), "imap"))
+    again = app_of(client).receiver.accept(IncomingMail(mail(1), "imap"))
     assert (again.duplicate, again.id) == (True, first.json["id"])
 
 
@@ -163,7 +163,7 @@ def test_base64_may_be_broken_into_lines(client: FlaskClient) -> None:
     received = json.loads(message["Message"])
     received["content"] = base64.encodebytes(mail(2)).replace(b"\n", b"\r\n").decode()
     record, _ = stored(client, samples.sns({**message, "Message": json.dumps(received)}))
-    assert front_of(client).store.messages.source(record.id) == mail(2)
+    assert app_of(client).store.messages.source(record.id) == mail(2)
 
 
 def test_sendgrid_parsed_in_the_charsets_it_names(client: FlaskClient) -> None:
@@ -193,7 +193,7 @@ def test_brevo_with_several_mails_and_files(client: FlaskClient, web: Web) -> No
     answer = send(client, samples.brevo(samples.brevo_item(1, Attachments=[file]), samples.brevo_item(2)))
     assert answer.status_code == 200
     assert [one["status"] for one in answer.json["messages"]] == ["accepted", "accepted"]
-    first = front_of(client).store.messages.source(answer.json["messages"][0]["id"])
+    first = app_of(client).store.messages.source(answer.json["messages"][0]["id"])
     assert first is not None
     assert [(a.filename, a.content) for a in parse(first).attachments] == [("p.png", b"\x00picture")]
     assert web.asked == [("https://api.brevo.com/v3/inbound/attachments/tok.en-1", {"api-key": BREVO_KEY})]
@@ -251,7 +251,7 @@ def test_no_header_can_be_smuggled_into_a_mail_made_anew(client: FlaskClient) ->
 
 def test_resend_fetches_the_raw_mail_with_the_key(client: FlaskClient, web: Web) -> None:
     record, _ = stored(client, samples.resend())
-    assert front_of(client).store.messages.source(record.id) == mail(1)
+    assert app_of(client).store.messages.source(record.id) == mail(1)
     assert web.asked == [
         (
             "https://api.resend.com/emails/receiving/56761188-7520-42d8",
@@ -434,7 +434,7 @@ def test_what_could_not_be_stored_is_503_and_taken_when_it_comes_again(
         def down(*_: object, **__: object) -> None:
             raise StoreUnavailable("Redis is away")
 
-        patch.setattr(front_of(client).store.messages, "accept", down)
+        patch.setattr(app_of(client).store.messages, "accept", down)
         answer = send(client, request)
         assert (answer.status_code, int(answer.headers["Retry-After"]) > 0) == (503, True)
     assert send(client, request).json["status"] == "accepted"
@@ -444,7 +444,7 @@ def test_what_could_not_be_stored_is_503_and_taken_when_it_comes_again(
 def test_a_request_that_is_being_stored_is_not_stored_beside_itself(client: FlaskClient) -> None:
     request = VALID["mailgun"](1)
     posted = dict(field.split("=") for field in request.body.decode().split("&"))
-    events = front_of(client).store.events
+    events = app_of(client).store.events
     claim = events.claim(f"mailgun:{posted['timestamp']}{posted['token']}")
     assert claim.is_ours
     assert send(client, request).status_code == 503
@@ -656,7 +656,7 @@ def test_events_are_remembered_as_long_as_each_provider_repeats_them(client: Fla
         "ses": 3600,
         "resend": 28 * 3600,
     }
-    redis = front_of(client).redis
+    redis = app_of(client).redis
     for name, seconds in wanted.items():
         known = set(redis.keys("cleo:event:*"))
         assert send(client, VALID[name](1)).status_code == 200

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from redis import Redis
 
+from cleo_email.app import App
 from cleo_email.errors import LockLost, StoreUnavailable, SubmissionError
-from cleo_email.front import build_front
 from cleo_email.pipeline import deliver as delivery
 from cleo_email.runtime import COMPOSING_TURN_S, RECORD_S, SENDING_TURN_S
 from cleo_email.screening import dkim
@@ -30,8 +30,8 @@ def test_the_watchdog_waits_for_all_that_a_job_may_wait_for(
     """Else it would end a process between the end of DATA and its answer, for nothing."""
     (tmp_path / "flows.toml").write_text(f"[workflows.x]\nattachments = [{supplied}]\n")
     env = {"CLEO_AGENT_TIMEOUT_SECONDS": "250.5", "CLEO_WORKFLOWS": str(tmp_path / "flows.toml")}
-    front = build_front(read_settings({**BASE, "REDIS_URL": redis_url, **env}, dotenv=None))
-    front.wake.conversation("<a@b>")
+    app = App(read_settings({**BASE, "REDIS_URL": redis_url, **env}, dotenv=None))
+    app.wake.conversation("<a@b>")
     with Redis.from_url(redis_url) as redis:
         (job,) = queue(redis, ANSWERS).get_jobs()
     patient = connect_worker(redis_url, connections=1)

@@ -14,8 +14,8 @@ import pytest
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisGone
 
-from cleo_email import jobs
-from cleo_email.services import Services
+from cleo_email import app as app_module
+from cleo_email.app import App
 from cleo_email.store.queue import ANSWERS, WakeQueue
 from cleo_email.worker import process
 from cleo_email.worker import rq_threads as threads
@@ -23,12 +23,12 @@ from cleo_email.worker.rq_threads import ThreadWorker, work_until_stopped
 
 
 class Stuck:
-    """Services whose answering waits, as one that hangs in a socket without a time-out would."""
+    """An app whose answerer waits, as one that hangs in a socket without a time-out would."""
 
     def __init__(self) -> None:
         self.begun = threading.Semaphore(0)
         self.go_on = threading.Event()
-        self.answering = self
+        self.answerer = self
 
     def handle(self, _thread_id: str) -> None:
         self.begun.release()
@@ -37,11 +37,11 @@ class Stuck:
 
 @pytest.fixture
 def stuck() -> Iterator[Stuck]:
-    services = Stuck()
-    jobs.use(cast("Services", services))
-    yield services
-    services.go_on.set()
-    jobs._services.clear()
+    app = Stuck()
+    app_module.shared_app("worker", None, lambda: cast("App", app))
+    yield app
+    app.go_on.set()
+    app_module._apps.clear()
 
 
 class Ended(Exception):
@@ -92,7 +92,7 @@ def test_a_healthy_worker_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None
 SIGNALLED = """
 import signal, threading
 from cleo_email.settings import read_settings
-from cleo_email.worker import run_worker
+from cleo_email.worker.process import run_worker
 
 def signal_this_thread():
     while True:

@@ -10,8 +10,8 @@ from typing import Any, cast
 import pytest
 from redis import Redis
 
+from cleo_email.app import App
 from cleo_email.errors import StoreUnavailable
-from cleo_email.services import Services
 from cleo_email.store import Store
 from cleo_email.worker import ticker as ticking
 from cleo_email.worker.ticker import Ticker
@@ -26,21 +26,19 @@ class Steps:
         store.filing.add("a" * 24, 1)
         self.done: dict[str, threading.Semaphore] = {name: threading.Semaphore(0) for name in STEPS}
         self._faults = faults
-        self.services = cast(
-            "Services",
+        self.app = cast(
+            "App",
             SimpleNamespace(
-                front=SimpleNamespace(
-                    store=store,
-                    settings=SimpleNamespace(poll_interval=1),
-                    wake=SimpleNamespace(poll=self._step("poll"), chores=self._step("chores")),
-                ),
-                sweeping=SimpleNamespace(
+                store=store,
+                settings=SimpleNamespace(poll_interval=1),
+                wake=SimpleNamespace(poll=self._step("poll"), chores=self._step("chores")),
+                sweeper=SimpleNamespace(
                     run=self._step("sweep"),
                     forget=self._step("forget"),
                     warn_of_memory=self._step("memory"),
                 ),
-                scheduling=SimpleNamespace(run=self._step("schedule")),
-                polling=object(),
+                scheduler=SimpleNamespace(run=self._step("schedule")),
+                poller=object(),
             ),
         )
 
@@ -68,7 +66,7 @@ def test_a_step_that_always_fails_keeps_no_other_from_running(
 ) -> None:
     steps = Steps(store, {broken: KeyError("what a stranger sent")})
     stop = threading.Event()
-    ticker = Ticker(steps.services, stop)
+    ticker = Ticker(steps.app, stop)
     ticker.start()
     try:
         for name in STEPS:
@@ -77,10 +75,10 @@ def test_a_step_that_always_fails_keeps_no_other_from_running(
     finally:
         stop.set()
         ticker.join(10)
-    assert store.pulse.health().worker_seen > 0
+    assert store.health.read().worker_seen > 0
     told = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
     assert len(told) == 1, "told once, not at every tick"
-    assert "KeyError at test_ticking.py" in told[0]
+    assert "KeyError at test_ticker.py" in told[0]
     assert "stranger" not in told[0]
 
 
@@ -89,7 +87,7 @@ def test_an_absent_redis_is_told_once_and_tried_again(
 ) -> None:
     steps = Steps(store, {"sweep": StoreUnavailable("Redis is away"), "poll": StoreUnavailable("away")})
     waits: list[float] = []
-    ticker = Ticker(steps.services, cast("threading.Event", SimpleNamespace(wait=waits.append)))
+    ticker = Ticker(steps.app, cast("threading.Event", SimpleNamespace(wait=waits.append)))
     with Redis.from_url(redis_url) as redis:
         for _ in range(3):
             redis.delete("cleo:tick:sweep", "cleo:tick:poll")

@@ -1,0 +1,351 @@
+"""The composition root: from settings to the parts of the product, for every process.
+
+Each part is built when it is first used, and its module is imported then: the web process takes mail in and
+reports, so it loads neither IMAP nor SMTP nor the agents; a worker has no use for Flask.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import cached_property
+from math import ceil
+from typing import TYPE_CHECKING
+
+from redis import Redis
+
+from cleo_email.accounts import Login
+from cleo_email.crashpoints import arm
+from cleo_email.errors import BAD_SETTINGS, SettingsError
+from cleo_email.mail.message_id import Signer, derive_key
+from cleo_email.mail.model import Action
+from cleo_email.pipeline.receive import Receiver
+from cleo_email.runtime import AROUND_THE_AGENT_S, give_back_large_blocks, set_up_logging
+from cleo_email.screening.screen import Policy
+from cleo_email.settings import Settings, export_dotenv, no_dotenv, read_settings
+from cleo_email.settings.workflows import Supplied
+from cleo_email.store import Store
+from cleo_email.store.connection import connect_web, connect_worker
+from cleo_email.store.queue import WakeQueue
+from cleo_email.store.secrets import SigningKeys, TokenStore
+
+if TYPE_CHECKING:
+    from cleo_email.accounts import ImapAccount, SmtpAccount
+    from cleo_email.imap.mailbox import Mailbox
+    from cleo_email.oauth.tokens import TokenSource
+    from cleo_email.pipeline.answer import Answerer
+    from cleo_email.pipeline.decide import Decisions
+    from cleo_email.pipeline.poll import Poller
+    from cleo_email.pipeline.recover import Recoverer
+    from cleo_email.pipeline.send import Sender
+    from cleo_email.pipeline.sweep import Sweeper
+    from cleo_email.pipeline.workflows import WorkflowScheduler, WorkflowStarter
+    from cleo_email.smtp.pool import Submitter
+    from cleo_email.webhooks.fetch import Fetch
+    from cleo_email.webhooks.handler import WebhookHandler
+
+
+class App:
+    """The parts of one process.
+
+    :param redis: a connection of its own; without it the impatient one of a web process.
+    :param fetch: replaces the HTTPS client that completes the requests of webhook providers.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        redis: Redis | None = None,
+        fetch: Fetch | None = None,
+        environ: Mapping[str, str] = os.environ,
+    ) -> None:
+        self.settings = settings
+        self.redis = redis if redis is not None else connect_web(settings.redis_url.get_secret_value())
+        self._fetch = fetch
+        self._environ = environ
+
+    @classmethod
+    def for_worker(cls, settings: Settings, environ: Mapping[str, str] = os.environ) -> App:
+        """Return the app of a worker, whose connections to Redis wait and are one for each conversation."""
+        url = settings.redis_url.get_secret_value()
+        redis = connect_worker(url, connections=settings.concurrency + 16)
+        return cls(settings, redis=redis, environ=environ)
+
+    # --- what every process needs ---------------------------------------------------------------------
+
+    @cached_property
+    def store(self) -> Store:
+        settings = self.settings
+        account = f"{settings.user.casefold()}@{settings.imap_host}:{settings.imap_port}"
+        return Store.on(
+            self.redis,
+            account=account if settings.imap_host else "",
+            retention_days=settings.retention_days,
+        )
+
+    @cached_property
+    def wake(self) -> WakeQueue:
+        # A job may last as long as the user's code; callables that supply files have the agent's time again.
+        flows = (self.settings.workflows or {}).values()
+        supplied = any(isinstance(entry, Supplied) for flow in flows for entry in flow.attachments)
+        users_code_s = self.settings.agent_timeout * (2 if supplied else 1)
+        return WakeQueue(self.redis, answer_timeout_s=ceil(users_code_s + AROUND_THE_AGENT_S))
+
+    @cached_property
+    def policy(self) -> Policy:
+        settings = self.settings
+        return Policy(
+            settings.own_addresses,
+            settings.allowed_senders,
+            settings.allowed_robots,
+            settings.authserv_id,
+            refused=Action.IGNORE if settings.refused_senders == "ignored" else Action.HOLD,
+        )
+
+    @cached_property
+    def signer(self) -> Signer:
+        keys = [derive_key(key.get_secret_value().encode()) for key in self.settings.secret_keys]
+        domain = self.settings.from_address.addr.rpartition("@")[2]
+        return Signer(domain, SigningKeys(self.redis, keys))
+
+    @cached_property
+    def receiver(self) -> Receiver:
+        settings = self.settings
+        return Receiver(
+            self.store,
+            self.wake,
+            self.policy,
+            self.signer,
+            max_age_days=settings.max_age_days,
+            retention_days=settings.retention_days,
+            verifies=settings.verify_dkim,
+        )
+
+    @cached_property
+    def sender(self) -> Sender:
+        from cleo_email.pipeline.send import Sender
+
+        settings = self.settings
+        return Sender(
+            self.store,
+            self.wake,
+            self.signer,
+            settings.from_address,
+            max_bytes=settings.max_message_bytes,
+        )
+
+    @cached_property
+    def workflow_starter(self) -> WorkflowStarter:
+        from cleo_email.pipeline.workflows import WorkflowStarter
+
+        settings = self.settings
+        return WorkflowStarter(
+            self.store,
+            self.wake,
+            self.signer,
+            settings.from_address,
+            settings.workflows,
+            max_bytes=settings.max_message_bytes,
+            retention_days=settings.retention_days,
+        )
+
+    @cached_property
+    def decisions(self) -> Decisions:
+        from cleo_email.pipeline.decide import Decisions
+
+        return Decisions(self.store, self.wake, self.policy)
+
+    # --- the web process ------------------------------------------------------------------------------
+
+    @cached_property
+    def webhooks(self) -> WebhookHandler:
+        from cleo_email.webhooks.fetch import Https
+        from cleo_email.webhooks.handler import WebhookHandler
+        from cleo_email.webhooks.registry import build_providers
+
+        providers = build_providers(self.settings, self._fetch or Https(self._environ))
+        return WebhookHandler(
+            providers, self.receiver, self.store.events, max_bytes=self.settings.max_message_bytes
+        )
+
+    # --- the worker -----------------------------------------------------------------------------------
+
+    @cached_property
+    def token_source(self) -> TokenSource | None:
+        """Where access tokens come from, None for a login by password. Raises SettingsError."""
+        client = self.settings.oauth
+        if client is None:
+            return None
+        from cleo_email.oauth.endpoint import Endpoint
+        from cleo_email.oauth.tokens import TokenSource, Vault
+
+        return TokenSource(
+            client,
+            self.settings.user,
+            Endpoint("EMAIL_OAUTH_TOKEN_URL", client.token_url, self._environ),
+            Vault([key.get_secret_value() for key in self.settings.secret_keys]),
+            TokenStore(self.redis),
+            self.store.locks,
+        )
+
+    @cached_property
+    def smtp_account(self) -> SmtpAccount:
+        return replace(self.settings.smtp, login=self._login) if self._login else self.settings.smtp
+
+    @cached_property
+    def imap_account(self) -> ImapAccount | None:
+        """None where EMAIL_IMAP_HOST is not set. Raises SettingsError."""
+        account = self.settings.imap
+        return replace(account, login=self._login) if account and self._login else account
+
+    @cached_property
+    def _login(self) -> Login | None:
+        """The login by access tokens that both accounts share."""
+        source = self.token_source
+        if source is None:
+            return None
+        return Login(self.settings.user, access_token=source.access_token, token_refused=source.refused)
+
+    @cached_property
+    def submitter(self) -> Submitter:
+        from cleo_email.smtp.pool import Submitter
+
+        return Submitter(self.smtp_account)
+
+    @cached_property
+    def mailbox(self) -> Mailbox | None:
+        if self.imap_account is None:
+            return None
+        from cleo_email.imap.mailbox import Mailbox
+
+        return Mailbox(self.imap_account)
+
+    @cached_property
+    def answerer(self) -> Answerer:
+        """Raises SettingsError where CLEO_AGENT names no agent, or CLEO_WORKFLOWS a callable that is none."""
+        from cleo_email.agents.build import build_agent
+        from cleo_email.pipeline.answer import Answerer, Rules
+        from cleo_email.pipeline.budget import Budget, Limits
+        from cleo_email.pipeline.deliver import Delivery
+        from cleo_email.pipeline.workflows import ThreadOpener, load_suppliers
+        from cleo_email.screening.dkim import SenderCheck
+
+        settings, workflows = self.settings, self.settings.workflows or {}
+        suppliers = load_suppliers(workflows)
+        agent = build_agent(
+            settings.agent,
+            token=settings.agent_token.get_secret_value() if settings.agent_token else None,
+            environ=self._environ,
+        )
+        budget = Budget(
+            self.store,
+            Limits(
+                settings.max_replies_per_thread, settings.max_replies_per_sender, settings.max_sends_per_hour
+            ),
+        )
+        rules = Rules(
+            from_=settings.from_address,
+            policy=self.policy,
+            agent_timeout=settings.agent_timeout,
+            max_attachment_bytes=settings.max_attachment_bytes,
+            reply_all=settings.reply_all,
+        )
+        return Answerer(
+            self.store,
+            agent,
+            Delivery(self.store, self.submitter, has_mailbox=self.mailbox is not None, budget=budget),
+            self.wake,
+            self.signer,
+            rules,
+            opening=ThreadOpener(
+                self.store, self.sender, workflows, suppliers, timeout=settings.agent_timeout
+            ),
+            budget=budget,
+            sender_check=SenderCheck() if settings.verify_dkim else None,
+        )
+
+    @cached_property
+    def poller(self) -> Poller | None:
+        """None without a mailbox."""
+        if self.mailbox is None:
+            return None
+        from cleo_email.pipeline.poll import InboxReader, Poller
+        from cleo_email.pipeline.upkeep import MailboxFiler, PartialFetcher, SendSettler, Upkeep
+
+        settings, store, mailbox, receiver = self.settings, self.store, self.mailbox, self.receiver
+        most = settings.max_message_bytes
+        reader = InboxReader(store, mailbox, receiver, max_bytes=most, max_age_days=settings.max_age_days)
+        upkeep = Upkeep(
+            MailboxFiler(store, mailbox, save_sent=settings.save_sent),
+            SendSettler(store, mailbox),
+            PartialFetcher(store, mailbox, receiver, max_bytes=most),
+        )
+        return Poller(store, mailbox, reader, upkeep, interval_s=settings.poll_interval)
+
+    @cached_property
+    def sweeper(self) -> Sweeper:
+        from cleo_email.pipeline.sweep import Sweeper
+
+        return Sweeper(self.store, self.wake, retention_days=self.settings.retention_days)
+
+    @cached_property
+    def scheduler(self) -> WorkflowScheduler:
+        from cleo_email.pipeline.workflows import WorkflowScheduler
+
+        workflows = self.settings.workflows or {}
+        return WorkflowScheduler(self.store, self.workflow_starter, list(workflows.values()))
+
+    @cached_property
+    def recoverer(self) -> Recoverer | None:
+        """None without a mailbox."""
+        if self.mailbox is None:
+            return None
+        from cleo_email.pipeline.recover import Recoverer
+
+        most = self.settings.max_message_bytes
+        return Recoverer(self.store, self.mailbox, self.receiver, max_bytes=most)
+
+
+# --- the process -------------------------------------------------------------------------------------------
+
+_guard = threading.Lock()
+_apps: dict[str, tuple[object, App]] = {}
+
+
+def shared_app(use: str, key: object, build: Callable[[], App]) -> App:
+    """Return this process's app for ``use``, built at the first call and again when ``key`` changes."""
+    with _guard:
+        if use not in _apps or _apps[use][0] != key:
+            _apps.pop(use, None)
+            _apps[use] = (key, build())
+        return _apps[use][1]
+
+
+def start_process() -> Settings:
+    """Set up logging, memory and crash points, and return the settings.
+
+    Where they have faults the process ends with a line for each on standard error and BAD_SETTINGS.
+    """
+    set_up_logging()
+    give_back_large_blocks()
+    arm(os.environ)
+    return settings_or_exit()
+
+
+def settings_or_exit() -> Settings:
+    """Return the settings, or end with one line per fault on standard error."""
+    try:
+        export_dotenv()
+        return read_settings()
+    except SettingsError as error:
+        print_faults(error)
+        raise SystemExit(BAD_SETTINGS) from None
+
+
+def print_faults(error: SettingsError) -> None:
+    for fault in error.faults:
+        print(f"cleo-email: {fault}{no_dotenv()}", file=sys.stderr)
