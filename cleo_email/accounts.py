@@ -1,4 +1,4 @@
-"""The two server accounts as the edges need them: frozen, printable without a secret."""
+"""The accounts at the IMAP and the SMTP server, printable without a secret, and what SASL says of a login."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 class Login:
     """One login for SMTP and IMAP.
 
-    ``access_token``, where set, is called before each login and gives an OAuth2 access token: the login is
+    ``access_token``, where set, is called before each login and returns an OAuth2 access token: the login is
     then XOAUTH2 and ``password`` is not used. It raises TokenError or TokenUnavailable. ``token_refused`` is
-    told the token that a server did not take, so that the next login gets another one; it raises nothing.
+    called with a token that a server refuses, so that the next login gets another one; it raises nothing.
     """
 
     user: str
@@ -37,3 +37,13 @@ class SmtpAccount:
     host: str
     port: int
     login: Login
+
+
+def plain_response(user: str, password: str) -> bytes:
+    """Return the response of SASL PLAIN (RFC 4616)."""
+    return f"\0{user}\0{password}".encode("utf-8", "surrogateescape")
+
+
+def xoauth2_response(user: str, token: str) -> bytes:
+    """Return the response of SASL XOAUTH2 (Google's and Microsoft's mechanism, in no RFC)."""
+    return f"user={user}\1auth=Bearer {token}\1\1".encode("utf-8", "surrogateescape")

@@ -1,38 +1,75 @@
-"""Text from outside made fit for a record or an error: printable, on one line, without a secret."""
+"""Text from outside made fit for a record, a log line or an error: one printable line without a secret."""
 
 from __future__ import annotations
 
+import base64
 import re
-import unicodedata
 from collections.abc import Iterable
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
-
-
-# --- making text safe -----------------------------------------------------------------------------------
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
 
 
 def no_surrogates(text: str) -> str:
-    """``text`` with surrogate pairs joined and each lone surrogate replaced by U+FFFD."""
+    """Return ``text`` with surrogate pairs joined and each lone surrogate replaced by U+FFFD."""
     if not _SURROGATE.search(text):
         return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 REASON_LENGTH = 200  # characters of foreign text in a reason
+SERVER_LINE = 300  # characters of what a mail server says
+
+
+class Scrubber:
+    """Makes one printable line of foreign text and hides secrets, in every spelling a server could repeat."""
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        self._spellings: dict[str, str] = {}  # and of each the longest part that no escaping changes
+        for secret in secrets:
+            self.hide(secret)
+
+    def hide(self, secret: str, *responses: bytes) -> None:
+        """Leave ``secret`` and the SASL ``responses`` that hold it out from now on, in base64 too."""
+        if not secret:
+            return
+        encoded = (base64.b64encode(value).decode("ascii") for value in (_octets(secret), *responses))
+        for spelling in (secret, *encoded):
+            self._spellings[spelling] = max(_NOT_ASCII.split(spelling.replace("\\", "")), key=len)
+
+    def line(self, text: object, limit: int = SERVER_LINE) -> str:
+        """Return at most ``limit`` characters of ``text``, without line breaks, controls and secrets."""
+        hidden = str(text)
+        bare = hidden.replace("\\", "")
+        for spelling in sorted(self._spellings, key=len, reverse=True):  # one may be part of another
+            if self._spellings[spelling] in bare:  # the pattern of a long token takes 0.1 s to compile
+                hidden = _however_escaped(spelling).sub("***", hidden)
+        # Cut before the walk over the characters, but after the secrets: half of one would survive the cut.
+        head = no_surrogates(hidden[: limit * 8])
+        line = " ".join("".join(char if char.isprintable() else " " for char in head).split())
+        return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
 def one_line(text: str, limit: int = REASON_LENGTH, *, without: Iterable[str] = ()) -> str:
-    """At most ``limit`` printable characters on one line; every string in ``without`` is blotted out."""
-    for secret in without:
-        if secret:
-            text = text.replace(secret, "***")
-    # Long before the walk below, but after the secrets, of which a half would otherwise survive the cut.
-    head = no_surrogates(text[: limit * 8])
-    line = " ".join("".join(_printable(char) for char in head).split())
-    return line if len(line) <= limit else line[: limit - 1].rstrip() + "…"
+    """Return at most ``limit`` printable characters on one line; every string in ``without`` is hidden."""
+    return Scrubber(without).line(text, limit)
 
 
-def _printable(char: str) -> str:
-    # Cf holds the bidirectional overrides that make a line read as something else.
-    return " " if char.isspace() or unicodedata.category(char)[0] == "C" else char
+def _however_escaped(secret: str) -> re.Pattern[str]:
+    """Match ``secret`` with any backslashes put in (IMAP's quoted strings, Python's repr, both)."""
+    letters = [_letter(char) for char in secret if char != "\\"]
+    return re.compile(r"\\*".join(letters)) if letters else re.compile(re.escape(secret))
+
+
+def _letter(char: str) -> str:
+    if char.isascii():
+        return re.escape(char)
+    bytewise = "".join(rf"\\+x{octet:02x}" for octet in _octets(char))
+    return f"(?:{re.escape(char)}|{bytewise})"
+
+
+def _octets(text: str) -> bytes:
+    try:
+        return text.encode("utf-8", "surrogateescape")  # as the environment has it
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogatepass")

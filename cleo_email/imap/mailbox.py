@@ -6,14 +6,14 @@ import logging
 import ssl
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, datetime
-from types import TracebackType
 from typing import Any, Self
 
 from cleo_email.accounts import ImapAccount
 from cleo_email.errors import MailboxError, MailboxUnavailable
-from cleo_email.imap.sent import SentMail
-from cleo_email.imap.session import ImapConnection, KeptConnection, RefusedForGood, RefusedForNow
+from cleo_email.imap import sent
+from cleo_email.imap.session import ImapConnection, RefusedForGood, RefusedForNow
 from cleo_email.imap.values import (
+    SEEN,
     BatchFailed,
     Fetched,
     ImapTimeouts,
@@ -28,38 +28,14 @@ from cleo_email.imap.values import (
     uid_sets,
 )
 
-STORE = 1000  # messages in one STORE
+log = logging.getLogger(__name__)
 
-
-def mark(
-    wire: ImapConnection, uids: set[int], uid_set: str, system: Sequence[str], keywords: Sequence[str]
-) -> set[int]:
-    """Add flags and return those of ``uids`` that have the system flags now, or else the keywords."""
-    decisive = system or keywords
-    if not decisive:
-        return set()
-    done = having(_store(wire, uid_set, system, keywords), decisive) & uids
-    # Dovecot, for one, says nothing about a message whose flags a STORE did not change: ask.
-    for _, rest in uid_sets(uids - done, STORE):
-        done |= having(wire.fetch(rest, "(UID FLAGS)"), decisive) & uids
-    return done
-
-
-def _store(
-    wire: ImapConnection, uid_set: str, system: Sequence[str], keywords: Sequence[str]
-) -> dict[int, dict[bytes, Any]]:
-    try:
-        return wire.store(uid_set, f"({' '.join([*system, *keywords])})")
-    except (RefusedForNow, RefusedForGood):
-        if not system or not keywords:
-            raise
-    return wire.store(uid_set, f"({' '.join(system)})")
-
-
+QUIET = 30.0  # seconds without an answer after which a kept connection is tried before it is used
 BATCH_MESSAGES = 25  # of one FETCH of bodies
 BATCH_OCTETS = 16 * 1024 * 1024  # of one FETCH of bodies; a larger message comes alone
 HEADER_OCTETS = 256 * 1024  # of a header that is fetched alone
 _DESCRIBE = 500  # messages in one FETCH of sizes
+_STORE = 1000  # messages in one STORE
 _SEARCH_WINDOW = 50_000  # messages in one SEARCH: imaplib refuses lines above a million octets
 _LAST_UID = 2**32 - 1
 
@@ -67,12 +43,12 @@ _LAST_UID = 2**32 - 1
 class Mailbox:
     """One mailbox over one connection, which is made on first use and kept; not for several threads at once.
 
-    After a fault the connection is gone and the next use makes a new one. Every method raises
+    After a fault the connection is closed and the next use makes a new one. Every method raises
     MailboxUnavailable for what may pass by itself, MailboxLoginRefused where user or password are wrong, and
     MailboxError for what a person has to change.
 
-    UIDs mean what they meant at the last :meth:`open`: if the server's UIDVALIDITY has changed since, every
-    method but ``open`` raises MailboxUnavailable.
+    UIDs are those of the last :meth:`open`: if the server's UIDVALIDITY has changed since, every method but
+    ``open`` raises MailboxUnavailable.
     """
 
     def __init__(
@@ -83,104 +59,102 @@ class Mailbox:
         timeouts: ImapTimeouts | None = None,
         folder: str = "INBOX",
     ) -> None:
-        self.account = account
         self.folder = folder
-        self._kept = KeptConnection(account, ssl_context, timeouts or ImapTimeouts())
-        self._sent = SentMail(self._kept)
+        self.logins = 0
+        self._account = account
+        self._context = ssl_context
+        self._timeouts = timeouts or ImapTimeouts()
+        self._kept: ImapConnection | None = None
         self._status: MailboxStatus | None = None
-
-    @property
-    def logins(self) -> int:
-        """How often it has logged in."""
-        return self._kept.logins
+        self._sent_folder: str | None = None
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
         """Log out, if connected. The next use connects anew."""
-        self._kept.close()
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            kept.log_out()
 
     # --- looking ----------------------------------------------------------------------------------------
 
     def open(self) -> MailboxStatus:
-        """Select the mailbox and say how it is. A kept connection that has died is replaced."""
-        self._status = self._select(self._kept.wire(try_after=0))
+        """Select the mailbox and return its state. A kept connection that has died is replaced."""
+        self._status = self._select(self._connection(try_after=0))
         return self._status
 
     def search_unseen(self) -> list[int]:
-        r"""UIDs without ``\Seen``, ascending."""
+        r"""Return the UIDs without ``\Seen``, ascending."""
         return self._search("UNSEEN")
 
     def search_since(self, day: date) -> list[int]:
-        """UIDs that reached the server on ``day`` or later, by its INTERNALDATE without time and zone."""
+        """Return the UIDs that reached the server on ``day`` or later, by the day of INTERNALDATE."""
         return self._search(f"SINCE {search_date(day)}")
 
     def search_since_uid(self, uid: int) -> list[int]:
-        """UIDs above ``uid``, ascending."""
+        """Return the UIDs above ``uid``, ascending."""
         if uid >= _LAST_UID:
             return []
         # ``n:*`` also gives the highest UID when that is below n (RFC 3501 section 6.4.8).
         return [found for found in self._search(f"UID {uid + 1}:*") if found > uid]
 
     def _search(self, criterion: str) -> list[int]:
-        wire, status = self._inbox()
+        connection, status = self._inbox()
         # Windows from the top down: an EXPUNGE meanwhile moves messages down, into a window still to come.
         starts = range(1, max(status.exists, 1) + 1, _SEARCH_WINDOW)
         found: set[int] = set()
         for start in reversed(starts):
             end = "*" if start == starts[-1] else str(start + _SEARCH_WINDOW - 1)
             window = () if len(starts) == 1 else (f"{start}:{end}",)
-            found.update(wire.search(*window, criterion))
+            found.update(connection.search(*window, criterion))
         return sorted(found)
 
     def describe(self, uids: Iterable[int]) -> dict[int, MessageInfo]:
-        """Size, date and flags by UID; a UID that is no more is absent. Raises BatchFailed with its UIDs."""
+        """Return size, date and flags by UID; a UID that is gone is absent. Raises BatchFailed."""
         found: dict[int, MessageInfo] = {}
         for batch, uid_set in uid_sets(uids, _DESCRIBE):
-            told = self._fetch(batch, uid_set, "(UID RFC822.SIZE INTERNALDATE FLAGS)")
+            messages = self._fetch(batch, uid_set, "(UID RFC822.SIZE INTERNALDATE FLAGS)")
             for uid in batch:
-                if info := info_of(uid, told.get(uid, {})):
+                if info := info_of(uid, messages.get(uid, {})):
                     found[uid] = info
         return found
 
     def fetch(self, sizes: Iterable[tuple[int, int]]) -> Iterator[Fetched]:
-        r"""The messages of (UID, size in octets) pairs, unread as before, a batch at a time.
+        r"""Yield the messages of (UID, size in octets) pairs, unread as before, a batch at a time.
 
-        A UID that is no more is absent. Raises BatchFailed, which names the UIDs of the batch: one of them
-        may be a message that the server cannot read, so go on with :meth:`fetch_one`.
+        A UID that is gone is absent. Raises BatchFailed, which names the UIDs of the batch: one of them may
+        be a message that the server cannot read, so go on with :meth:`fetch_one`.
         """
         for batch in batches(sizes, BATCH_MESSAGES, BATCH_OCTETS):
             for uid, content in self._contents(batch, "BODY.PEEK[]", b"BODY[]"):
                 yield Fetched(uid, content)
 
     def fetch_one(self, uid: int) -> Fetched | None:
-        """One message alone, or None if it is no more. Raises BatchFailed for the one UID."""
+        """Return one message alone, or None if it is gone. Raises BatchFailed for the one UID."""
         return next(self.fetch([(uid, 0)]), None)
 
     def fetch_headers(self, uid: int) -> bytes:
-        """At most ``HEADER_OCTETS`` of the header; empty if the message is no more. Raises BatchFailed."""
+        """Return at most ``HEADER_OCTETS`` of the header, b"" if the message is gone. Raises BatchFailed."""
         parts = self._contents([uid], f"BODY.PEEK[HEADER]<0.{HEADER_OCTETS}>", b"BODY[HEADER]")
         return next((content for _, content in parts), b"")
 
     def _contents(self, batch: list[int], item: str, name: bytes) -> Iterator[tuple[int, bytes]]:
-        told = self._fetch(batch, ",".join(map(str, batch)), f"(UID {item})")
+        messages = self._fetch(batch, ",".join(map(str, batch)), f"(UID {item})")
         empty: list[int] = []
         for uid in batch:
-            for key, value in told.pop(uid, {}).items():
+            for key, value in messages.pop(uid, {}).items():
                 if key.startswith(name):
                     content = content_of(value)
                     if content is None:
                         empty.append(uid)
                     else:
                         yield uid, content
-        # Dovecot gives NIL for a message that has been expunged meanwhile; of one that is still there it is a
-        # fault, and to keep silent about it would be to fetch the message in vain for ever.
+        # Dovecot gives NIL for a message that has been expunged meanwhile. For one that is still there it is
+        # a fault, and without an error the message would be fetched in vain for ever.
         still_there = sorted(self._fetch(empty, ",".join(map(str, empty)), "(UID FLAGS)")) if empty else []
         if still_there:
             raise BatchFailed(
@@ -188,9 +162,9 @@ class Mailbox:
             )
 
     def _fetch(self, uids: list[int], uid_set: str, items: str) -> dict[int, dict[bytes, Any]]:
-        wire, _ = self._inbox()  # a fault in here is not the fault of these messages
+        connection, _ = self._inbox()  # a fault in here is not the fault of these messages
         try:
-            return wire.fetch(uid_set, items)
+            return connection.fetch(uid_set, items)
         except (MailboxUnavailable, RefusedForGood) as exc:
             raise BatchFailed(str(exc), uids) from exc
 
@@ -199,92 +173,149 @@ class Mailbox:
     def add_flags(self, uids: Iterable[int], flags: Iterable[str]) -> set[int]:
         r"""Add flags and return the UIDs for which the server has confirmed it.
 
-        Keywords (flags without a backslash) are left out where the mailbox does not keep them; they are a
-        courtesy to people, so that beside system flags they do not decide about confirmation, and a server
-        that refuses them gets the system flags alone. Raises MailboxError on a read-only mailbox.
+        Keywords (flags without a backslash) are for people: they are left out where the mailbox does not keep
+        them, they do not decide about confirmation beside system flags, and a server that refuses them gets
+        the system flags alone. Raises MailboxError on a read-only mailbox.
         """
         wanted = list(dict.fromkeys(flags))
         system = [flag for flag in wanted if flag.startswith("\\")]
         keywords = [flag for flag in wanted if not flag.startswith("\\")]
         confirmed: set[int] = set()
-        for batch, uid_set in uid_sets(uids, STORE):
-            wire, status = self._inbox()
+        for batch, uid_set in uid_sets(uids, _STORE):
+            connection, status = self._inbox()
             if status.read_only:
                 raise MailboxError(f"{self._place} is read-only: nothing can be marked as read there")
-            confirmed |= mark(wire, set(batch), uid_set, system, keywords if status.keywords_allowed else [])
+            kept = keywords if status.keywords_allowed else []
+            if decisive := system or kept:
+                missing = set(batch) - having(_store(connection, uid_set, system, kept), decisive)
+                # Dovecot, for one, says nothing about a message whose flags a STORE did not change: ask.
+                unchanged: set[int] = set()
+                for _, rest in uid_sets(missing, _STORE):
+                    unchanged |= having(connection.fetch(rest, "(UID FLAGS)"), decisive)
+                confirmed |= set(batch) - (missing - unchanged)
         return confirmed
 
     # --- sent mail --------------------------------------------------------------------------------------
 
     def sent_folder(self, *, create: bool = True) -> str | None:
-        r"""The folder marked ``\Sent`` or else named so, created if need be; None if there can be none."""
-        return self._sent.folder(create=create)
+        r"""Return the folder marked ``\Sent`` or else named so, created if need be; None if there is none."""
+        if self._sent_folder is None:
+            connection = self._connection()
+            self._sent_folder = sent.find_sent_folder(connection)
+            if self._sent_folder is None and create:
+                self._sent_folder = sent.create_sent_folder(connection)
+        return self._sent_folder
 
     def append_sent(self, source: bytes, when: datetime) -> None:
         r"""File a copy of sent mail as read (``\Seen``), dated ``when`` (aware)."""
-        self._sent.append(source, when)
+        for last in (False, True):
+            folder = self.sent_folder()
+            if folder is None:
+                raise RefusedForGood(
+                    f"{self._server}: there is no folder for sent mail and none can be created;"
+                    " create one named Sent, or set EMAIL_SAVE_SENT=0"
+                )
+            try:
+                self._connection().append(folder, SEEN, when, source)
+                return
+            except RefusedForGood as exc:
+                self._sent_folder = None  # it may be gone: look anew
+                if last or exc.code not in ("TRYCREATE", "NONEXISTENT"):
+                    raise
 
     def find_in_sent(self, message_id: str, *, since: date | None = None) -> bool:
-        """Whether a sent copy has exactly this Message-ID; ``since`` narrows the search on a large folder.
+        """Tell whether a sent copy has exactly this Message-ID; ``since`` narrows the search.
 
         False also where there is no folder for sent mail. The next use of the inbox selects it again.
         """
-        return self._sent.find(message_id, since)
+        connection = self._select_sent()
+        return connection is not None and sent.has_message(connection, message_id, since)
 
     def answered_ids(self, since: date) -> frozenset[str]:
-        """Message-IDs that sent mail since ``since`` answers, by its In-Reply-To."""
-        return self._sent.answered(since)
+        """Return the Message-IDs that sent mail since ``since`` answers, by its In-Reply-To."""
+        connection = self._select_sent()
+        return sent.answered_ids(connection, since) if connection is not None else frozenset()
+
+    def _select_sent(self) -> ImapConnection | None:
+        folder = self.sent_folder(create=False)
+        if folder is None:
+            return None
+        connection = self._connection()
+        try:
+            connection.select(folder, read_only=True)
+        except RefusedForGood:
+            self._sent_folder = None  # it may have been renamed: the next call looks anew
+            raise
+        return connection
 
     # --- for people -------------------------------------------------------------------------------------
 
     def check(self) -> str:
-        """One line about the mailbox for the command line."""
+        """Return one line about the mailbox for the command line."""
         status = self.open()
-        sent = self.sent_folder(create=False)
+        folder = self.sent_folder(create=False)
         return ", ".join(
             [
                 f"{self._place}: {status.exists} messages",
                 "READ-ONLY, so nothing can be marked as read" if status.read_only else "writable",
                 "keywords are kept" if status.keywords_allowed else "keywords are not kept",
-                f"sent mail in {sent!r}" if sent else "no folder for sent mail yet",
+                f"sent mail in {folder!r}" if folder else "no folder for sent mail yet",
             ]
         )
 
     # --- the connection ---------------------------------------------------------------------------------
 
     @property
+    def _server(self) -> str:
+        return f"{self._account.host}:{self._account.port}"
+
+    @property
     def _place(self) -> str:
-        return f"{self.account.host}:{self.account.port}: {self.folder}"
+        return f"{self._server}: {self.folder}"
+
+    def _connection(self, *, try_after: float = QUIET) -> ImapConnection:
+        """Return the kept connection if it lives, or a new one."""
+        if self._kept is None or not self._kept.is_alive(try_after):
+            self._kept = None
+            self._kept = ImapConnection(self._account, self._context, self._timeouts)
+            self.logins += 1
+        return self._kept
 
     def _inbox(self) -> tuple[ImapConnection, MailboxStatus]:
-        """The connection with our folder selected and the same UIDs as at the last ``open``."""
-        if self._status is None:
-            self.open()
-        assert self._status is not None
-        wire = self._kept.wire()
-        if wire.selected is None or wire.selected[0] != self.folder:
-            status = self._select(wire)
-            if status.uidvalidity != self._status.uidvalidity:
-                wire.selected = None
+        """Return the connection with our folder selected, its UIDs those of the last ``open``."""
+        status = self._status or self.open()
+        connection = self._connection()
+        if connection.selected is None or connection.selected[0] != self.folder:
+            before, status = status, self._select(connection)
+            if status.uidvalidity != before.uidvalidity:
+                connection.selected = None
                 raise MailboxUnavailable(f"{self._place}: UIDVALIDITY has changed, all UIDs are void")
             self._status = status
-        return wire, self._status
+        return connection, status
 
-    def _select(self, wire: ImapConnection) -> MailboxStatus:
-        data = wire.select(self.folder)
-        uidvalidity = data.get(b"UIDVALIDITY") or wire.status(self.folder, "UIDVALIDITY")
+    def _select(self, connection: ImapConnection) -> MailboxStatus:
+        data = connection.select(self.folder)
+        uidvalidity = data.get(b"UIDVALIDITY") or connection.status(self.folder, "UIDVALIDITY")
         if not uidvalidity:
             raise MailboxError(f"{self._place}: the server keeps no UIDs (no UIDVALIDITY)")
-        return status_of(data, uidvalidity, data.get(b"UIDNEXT") or wire.status(self.folder, "UIDNEXT"))
+        return status_of(data, uidvalidity, data.get(b"UIDNEXT") or connection.status(self.folder, "UIDNEXT"))
 
 
-log = logging.getLogger(__name__)
+def _store(
+    connection: ImapConnection, uid_set: str, system: Sequence[str], keywords: Sequence[str]
+) -> dict[int, dict[bytes, Any]]:
+    try:
+        return connection.store(uid_set, f"({' '.join([*system, *keywords])})")
+    except (RefusedForNow, RefusedForGood):
+        if not system or not keywords:
+            raise
+    return connection.store(uid_set, f"({' '.join(system)})")
 
 
 def describe_each(
     mailbox: Mailbox, uids: Sequence[int]
 ) -> tuple[dict[int, MessageInfo], list[tuple[int, str]]]:
-    """What :meth:`Mailbox.describe` tells, and the UIDs that fail alone, with the reason.
+    """Return what :meth:`Mailbox.describe` does, and the UIDs that fail alone, each with the reason.
 
     A batch that fails is halved. Raises MailboxError where the server is gone.
     """
@@ -296,7 +327,7 @@ def describe_each(
         try:
             found.update(mailbox.describe(part))
         except BatchFailed as error:
-            log.warning("the server cannot tell the size of %d mails: %s", len(part), error)
+            log.warning("the server does not say the size of %d mails: %s", len(part), error)
             mailbox.open()  # raises where the server is gone: then no mail is to blame
             half = len(part) // 2
             if half:

@@ -1,4 +1,4 @@
-"""What a mailbox tells, as frozen values, and the server's answers read into them."""
+"""What a server says of a mailbox and its messages, as frozen values; and the arguments of commands."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ FAILED = "$CleoFailed"
 class ImapTimeouts:
     """Seconds.
 
-    ``connect``: TCP, TLS and greeting, each wait; ``read``: silence of the server within any command;
+    ``connect``: TCP, TLS and greeting, each; ``read``: silence of the server within any command;
     ``liveness``: its answer to the NOOP that tries a kept connection; ``command``: one command as a whole,
-    so that a server that sends a byte now and then cannot hold us for ever.
+    as a server may send a byte now and then for ever.
     """
 
     connect: float = 10.0
@@ -39,7 +39,7 @@ class ImapTimeouts:
 class MailboxStatus:
     """A selected mailbox (RFC 3501 section 6.3.1).
 
-    ``uidnext`` is 0 where the server does not tell. ``read_only``: flags cannot be kept here.
+    ``uidnext`` is 0 where the server does not say. ``read_only``: flags cannot be stored.
     ``keywords_allowed``: our keywords can be stored.
     """
 
@@ -62,7 +62,7 @@ class MessageInfo:
 
 @dataclass(frozen=True)
 class Fetched:
-    """One message, byte for byte as the server gives it (CRLF line ends)."""
+    """One message, byte for byte as the server has it (CRLF line ends)."""
 
     uid: int
     source: bytes = field(repr=False)
@@ -80,7 +80,7 @@ SET_OCTETS = 7000  # servers need not take command lines above 8000 octets (RFC 
 
 
 def uid_sets(uids: Iterable[int], most: int) -> Iterator[tuple[list[int], str]]:
-    """Ascending, each at most ``most`` UIDs and ``SET_OCTETS`` long, consecutive ones as a range."""
+    """Yield ascending UIDs and their sequence set, at most ``most`` UIDs and ``SET_OCTETS`` long."""
     batch: list[int] = []
     for uid in sorted(set(uids)):
         batch.append(uid)
@@ -104,7 +104,7 @@ def _ranges(uids: list[int]) -> str:
 
 
 def batches(sizes: Iterable[tuple[int, int]], most: int, octets: int) -> Iterator[list[int]]:
-    """(UID, size) pairs in their order, together at most ``octets`` unless one alone is larger."""
+    """Yield the UIDs of (UID, size) pairs in batches of at most ``octets``, unless one alone is larger."""
     batch: list[int] = []
     total = 0
     for uid, size in sizes:
@@ -119,17 +119,16 @@ def batches(sizes: Iterable[tuple[int, int]], most: int, octets: int) -> Iterato
 
 Items = Mapping[bytes, Any]
 _OURS = frozenset(keyword.lower() for keyword in (ACCEPTED, REPLIED, HELD, FAILED))
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
 
 
 def status_of(selected: Items, uidvalidity: int, uidnext: int) -> MailboxStatus:
-    r"""The status from the data of a SELECT answer (RFC 3501 section 7.1).
+    r"""Return the status from the data of a SELECT answer (RFC 3501 section 7.1).
 
-    Without PERMANENTFLAGS every flag is to be taken as permanent, but no new keyword as possible. With it, a
-    mailbox that does not keep ``\Seen`` is as good as read-only.
+    Without PERMANENTFLAGS every flag counts as permanent, but no new keyword as possible. With it, a mailbox
+    that does not keep ``\Seen`` is as good as read-only.
     """
-    told = selected.get(b"PERMANENTFLAGS")
-    permanent = {_flag(flag).lower() for flag in told} if told is not None else {SEEN.lower()}
+    permanent = {_flag(flag).lower() for flag in selected.get(b"PERMANENTFLAGS", [SEEN])}
     return MailboxStatus(
         uidvalidity=uidvalidity,
         uidnext=uidnext,
@@ -140,63 +139,47 @@ def status_of(selected: Items, uidvalidity: int, uidnext: int) -> MailboxStatus:
 
 
 def info_of(uid: int, items: Items) -> MessageInfo | None:
-    """Size, date and flags from a FETCH answer; None if it tells no size."""
+    """Return size, date and flags from a FETCH answer; None if it has no size."""
     size = items.get(b"RFC822.SIZE")
     if not isinstance(size, int):
         return None
-    return MessageInfo(
-        uid,
-        size,
-        _internal_date(items.get(b"INTERNALDATE")),
-        frozenset(map(_flag, items.get(b"FLAGS") or ())),
-    )
+    return MessageInfo(uid, size, _internal_date(items.get(b"INTERNALDATE")), _flags(items))
 
 
-def _internal_date(told: Any) -> datetime:
-    """A date that makes no sense (some servers store year 0) counts as now: the mail is then not too old."""
+def _internal_date(value: Any) -> datetime:
+    """Take a date that makes no sense (some servers store year 0) as now: the mail is then not too old."""
     try:
-        parsed: datetime = parse_to_datetime(told, normalise=False)
+        parsed: datetime = parse_to_datetime(value, normalise=False)
         return parsed.replace(tzinfo=parsed.tzinfo or UTC).astimezone(UTC)
     except (ValueError, TypeError, AttributeError, OverflowError):
         return datetime.now(UTC)
 
 
-def having(told: Mapping[int, Items], flags: Iterable[str]) -> set[int]:
-    """UIDs whose FLAGS hold all of ``flags``, compared without case."""
+def having(messages: Mapping[int, Items], flags: Iterable[str]) -> set[int]:
+    """Return the UIDs whose FLAGS hold all of ``flags``, compared without case."""
     wanted = {flag.lower() for flag in flags}
-    return {
-        uid for uid, items in told.items() if wanted <= {_flag(f).lower() for f in items.get(b"FLAGS") or ()}
-    }
+    return {uid for uid, items in messages.items() if wanted <= {flag.lower() for flag in _flags(items)}}
 
 
 def content_of(value: Any) -> bytes | None:
-    """A body or header; None for NIL, by which a server says that it has none to give."""
-    if isinstance(value, int):  # a quoted or bare number, where the parser has been too clever
+    """Return a body or header; None for NIL, by which a server says that it has none to give."""
+    if isinstance(value, int):  # IMAPClient's parser makes a number of content that looks like one
         return str(value).encode("ascii")
     return value if isinstance(value, bytes) else None
 
 
 def search_date(day: date) -> str:
-    """A date as SEARCH takes it (RFC 3501 section 9), whatever the locale."""
+    """Return a date as SEARCH takes it (RFC 3501 section 9), whatever the locale."""
     return f"{day.day}-{_MONTHS[day.month - 1]}-{day.year:04d}"
 
 
-def fields_in(header: bytes, wanted: bytes) -> list[str]:
-    """Values of the fields named ``wanted`` (lower case) in ``header``, unfolded (RFC 5322 section 2.2.3)."""
-    lines = header.replace(b"\r\n", b"\n").replace(b"\n ", b" ").replace(b"\n\t", b" ").split(b"\n")
-    fields = (line.partition(b":") for line in lines)
-    return [
-        value.strip().decode("utf-8", "replace")
-        for name, _, value in fields
-        if name.strip().lower() == wanted
-    ]
-
-
-def quotable(text: str) -> str | None:
-    """``text`` as a quoted string (RFC 3501 section 4.3), or None if only a literal can carry it."""
-    if not text.isascii() or not text.isprintable():
-        return None
+def quoted(text: str) -> str:
+    """Return printable ASCII ``text`` as a quoted string (RFC 3501 section 4.3)."""
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _flags(items: Items) -> frozenset[str]:
+    return frozenset(map(_flag, items.get(b"FLAGS") or ()))
 
 
 def _flag(flag: Any) -> str:

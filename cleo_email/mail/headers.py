@@ -15,6 +15,7 @@ from urllib.parse import unquote_to_bytes
 
 from cleo_email.mail.decoding import clean, codec_of, decode, decode_base64
 from cleo_email.mail.model import Address
+from cleo_email.scrub import one_line
 
 _ESCAPE: Final = re.compile(r"\\(.)", re.DOTALL)
 
@@ -335,12 +336,4 @@ def keyword(value: str) -> str:
 
 def shown(value: str, length: int = 80) -> str:
     """Return ``value`` on one printable line of at most ``length`` characters, for a record."""
-    line = " ".join(value[:MAX_VALUE].split())
-    line = "".join(char if char.isprintable() else "�" for char in line)
-    return line if len(line) <= length else line[: length - 1] + "…"
-
-
-def quoted(name: str, value: str) -> str:
-    """Return a header field as a reason quotes it."""
-    title = "-".join(word.capitalize() for word in name.split("-"))
-    return f"`{shown(title)}: {shown(value)}`"
+    return one_line(value[:MAX_VALUE], length)

@@ -1,12 +1,13 @@
-"""The one object that sends: a small pool of kept-alive sessions, safe to use from many threads."""
+"""The submitter: a small pool of kept-alive SMTP sessions, safe to use from many threads."""
 
 from __future__ import annotations
 
 import ssl
 import threading
 import time
-from collections.abc import Callable
-from types import TracebackType
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Self
 
 from cleo_email.accounts import SmtpAccount
 from cleo_email.errors import (
@@ -17,12 +18,12 @@ from cleo_email.errors import (
 )
 from cleo_email.mail.model import OutboundEmail, Receipt
 from cleo_email.runtime import Deadline
-from cleo_email.smtp.session import LinkLost, Session, SmtpConnection, SmtpTimeouts, open_session, refusal
+from cleo_email.smtp.session import LinkLost, SmtpConnection, SmtpTimeouts, open_session
 from cleo_email.smtp.transaction import transact
 
 
 class Submitter:
-    """Sends mail through one account. Thread-safe; to be created after a fork and closed at the end.
+    """Sends mail through one account. Thread-safe; create it after a fork and close it at the end.
 
     At most ``max_connections`` sessions at once; one that has been idle for ``idle_seconds`` is closed, and
     one that has carried ``mails_per_connection`` mails is replaced. ``context`` is for tests; by default
@@ -48,96 +49,82 @@ class Submitter:
         self._ehlo_name = ehlo_name
         self._slots = threading.BoundedSemaphore(max_connections)
         self._lock = threading.Lock()  # guards what follows
-        self._idle: list[Session] = []
+        self._idle: list[SmtpConnection] = []
         self._reaper: threading.Timer | None = None
         self._closed = False
 
     def submit(self, mail: OutboundEmail, *, before_end_of_data: Callable[[], None]) -> Receipt:
-        """Hand ``mail`` to the server; returns once the server has accepted it.
+        """Hand ``mail`` to the server; return once the server has accepted it.
 
         ``before_end_of_data`` is called once, when everything but the final dot is sent: it records durably
-        that the outcome may be unknown from now on. If it raises, the connection is dropped, the server has
+        that the outcome may be uncertain from now on. If it raises, the connection is dropped, the server has
         accepted nothing, and its exception goes on to the caller.
 
         Raises SubmissionUnavailable and SubmissionLoginRefused (certainly not accepted, try again later),
-        SubmissionError (certainly not accepted, will not be), SubmissionUncertain (nobody knows). Returns or
-        raises within ``timeouts.total`` seconds (name look-ups, which have no time-out, aside).
+        SubmissionError (certainly not accepted, will not be), SubmissionUncertain (accepted or not). Returns
+        or raises within ``timeouts.total`` seconds (name look-ups, which have no time-out, aside).
         """
-        deadline = Deadline(self._timeouts.total - self._timeouts.end_of_data)
-        self._take_slot(deadline)
-        try:
-            session = self._idle_session(deadline)
-            if session is not None:
+        with self._slot() as deadline:
+            connection = self._idle_session(deadline)
+            if connection is not None:
                 try:
-                    return self._transact(session, mail, before_end_of_data)
+                    return self._transact(connection, mail, before_end_of_data)
                 except LinkLost:
                     pass  # stale; nothing was accepted, and before_end_of_data has not been called
             return self._transact(self._open(deadline), mail, before_end_of_data)
-        finally:
-            self._slots.release()
 
     def check(self) -> str:
-        """Log in afresh and say NOOP; a line that describes the server. Raises as ``submit`` does."""
-        deadline = Deadline(self._timeouts.total - self._timeouts.end_of_data)
-        self._take_slot(deadline)
-        try:
-            return self._check(self._open(deadline))
-        finally:
-            self._slots.release()
+        """Log in afresh and say NOOP; return a line that describes the server. Raises as ``submit`` does."""
+        with self._slot() as deadline:
+            connection = self._open(deadline)
+            try:
+                reply = connection.command("NOOP")
+            except OSError as error:
+                connection.close()
+                raise SubmissionUnavailable(connection.scrub.line(f"NOOP: {error}")) from None
+            if not reply.accepted:
+                connection.leave()
+                raise connection.refusal("NOOP", reply)
+            line = connection.scrub.line(self._description(connection))
+            self._keep(connection)
+            return line
 
     def close(self) -> None:
-        """Close the idle sessions; those in use close when their mail is through. May be called twice."""
+        """Close the idle sessions; those in use close after their mail. May be called twice."""
         with self._lock:
             self._closed = True
             idle, self._idle = self._idle, []
             reaper, self._reaper = self._reaper, None
         if reaper is not None:
             reaper.cancel()
-        for session in idle:
-            session.connection.leave()
+        for connection in idle:
+            connection.leave()
 
-    def __enter__(self) -> Submitter:
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     # --- one session ------------------------------------------------------------------------------------
 
-    def _transact(self, session: Session, mail: OutboundEmail, hook: Callable[[], None]) -> Receipt:
-        connection = session.connection
+    def _transact(self, connection: SmtpConnection, mail: OutboundEmail, hook: Callable[[], None]) -> Receipt:
         try:
-            receipt = transact(session, mail, hook)
-        except (LinkLost, SubmissionUncertain):
-            connection.close()
-            raise
+            receipt = transact(connection, mail, hook)
         except SubmissionLoginRefused:
             connection.leave()
             raise
-        except SubmissionError:
-            self._keep_if_reset(session)
+        except SubmissionError as error:
+            if isinstance(error, LinkLost | SubmissionUncertain):
+                connection.close()
+            else:
+                self._keep_if_reset(connection)
             raise
         except BaseException:
             connection.close()
             raise
-        self._keep(session)
+        self._keep(connection)
         return receipt
-
-    def _check(self, session: Session) -> str:
-        connection = session.connection
-        try:
-            reply = connection.command("NOOP")
-        except OSError as error:
-            connection.close()
-            raise SubmissionUnavailable(session.scrub.line(f"NOOP: {error}")) from None
-        if not reply.accepted:
-            connection.leave()
-            raise refusal("NOOP", reply, session.scrub)
-        line = session.scrub.line(self._description(connection))
-        self._keep(session)
-        return line
 
     def _description(self, connection: SmtpConnection) -> str:
         account = self._account
@@ -153,51 +140,57 @@ class Submitter:
 
     # --- the pool ---------------------------------------------------------------------------------------
 
-    def _take_slot(self, deadline: Deadline) -> None:
+    @contextmanager
+    def _slot(self) -> Iterator[Deadline]:
+        """Wait for one of the connections to be free; yield the deadline of all that is done with it."""
+        deadline = Deadline(self._timeouts.total - self._timeouts.end_of_data)
         if not self._slots.acquire(timeout=deadline.cap(self._timeouts.total)):
             raise SubmissionUnavailable("no connection to the SMTP server became free in time")
+        try:
+            yield deadline
+        finally:
+            self._slots.release()
 
-    def _open(self, deadline: Deadline) -> Session:
+    def _open(self, deadline: Deadline) -> SmtpConnection:
         return open_session(self._account, self._context, self._timeouts, deadline, self._ehlo_name)
 
-    def _idle_session(self, deadline: Deadline) -> Session | None:
-        """The session that was used last and is still good, if there is one."""
+    def _idle_session(self, deadline: Deadline) -> SmtpConnection | None:
+        """Return the session that was used last and is still good, if there is one."""
         while True:
             with self._lock:
-                session = self._idle.pop() if self._idle else None
-            if session is None:
+                connection = self._idle.pop() if self._idle else None
+            if connection is None:
                 return None
-            connection = session.connection
             connection.deadline = deadline
             connection.reused = True
-            if self._is_expired(session):
+            if self._is_expired(connection):
                 connection.leave()
             elif connection.unasked() is None:
-                return session
+                return connection
             else:  # it has hung up or announced that it will
                 connection.close()
 
-    def _keep_if_reset(self, session: Session) -> None:
-        """After a refusal: RSET, so that nothing of the refused mail is left for the next one."""
+    def _keep_if_reset(self, connection: SmtpConnection) -> None:
+        """Send RSET after a refusal, so that nothing of the refused mail is left for the next one."""
         try:
-            if session.connection.command("RSET").accepted:
-                self._keep(session)
+            if connection.command("RSET").accepted:
+                self._keep(connection)
             else:
-                session.connection.leave()
+                connection.leave()
         except OSError:
-            session.connection.close()
+            connection.close()
 
-    def _keep(self, session: Session) -> None:
-        session.connection.idle_since = time.monotonic()
+    def _keep(self, connection: SmtpConnection) -> None:
+        connection.idle_since = time.monotonic()
         with self._lock:
-            if not self._closed and session.connection.mails < self._mails_per_connection:
-                self._idle.append(session)
+            if not self._closed and connection.mails < self._mails_per_connection:
+                self._idle.append(connection)
                 self._wake_reaper()
                 return
-        session.connection.leave()
+        connection.leave()
 
-    def _is_expired(self, session: Session) -> bool:
-        return time.monotonic() - session.connection.idle_since >= self._idle_seconds
+    def _is_expired(self, connection: SmtpConnection) -> bool:
+        return time.monotonic() - connection.idle_since >= self._idle_seconds
 
     def _wake_reaper(self) -> None:
         if self._reaper is None:
@@ -207,10 +200,10 @@ class Submitter:
 
     def _reap(self) -> None:
         with self._lock:
-            expired = [session for session in self._idle if self._is_expired(session)]
-            self._idle = [session for session in self._idle if session not in expired]
+            expired = [connection for connection in self._idle if self._is_expired(connection)]
+            self._idle = [connection for connection in self._idle if connection not in expired]
             self._reaper = None
             if self._idle and not self._closed:
                 self._wake_reaper()
-        for session in expired:
-            session.connection.leave()
+        for connection in expired:
+            connection.leave()

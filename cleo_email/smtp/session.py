@@ -11,11 +11,10 @@ import re
 import smtplib
 import socket
 import ssl
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from cleo_email.accounts import SmtpAccount
+from cleo_email.accounts import SmtpAccount, plain_response, xoauth2_response
 from cleo_email.errors import (
     SubmissionError,
     SubmissionLoginRefused,
@@ -24,17 +23,22 @@ from cleo_email.errors import (
     TokenUnavailable,
 )
 from cleo_email.runtime import SUBMISSION_S, Deadline
+from cleo_email.scrub import Scrubber
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 
-LONGEST = 300  # characters
+IMPLICIT_TLS = 465
+_CHUNK = 64 * 1024
+_LONGEST_REPLY = 256 * 1024  # bytes; a server that says more is not answering any more
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_FQDN = re.compile(rf"(?:{_LABEL}\.)+[A-Za-z](?:[A-Za-z0-9-]{{0,61}}[A-Za-z0-9])")
 _LOGIN_CODES = frozenset({530, 534, 535, 538})  # RFC 4954 section 6
 
 
 class Reply(NamedTuple):
-    """One reply of RFC 5321 section 4.2: ``text`` has a line for each line of the reply."""
+    """One reply (RFC 5321 section 4.2); ``text`` has a line for each line of it."""
 
     code: int
     text: str
@@ -52,49 +56,16 @@ class Reply(NamedTuple):
 
 
 class LinkLost(SubmissionUnavailable):
-    """The session ended before the end of DATA (broken off, timed out, 421): another one may work at once."""
-
-
-class Scrubber:
-    """Makes foreign text printable and takes the login's secrets out of it."""
-
-    def __init__(self, secrets: Iterable[str]) -> None:
-        forms: set[str] = set()
-        for secret in filter(None, secrets):
-            forms |= {secret, base64.b64encode(secret.encode("utf-8", "replace")).decode("ascii")}
-        self._forms = sorted(forms, key=len, reverse=True)
-
-    def line(self, text: object) -> str:
-        """``text`` as one line of at most 300 printable characters."""
-        line = str(text)
-        for form in self._forms:
-            line = line.replace(form, "***")
-        line = " ".join("".join(c if c.isprintable() else " " for c in line).split())
-        return line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"
-
-
-def refusal(stage: str, reply: Reply, scrub: Scrubber) -> SubmissionError:
-    """The error for a reply that is not the hoped-for one, before the end of DATA or in answer to it."""
-    words = scrub.line(f"the server answers {stage} with {reply}")
-    if reply.code == 421:  # RFC 5321 section 3.8: it closes the connection
-        return LinkLost(words)
-    if reply.code in _LOGIN_CODES:
-        return SubmissionLoginRefused(words)
-    if reply.permanent:
-        return SubmissionError(words)
-    return SubmissionUnavailable(words)
-
-
-_CHUNK = 64 * 1024
-_LONGEST_REPLY = 256 * 1024  # bytes; a server that says more is not answering any more
-_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
-_FQDN = re.compile(rf"(?:{_LABEL}\.)+[A-Za-z](?:[A-Za-z0-9-]{{0,61}}[A-Za-z0-9])")
+    """The connection broke or was closed (421) before the end of DATA: a new one may work at once."""
 
 
 @dataclass(frozen=True)
 class SmtpTimeouts:
-    """Seconds. ``connect``: each address of the server, and TLS. ``read``: a reply, or 64 kB of the body.
-    ``end_of_data``: the reply to the final dot. ``total``: one submission, waiting and retry included."""
+    """Seconds.
+
+    ``connect``: each address of the server, and TLS; ``read``: a reply, or 64 kB of the body;
+    ``end_of_data``: the reply to the final dot; ``total``: one submission, waiting and retry included.
+    """
 
     connect: float = 10.0
     read: float = 30.0
@@ -103,7 +74,7 @@ class SmtpTimeouts:
 
 
 class _Lines:
-    """What smtplib reads from instead of a buffered file, so that each read respects the deadline."""
+    """Stands in for the file from which smtplib reads, so that each read respects the deadline."""
 
     def __init__(self, connection: SmtpConnection) -> None:
         self._connection = connection
@@ -124,9 +95,10 @@ class _Lines:
 
 
 class SmtpConnection(smtplib.SMTP):
-    """A connected SMTP session. Every failure of the connection is an OSError (smtplib's are too).
+    """One SMTP session. Every failure of the connection is an OSError (smtplib's are too).
 
-    ``mails`` counts the mails accepted over it. The pool keeps ``deadline``, ``reused`` and ``idle_since``.
+    ``scrub`` makes what the server says fit to be shown; ``mails`` counts the mails accepted over it. The
+    pool sets ``deadline``, ``reused`` and ``idle_since``.
     """
 
     def __init__(self, timeouts: SmtpTimeouts, deadline: Deadline) -> None:
@@ -134,6 +106,7 @@ class SmtpConnection(smtplib.SMTP):
         self.timeouts = timeouts
         self.deadline = deadline
         self.patience = timeouts.read  # seconds for one whole reply
+        self.scrub = Scrubber()
         self.mails = 0
         self.reused = False
         self.idle_since = 0.0
@@ -143,7 +116,7 @@ class SmtpConnection(smtplib.SMTP):
     # --- opening ----------------------------------------------------------------------------------------
 
     def dial(self, host: str, port: int, ehlo_name: str = "") -> None:
-        """Connect; each address of the host has its own time-out."""
+        """Connect; each address of the host has its own time-out within the deadline."""
         problem = OSError("the name has no address")
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -193,7 +166,7 @@ class SmtpConnection(smtplib.SMTP):
         return self.reply()
 
     def getreply(self) -> tuple[int, bytes]:
-        """smtplib's, within ``patience`` seconds."""
+        """Read a reply as smtplib does, within ``patience`` seconds."""
         self._reply_by = Deadline(self.deadline.cap(self.patience))
         self._received = 0
         if self.file is None:
@@ -201,7 +174,7 @@ class SmtpConnection(smtplib.SMTP):
         return super().getreply()
 
     def reply(self) -> Reply:
-        """One whole reply. OSError if there is none, or none that can be understood."""
+        """Return one whole reply. Raise OSError if there is none, or none that can be understood."""
         try:
             code, text = self.getreply()
         except smtplib.SMTPResponseException as error:  # smtplib's way to say that a line is too long
@@ -211,7 +184,7 @@ class SmtpConnection(smtplib.SMTP):
         return Reply(code, text.decode("utf-8", "replace"))
 
     def send(self, s: ReadableBuffer | str) -> None:
-        """All of ``s``, in pieces that each have the read time-out. Unlike smtplib's, it never closes."""
+        """Send ``s`` in pieces that each have the read time-out. Unlike smtplib's, it never closes."""
         view = memoryview(s.encode("ascii") if isinstance(s, str) else s)
         for start in range(0, len(view), _CHUNK):
             sock = self._socket()
@@ -219,7 +192,7 @@ class SmtpConnection(smtplib.SMTP):
             sock.sendall(view[start : start + _CHUNK])
 
     def receive(self) -> bytes:
-        """Some bytes of the reply that is being read; none at the end of the connection."""
+        """Return some bytes of the reply that is being read; none at the end of the connection."""
         sock = self._socket()
         sock.settimeout(self._reply_by.cap(self.timeouts.total))
         chunk = sock.recv(8192)
@@ -229,7 +202,7 @@ class SmtpConnection(smtplib.SMTP):
         return chunk
 
     def unasked(self) -> bytes | None:
-        """What the server said though it was not its turn: empty if it hung up, None if it said nothing."""
+        """Return what the server said out of turn: b"" if it hung up, None if it said nothing."""
         if isinstance(self.file, _Lines) and self.file.buffer:
             return self.file.buffer
         try:
@@ -251,6 +224,15 @@ class SmtpConnection(smtplib.SMTP):
         finally:
             self.close()
 
+    def refusal(self, stage: str, reply: Reply) -> SubmissionError:
+        """Return the error for a reply to ``stage`` that is not the hoped-for one."""
+        words = self.scrub.line(f"the server answers {stage} with {reply}")
+        if reply.code == 421:  # RFC 5321 section 3.8: it closes the connection
+            return LinkLost(words)
+        if reply.code in _LOGIN_CODES:
+            return SubmissionLoginRefused(words)
+        return SubmissionError(words) if reply.permanent else SubmissionUnavailable(words)
+
     def _socket(self) -> socket.socket:
         if self.sock is None:
             raise smtplib.SMTPServerDisconnected("connection closed")
@@ -258,9 +240,9 @@ class SmtpConnection(smtplib.SMTP):
 
 
 def own_name(hostname: str, address: str) -> str:
-    """The argument of EHLO: the machine's name if it is a full one, else an address literal (RFC 5321 4.1.4).
+    """Return the argument of EHLO: a full ``hostname``, else an address literal (RFC 5321 section 4.1.4).
 
-    No look-up: a reverse look-up may hang, and servers only check the form.
+    Without a reverse look-up, which may hang; servers only check the form.
     """
     if len(hostname) <= 255 and _FQDN.fullmatch(hostname):
         return hostname
@@ -271,15 +253,7 @@ def own_name(hostname: str, address: str) -> str:
     return f"[IPv6:{ip}]" if ip.version == 6 else f"[{ip}]"
 
 
-IMPLICIT_TLS = 465
-
-
-@dataclass(eq=False)
-class Session:
-    """A logged-in connection, and what makes its server's words fit to be shown."""
-
-    connection: SmtpConnection
-    scrub: Scrubber
+# --- connecting and logging in --------------------------------------------------------------------------
 
 
 def open_session(
@@ -288,24 +262,24 @@ def open_session(
     timeouts: SmtpTimeouts,
     deadline: Deadline,
     ehlo_name: str = "",
-) -> Session:
-    """Connect, secure and log in; raises a fitting SubmissionError and then leaves nothing open."""
+) -> SmtpConnection:
+    """Connect, secure and log in. Where that fails raise a fitting SubmissionError and leave nothing open."""
     token = _token(account)
     connection = SmtpConnection(timeouts, deadline)
-    password = account.login.password
-    scrub = Scrubber([password, token, *_responses(account.login.user, password, token)])
+    scrub = connection.scrub
+    user, password = account.login.user, account.login.password
+    scrub.hide(password, plain_response(user, password))
+    scrub.hide(token, xoauth2_response(user, token))
     place = f"{account.host}:{account.port}"
     try:
-        _connect(connection, account, context, ehlo_name, scrub)
-        _log_in(connection, account, token, scrub)
+        _connect(connection, account, context, ehlo_name)
+        _log_in(connection, account, token)
         connection.send_at_once()
     except ssl.SSLCertVerificationError as error:
         connection.close()
+        why = f"{place} shows a certificate that is not trusted ({error.verify_message})"
         raise SubmissionError(
-            scrub.line(
-                f"{place} shows a certificate that is not trusted ({error.verify_message}); "
-                "for a private CA set SSL_CERT_FILE or SSL_CERT_DIR"
-            )
+            scrub.line(f"{why}; for a private CA set SSL_CERT_FILE or SSL_CERT_DIR")
         ) from None
     except OSError as error:
         connection.close()
@@ -313,11 +287,11 @@ def open_session(
     except BaseException:
         connection.close()
         raise
-    return Session(connection, scrub)
+    return connection
 
 
 def _token(account: SmtpAccount) -> str:
-    """The access token, or '' for a login by password."""
+    """Return the access token, or '' for a login by password."""
     if account.login.access_token is None:
         return ""
     try:
@@ -333,25 +307,21 @@ def _hint(error: OSError, account: SmtpAccount) -> str:
         return " (EMAIL_SMTP_HOST)"
     if isinstance(error, ConnectionRefusedError):
         return " (EMAIL_SMTP_HOST, EMAIL_SMTP_PORT)"
-    if any(
-        sign in str(error).lower()
-        for sign in ("wrong version", "unreadable reply", "timed out", "no answer within")
-    ):
-        spoken = "TLS at once" if account.port == IMPLICIT_TLS else "STARTTLS"
-        return (
-            f" (EMAIL_SMTP_PORT {account.port} means {spoken}; 465 means TLS at once, every other STARTTLS)"
-        )
-    return ""
+    signs = ("wrong version", "unreadable reply", "timed out", "no answer within")
+    if not any(sign in str(error).lower() for sign in signs):
+        return ""
+    meaning = "TLS at once" if account.port == IMPLICIT_TLS else "STARTTLS"
+    return f" (EMAIL_SMTP_PORT {account.port} means {meaning}; 465 means TLS at once, every other STARTTLS)"
 
 
 def _connect(
-    connection: SmtpConnection, account: SmtpAccount, context: ssl.SSLContext, ehlo_name: str, scrub: Scrubber
+    connection: SmtpConnection, account: SmtpAccount, context: ssl.SSLContext, ehlo_name: str
 ) -> None:
     connection.dial(account.host, account.port, ehlo_name)
     if account.port == IMPLICIT_TLS:
         connection.secure(context, account.host)
-    _expect(220, "the connection", connection.reply(), scrub)
-    _ehlo(connection, scrub)
+    _expect(220, "the connection", connection, connection.reply())
+    _ehlo(connection)
     if account.port == IMPLICIT_TLS:
         return
     if not connection.has_extn("starttls"):
@@ -359,48 +329,50 @@ def _connect(
             f"{account.host}:{account.port} offers no STARTTLS, and nothing is sent in clear: "
             "set EMAIL_SMTP_PORT to a port with STARTTLS (587) or with TLS at once (465)"
         )
-    _expect(220, "STARTTLS", connection.command("STARTTLS"), scrub)
+    _expect(220, "STARTTLS", connection, connection.command("STARTTLS"))
     connection.secure(context, account.host)
-    _ehlo(connection, scrub)
+    _ehlo(connection)
 
 
-def _ehlo(connection: SmtpConnection, scrub: Scrubber) -> None:
+def _ehlo(connection: SmtpConnection) -> None:
     code, text = connection.ehlo()
-    _expect(250, "EHLO", Reply(code, text.decode("utf-8", "replace")), scrub)
+    _expect(250, "EHLO", connection, Reply(code, text.decode("utf-8", "replace")))
 
 
-def _expect(code: int, stage: str, reply: Reply, scrub: Scrubber) -> None:
+def _expect(code: int, stage: str, connection: SmtpConnection, reply: Reply) -> None:
     if reply.code != code:
-        raise refusal(stage, reply, scrub)
+        raise connection.refusal(stage, reply)
 
 
-# --- login ----------------------------------------------------------------------------------------------
-
-
-def _log_in(connection: SmtpConnection, account: SmtpAccount, token: str, scrub: Scrubber) -> None:
+def _log_in(connection: SmtpConnection, account: SmtpAccount, token: str) -> None:
     user, password = account.login.user, account.login.password
+    place = f"{account.host}:{account.port}"
     if not token and not password:
         return
     offered = connection.esmtp_features.get("auth", "").upper().split()
     if not offered:
         raise SubmissionError(
-            f"{account.host}:{account.port} offers no login, and a password or token is set: "
+            f"{place} offers no login, and a password or token is set: "
             "check EMAIL_SMTP_HOST and EMAIL_SMTP_PORT"
         )
     if token:
-        reply = _xoauth2(connection, user, token)
+        # Without an initial response: with one, long tokens exceed what some servers take on a command line.
+        # After a second 334, which holds the reason, the refusal itself follows an empty answer.
+        reply = _authenticate(connection, "XOAUTH2", xoauth2_response(user, token), b"")
     elif "PLAIN" in offered:
         # RFC 4616: UTF-8, which smtplib's own login() cannot send.
-        reply = connection.command(f"AUTH PLAIN {_b64(_plain(user, password))}")
+        reply = connection.command(f"AUTH PLAIN {_base64(plain_response(user, password))}")
     elif "LOGIN" in offered:
-        reply = _login(connection, user, password)
+        reply = _authenticate(
+            connection, "LOGIN", *(v.encode("utf-8", "surrogateescape") for v in (user, password))
+        )
     else:
-        words = f"{account.host}:{account.port} offers no login that is known here, only {' '.join(offered)}"
-        raise SubmissionError(scrub.line(words))
+        words = f"{place} offers no login that is known here, only {' '.join(offered)}"
+        raise SubmissionError(connection.scrub.line(words))
     if reply.code == 235:
         return
     settings = "EMAIL_USER, EMAIL_OAUTH_…" if token else "EMAIL_USER, EMAIL_PASSWORD"
-    words = scrub.line(f"the server refuses the login of {user} ({settings}): {reply}")
+    words = connection.scrub.line(f"the server refuses the login of {user} ({settings}): {reply}")
     if reply.code == 421:
         raise LinkLost(words)
     if token and reply.permanent and account.login.token_refused:
@@ -409,36 +381,15 @@ def _log_in(connection: SmtpConnection, account: SmtpAccount, token: str, scrub:
     raise SubmissionLoginRefused(words) if reply.permanent else SubmissionUnavailable(words)
 
 
-def _login(connection: SmtpConnection, user: str, password: str) -> Reply:
-    reply = connection.command("AUTH LOGIN")
-    for answer in (user, password):
+def _authenticate(connection: SmtpConnection, mechanism: str, *answers: bytes) -> Reply:
+    """Send AUTH and an answer to each challenge (RFC 4954 section 4)."""
+    reply = connection.command(f"AUTH {mechanism}")
+    for answer in answers:
         if reply.code != 334:
-            return reply
-        reply = connection.command(_b64(answer))
+            break
+        reply = connection.command(_base64(answer))
     return reply
 
 
-def _xoauth2(connection: SmtpConnection, user: str, token: str) -> Reply:
-    # Without an initial response: with one, long tokens exceed what some servers take on a command line.
-    reply = connection.command("AUTH XOAUTH2")
-    if reply.code == 334:
-        reply = connection.command(_b64(_bearer(user, token)))
-    if reply.code == 334:  # the reason, in base64; the refusal itself follows an empty answer
-        reply = connection.command("")
-    return reply
-
-
-def _plain(user: str, password: str) -> str:
-    return f"\0{user}\0{password}"
-
-
-def _bearer(user: str, token: str) -> str:
-    return f"user={user}\1auth=Bearer {token}\1\1"
-
-
-def _responses(user: str, password: str, token: str) -> list[str]:
-    return [_plain(user, password) if password else "", _bearer(user, token) if token else ""]
-
-
-def _b64(text: str) -> str:
-    return base64.b64encode(text.encode("utf-8", "surrogateescape")).decode("ascii")
+def _base64(octets: bytes) -> str:
+    return base64.b64encode(octets).decode("ascii")

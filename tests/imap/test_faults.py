@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 
-import imapclient  # type: ignore[import-untyped]
 import pytest
 
 from cleo_email.accounts import ImapAccount, Login
@@ -455,7 +454,6 @@ def test_more_unread_mail_than_fits_into_a_line(server: FakeImapServer, box: Mai
         assert box.search_unseen() == list(range(origin + 1, origin + total + 1))
 
 
-@pytest.mark.skipif(imapclient.version_info[0] < 4, reason="IMAPClient 3 reads lines of any length over TLS")
 def test_an_answer_that_is_too_long_after_all(
     server: FakeImapServer, box: Mailbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
