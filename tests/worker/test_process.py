@@ -156,7 +156,7 @@ def test_a_worker_that_ends_is_built_anew_and_its_jobs_are_not_forgotten(
     work_until_stopped(build, [], cast("threading.Event", _Patient(turns=3)))  # the other queue's
     told = [record.getMessage() for record in caplog.records]
     assert len(told) == 1, "while Redis is away each ends soon: told once"
-    assert told[0].startswith(f"the queue's worker ended ({type(fault).__name__} at test_worker.py:")
+    assert told[0].startswith(f"the queue's worker ended ({type(fault).__name__} at test_process.py:")
 
 
 class FakeWorker:
