@@ -30,9 +30,9 @@ MOST_LOOSE_MODULES = 10
 MOST_ROOMS = 28
 MOST_FLOORS = 10
 MOST_MODULES_NAMED_BY_WHAT_THEY_DO = 3
-TERMS_OF_THE_FIELD = {"polling", "threading", "routing", "screening", "scheduling", "logging", "incoming"}
+TERMS_OF_THE_FIELD = set("polling threading routing screening scheduling logging incoming".split())
 
-NO_IO = {"redis", "rq", "socket", "smtplib", "imaplib", "imapclient", "pycurl", "flask", "time", "threading"}
+NO_IO = set("redis rq socket smtplib imaplib imapclient pycurl flask time threading".split())
 
 
 def parsed() -> dict[str, ast.Module]:

@@ -107,7 +107,7 @@ def proxy_address(address: WebAddress, environ: Mapping[str, str]) -> WebAddress
     name = f"{address.scheme}_proxy"
     url = environ.get(name, environ.get(name.upper(), "")).strip()
     excepted = environ.get("no_proxy", environ.get("NO_PROXY", ""))
-    if not url or _is_loopback(address.host) or _is_excepted(address, excepted):
+    if not url or is_loopback(address.host) or _is_excepted(address, excepted):
         return None
     proxy = web_address(name.upper(), url if "://" in url else f"http://{url}")
     if proxy.tls:
@@ -115,7 +115,8 @@ def proxy_address(address: WebAddress, environ: Mapping[str, str]) -> WebAddress
     return proxy
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Return whether the host, in lower case, is this machine itself (RFC 6761 section 6.3)."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:

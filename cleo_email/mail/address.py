@@ -1,4 +1,7 @@
-"""One address: whether we may write to it, in which form SMTP carries it, and whether two are the same."""
+"""One address: whether mail can be sent to it, in which form SMTP carries it, and whether two are the same.
+
+A header that lists addresses is read by ``mail.headers.parse_addresses``.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,8 @@ MAX_DOMAIN = 255  # octets, RFC 5321 section 4.5.3.1.2
 MAX_ADDRESS = 254  # octets: a path of 256 (RFC 5321 section 4.5.3.1.3) without its angle brackets
 MAX_NAME = 300  # characters, our own limit
 _MAX_INPUT = 2000
+_MAX_COMPARED = 1000  # characters; a longer address is like no other
+_GMAIL = frozenset({"gmail.com", "googlemail.com"})
 
 _EXPECTED = "expected name@example.org or Name <name@example.org>"
 _FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
@@ -29,10 +34,10 @@ _LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\Z")
 
 
 def validate_address(field: str, text: str) -> Address:
-    """The one mailbox that ``text`` names, as ``a@b``, ``<a@b>`` or ``Name <a@b>``.
+    """Return the one mailbox that ``text`` names, as ``a@b``, ``<a@b>`` or ``Name <a@b>``.
 
-    ``addr`` of the answer is ASCII (a domain with umlauts in its IDNA form) and may be used in an envelope.
-    Raises InvalidField, whose message names ``field`` and says what to do. Limits: RFC 5321 section 4.5.3.1.
+    Its ``addr`` is ASCII (a domain with umlauts in its IDNA form) and may be used in an envelope. Raises
+    InvalidField, whose message names ``field`` and says what to do. Limits: RFC 5321 section 4.5.3.1.
     """
     if _FORBIDDEN.search(text):
         raise _invalid(field, text, "line ends and control characters are not allowed")
@@ -44,11 +49,11 @@ def validate_address(field: str, text: str) -> Address:
     name, addr = _split(field, text)
     if len(addr.rpartition("@")[0]) > MAX_LOCAL_PART:
         raise _invalid(field, addr, f"more than {MAX_LOCAL_PART} characters before the @")
-    return Address(addr=ascii_addr(field, addr), name=name)
+    return Address(addr=_ascii_addr(field, addr), name=name)
 
 
 def quoted_mailbox(name: str, addr: str) -> str:
-    """A mailbox as RFC 5322 section 3.4 writes it, the name as a quoted-string; one without a name bare."""
+    """Return a mailbox by RFC 5322 section 3.4, its name as a quoted-string; the bare address without one."""
     if not name or not addr:
         return addr
     quoted = name.replace("\\", "\\\\").replace('"', '\\"')
@@ -56,18 +61,16 @@ def quoted_mailbox(name: str, addr: str) -> str:
 
 
 def ascii_address(field: str, address: Address) -> Address:
-    """``address`` with an ``addr`` fit for an envelope and a header, or InvalidField.
+    """Return ``address`` fit for an envelope and a header, or raise InvalidField.
 
     More lenient than ``validate_address``: people and services write to us from addresses whose local part
     is longer than 64 octets, and they want an answer.
     """
-    return Address(
-        addr=ascii_addr(field, address.addr.strip()), name=clean_header(address.name)[:MAX_NAME].strip()
-    )
+    return Address(_ascii_addr(field, address.addr.strip()), clean_header(address.name)[:MAX_NAME].strip())
 
 
 def can_be_written_to(address: Address) -> bool:
-    """Whether :func:`ascii_address` has no objection."""
+    """Return whether :func:`ascii_address` has no objection."""
     try:
         ascii_address("address", address)
     except InvalidField:
@@ -75,8 +78,8 @@ def can_be_written_to(address: Address) -> bool:
     return True
 
 
-def ascii_addr(field: str, addr: str) -> str:
-    """The addr-spec ``addr`` in ASCII, its domain by IDNA 2008 (RFC 5891); InvalidField if it is none."""
+def _ascii_addr(field: str, addr: str) -> str:
+    """Return the addr-spec ``addr`` in ASCII, its domain by IDNA 2008 (RFC 5891)."""
     local, at, domain = addr.rpartition("@")
     if not at or not local or not domain:
         raise _invalid(field, addr, _EXPECTED)
@@ -91,7 +94,7 @@ def ascii_addr(field: str, addr: str) -> str:
 
 
 def ascii_domain(field: str, domain: str) -> str:
-    """``domain``, or address literal (RFC 5321 section 4.1.3), in ASCII; InvalidField if it is none."""
+    """Return a domain or address literal (RFC 5321 section 4.1.3) in ASCII; InvalidField if it is none."""
     if len(domain) > MAX_DOMAIN:
         raise _invalid(field, domain, f"the domain is longer than {MAX_DOMAIN} characters")
     if domain.startswith("["):
@@ -113,7 +116,7 @@ def _literal(field: str, domain: str) -> str:
 
 
 def _split(field: str, text: str) -> tuple[str, str]:
-    """Display name and addr-spec as written."""
+    """Return display name and addr-spec as written."""
     if not text.endswith(">"):
         return "", text
     before, opening, addr = text[:-1].rpartition("<")
@@ -138,19 +141,15 @@ def _invalid(field: str, found: str, reason: str) -> InvalidField:
     return InvalidField(field, f"{field}: {shown!a} cannot be used: {reason}")
 
 
-_MAX_ADDRESS = 1000  # characters; RFC 5321 section 4.5.3.1 allows 320
-_GMAIL = frozenset({"gmail.com", "googlemail.com"})
-
-
 def a_label(domain: str) -> str:
-    """``domain`` in lower case, each non-ASCII label as IDNA2008 writes it; an empty string if it is none.
+    """Return ``domain`` in lower case, each non-ASCII label as IDNA2008 writes it, or "" if it is none.
 
     Every domain and host of the package is encoded here. Only lower case and NFC are applied before (RFC 5891
     section 5.2): a letter that merely folds to another (a long s, a full-width letter) makes it no domain.
-    Python's own codec is IDNA2003 and takes "straße.de" to "strasse.de", which belongs to somebody else.
+    Python's own codec is IDNA2003 and turns "straße.de" into "strasse.de", which is another domain.
     """
     labels = unicodedata.normalize("NFC", domain.strip().lower()).removesuffix(".").split(".")
-    if not all(labels) or len(domain) > _MAX_ADDRESS:
+    if not all(labels) or len(domain) > _MAX_COMPARED:
         return ""
     try:
         return ".".join(label if label.isascii() else idna.alabel(label).decode("ascii") for label in labels)
@@ -159,13 +158,13 @@ def a_label(domain: str) -> str:
 
 
 def split_address(address: str) -> tuple[str, str] | None:
-    """``(local part, domain)`` of a plain ``local@domain`` with the domain as A-labels, else None.
+    """Return ``(local part, domain)`` of a plain ``local@domain`` with the domain as A-labels, else None.
 
     Refused is whatever readers disagree on: a quoted local part, blanks, control characters, comments,
     angle brackets, routes (RFC 5322 section 4.4) and characters that stand in for ASCII ones.
     """
     local, at, domain = address.strip().partition("@")
-    if not at or not local or len(address) > _MAX_ADDRESS:
+    if not at or not local or len(address) > _MAX_COMPARED:
         return None
     if any(char in '@<>()[]:;,\\"' or char.isspace() or _is_disguised(char) for char in local + domain):
         return None
@@ -174,12 +173,12 @@ def split_address(address: str) -> tuple[str, str] | None:
 
 
 def _is_disguised(char: str) -> bool:
-    """Unprintable, or another character that normalises to an ASCII one (the Kelvin sign to K)."""
+    """Return whether ``char`` is unprintable or normalises to an ASCII one (the Kelvin sign to K)."""
     return not char.isprintable() or (not char.isascii() and unicodedata.normalize("NFC", char).isascii())
 
 
 def is_allowed(address: str, patterns: Iterable[str]) -> bool:
-    """Whether ``address`` is listed: as itself, or its domain as ``@domain`` (sub-domains are others).
+    """Return whether ``address`` is listed: as itself, or its domain as ``@domain`` (sub-domains are others).
 
     Case does not count. An address that has no plain ``local@domain`` form is never listed.
     """
@@ -189,39 +188,33 @@ def is_allowed(address: str, patterns: Iterable[str]) -> bool:
     local, domain = _same_case(parts[0]), parts[1]
     for pattern in patterns:
         wanted_local, at, wanted_domain = pattern.strip().rpartition("@")
-        if not at or a_label(wanted_domain) != domain:
-            continue
-        if not wanted_local or _same_case(wanted_local) == local:
+        if at and a_label(wanted_domain) == domain and _same_case(wanted_local) in ("", local):
             return True
     return False
 
 
 def _same_case(local: str) -> str:
-    """Lower case for ASCII only: no other letter may become an ASCII one by it."""
+    """Return ``local`` in lower case, ASCII letters only: no other letter may become an ASCII one by it."""
     return "".join(char.lower() if char.isascii() else char for char in unicodedata.normalize("NFC", local))
 
 
 def is_own(address: str, own_addresses: Iterable[str]) -> bool:
-    """Whether ``address`` is one of ours or a plus-address of ours (``support+x@…``, RFC 5233 section 1).
+    """Return whether ``address`` is ours or a plus-address of ours (``support+x@…``, RFC 5233 section 1).
 
-    Where ours is itself a plus-address (``alex+cleo@…``), the bare ``alex@…`` is somebody else.
+    Where ours is itself a plus-address (``alex+cleo@…``), the bare ``alex@…`` is another mailbox.
     """
-    own = {_loose(one) for one in own_addresses}
-    own.discard("")
+    own = {_loose(one) for one in own_addresses} - {""}
     loose = _loose(address)
-    if not loose or not own:
-        return False
     local, _, domain = loose.rpartition("@")
     details = local.split("+")[:20]
-    return any(f"{'+'.join(details[:end])}@{domain}" in own for end in range(len(details), 0, -1)) or (
-        loose in own
-    )
+    plus = (f"{'+'.join(details[:end])}@{domain}" for end in range(1, len(details) + 1))
+    return bool(loose) and (loose in own or any(one in own for one in plus))
 
 
 def _loose(address: str) -> str:
-    """A spelling in which all ways to write one mailbox meet."""
+    """Return a spelling that is the same for all ways to write one mailbox, or "" for no mailbox."""
     local, _, domain = address.strip().strip("<>").rpartition("@")
-    if not local or len(address) > _MAX_ADDRESS:
+    if not local or len(address) > _MAX_COMPARED:
         return ""
     local = unicodedata.normalize("NFC", local.strip().strip('"')).casefold()
     domain = ".".join(_u_label(label) for label in domain.strip().removesuffix(".").split("."))
@@ -231,7 +224,7 @@ def _loose(address: str) -> str:
 
 
 def _u_label(label: str) -> str:
-    """A label of a domain in letters and folded, so that an address folded earlier ("strasse") meets it."""
+    """Return a label of a domain in letters and folded, so that one folded earlier is the same."""
     if label[:4].lower() == "xn--" and label.isascii():
         try:
             label = label[4:].encode("ascii").decode("punycode")
@@ -241,17 +234,16 @@ def _u_label(label: str) -> str:
 
 
 def local_part(address: str) -> str:
-    """What stands before the last ``@``, without case and quotes; all of it where there is no ``@``."""
-    address = address.strip().strip("<>")[:_MAX_ADDRESS]
+    """Return what stands before the last ``@``, without case and quotes, or all of it without an ``@``."""
+    address = address.strip().strip("<>")[:_MAX_COMPARED]
     local, at, _ = address.rpartition("@")
     return (local if at else address).strip().strip('"').casefold()
 
 
 def distinct(addresses: Sequence[str]) -> tuple[str, ...]:
-    """The addresses in order, each mailbox once, whatever its case."""
-    return tuple({_case_key(one): one for one in reversed(addresses)}.values())[::-1]
-
-
-def _case_key(address: str) -> str:
-    parts = split_address(address)
-    return f"{_same_case(parts[0])}@{parts[1]}" if parts else address.strip()
+    """Return the addresses in order, each mailbox once, whatever its case."""
+    once: dict[str, str] = {}
+    for address in addresses:
+        parts = split_address(address)
+        once.setdefault(f"{_same_case(parts[0])}@{parts[1]}" if parts else address.strip(), address)
+    return tuple(once.values())

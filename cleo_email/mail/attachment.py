@@ -1,4 +1,4 @@
-"""Attachments: safe names and plausible types, and the MIME part of a file that leaves."""
+"""Attachments: safe names and plausible types, and the MIME part of a file that is sent."""
 
 from __future__ import annotations
 
@@ -8,21 +8,25 @@ import unicodedata
 from typing import Final
 
 from cleo_email.errors import InvalidField
-from cleo_email.mail import model, wire
+from cleo_email.mail import wire
 from cleo_email.mail.model import AttachedFile
 from cleo_email.scrub import no_surrogates, one_line
 
-MAX_FILENAME = 255  # characters, as file systems allow; what mail shows is cut further
-_PATH_PARTS = re.compile(r"[/\\\x00-\x1f\x7f]")
+# --- what an operator or an agent supplies ----------------------------------------------------------------
+
+MAX_FILENAME: Final = 255  # characters, as file systems allow; what mail shows is cut further
+_PATH_PARTS: Final = re.compile(r"[/\\\x00-\x1f\x7f]")
+UNKNOWN_TYPE: Final = "application/octet-stream"
+MEDIA_TYPE: Final = re.compile(r"([\w!#$&^.+-]{1,64})/([\w!#$&^.+-]{1,64})\Z", re.ASCII)  # RFC 6838, 4.2
 
 
-def make_file(filename: str, content: bytes, content_type: str | None) -> model.AttachedFile:
-    """``filename`` as checked; a type that is absent or malformed is guessed from it."""
-    return model.AttachedFile(filename, usable_type(content_type or "", filename), content)
+def make_file(filename: str, content: bytes, content_type: str | None) -> AttachedFile:
+    """Return the file; where no usable type is given, ``filename`` (checked before) suggests one."""
+    return AttachedFile(filename, usable_type(content_type or "", filename), content)
 
 
 def checked_filename(field_name: str, name: str) -> str:
-    """The name, or InvalidField for one that is empty, too long or more than a name."""
+    """Return ``name``, or raise InvalidField for one that is empty, too long or more than a name."""
     if not name.replace(".", "").strip():  # "." and ".." are folders
         raise InvalidField(field_name, "a file needs a name, such as report.pdf")
     if len(name) > MAX_FILENAME:
@@ -35,83 +39,48 @@ def checked_filename(field_name: str, name: str) -> str:
     return name
 
 
-ANY_TYPE = "application/octet-stream"
-
-_TOKEN = r"[A-Za-z0-9!#$&^_.+-]{1,64}"  # noqa: S105  (RFC 6838 section 4.2)
-_GIVEN_TYPE = re.compile(f"{_TOKEN}/{_TOKEN}")
-
-
 def usable_type(given: str, filename: str) -> str:
-    """The type as given, parameters such as a charset included; without a usable one, that of the filename.
+    """Return ``given`` with its parameters, or the type that the file name suggests where it is malformed.
 
-    What may not be sent as base64 is settled where the mail is composed.
+    A type that may not be sent as base64 is replaced later, when the mail is composed.
     """
-    if _GIVEN_TYPE.fullmatch(given.split(";", 1)[0].strip()):
+    if MEDIA_TYPE.match(given.partition(";")[0].strip()):
         return one_line(given)
     guessed, encoding = mimetypes.guess_type(filename)
-    return guessed if guessed and not encoding else ANY_TYPE
+    return guessed if guessed and not encoding else UNKNOWN_TYPE
 
 
-MAX_CHARACTERS: Final = 120
+# --- file names -------------------------------------------------------------------------------------------
+
+_MAX_CHARACTERS: Final = 120
 _MAX_BYTES: Final = 240  # file systems allow 255
-
 _RESERVED: Final = re.compile(r'[<>:"|?*]')
 _DEVICE: Final = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\.|\Z)", re.IGNORECASE)
 # Controls, invisible format characters (bidi overrides among them), surrogates, private use, unassigned,
 # line and paragraph separators.
 _UNSAFE_CATEGORIES: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-
-_EXTENSIONS: Final = {
-    "application/gzip": ".gz",
-    "application/json": ".json",
-    "application/ms-tnef": ".dat",
-    "application/msword": ".doc",
-    "application/pdf": ".pdf",
-    "application/pgp-encrypted": ".asc",
-    "application/pgp-keys": ".asc",
-    "application/pgp-signature": ".asc",
-    "application/pkcs7-mime": ".p7m",
-    "application/pkcs7-signature": ".p7s",
-    "application/rtf": ".rtf",
-    "application/vnd.ms-excel": ".xls",
-    "application/vnd.openxmlformats-officedocument.presentationml.presentation": ".pptx",
-    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": ".xlsx",
-    "application/vnd.openxmlformats-officedocument.wordprocessingml.document": ".docx",
-    "application/x-pkcs7-mime": ".p7m",
-    "application/x-pkcs7-signature": ".p7s",
-    "application/xml": ".xml",
-    "application/zip": ".zip",
-    "audio/mpeg": ".mp3",
-    "audio/ogg": ".ogg",
-    "audio/wav": ".wav",
-    "image/bmp": ".bmp",
-    "image/gif": ".gif",
-    "image/heic": ".heic",
-    "image/jpeg": ".jpg",
-    "image/png": ".png",
-    "image/svg+xml": ".svg",
-    "image/tiff": ".tif",
-    "image/webp": ".webp",
-    "message/delivery-status": ".txt",
-    "message/disposition-notification": ".txt",
-    "message/feedback-report": ".txt",
-    "message/rfc822": ".eml",
-    "text/calendar": ".ics",
-    "text/csv": ".csv",
-    "text/html": ".html",
-    "text/markdown": ".md",
-    "text/plain": ".txt",
-    "text/rfc822-headers": ".txt",
-    "text/rtf": ".rtf",
-    "text/vcard": ".vcf",
-    "text/x-vcard": ".vcf",
-    "text/xml": ".xml",
-    "video/mp4": ".mp4",
-}
+_EXTENSIONS: Final = dict(
+    pair.split("=")
+    for pair in """
+    application/gzip=.gz application/json=.json application/ms-tnef=.dat application/msword=.doc
+    application/pdf=.pdf application/pgp-encrypted=.asc application/pgp-keys=.asc
+    application/pgp-signature=.asc application/pkcs7-mime=.p7m application/pkcs7-signature=.p7s
+    application/rtf=.rtf application/vnd.ms-excel=.xls
+    application/vnd.openxmlformats-officedocument.presentationml.presentation=.pptx
+    application/vnd.openxmlformats-officedocument.spreadsheetml.sheet=.xlsx
+    application/vnd.openxmlformats-officedocument.wordprocessingml.document=.docx
+    application/x-pkcs7-mime=.p7m application/x-pkcs7-signature=.p7s application/xml=.xml
+    application/zip=.zip audio/mpeg=.mp3 audio/ogg=.ogg audio/wav=.wav image/bmp=.bmp image/gif=.gif
+    image/heic=.heic image/jpeg=.jpg image/png=.png image/svg+xml=.svg image/tiff=.tif image/webp=.webp
+    message/delivery-status=.txt message/disposition-notification=.txt message/feedback-report=.txt
+    message/rfc822=.eml text/calendar=.ics text/csv=.csv text/html=.html text/markdown=.md text/plain=.txt
+    text/rfc822-headers=.txt text/rtf=.rtf text/vcard=.vcf text/x-vcard=.vcf text/xml=.xml video/mp4=.mp4
+    """.split()
+)
 
 
 def safe_filename(name: str, content_type: str, number: int) -> str:
-    """Give a file name for ``name`` as a sender wrote it: never empty, one path component, short.
+    """Return a file name for ``name`` as a sender wrote it: never empty, one path component, short.
 
     ``number`` counts the attachments of the mail and names the one whose name is of no use.
     """
@@ -119,11 +88,9 @@ def safe_filename(name: str, content_type: str, number: int) -> str:
     last = name[-4096:].replace("\\", "/").rstrip("/").rpartition("/")[2]
     visible = "".join(c for c in last if unicodedata.category(c) not in _UNSAFE_CATEGORIES)
     plain = " ".join(_RESERVED.sub("_", unicodedata.normalize("NFC", visible)).split()).strip(". ")
-    if not plain or not plain.strip("_"):
+    if not plain.strip("_"):
         return f"attachment-{number}{_EXTENSIONS.get(content_type, '.bin')}"
-    if _DEVICE.match(plain):
-        plain = f"_{plain}"
-    return _shortened(plain)
+    return _shortened(f"_{plain}" if _DEVICE.match(plain) else plain)
 
 
 def _shortened(name: str) -> str:
@@ -131,45 +98,42 @@ def _shortened(name: str) -> str:
     if not dot or not stem or len(extension) > 10:
         stem, extension = name, ""
     suffix = f".{extension}" if extension else ""
-    stem = stem[: MAX_CHARACTERS - len(suffix)]
     room = _MAX_BYTES - len(suffix.encode())
-    stem = stem.encode()[:room].decode("utf-8", "ignore").rstrip(". ")
+    stem = stem[: _MAX_CHARACTERS - len(suffix)].encode()[:room].decode("utf-8", "ignore").rstrip(". ")
     return f"{stem or '_'}{suffix}"
 
 
-_TYPE = re.compile(r"([a-z0-9!#$&^_.+-]{1,64})/([a-z0-9!#$&^_.+-]{1,64})\Z")
-_CHARSET = re.compile(r"""charset\s*=\s*"?([A-Za-z0-9_.:+-]{1,40})"?\s*\Z""", re.IGNORECASE)
+# --- sending ----------------------------------------------------------------------------------------------
+
+_CHARSET: Final = re.compile(r"""charset\s*=\s*"?([A-Za-z0-9_.:+-]{1,40})"?\s*\Z""", re.IGNORECASE)
 
 
 def attachment_part(attachment: AttachedFile, number: int) -> bytes:
-    """A whole MIME part in base64. Its name stands, by RFC 2231, in Content-Type too, for older readers.
+    """Return a whole MIME part in base64, whose ``number`` names a file that has no usable name.
 
-    ``number`` names a file that has no usable name.
+    The name stands in Content-Type too, for older readers, and in both places as RFC 2231 writes it.
     """
     filename = safe_filename(no_surrogates(attachment.filename), attachment.content_type, number)
-    content_type, parameters = _content_type(attachment.content_type)
+    content_type, charset = _type_for_base64(attachment.content_type)
+    parameters = [*([("charset", charset)] if charset else []), ("name", filename)]
     head = (
-        wire.field("Content-Type", _with(content_type, [*parameters, ("name", filename)]))
+        wire.field("Content-Type", [f"{content_type};", *wire.parameters(parameters)])
         + wire.field("Content-Transfer-Encoding", ["base64"])
-        + wire.field("Content-Disposition", _with("attachment", [("filename", filename)]))
+        + wire.field("Content-Disposition", ["attachment;", *wire.parameters([("filename", filename)])])
         + wire.CRLF
     )
     return wire.base64_lines(attachment.content, head.encode("ascii"))
 
 
-def _with(value: str, parameters: list[tuple[str, str]]) -> list[str]:
-    return [f"{value};", *wire.parameters(parameters)]
-
-
-def _content_type(written: str) -> tuple[str, list[tuple[str, str]]]:
-    """Type and charset of ``written``; what is malformed, or must not be base64, is just bytes.
+def _type_for_base64(written: str) -> tuple[str, str]:
+    """Return type and charset of ``written``; what is malformed, or must not be base64, is just bytes.
 
     RFC 2046 section 5 allows no base64 for ``multipart`` and ``message``.
     """
     main, *parameters = written.split(";")
     content_type = main.strip().lower()
-    match = _TYPE.match(content_type)
+    match = MEDIA_TYPE.match(content_type)
     if not match or match[1] in {"multipart", "message"}:
-        return "application/octet-stream", []
+        return UNKNOWN_TYPE, ""
     charsets = [found[1] for found in map(_CHARSET.match, map(str.strip, parameters)) if found]
-    return content_type, [("charset", charsets[0])] if charsets and match[1] == "text" else []
+    return content_type, charsets[0] if charsets and match[1] == "text" else ""

@@ -14,70 +14,34 @@ from cleo_email.mail.html import html_to_text
 from cleo_email.mail.mime import Part, read_headers
 from cleo_email.mail.model import AttachedFile, ParseLimits
 
-_TNEF: Final = frozenset({"application/ms-tnef", "application/vnd.ms-tnef"})
-_SMIME: Final = frozenset({"application/pkcs7-mime", "application/x-pkcs7-mime"})
+# --- format=flowed ----------------------------------------------------------------------------------------
 
 
-def signature_remark(part: Part) -> str:
-    """Say by what a multipart/signed (RFC 1847) is signed."""
-    pgp = "pgp" in part.type.parameters.get("protocol", "").lower()
-    return "signed with PGP, signature not checked" if pgp else "signed with S/MIME, signature not checked"
-
-
-def encryption_remark(part: Part) -> str:
-    """Say by what a multipart/encrypted (RFC 1847) is encrypted."""
-    pgp = "pgp" in part.type.parameters.get("protocol", "pgp").lower()
-    return "PGP: encrypted mail not read" if pgp else "encrypted mail not read"
-
-
-def content_remark(part: Part, filename: str) -> str:
-    """Name the parts that hold something to read which this package does not open."""
-    kind = part.content_type
-    if kind in _TNEF or filename.lower() == "winmail.dat":
-        return "winmail.dat (Outlook TNEF) not opened"
-    if kind in _SMIME:
-        return "S/MIME: encrypted or sealed mail not read"
-    if kind in ("text/calendar", "application/ics"):
-        method = "".join(c for c in part.type.parameters.get("method", "")[:20] if c.isalpha())
-        return f"calendar entry ({method.upper()})" if method else "calendar entry"
-    if kind == "application/pgp-keys":
-        return "PGP key attached"
-    return ""
-
-
-def unflow(text: str, *, delsp: bool = False) -> str:
+def _unflow(text: str, *, delsp: bool) -> str:
     """Join the soft line breaks of ``text``, which has ``\\n`` line ends (RFC 3676 section 4).
 
-    ``delsp`` is the DelSp parameter: the blank that marks a soft break is not part of the text.
+    With ``delsp`` (the DelSp parameter) the blank that marks a soft break is not part of the text.
     """
-    out: list[str] = []
-    paragraph: list[str] = []
-    depth = 0
+    paragraphs: list[tuple[int, list[str]]] = []  # depth of quotation, pieces
+    goes_on = False
     for line in text.split("\n"):
         content = line.lstrip(">")
-        quoted = len(line) - len(content)
+        depth = len(line) - len(content)
         content = content.removeprefix(" ")  # space-stuffing, section 4.4
-        if paragraph and (quoted != depth or content == "-- "):
-            out.append(_joined(paragraph, depth))
-            paragraph = []
-        depth = quoted
         # The signature separator ends with a blank and still is a line of its own (section 4.3).
-        soft = content.endswith(" ") and content != "-- "
-        paragraph.append(content[:-1] if soft and delsp else content)
-        if not soft:
-            out.append(_joined(paragraph, depth))
-            paragraph = []
-    if paragraph:
-        out.append(_joined(paragraph, depth))
-    return "\n".join(out)
+        separator = content == "-- "
+        if not goes_on or separator or depth != paragraphs[-1][0]:
+            paragraphs.append((depth, []))
+        goes_on = content.endswith(" ") and not separator
+        paragraphs[-1][1].append(content[:-1] if goes_on and delsp else content)
+    return "\n".join(_quoted(depth, "".join(pieces)) for depth, pieces in paragraphs)
 
 
-def _joined(paragraph: list[str], depth: int) -> str:
-    text = "".join(paragraph)
-    if not depth:
-        return text
-    return ">" * depth + " " + text if text else ">" * depth
+def _quoted(depth: int, text: str) -> str:
+    return f"{'>' * depth} {text}" if depth and text else ">" * depth or text
 
+
+# --- text and attachments ---------------------------------------------------------------------------------
 
 _HTML: Final = frozenset({"text/html", "application/xhtml+xml", "text/x-amp-html", "text/watch-html"})
 _PLAIN: Final = frozenset({"text/plain", "text/markdown", "text/enriched", "text/richtext"})
@@ -86,31 +50,22 @@ _ENRICHED: Final = frozenset({"text/enriched", "text/richtext"})
 # What senders put into the plain alternative when they wrote HTML only. It counts only in a short text
 # beside an HTML part that says more.
 _PLACEHOLDERS: Final = (
-    "html",
-    "in your browser",
-    "view this email",
-    "view this message",
-    "im browser",
-    "multi-part message in mime format",
-    "mime-compatible",
-    "no plain text",
-    "no text version",
-    "keine textversion",
-    "keine text-version",
-    "dans votre navigateur",
-    "en su navegador",
-    "nel browser",
-)
+    "html|in your browser|view this email|view this message|im browser|multi-part message in mime format"
+    "|mime-compatible|no plain text|no text version|keine textversion|keine text-version"
+    "|dans votre navigateur|en su navegador|nel browser"
+).split("|")
 # PNG, PDF, JPEG, GIF and ZIP (Office files too), which some programs send as text/plain.
 _BINARY: Final = (b"\x89PNG", b"%PDF-", b"\xff\xd8\xff", b"GIF8", b"PK\x03\x04")
 _DATA_URI: Final = re.compile(rb"data:[\w/+.;=-]{0,100}?;base64,[A-Za-z0-9+/=%\r\n]*+", re.IGNORECASE)
 _MAX_PLACEHOLDER: Final = 500
 _MAX_NOTES: Final = 50
+_TNEF: Final = frozenset({"application/ms-tnef", "application/vnd.ms-tnef"})
+_SMIME: Final = frozenset({"application/pkcs7-mime", "application/x-pkcs7-mime"})
 
 
 @dataclass
 class Content:
-    """What was found: the text, the files, and remarks for the record, each once."""
+    """The text, the files, and remarks for the record, each once."""
 
     text: str = ""
     attachments: list[AttachedFile] = field(default_factory=list)
@@ -122,15 +77,18 @@ class Content:
 
 
 def read_content(root: Part, limits: ParseLimits) -> Content:
-    """Give text and attachments of the message whose root part is ``root``. Never raises."""
+    """Return text and attachments of the message whose root part is ``root``. Never raises."""
     return _Reader(limits).read(root)
 
 
 def is_html(content_type: str) -> bool:
+    """Return whether parts of that type are converted to text."""
     return content_type in _HTML
 
 
 class _Reader:
+    """Reads one message. What its headers say about a part is a claim that the part itself may disprove."""
+
     def __init__(self, limits: ParseLimits) -> None:
         self._limits = limits
         self._left = limits.text_bytes  # how much text may still be shown
@@ -158,7 +116,7 @@ class _Reader:
     # --- the walk -----------------------------------------------------------------------------------
 
     def _plan(self, part: Part) -> list[Part]:
-        """Give the leaves below ``part`` that make the text, and file all others as attachments."""
+        """Return the leaves below ``part`` that make the text, and file all others as attachments."""
         if not part.is_multipart:
             return self._plan_leaf(part)
         kind = part.content_type
@@ -166,14 +124,17 @@ class _Reader:
             return self._choose([self._plan(child) for child in part.children])
         if kind == "multipart/related":
             return self._plan_related(part)
+        protocol = part.type.parameters.get("protocol", "").lower()  # RFC 1847
         if kind == "multipart/encrypted":
-            self._content.note(encryption_remark(part))
+            pgp = "pgp" in protocol or not protocol
+            self._content.note("PGP: encrypted mail not read" if pgp else "encrypted mail not read")
         if kind == "multipart/signed":
-            self._content.note(signature_remark(part))
+            method = "PGP" if "pgp" in protocol else "S/MIME"
+            self._content.note(f"signed with {method}, signature not checked")
         return [leaf for child in part.children for leaf in self._plan(child)]
 
     def _plan_related(self, part: Part) -> list[Part]:
-        """The root of a multipart/related (RFC 2387) is the text, everything else belongs to it."""
+        """Return the leaves of the root part (RFC 2387), which is the text; everything else belongs to it."""
         start = part.type.parameters.get("start", "").strip().strip("<>")
         root = next((c for c in part.children if start and c.content_id == start), part.children[0])
         chosen = self._plan(root)
@@ -205,17 +166,15 @@ class _Reader:
         return [part]
 
     def _choose(self, alternatives: list[list[Part]]) -> list[Part]:
-        """Of equal alternatives take the first plain one that says something, else the last that does."""
+        """Return the first plain alternative that says something, else the last that does."""
         plain = [leaves for leaves in alternatives if leaves and leaves[0].content_type not in _HTML]
         other = [leaves for leaves in alternatives if leaves and leaves[0].content_type in _HTML]
         rich = [leaves for leaves in other if leaves[0].content_type == "text/html"] or other
         for leaves in plain:
             text = self._join(leaves).strip()
-            if not text:
-                continue
-            if not _may_be_placeholder(text) or not rich:
-                return leaves
-            if len(self._join(rich[-1]).strip()) <= 2 * len(text):
+            if text and not (
+                rich and _may_be_placeholder(text) and len(self._join(rich[-1]).strip()) > 2 * len(text)
+            ):
                 return leaves
         for leaves in reversed(rich):
             if self._join(leaves).strip():
@@ -256,7 +215,7 @@ class _Reader:
                 )
             return converted.text
         if part.type.parameters.get("format", "").lower() == "flowed":
-            return unflow(text, delsp=part.type.parameters.get("delsp", "").lower() == "yes")
+            return _unflow(text, delsp=part.type.parameters.get("delsp", "").lower() == "yes")
         return text
 
     def _attach(self, part: Part) -> None:
@@ -264,7 +223,7 @@ class _Reader:
         name = _declared_name(part) or (self._subject_of(part) if kind == "message/rfc822" else "")
         filename = safe_filename(name, kind, len(attachments) + 1)
         content_id = part.content_id
-        self._content.note(content_remark(part, filename))
+        self._content.note(_unopened(part, filename))
         attachments.append(
             AttachedFile(
                 filename=filename,
@@ -277,7 +236,7 @@ class _Reader:
         )
 
     def _subject_of(self, part: Part) -> str:
-        """Give the file name for an enclosed mail: its subject."""
+        """Return the subject of an enclosed mail as its file name."""
         try:
             headers = read_headers(part.body()[: self._limits.header_bytes], self._limits)
         except UnreadableMessage:
@@ -290,13 +249,23 @@ def _declared_name(part: Part) -> str:
     return part.disposition.parameters.get("filename", "") or part.type.parameters.get("name", "")
 
 
+def _unopened(part: Part, filename: str) -> str:
+    """Return a remark on a part that holds something to read which is not opened here."""
+    kind = part.content_type
+    if kind in _TNEF or filename.lower() == "winmail.dat":
+        return "winmail.dat (Outlook TNEF) not opened"
+    if kind in _SMIME:
+        return "S/MIME: encrypted or sealed mail not read"
+    if kind in ("text/calendar", "application/ics"):
+        method = "".join(c for c in part.type.parameters.get("method", "")[:20] if c.isalpha())
+        return f"calendar entry ({method.upper()})" if method else "calendar entry"
+    return "PGP key attached" if kind == "application/pgp-keys" else ""
+
+
 def _may_be_placeholder(text: str) -> bool:
-    if len(text) > _MAX_PLACEHOLDER:
-        return False
-    lowered = text.lower()
-    return any(phrase in lowered for phrase in _PLACEHOLDERS)
+    return len(text) <= _MAX_PLACEHOLDER and any(phrase in text.lower() for phrase in _PLACEHOLDERS)
 
 
 def _looks_like_html(text: str) -> bool:
-    """Some programs send HTML and say that it is plain text."""
+    """Return whether plain text begins like HTML: some programs declare HTML as plain text."""
     return text[:200].lstrip().lower().startswith(("<!doctype html", "<html"))

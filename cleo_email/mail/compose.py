@@ -1,9 +1,8 @@
-"""Composing the mail that leaves: finished bytes, so that a retry sends exactly what was kept."""
+"""Composing mail: finished bytes, so that a retry sends exactly what was stored."""
 
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import re
 from collections.abc import Iterable, Sequence
@@ -14,61 +13,19 @@ from cleo_email.errors import InvalidField
 from cleo_email.mail import wire
 from cleo_email.mail.address import ascii_address
 from cleo_email.mail.attachment import attachment_part
+from cleo_email.mail.decoding import decode_base64_strict
 from cleo_email.mail.markdown import to_html
 from cleo_email.mail.model import Address, Answer, AttachedFile, InboundEmail, OutboundEmail
-from cleo_email.mail.subject import strip_reply_prefixes
-
-_HEADER = 22  # a byte 0x01, five bytes of time, a GUID
-_CHILD = 5
-_LONGEST = 22 + 5 * 110  # keeps the field on one line of less than 998 characters
-_EPOCH = datetime(1601, 1, 1, tzinfo=UTC)
-_HIGH_BITS_OF_1_7_YEARS = 0x00FE_0000_0000_0000
-
-
-def child_index(thread_index: str, date: datetime, nibble: int = 0) -> str:
-    """``thread_index`` (base64) with one response level more, or an empty string where it is not valid.
-
-    ``date`` is aware; ``nibble`` (0 to 15) keeps two answers of the same moment apart.
-    """
-    index = _decoded(thread_index)
-    if not index:
-        return ""
-    elapsed = max(_filetime(date) - _started(index), 0)
-    if elapsed & _HIGH_BITS_OF_1_7_YEARS:
-        delta = 1 << 31 | (elapsed >> 23) & 0x7FFF_FFFF
-    else:
-        delta = (elapsed >> 18) & 0x7FFF_FFFF
-    level = delta.to_bytes(4, "big") + bytes([(nibble & 0xF) << 4])
-    return base64.b64encode(index + level).decode("ascii")
-
-
-def _decoded(thread_index: str) -> bytes:
-    try:
-        index = base64.b64decode("".join(thread_index.split()), validate=True)
-    except (binascii.Error, ValueError):
-        return b""
-    valid = _HEADER <= len(index) <= _LONGEST and not (len(index) - _HEADER) % _CHILD and index[0] == 1
-    return index if valid else b""
-
-
-def _started(index: bytes) -> int:
-    """FILETIME of the header. Outlook writes the upper six bytes of it; Exchange, as specified, a byte 0x01
-    and the upper five. In the second form the next byte is 0x01 too, which in the first was the year 1829."""
-    if index[1] == 1:
-        return int.from_bytes(index[1:6], "big") << 24
-    return int.from_bytes(index[0:6], "big") << 16
-
-
-def _filetime(date: datetime) -> int:
-    return (date - _EPOCH) // timedelta(microseconds=1) * 10
-
+from cleo_email.mail.subject import normalise_subject
 
 MAX_SUBJECT = 2000  # characters
 _KEPT_REFERENCES = 21  # the first, which names the thread, and the last 20
 _MESSAGE_ID = re.compile(r"<[\x21-\x3b\x3d\x3f-\x7e]{1,990}>\Z")  # fits on a line, has no blank
 _FIELD_NAME = re.compile(r"[\x21-\x39\x3b-\x7e]{1,70}\Z")  # RFC 5322 section 3.6.8
-_OURS = {"date", "from", "to", "cc", "bcc", "sender", "subject", "message-id", "in-reply-to", "references"}
-_OURS |= {"auto-submitted", "mime-version", "content-type", "content-transfer-encoding"}
+_OURS = frozenset(
+    "date from to cc bcc sender subject message-id in-reply-to references auto-submitted mime-version"
+    " content-type content-transfer-encoding".split()
+)
 
 
 def compose_reply(
@@ -81,7 +38,7 @@ def compose_reply(
     message_id: str,
     date: datetime,
 ) -> OutboundEmail:
-    """The one answer to ``inbound``, threaded by RFC 5322 section 3.6.4 and marked by RFC 3834 section 5.
+    """Return the one answer to ``inbound``, threaded by RFC 5322 section 3.6.4, marked by RFC 3834 section 5.
 
     ``date`` is aware. Raises InvalidField for an address that cannot be used: ``from``, ``to`` or ``cc``.
     """
@@ -89,7 +46,7 @@ def compose_reply(
         from_=from_,
         to=to,
         cc=cc,
-        subject=_reply_subject(inbound.subject),
+        subject=f"Re: {normalise_subject(wire.clean_header(inbound.subject))}"[:MAX_SUBJECT],
         markdown=answer.text,
         attachments=answer.attachments,
         message_id=message_id,
@@ -116,7 +73,7 @@ def compose_message(
     auto_submitted: str = "auto-generated",
     extra_headers: Sequence[tuple[str, str]] = (),
 ) -> OutboundEmail:
-    """A mail with ``markdown`` as text/plain and text/html.
+    """Return a mail with ``markdown`` as text/plain and text/html.
 
     ``message_id``, ``in_reply_to`` and ``references`` have angle brackets; ids that no header can carry are
     left out, and more than 21 references become the first and the last 20. An empty ``auto_submitted`` leaves
@@ -128,7 +85,11 @@ def compose_message(
     sender = ascii_address("from", from_)
     to_ascii = [ascii_address("to", address) for address in to]
     cc_ascii = [ascii_address("cc", address) for address in cc]
-    recipients = _recipients(to_ascii + cc_ascii)
+    recipients: dict[str, str] = {}
+    for address in to_ascii + cc_ascii:
+        recipients.setdefault(address.key, address.addr)
+    if not recipients:
+        raise InvalidField("to", "to: at least one recipient is needed")
     subject = wire.clean_header(subject)
     if len(subject) > MAX_SUBJECT:
         raise InvalidField("subject", f"subject: longer than {MAX_SUBJECT} characters")
@@ -137,29 +98,29 @@ def compose_message(
 
     head = [
         wire.field("Date", [_date(date)]),
-        wire.address_field("From", [(sender.name, sender.addr)]),
+        _address_field("From", [sender]),
         _address_field("To", to_ascii),
         _address_field("Cc", cc_ascii),
         wire.text_field("Subject", subject),
         wire.field("Message-ID", [message_id]),
-        _ids_field("In-Reply-To", [in_reply_to]),
+        _ids_field("In-Reply-To", trimmed_references([in_reply_to])),
         _ids_field("References", trimmed_references(references)),
-        *_automatic_fields(auto_submitted),
+        _automatic_fields(auto_submitted),
         *_extra_fields(extra_headers),
         wire.field("MIME-Version", ["1.0"]),
     ]
     source = "".join(head).encode("ascii") + _content(markdown, attachments, message_id)
-    return OutboundEmail(message_id, sender.addr, recipients, source)
+    return OutboundEmail(message_id, sender.addr, tuple(recipients.values()), source)
 
 
 def trimmed_references(references: Iterable[str]) -> list[str]:
-    """The usable ids, each once; the first and the last 20 of them if there are more than 21."""
+    """Return the usable ids, each once; the first and the last 20 of them if there are more than 21."""
     ids = list(dict.fromkeys(filter(None, map(_usable_id, references))))
     return ids if len(ids) <= _KEPT_REFERENCES else [ids[0], *ids[1 - _KEPT_REFERENCES :]]
 
 
 def _reply_references(inbound: InboundEmail) -> list[str]:
-    """Its references, or where there are none its only In-Reply-To, and then its own id, which comes last."""
+    """Return its references, or where there are none its only In-Reply-To, and its own id at the end."""
     parent = _usable_id(inbound.message_id)
     before: Sequence[str] = inbound.references
     if not before and len(inbound.in_reply_to) == 1:
@@ -169,33 +130,10 @@ def _reply_references(inbound: InboundEmail) -> list[str]:
     return [*ids, parent] if parent else ids
 
 
-def _reply_subject(subject: str) -> str:
-    return f"Re: {strip_reply_prefixes(wire.clean_header(subject))}"[:MAX_SUBJECT].strip()
-
-
-def _outlook_headers(inbound: InboundEmail, date: datetime, message_id: str) -> list[tuple[str, str]]:
-    headers = []
-    if topic := wire.clean_header(inbound.header("thread-topic")):
-        headers.append(("Thread-Topic", topic[:MAX_SUBJECT]))
-    nibble = hashlib.sha256(message_id.encode("utf-8", "replace")).digest()[0] >> 4
-    if index := child_index(inbound.header("thread-index"), date, nibble):
-        headers.append(("Thread-Index", index))
-    return headers
-
-
 def _usable_id(message_id: str) -> str:
-    """``message_id`` if a header can carry it unchanged, else an empty string."""
+    """Return ``message_id`` if a header can carry it unchanged, else an empty string."""
     message_id = message_id.strip(" \t\r\n")
     return message_id if _MESSAGE_ID.match(message_id) else ""
-
-
-def _recipients(addresses: Sequence[Address]) -> tuple[str, ...]:
-    once: dict[str, str] = {}
-    for address in addresses:
-        once.setdefault(address.key, address.addr)
-    if not once:
-        raise InvalidField("to", "to: at least one recipient is needed")
-    return tuple(once.values())
 
 
 def _address_field(name: str, addresses: Sequence[Address]) -> str:
@@ -203,16 +141,15 @@ def _address_field(name: str, addresses: Sequence[Address]) -> str:
 
 
 def _ids_field(name: str, ids: Sequence[str]) -> str:
-    usable = [id_ for id_ in map(_usable_id, ids) if id_]
-    return wire.field(name, usable) if usable else ""
+    return wire.field(name, ids) if ids else ""
 
 
-def _automatic_fields(auto_submitted: str) -> list[str]:
+def _automatic_fields(auto_submitted: str) -> str:
     if not auto_submitted:
-        return []
-    # Exchange's own way to be told that an absence note in answer to this would be a loop (MS-OXCMAIL).
+        return ""
+    # Exchange sends no absence note in answer to a mail that has this field (MS-OXCMAIL).
     suppress = wire.text_field("X-Auto-Response-Suppress", "OOF, AutoReply")
-    return [wire.text_field("Auto-Submitted", auto_submitted), suppress]
+    return wire.text_field("Auto-Submitted", auto_submitted) + suppress
 
 
 def _extra_fields(headers: Sequence[tuple[str, str]]) -> list[str]:
@@ -246,3 +183,55 @@ def _content(markdown: str, attachments: Sequence[AttachedFile], message_id: str
 
 def _boundary(kind: str, message_id: str) -> str:
     return f"=_{kind}_{hashlib.sha256(message_id.encode('ascii')).hexdigest()[:32]}"
+
+
+# --- Outlook's threading (MS-OXOMSG section 2.2.1.3) ------------------------------------------------------
+
+_INDEX_HEADER = 22  # bytes: 0x01, five of time, a GUID
+_INDEX_LEVEL = 5  # bytes for each response
+_LONGEST_INDEX = 22 + 5 * 110  # keeps the field on one line of less than 998 characters
+_EPOCH = datetime(1601, 1, 1, tzinfo=UTC)
+_HIGH_BITS_OF_1_7_YEARS = 0x00FE_0000_0000_0000
+
+
+def _outlook_headers(inbound: InboundEmail, date: datetime, message_id: str) -> list[tuple[str, str]]:
+    headers = []
+    if topic := wire.clean_header(inbound.header("thread-topic")):
+        headers.append(("Thread-Topic", topic[:MAX_SUBJECT]))
+    nibble = hashlib.sha256(message_id.encode("utf-8", "replace")).digest()[0] >> 4
+    if index := child_index(inbound.header("thread-index"), date, nibble):
+        headers.append(("Thread-Index", index))
+    return headers
+
+
+def child_index(thread_index: str, date: datetime, nibble: int = 0) -> str:
+    """Return ``thread_index`` (base64) with one response level more, or "" where it is not valid.
+
+    ``date`` is aware; ``nibble`` (0 to 15) keeps two answers of the same moment apart.
+    """
+    try:
+        index = decode_base64_strict(thread_index)
+    except ValueError:
+        return ""
+    levels, rest = divmod(len(index) - _INDEX_HEADER, _INDEX_LEVEL)
+    if levels < 0 or rest or len(index) > _LONGEST_INDEX or index[0] != 1:
+        return ""
+    now = (date - _EPOCH) // timedelta(microseconds=1) * 10
+    elapsed = max(now - _started(index), 0)
+    if elapsed & _HIGH_BITS_OF_1_7_YEARS:
+        delta = 1 << 31 | (elapsed >> 23) & 0x7FFF_FFFF
+    else:
+        delta = (elapsed >> 18) & 0x7FFF_FFFF
+    level = delta.to_bytes(4, "big") + bytes([(nibble & 0xF) << 4])
+    return base64.b64encode(index + level).decode("ascii")
+
+
+def _started(index: bytes) -> int:
+    """Return the FILETIME of the header.
+
+    Outlook writes the upper six bytes of it; Exchange, as specified, a byte 0x01 and the upper five. In the
+    second form the next byte is 0x01 too, which in the first was the year 1829.
+    """
+    if index[1] == 1:
+        return int.from_bytes(index[1:6], "big") << 24
+    return int.from_bytes(index[0:6], "big") << 16

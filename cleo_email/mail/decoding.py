@@ -11,71 +11,30 @@ from typing import Final, NamedTuple
 # Names that clients use and Python does not know, and names that in practice mean a larger charset than
 # they say (the WHATWG Encoding standard, section 4.2, reads them the same way).
 _MEANT: Final = {
-    "iso_8859_1": "cp1252",
-    "latin_1": "cp1252",
-    "latin1": "cp1252",
-    "iso8859_1": "cp1252",
-    "l1": "cp1252",
-    "cp819": "cp1252",
-    "8859": "cp1252",
-    "iso_8859_1_1987": "cp1252",
-    "iso8859_9": "cp1254",
-    "iso_8859_9": "cp1254",
-    "latin5": "cp1254",
-    "iso_8859_8_i": "iso8859_8",
-    "iso_8859_8_e": "iso8859_8",
-    "iso_8859_6_i": "iso8859_6",
-    "iso_8859_6_e": "iso8859_6",
-    "iso_8859_11": "cp874",
-    "tis_620": "cp874",
-    "windows_874": "cp874",
-    "windows_31j": "cp932",
-    "x_sjis": "cp932",
-    "shift_jis": "cp932",
-    "sjis": "cp932",
-    "iso_2022_jp": "iso2022_jp_ext",
-    "gb2312": "gb18030",
-    "gb_2312_80": "gb18030",
-    "gbk": "gb18030",
-    "x_gbk": "gb18030",
-    "cp936": "gb18030",
-    "windows_936": "gb18030",
-    "euc_kr": "cp949",
-    "ks_c_5601_1987": "cp949",
-    "ks_c_5601": "cp949",
-    "ksc5601": "cp949",
-    "windows_949": "cp949",
-    "big5": "big5hkscs",
-    "x_x_big5": "big5hkscs",
-    "cn_big5": "big5hkscs",
-    "x_mac_roman": "mac_roman",
-    "macintosh": "mac_roman",
-    "x_mac_cyrillic": "mac_cyrillic",
-    "unicode_1_1_utf_7": "utf_7",
-    "x_unicode_2_0_utf_7": "utf_7",
-    "utf8mb4": "utf_8",
-    "utf_8_sig": "utf_8",
-    "unicode_1_1_utf_8": "utf_8",
-    "x_unknown": "ascii",
-    "unknown_8bit": "ascii",
-    "unknown": "ascii",
-    "default": "ascii",
-    "none": "ascii",
-    "binary": "ascii",
-    "8bit": "ascii",
-    "us_acii": "ascii",
-    "en_us": "ascii",
-    "ansi": "cp1252",
-    "x_ansi": "cp1252",
-    "windows_1252": "cp1252",
-    "koi8_t": "koi8_t",
-    "koi8_u": "koi8_u",
-    "cp1125": "cp1125",
-    "cp720": "cp720",
-    "cp737": "cp737",
-    "cp874": "cp874",
-    "cp856": "cp856",
+    name: codec
+    for codec, names in {
+        "ascii": "x_unknown unknown_8bit unknown default none binary 8bit us_acii en_us",
+        "big5hkscs": "big5 x_x_big5 cn_big5",
+        "cp1252": "8859 cp819 iso8859_1 iso_8859_1 iso_8859_1_1987 l1 latin1 latin_1 windows_1252"
+        " ansi x_ansi",
+        "cp1254": "iso8859_9 iso_8859_9 latin5",
+        "cp874": "iso_8859_11 tis_620 windows_874",
+        "cp932": "windows_31j x_sjis shift_jis sjis",
+        "cp949": "euc_kr ks_c_5601_1987 ks_c_5601 ksc5601 windows_949",
+        "gb18030": "gb2312 gb_2312_80 gbk x_gbk cp936 windows_936",
+        "iso2022_jp_ext": "iso_2022_jp",
+        "iso8859_6": "iso_8859_6_i iso_8859_6_e",
+        "iso8859_8": "iso_8859_8_i iso_8859_8_e",
+        "mac_cyrillic": "x_mac_cyrillic",
+        "mac_roman": "x_mac_roman macintosh",
+        "utf_7": "unicode_1_1_utf_7 x_unicode_2_0_utf_7",
+        "utf_8": "utf8mb4 utf_8_sig unicode_1_1_utf_8",
+    }.items()
+    for name in names.split()
 }
+_WITHOUT_ALIAS: Final = (
+    "cp1125 cp720 cp737 cp856 cp874 koi8_t koi8_u"  # codecs that Python's table leaves out
+)
 _NO_CHARSETS: Final = frozenset(
     {"base64_codec", "bz2_codec", "hex_codec", "quopri_codec", "rot_13", "uu_codec", "zlib_codec", "mbcs"}
 )
@@ -100,20 +59,18 @@ class Decoded(NamedTuple):
 @functools.cache
 def _known_codecs() -> dict[str, str]:
     table = {name: codec for name, codec in aliases.items() if codec not in _NO_CHARSETS}
-    table.update({codec: codec for codec in table.values()})
-    table.update(_MEANT)
-    return table
+    table |= {codec: codec for codec in [*table.values(), *_WITHOUT_ALIAS.split()]}
+    return table | _MEANT
 
 
 def codec_of(charset: str) -> str:
-    """Give the name of Python's codec for a charset as a mail names it, or an empty string."""
+    """Return the name of Python's codec for a charset as a mail names it, or an empty string."""
     # A comment may follow: "us-ascii (plain text)".
     bare = charset[: _MAX_NAME * 2].partition("(")[0].strip().lower()
     name = _SEPARATORS.sub("_", bare).strip("_")
     if len(name) > _MAX_NAME:
         return ""
-    known = _known_codecs()
-    codec = known.get(name, "")
+    codec = _known_codecs().get(name, "")
     return _MEANT.get(codec, codec)
 
 
@@ -151,7 +108,7 @@ def _damaged_utf8(data: bytes) -> str | None:
 
 
 def clean(text: str) -> str:
-    """Give ``text`` with ``\\n`` line ends and without NUL, control characters and lone surrogates."""
+    """Return ``text`` with ``\\n`` line ends and without NUL, control characters and lone surrogates."""
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
     if text.isascii() and text.isprintable():
@@ -160,7 +117,7 @@ def clean(text: str) -> str:
 
 
 def drop_tags(text: str) -> tuple[str, bool]:
-    """Take the invisible tag characters (U+E0000 to U+E007F) out; the second value says if there were any."""
+    """Return ``text`` without the invisible tag characters (U+E0000 to U+E007F), and whether it had any."""
     if text.isascii():
         return text, False
     visible = _TAGS.sub("", text)
@@ -168,7 +125,7 @@ def drop_tags(text: str) -> tuple[str, bool]:
 
 
 def printable(text: str) -> str:
-    """Give ``text`` as one printable line for a note or a log."""
+    """Return ``text`` as one printable line for a note or a log."""
     return "".join(char for char in text if char.isprintable())
 
 
@@ -178,7 +135,7 @@ _MAX_SEGMENTS: Final = 1000
 
 
 def decode_transfer(data: bytes, encoding: bytes) -> bytes:
-    """Give ``data`` with ``encoding`` (lower case) undone; an unknown encoding leaves it as it is."""
+    """Return ``data`` with ``encoding`` (lower case) undone; an unknown encoding leaves it as it is."""
     if encoding == b"base64":
         return decode_base64(data)
     if encoding == b"quoted-printable":
@@ -200,7 +157,7 @@ def decode_base64(data: bytes) -> bytes:
 
 
 def _decode_piece(piece: bytes) -> bytes:
-    piece = piece.replace(b"=", b"")
+    piece = piece.replace(b"=", b"")  # the last of too many pieces
     # One character too many carries six bits, less than a byte: it is dropped.
     usable = len(piece) - 1 if len(piece) % 4 == 1 else len(piece)
     return binascii.a2b_base64(piece[:usable] + b"=" * (-usable % 4))
@@ -225,16 +182,16 @@ def _decode_uu(data: bytes) -> bytes:
     return b"".join(decoded)
 
 
-_BLANKS = re.compile(r"[ \t\r\n]+")
+_BLANKS: Final = re.compile(r"[ \t\r\n]+")
 
 
 def decode_base64_strict(text: str) -> bytes:
-    """The bytes of base64 (RFC 4648 section 4). Line breaks are allowed: many encoders wrap at 76 columns
-    (RFC 2045 section 6.8). Raises ValueError for anything else."""
-    if _BLANKS.search(text):
-        text = _BLANKS.sub("", text)
+    """Decode base64 (RFC 4648 section 4), or raise ValueError.
+
+    Line breaks are allowed, since many encoders wrap at 76 columns (RFC 2045 section 6.8).
+    """
     try:
-        return binascii.a2b_base64(text, strict_mode=True)
+        return binascii.a2b_base64(_BLANKS.sub("", text), strict_mode=True)
     except ValueError:
         raise ValueError(
             "no base64: expected the file's bytes in the alphabet of RFC 4648 section 4"

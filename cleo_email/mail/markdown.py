@@ -16,9 +16,10 @@ from markdown_it.renderer import RendererHTML
 from markdown_it.token import Token
 from markdown_it.utils import EnvType, OptionsDict
 
-_SCHEMES = ("http", "https", "mailto")
-_TAGS = {"a", "blockquote", "br", "code", "em", "hr", "li", "ol", "p", "pre", "s", "strong", "ul"}
-_TAGS |= {"h1", "h2", "h3", "h4", "h5", "h6", "table", "tbody", "td", "th", "thead", "tr"}
+_SCHEMES = {"http", "https", "mailto"}
+_TAGS = set(
+    "a blockquote br code em h1 h2 h3 h4 h5 h6 hr li ol p pre s strong table tbody td th thead tr ul".split()
+)
 _ATTRIBUTES = {"a": {"href", "title"}, "ol": {"start"}, "td": {"align"}, "th": {"align"}}
 _LONGEST = 200_000  # characters; beyond it the text is shown as it is
 
@@ -42,15 +43,14 @@ pre {{ white-space: pre-wrap; }}
 
 
 def to_html(markdown: str) -> str:
-    """A whole HTML page for ``markdown`` (clean text, ``\\n`` line ends); single line ends stay visible."""
+    """Return an HTML page for ``markdown`` (clean text, ``\\n`` line ends); single line ends stay visible."""
     if len(markdown) > _LONGEST:
         return _PAGE.format(body=f"<pre>{html.escape(markdown)}</pre>")
-    rendered = _renderer().render(markdown)
     safe = nh3.clean(
-        rendered,
-        tags=set(_TAGS),
+        _renderer().render(markdown),
+        tags=_TAGS,
         attributes=_ATTRIBUTES,
-        url_schemes=set(_SCHEMES),
+        url_schemes=_SCHEMES,
         link_rel="noopener noreferrer",
     )
     return _PAGE.format(body=safe.strip("\n"))
@@ -58,19 +58,18 @@ def to_html(markdown: str) -> str:
 
 class _Markdown(MarkdownIt):
     def validateLink(self, url: str) -> bool:  # noqa: N802 - the library's name
-        """Other links, relative ones too, stay visible as they were written."""
+        """Return whether ``url`` becomes a link; others, relative ones too, stay visible as written."""
         return url.lower().startswith(("http://", "https://", "mailto:"))
 
 
 class _Renderer(RendererHTML):
     def image(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
-        """A picture becomes its description, linked unless it already stands in a link."""
+        """Write a picture as its description, linked unless it already stands in a link."""
         source = str(tokens[idx].attrGet("src") or "")
         label = self.renderInlineAsText(tokens[idx].children, options, env).strip() or source
         depth = sum(token.nesting for token in tokens[:idx] if token.type in {"link_open", "link_close"})
-        if depth:
-            return html.escape(label)
-        return f'<a href="{html.escape(source)}">{html.escape(label)}</a>'
+        text = html.escape(label)
+        return text if depth else f'<a href="{html.escape(source)}">{text}</a>'
 
 
 @functools.cache
@@ -79,14 +78,13 @@ def _renderer() -> MarkdownIt:
     parser.enable(["table", "strikethrough"])
     parser.add_render_rule("th_open", _cell)
     parser.add_render_rule("td_open", _cell)
-    parser.render(
-        "warm *up*\n\n|a|\n|-|\n|b|"
-    )  # its rule tables are built on first use and by no lock guarded
+    # The library builds its tables of rules on first use, without a lock.
+    parser.render("warm *up*\n\n|a|\n|-|\n|b|")
     return parser
 
 
 def _cell(self: RendererHTML, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
-    """Alignment as an attribute: style attributes do not pass the allow-list."""
+    """Write the alignment as an attribute: style attributes do not pass the allow-list."""
     style = str(tokens[idx].attrs.pop("style", ""))
     if style.startswith("text-align:"):
         tokens[idx].attrSet("align", style.removeprefix("text-align:"))

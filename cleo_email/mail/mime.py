@@ -3,7 +3,7 @@
 The standard library's parser recurses once for each level and scans each level again, and it raises on real
 mail. Here all boundaries that are open are looked for at once by one regular expression, so that the time is
 linear in the size of the mail however it is nested, and a part is a pair of offsets, so that nothing is
-copied before somebody wants it.
+copied before it is needed.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ class Part:
     children: list[Part] = field(default_factory=list)
 
     def raw_header(self, name: str) -> bytes:
-        """The first header of that (lower-case) name as it stands, folds included, or empty bytes."""
+        """Return the first header of that (lower-case) name as it stands, folds included, or empty bytes."""
         return next((value for key, value in self.headers if key == name), b"")
 
     @cached_property
     def type(self) -> HeaderValue:
         """Content-Type; where it is absent or makes no sense, the default (RFC 2045 section 5.2)."""
-        value = parse_header_value(decode(self.raw_header("content-type")).text)
-        if _is_media_type(value.value):
-            return value
-        return HeaderValue(self.default_type, value.parameters)
+        found = parse_header_value(decode(self.raw_header("content-type")).text)
+        main, _, sub = found.value.partition("/")
+        usable = main and sub and "/" not in sub and " " not in found.value
+        return found if usable else HeaderValue(self.default_type, found.parameters)
 
     @cached_property
     def disposition(self) -> HeaderValue:
@@ -68,7 +68,7 @@ class Part:
         return decode(self.raw_header("content-id")).text.strip().strip("<>").strip()
 
     def body(self) -> bytes:
-        """The body with its transfer encoding undone (RFC 2045 section 6)."""
+        """Return the body with its transfer encoding undone (RFC 2045 section 6)."""
         encoding = self.raw_header("content-transfer-encoding").strip().lower()
         return decode_transfer(self.source[self.start : self.end], encoding)
 
@@ -91,8 +91,13 @@ class _HeaderReader:
         self._bytes = 0
         self._count = 0
 
+    def read_first(self) -> tuple[RawHeaders, int]:
+        """Return the headers of the mail, which may come after empty lines, and the offset of its body."""
+        blank = _LEADING_BLANK.match(self._source)
+        return self.read(blank.end() if blank else 0)
+
     def read(self, start: int) -> tuple[RawHeaders, int]:
-        """Give the headers of the block at ``start`` and the offset of what follows its empty line."""
+        """Return the headers of the block at ``start`` and the offset of what follows its empty line."""
         source = self._source
         headers: list[tuple[str, bytes]] = []
         name, value_start, position = "", 0, start
@@ -109,7 +114,9 @@ class _HeaderReader:
             match = None if source.startswith(b"--", position) else _HEADER.match(source, position, after)
             if match:
                 name, value_start = match[1].decode("ascii").lower(), match.end()
-                self._one_more()
+                self._count += 1
+                if self._count > self._limits.headers:
+                    raise UnreadableMessage(f"more than {self._limits.headers} headers")
             elif not source[position : min(after, position + 1000)].strip():
                 return tuple(headers), after
             elif not _is_mbox_line(source, position):
@@ -121,7 +128,10 @@ class _HeaderReader:
         return tuple(headers), len(source)
 
     def _continues(self, position: int, after: int) -> bool:
-        """Tell a folded line; one of blanks only (RFC 5322 section 4.2) counts if headers go on below it."""
+        """Return whether the line goes on with a folded header.
+
+        One of blanks only (RFC 5322 section 4.2) does if headers follow below it.
+        """
         source = self._source
         if source[position:after].strip():
             return True
@@ -133,14 +143,9 @@ class _HeaderReader:
             raise UnreadableMessage(f"more than {self._limits.header_bytes} bytes of headers")
         return after
 
-    def _one_more(self) -> None:
-        self._count += 1
-        if self._count > self._limits.headers:
-            raise UnreadableMessage(f"more than {self._limits.headers} headers")
-
 
 def split(source: bytes, limits: ParseLimits) -> Part:
-    """Give the tree of parts of ``source``. A multipart without any part is a leaf.
+    """Return the tree of parts of ``source``. A multipart without any part is a leaf.
 
     Raises UnreadableMessage beyond a cap of ``limits`` on size, headers, parts or depth.
     """
@@ -148,18 +153,16 @@ def split(source: bytes, limits: ParseLimits) -> Part:
         raise UnreadableMessage(f"larger than {limits.message_bytes} bytes")
     if b"\n" not in source and b"\r" in source:
         source = source.replace(b"\r", b"\n")
-    blank = _LEADING_BLANK.match(source)
     reader = _HeaderReader(source, limits)
-    headers, start = reader.read(blank.end() if blank else 0)
+    headers, start = reader.read_first()
     root = Part(source, headers, start, len(source))
     _fill(root, reader, limits)
     return root
 
 
 def read_headers(source: bytes, limits: ParseLimits) -> RawHeaders:
-    """Give the top-level headers of ``source`` alone. Raises UnreadableMessage beyond a cap."""
-    blank = _LEADING_BLANK.match(source)
-    return _HeaderReader(source, limits).read(blank.end() if blank else 0)[0]
+    """Return the top-level headers of ``source`` alone. Raises UnreadableMessage beyond a cap."""
+    return _HeaderReader(source, limits).read_first()[0]
 
 
 def _fill(root: Part, reader: _HeaderReader, limits: ParseLimits) -> None:
@@ -198,7 +201,7 @@ def _fill(root: Part, reader: _HeaderReader, limits: ParseLimits) -> None:
 
 
 def _opened(stack: list[_Open], part: Part) -> list[_Open]:
-    """Give ``stack`` with ``part`` on top if it is a multipart that has a usable boundary."""
+    """Return ``stack`` with ``part`` on top if it is a multipart that has a usable boundary."""
     boundary = part.type.parameters.get("boundary", "").encode("utf-8", "replace").rstrip()
     if not part.content_type.startswith("multipart/") or not 0 < len(boundary) <= _MAX_BOUNDARY:
         return stack
@@ -212,11 +215,6 @@ def _before_line_break(source: bytes, newline: int) -> int:
     return newline - 1 if newline > 0 and source[newline - 1 : newline] == b"\r" else newline
 
 
-def _is_media_type(value: str) -> bool:
-    main, slash, sub = value.partition("/")
-    return bool(main and slash and sub) and "/" not in sub and " " not in value
-
-
 def _is_mbox_line(source: bytes, position: int) -> bool:
-    """Tell a line that mailbox files put between or into headers: ``From a@b Mon Jan …`` or ``>From …``."""
+    """Return whether mbox software put the line between the headers: ``From a@b Mon Jan …``, ``>From …``."""
     return source.startswith((b"From ", b">From "), position)

@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class ParseLimits:
-    """What a mail may have at most; beyond the first five it is unreadable, beyond the last its text is cut.
+    """What a mail may have at most. Beyond the last its text is cut, beyond any other it is unreadable.
 
     Real mail stays far below: the largest of some 1,450 public messages has 100 headers and 30 parts.
     """
@@ -44,7 +44,7 @@ class AttachedFile:
     content: bytes = field(repr=False)
     content_id: str = ""  # without angle brackets; inline images are referred to by it
     inline: bool = False
-    charset: str = ""  # as declared, of a text; see text_of.attachment_text
+    charset: str = ""  # as declared, of a text; see parse.attachment_text
 
     @property
     def size(self) -> int:
@@ -53,7 +53,7 @@ class AttachedFile:
 
 @dataclass(frozen=True)
 class InboundEmail:
-    """A mail as it was read. Nothing in here is to be believed: it is what the sender wrote.
+    """A mail as it was read. It is what the sender wrote: none of it proves anything.
 
     ``message_id``, ``in_reply_to`` and ``references`` keep their angle brackets. ``headers`` holds every
     top-level header in order as (lower-case name, unfolded and decoded value). ``text`` is the new part,
@@ -81,7 +81,7 @@ class InboundEmail:
 
     @property
     def from_address(self) -> str:
-        """The first From mailbox as spelled, or an empty string."""
+        """Return the address of the first From mailbox as spelled, or an empty string."""
         return self.from_[0].addr if self.from_ else ""
 
     @property
@@ -89,9 +89,8 @@ class InboundEmail:
         return self.from_[0].name if self.from_ else ""
 
     def header(self, name: str) -> str:
-        """The first header of that name, or an empty string."""
-        wanted = name.lower()
-        return next((value for key, value in self.headers if key == wanted), "")
+        """Return the first header of that name, or an empty string."""
+        return next(iter(self.header_all(name)), "")
 
     def header_all(self, name: str) -> tuple[str, ...]:
         wanted = name.lower()
@@ -106,7 +105,7 @@ class Action(StrEnum):
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is to become of a mail, and why, in words for the record."""
+    """What is done with a mail, and why, in words for the record."""
 
     action: Action
     reason: str = ""
@@ -122,11 +121,11 @@ class Turn:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the agent decided: ``text`` to be mailed (Markdown), or ``ignore`` with the reason why not."""
+    """What the agent decided: ``text`` to be mailed (Markdown), or in ``ignore`` why nothing is."""
 
     text: str = ""
     attachments: tuple[AttachedFile, ...] = ()
-    ignore: str = ""  # non-empty: nothing is mailed, and this is why
+    ignore: str = ""
 
 
 @dataclass(frozen=True)

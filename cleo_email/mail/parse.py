@@ -1,4 +1,4 @@
-"""Bytes to an InboundEmail: the one way in which every mail is read."""
+"""Bytes to an InboundEmail: every mail is read here, from wherever it came."""
 
 from __future__ import annotations
 
@@ -17,35 +17,31 @@ from cleo_email.mail.headers import (
     parse_message_ids,
 )
 from cleo_email.mail.html import html_to_text
-from cleo_email.mail.mime import Part, RawHeaders, split
+from cleo_email.mail.mime import RawHeaders, split
 from cleo_email.mail.model import Address, AttachedFile, InboundEmail, ParseLimits
 from cleo_email.mail.quotes import cut_new_part
 
 _DEFAULT_LIMITS = ParseLimits()
 _MAX_RECIPIENTS = 200  # looked at as authors of what a mail quotes
-_ONCE = (
-    "from",
-    "sender",
-    "reply-to",
-    "to",
-    "cc",
-    "message-id",
-    "in-reply-to",
-    "references",
-    "subject",
-    "date",
+_ONCE = "from sender reply-to to cc message-id in-reply-to references subject date".split()
+# Written by servers, never with encoded words: decoding one would let a sender forge a server's verdict.
+_VERBATIM = frozenset(
+    ["authentication-results", "arc-authentication-results", "received", "received-spf", "dkim-signature"]
 )
 
 
 def parse(source: bytes, *, limits: ParseLimits = _DEFAULT_LIMITS) -> InboundEmail:
     """Read a mail (RFC 5322, MIME) or its header block alone.
 
-    ``text`` is the new part by the marks in the text itself; whoever knows the earlier texts of the thread
-    can call new_part.cut_new_part on ``full_text`` again. Raises UnreadableMessage for bytes beyond a cap.
+    ``text`` is the new part by the marks in the text itself; where the earlier texts of the thread are known,
+    ``quotes.cut_new_part`` finds more in ``full_text``. Raises UnreadableMessage for bytes beyond a cap.
     """
     root = split(source, limits)
     headers = _Headers(root.headers)
     content = read_content(root, limits)
+    notes = [*headers.remarks()]
+    if root.content_type.startswith("multipart/") and not root.children:
+        notes.append("multipart without parts: read as text")
     subject = decode_words(headers.first("subject"))
     in_reply_to, references = headers.identifiers("in-reply-to"), headers.identifiers("references")
     to, cc = headers.addresses("to"), headers.addresses("cc")
@@ -73,14 +69,8 @@ def parse(source: bytes, *, limits: ParseLimits = _DEFAULT_LIMITS) -> InboundEma
         content_type=root.content_type,
         headers=headers.decoded(),
         attachments=tuple(content.attachments),
-        notes=(*headers.remarks(), *_structure_remarks(root), *content.notes),
+        notes=(*notes, *content.notes),
     )
-
-
-# Written by servers, never with encoded words: decoding one would let a sender forge a server's verdict.
-_VERBATIM = frozenset(
-    ["authentication-results", "arc-authentication-results", "received", "received-spf", "dkim-signature"]
-)
 
 
 class _Headers:
@@ -93,11 +83,11 @@ class _Headers:
         return tuple(value for key, value in self._items if key == name)
 
     def first(self, name: str) -> str:
-        """The first that is not empty: some programs write an empty one and then the right one."""
+        """Return the first that is not empty: some programs write an empty one and then the right one."""
         return next((value for value in self.all(name) if value), "")
 
     def addresses(self, name: str) -> tuple[Address, ...]:
-        """The mailboxes of every header of that name, in order."""
+        """Return the mailboxes of every header of that name, in order."""
         return tuple(address for value in self.all(name) for address in parse_addresses(value))
 
     def identifiers(self, name: str) -> tuple[str, ...]:
@@ -118,30 +108,17 @@ class _Headers:
             yield "no From header"
 
 
-def _structure_remarks(root: Part) -> Iterable[str]:
-    if root.content_type.startswith("multipart/") and not root.children:
-        yield "multipart without parts: read as text"
-
-
 _TEXTUAL: Final = frozenset(
-    {
-        "application/ics",
-        "application/json",
-        "application/xml",
-        "application/x-yaml",
-        "application/yaml",
-        "message/delivery-status",
-        "message/disposition-notification",
-        "message/feedback-report",
-        "message/global-delivery-status",
-    }
+    "application/ics application/json application/xml application/x-yaml application/yaml"
+    " message/delivery-status message/disposition-notification message/feedback-report"
+    " message/global-delivery-status".split()
 )
 _ENCLOSED: Final = frozenset({"message/rfc822", "message/global"})
 _SHOWN: Final = ("from", "to", "cc", "date", "subject")
 
 
-def attachment_text(attachment: AttachedFile, *, limits: ParseLimits = ParseLimits()) -> str | None:  # noqa: B008
-    """Give the text of ``attachment``, at most ``limits.text_bytes`` of it, or None where it has none.
+def attachment_text(attachment: AttachedFile, *, limits: ParseLimits = _DEFAULT_LIMITS) -> str | None:
+    """Return the text of ``attachment``, at most ``limits.text_bytes`` of it, or None where it has none.
 
     text/* (calendar entries too, HTML converted), reports of mail servers, JSON and XML have a text, and
     an enclosed mail (message/rfc822) has that of its main headers and its body. Never raises.

@@ -35,7 +35,7 @@ _MAX_SUBJECT: Final = 1000
 
 
 def normalise_subject(subject: str, *, forwards: bool = False) -> str:
-    """Give ``subject`` without its leading reply marks and with every run of white space as one blank.
+    """Return ``subject`` without its leading reply marks and with every run of white space as one blank.
 
     ``forwards`` takes ``Fwd:``, ``WG:`` and their like off as well. Any run of marks goes, in any order and
     language: ``AW: Re[2]: SV: Angebot`` is ``Angebot``. Letter case is kept. Takes time linear in the
@@ -49,23 +49,18 @@ def normalise_subject(subject: str, *, forwards: bool = False) -> str:
     return collapsed[position:].strip()
 
 
-def strip_reply_prefixes(subject: str) -> str:
-    """Give ``subject`` without its leading reply marks; marks of forwarding stay."""
-    return normalise_subject(subject)
-
-
 def is_forward(subject: str) -> bool:
-    """Tell whether the first mark of the subject says that the mail was forwarded, as in ``WG: AW: x``."""
+    """Return whether the first mark of the subject says that the mail was forwarded, as in ``WG: AW: x``."""
     return _FORWARD_PREFIX.match(_head(subject)) is not None
 
 
 def is_reply(subject: str) -> bool:
-    """Tell whether the first mark of the subject says that the mail is an answer."""
+    """Return whether the first mark of the subject says that the mail is an answer."""
     return _TAGGED_REPLY.match(_head(subject)) is not None
 
 
 def may_be_forward(subject: str) -> bool:
-    """Tell ``VS:``, with which Danes and Norwegians forward (videresend) and Finns reply (vastaus)."""
+    """Return whether it begins with ``VS:``, a forward in Danish and Norwegian and a reply in Finnish."""
     return _AMBIGUOUS_PREFIX.match(_head(subject)) is not None
 
 

@@ -12,23 +12,22 @@ from cleo_email.mail.subject import normalise_subject
 
 
 def named_thread(mail: InboundEmail) -> str:
-    """The thread that a mail names by itself: its first reference, else its Message-ID, else its sender."""
-    if mail.references:
-        return mail.references[0]
-    return mail.message_id or by_sender(mail)
+    """Return the thread that a mail names: its first reference, else its Message-ID, else its sender."""
+    return next(iter(mail.references), "") or mail.message_id or by_sender(mail)
 
 
 def by_sender(mail: InboundEmail) -> str:
+    """Return the thread for whatever a sender writes without any other one."""
     return f"email:{mail.from_address}"
 
 
 def own_threads(mail: InboundEmail) -> list[str]:
-    """Names for a thread of the mail's own, the last of which is always open to its sender."""
+    """Return names for a thread of the mail's own, the last of which is always open to its sender."""
     return [*([mail.message_id] if mail.message_id else []), by_sender(mail)]
 
 
 def quoted_ids(mail: InboundEmail) -> list[str]:
-    """Message-IDs that may lead to a thread, nearest first: In-Reply-To, then References from the newest."""
+    """Return Message-IDs that may lead to a thread: In-Reply-To, then References from the newest."""
     return list(dict.fromkeys([*mail.in_reply_to, *reversed(mail.references)]))
 
 
@@ -38,13 +37,13 @@ def choose_thread(
     people: Mapping[str, frozenset[str]],
     proof: Proof = NO_PROOF,
 ) -> str:
-    """The thread of ``mail``.
+    """Return the thread of ``mail``.
 
     ``ours`` maps those of its quoted Message-IDs that we sent to their threads; ``people`` holds who takes
-    part in each thread in question. A thread that has people is open only to them: whoever merely quotes its
+    part in each thread in question. A thread that has people is open only to them: a stranger who quotes its
     ids gets a thread of their own and sees none of its history. ``proof`` is what signed ids among the quoted
-    ones say, should nothing be known of them: they lead to their thread, or away from the one they are quoted
-    with.
+    ones say where the store knows none of them: they lead to their thread, or away from the one they are
+    quoted with.
     """
     sender = mail.from_[0].key if mail.from_ else ""
     for message_id in quoted_ids(mail):
@@ -60,13 +59,13 @@ def choose_thread(
 
 
 def threads_in_question(mail: InboundEmail, ours: Mapping[str, str], proof: Proof = NO_PROOF) -> list[str]:
-    """Every thread whose people ``choose_thread`` has to know, first those that ``ours`` leads to."""
+    """Return every thread whose people ``choose_thread`` has to know, first those that ``ours`` leads to."""
     proven = [proof.thread] if proof.thread else []
     return [*ours.values(), *proven, named_thread(mail), *([mail.message_id] if mail.message_id else [])]
 
 
 def fingerprint(mail: InboundEmail, source: bytes) -> tuple[str, str]:
-    """What copies of one mail share, and their Date in seconds since 1970 or '' where there is none.
+    """Return what copies of one mail share, and their Date in seconds since 1970 or '' where there is none.
 
     With a Message-ID: that, the From address and the subject without reply prefixes; the same Message-ID can
     carry two real mails. Without one only the same bytes are the same mail.
@@ -80,6 +79,6 @@ def fingerprint(mail: InboundEmail, source: bytes) -> tuple[str, str]:
 
 
 def people_of(mail: InboundEmail, own: frozenset[str], *, limit: int = 200) -> Sequence[str]:
-    """Casefolded addresses that take part in a thread once this mail is accepted into it."""
-    everybody = dict.fromkeys(address.key for address in (*mail.from_, *mail.to, *mail.cc))
-    return [address for address in everybody if address and address not in own][:limit]
+    """Return the addresses (lower case) that take part in a thread once this mail is accepted into it."""
+    people = dict.fromkeys(address.key for address in (*mail.from_, *mail.to, *mail.cc))
+    return [address for address in people if address and address not in own][:limit]

@@ -29,12 +29,12 @@ _Q_START, _B_START, _WORD_END = "=?utf-8?q?", "=?utf-8?b?", "?="
 
 
 def clean_text(text: str) -> str:
-    """Body text with ``\\n`` line ends and without what mail must not carry (control characters)."""
+    """Return body text with ``\\n`` line ends and without the control characters that mail must not carry."""
     return _CONTROL.sub("", _LINE_END.sub("\n", no_surrogates(text)))
 
 
 def clean_header(text: str) -> str:
-    """One line: line ends, control characters and runs of blanks become one blank each."""
+    """Return one line: line ends, control characters and runs of blanks become one blank each."""
     return _HEADER_BLANKS.sub(" ", no_surrogates(text)).strip(" ")
 
 
@@ -42,7 +42,7 @@ def clean_header(text: str) -> str:
 
 
 def field(name: str, tokens: Iterable[str]) -> str:
-    """``name: tokens``, folded only between tokens, and never before the first unless it must be.
+    """Return ``name: tokens``, folded only between tokens, and before the first only where it must be.
 
     A token holds no line end and at most 997 ASCII characters.
     """
@@ -57,15 +57,14 @@ def field(name: str, tokens: Iterable[str]) -> str:
 
 
 def text_field(name: str, text: str) -> str:
-    """An unstructured field: as written where it is plain ASCII, else as encoded-words (RFC 2047)."""
+    """Return an unstructured field: as written where it is plain ASCII, else as encoded-words (RFC 2047)."""
     text = clean_header(text)
-    if not text:
-        return f"{name}:{CRLF}"
-    return field(name, _words(text, first_line=LINE - len(name) - 2))
+    words = text.split() if _is_plain(text) else encoded_words(text, first_line=LINE - len(name) - 2)
+    return field(name, words)
 
 
 def address_field(name: str, mailboxes: Sequence[tuple[str, str]]) -> str:
-    """A list of mailboxes, each a display name (any text, may be empty) and an ASCII addr-spec."""
+    """Return a list of mailboxes, each a display name (any text, may be empty) and an ASCII addr-spec."""
     tokens: list[str] = []
     for number, (display, addr) in enumerate(mailboxes, 1):
         room = LINE - len(name) - 2 if number == 1 else LINE - 1
@@ -76,31 +75,27 @@ def address_field(name: str, mailboxes: Sequence[tuple[str, str]]) -> str:
 
 
 def parameters(values: Sequence[tuple[str, str]]) -> list[str]:
-    """``;``-separated tokens of MIME parameters; non-ASCII or long values by RFC 2231 sections 3 and 4."""
+    """Return MIME parameters as tokens with ``;`` between; non-ASCII or long values by RFC 2231, 3 and 4."""
     tokens = [token for name, value in values for token in _parameter(name, value)]
     return [f"{token};" for token in tokens[:-1]] + tokens[-1:]
 
 
-def _is_plain(text: str, longest_word: int) -> bool:
-    return text.isascii() and "=?" not in text and all(len(word) <= longest_word for word in text.split(" "))
-
-
-def _words(text: str, first_line: int) -> list[str]:
-    return text.split(" ") if _is_plain(text, LINE - 1) else encoded_words(text, first_line)
+def _is_plain(text: str) -> bool:
+    return text.isascii() and "=?" not in text and all(len(word) < LINE for word in text.split(" "))
 
 
 def _phrase(text: str, first_line: int) -> list[str]:
-    if not text or not _is_plain(text, LINE - 1) or len(text) > LINE:
-        return encoded_words(text, first_line) if text else []
-    if _ATOMS.match(text):
-        return text.split(" ")
+    if not _is_plain(text) or len(text) > LINE:
+        return encoded_words(text, first_line)
+    if not text or _ATOMS.match(text):
+        return text.split()
     return ['"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"']
 
 
 def encoded_words(text: str, first_line: int = LINE - 1) -> list[str]:
-    """``text`` as UTF-8 encoded-words of at most 75 characters that each hold whole characters (RFC 2047).
+    """Return UTF-8 encoded-words of at most 75 characters that each hold whole characters (RFC 2047).
 
-    ``first_line``: how many characters the first word may have.
+    ``first_line`` is how many characters the first word may have.
     """
     quoted = [(_q(character), character) for character in text]
     as_base64 = sum(len(q) for q, _ in quoted) > len(text.encode()) * 4 // 3
@@ -133,9 +128,8 @@ def _parameter(name: str, value: str) -> list[str]:
     value = clean_header(value)
     if value.isascii() and len(value) <= 60 and "=?" not in value and not set('"\\') & set(value):
         return [f'{name}="{value}"']
-    units = [
-        quote(character, safe="!#$&+^`|") for character in value
-    ]  # whole characters, as some readers want
+    # Some readers want whole characters in each section.
+    units = [quote(character, safe="!#$&+^`|") for character in value]
     if sum(map(len, units)) <= 60:
         return [f"{name}*=utf-8''{''.join(units)}"]
     sections = ["utf-8''"]
@@ -150,7 +144,7 @@ def _parameter(name: str, value: str) -> list[str]:
 
 
 def text_part(subtype: str, text: str) -> bytes:
-    """A whole ``text/…`` part in UTF-8, as quoted-printable or base64, whichever is shorter.
+    """Return a whole ``text/…`` part in UTF-8, as quoted-printable or base64, whichever is shorter.
 
     ``text`` is clean and has ``\\n`` line ends. Always encoded, so that no line of it can be a boundary.
     """
@@ -163,7 +157,7 @@ def text_part(subtype: str, text: str) -> bytes:
 
 
 def base64_lines(data: bytes, head: bytes = b"") -> bytes:
-    """Base64 in lines of 76 (RFC 2045 section 6.8), each ended by CRLF; ``head`` is put before them.
+    """Return base64 in lines of 76 (RFC 2045 section 6.8), each ended by CRLF, with ``head`` before them.
 
     In blocks: all lines of a large file as objects at once take several times its memory.
     """
@@ -173,7 +167,7 @@ def base64_lines(data: bytes, head: bytes = b"") -> bytes:
 
 
 def multipart(subtype: str, boundary: str, parts: Sequence[bytes]) -> bytes:
-    """A whole multipart, header included. ``boundary`` holds ``=_``, which no encoded part can (RFC 2045)."""
+    """Return a whole multipart, header included. ``boundary`` holds ``=_``, as no encoded part can."""
     head = field("Content-Type", [f"multipart/{subtype};", f'boundary="{boundary}"']) + CRLF
     opening, closing = f"--{boundary}{CRLF}".encode("ascii"), f"--{boundary}--{CRLF}".encode("ascii")
     # The line end before a boundary belongs to the boundary (RFC 2046 section 5.1.1).

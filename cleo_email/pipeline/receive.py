@@ -21,32 +21,23 @@ from cleo_email.mail.thread import (
 )
 from cleo_email.runtime import Clock, now_ms
 from cleo_email.screening.authentication import authenticated
-from cleo_email.screening.reports import Report, ReportKind, read_report
+from cleo_email.screening.reports import Report, read_report
 from cleo_email.screening.screen import Policy, screen
 from cleo_email.store import AT_WORK, Accepted, Effects, Identity, Record, State, Store, ThreadClosed, new_id
 from cleo_email.store.queue import WakeQueue
 
 log = logging.getLogger(__name__)
 
-WORDS = {
-    ReportKind.BOUNCE: "bounced",
-    ReportKind.DELAY: "delayed",
-    ReportKind.DELIVERED: "delivered",
-    ReportKind.RELAYED: "relayed",
-    ReportKind.FEEDBACK: "complained about",
-    ReportKind.RECEIPT: "receipt",
-}
-# What only says that all is well must not hide a bounce that came before it.
-_MILD = {ReportKind.DELIVERED, ReportKind.RELAYED, ReportKind.RECEIPT, ReportKind.DELAY}
-
 
 class ReportDesk:
+    """Notes what a report or a reply tells about mail of ours on the record of that mail."""
+
     def __init__(self, store: Store, *, clock: Clock = now_ms) -> None:
         self._store = store
         self._clock = clock
 
     def note(self, source: bytes, mail: InboundEmail, envelope_from: str | None) -> bool:
-        """Attach a report to the record of our mail; False where it is none, or about no mail of ours.
+        """Attach a report to the record of our mail; return False where it is none, or about no mail of ours.
 
         Raises StoreUnavailable. Safe to repeat.
         """
@@ -60,7 +51,7 @@ class ReportDesk:
         return False
 
     def settle(self, record_ids: list[str]) -> None:
-        """Somebody answers mail of ours: where we did not know whether it was sent, now we do."""
+        """Note a reply to mail of ours: where we did not know whether that mail was sent, now we do."""
         for id_ in record_ids:
             try:
                 record = self._store.messages.get(id_)
@@ -70,23 +61,19 @@ class ReportDesk:
                 continue
 
     def _attach(self, record_id: str, report: Report) -> bool:
-        detail = " ".join(part for part in (report.status, report.recipient) if part)
-        reason = ": ".join(part for part in (WORDS[report.kind], detail, report.diagnostic) if part)
         try:
             record = self._store.messages.get(record_id)
-            if record.reason == reason:
+            if record.reason == report.reason or not report.may_replace(record.reason):
                 return True
-            if report.kind in _MILD and record.reason.startswith(WORDS[ReportKind.BOUNCE]):
-                return True
-            self._move(record, reason)
+            self._move(record, report.reason)
         except (NotFound, WrongState) as error:
             log.info("a report could not be attached: %s", error)
             return False
-        log.warning("message %s: %s", record_id, reason)
+        log.warning("message %s: %s", record_id, report.reason)
         return True
 
     def _move(self, record: Record, reason: str) -> None:
-        """A report or a reply also proves that an uncertain mail was sent: then the mailbox is told of it."""
+        """Write ``reason``; an uncertain mail was sent after all, and is now filed in the mailbox."""
         effects = Effects()
         if record.state is State.UNCERTAIN and self._store.mailbox.is_configured:
             now = self._clock()

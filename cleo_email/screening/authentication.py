@@ -1,17 +1,16 @@
-"""Whether the receiving server vouches for the sender: Authentication-Results (RFC 8601), DMARC only.
+"""The receiving server's word for the sender: Authentication-Results (RFC 8601), DMARC only.
 
 ``From`` proves nothing. What counts is one statement: the *topmost* Authentication-Results header, written
 by exactly the configured server, says ``dmarc=pass`` for exactly the domain of the one From mailbox. SPF and
 DKIM alone prove some other domain, and every doubt counts against the mail.
 
 This relies on the server: it removes Authentication-Results that bear its own name from incoming mail
-(RFC 8601 section 5) and writes one for every mail. The reader of the mail unfolds this header but leaves it
-otherwise alone: it is a structured field, in which RFC 2047 section 5 allows encoded words in comments only.
-An encoded word that is still there makes the header worthless; one that was decoded earlier cannot be told
-from the server's own words, which is why a second ``dmarc`` result makes it worthless too.
+(RFC 8601 section 5) and writes one for every mail. RFC 2047 section 5 allows encoded words in comments of
+this header only; one that is still there makes the header worthless, and one that was decoded earlier cannot
+be told from the server's own words, which is why a second ``dmarc`` result makes it worthless too.
 
-Microsoft 365 writes its header without an authserv-id ("spf=pass …; dmarc=pass action=none …"). Nothing
-then tells it from a header that the sender wrote, so it never counts; where mail passes through Microsoft
+Microsoft 365 writes its header without an authserv-id ("spf=pass …; dmarc=pass action=none …"), so that
+nothing tells it from a header that the sender wrote: it never counts. Where mail passes through Microsoft
 365, another server that names itself has to judge.
 """
 
@@ -34,6 +33,7 @@ _SECTION: Final = re.compile(r'(?:[^";]|"[^"]*+")*+')
 _DMARC: Final = re.compile(r'"?dmarc(?![^ =./"])', re.IGNORECASE)
 _PASSED: Final = re.compile(r"dmarc(?: ?/ ?1)? ?= ?pass(?![^ ])", re.IGNORECASE)
 _PROPERTY: Final = re.compile(r'([^="]*+)= ?((?:"[^"]*+"|[^ "])++)')
+_PROPERTIES: Final = re.compile(f"(?:{_PROPERTY.pattern})*+")
 
 
 class _Malformed(ValueError):
@@ -43,8 +43,7 @@ class _Malformed(ValueError):
 def authenticated(mail: InboundEmail, authserv_id: str) -> bool | None:
     """Return True only if the server ``authserv_id`` states ``dmarc=pass`` for the domain of From.
 
-    None if the mail has no Authentication-Results header at all; False in every other case. Linear in the
-    length of the header; raises nothing.
+    None if the mail has no Authentication-Results header at all. Linear in its length; raises nothing.
     """
     headers = mail.header_all("authentication-results")
     if not headers:
@@ -86,16 +85,10 @@ def _vouched_domain(value: str, authserv_id: str) -> str:
 
 def _header_from(properties: str) -> list[str]:
     """Return every value of ``header.from=`` among ``name=value`` and ``type.property=value``."""
-    found: list[str] = []
-    at = 0
-    while at < len(properties):
-        one = _PROPERTY.match(properties, at)
-        if one is None:
-            raise _Malformed
-        if one[1].replace(" ", "").lower() == "header.from":
-            found.append(one[2].replace('"', ""))
-        at = one.end()
-    return found
+    if not _PROPERTIES.fullmatch(properties):
+        raise _Malformed
+    found = _PROPERTY.findall(properties)
+    return [value.replace('"', "") for name, value in found if name.replace(" ", "").lower() == "header.from"]
 
 
 def _normalised(value: str) -> str:

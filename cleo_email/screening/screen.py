@@ -1,4 +1,4 @@
-"""Whether a mail is to be answered, left alone, or shown to a person first.
+"""The verdict on a mail: answer it, leave it alone, or show it to a person first.
 
 ``screen`` is a pure function of the mail, its envelope sender and the operator's policy. What it refuses is
 recorded with one sentence that names the header or the setting, so that a person can understand it and
@@ -7,7 +7,9 @@ release the mail.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from typing import Final
 
 from cleo_email.mail.address import can_be_written_to, distinct, is_allowed, is_own
 from cleo_email.mail.headers import shown
@@ -16,7 +18,8 @@ from cleo_email.screening.authentication import authenticated as judged_by_serve
 from cleo_email.screening.automatic import robot_mark
 from cleo_email.screening.reports import report_mark
 
-__all__ = ["Policy", "is_allowed", "screen"]
+# The address of a list in List-Post: "<mailto:list@firma.example?subject=…>" (RFC 2369 section 3.4).
+_MAILTO: Final = re.compile(r"(?:^|<)\s*mailto:([^?>]*)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,7 @@ def screen(
 
 
 def _machine(mail: InboundEmail, envelope_from: str | None, policy: Policy) -> str:
+    """Return why a machine wrote this, ourselves included, or ''."""
     for address in mail.from_[:50]:  # more than one is held anyway
         if is_own(address.addr, policy.own_addresses):
             return f"`From: {shown(address.addr)}` is our own address: answering would be a loop."
@@ -79,20 +83,12 @@ def _list_is_wanted(mail: InboundEmail, policy: Policy) -> bool:
 
     A group such as support@… that hands its mail on to this mailbox marks what people write as list mail.
     """
-    posts = [address for value in mail.header_all("list-post")[:5] for address in _mailto(value[:1000])]
+    posts = [one for value in mail.header_all("list-post")[:5] for one in _MAILTO.findall(value[:1000])]
     return any(is_own(one, policy.own_addresses) or is_allowed(one, policy.allowed_robots) for one in posts)
 
 
-def _mailto(value: str) -> list[str]:
-    """Return the addresses of ``<mailto:…>`` in a List-Post value (RFC 2369 section 3.4)."""
-    return [
-        part[len("mailto:") :].partition("?")[0].partition(">")[0].strip()
-        for part in (piece.strip() for piece in value.split("<"))
-        if part.lower().startswith("mailto:")
-    ]
-
-
 def _not_to_be_trusted(mail: InboundEmail, policy: Policy, authenticated: bool | None) -> str:
+    """Return why a person should look at this mail first, or ''."""
     writers = distinct([address.addr for address in mail.from_])
     if not writers:
         return "No From address: nobody to answer."

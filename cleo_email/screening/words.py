@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 _MAX_SUBJECT: Final = 500
@@ -38,31 +39,25 @@ _BRACKETS: Final = {")": "(", "]": "[", ">": "<", "）": "（", "】": "【"}
 # Talk about the function itself: how it is switched on and off.
 _ITSELF: Final = re.compile(
     r"(?<!\w)(?:(?:stelle|richte|schalte)n? (?:ich|wir|man)|einrichte\w?|einzurichten|einstelle\w?"
-    r"|einzustellen"
-    r"|(?:de)?aktiviere\w?|zu (?:de)?aktivieren|(?:aus|ab|ein|an)(?:zu)?schalten|funktioniert"
+    r"|einzustellen|(?:de)?aktiviere\w?|zu (?:de)?aktivieren|(?:aus|ab|ein|an)(?:zu)?schalten|funktioniert"
     r"|(?:rück)?fragen? (?:dazu|hierzu)|switch|turn (?:it |mine )?o(?:n|ff)|set ?up|enabl(?:e|ing)"
-    r"|disabl(?:e|ing)"
-    r"|configur(?:e|ing|er|ar|are)|(?:de)?activat(?:e|ing)|(?:dés)?activer|(?:des)?activar|(?:dis)?attivare"
-    r"|(?:doesn't|does not|not) work(?:ing)?|questions? about (?:it|this))(?!\w)"
+    r"|disabl(?:e|ing)|configur(?:e|ing|er|ar|are)|(?:de)?activat(?:e|ing)|(?:dés)?activer|(?:des)?activar"
+    r"|(?:dis)?attivare|(?:doesn't|does not|not) work(?:ing)?|questions? about (?:it|this))(?!\w)"
 )
 # What absence notes and confirmations say, and nobody who wants something of us.
 _NOTE: Final = re.compile(
     r"(?<!\w)(?:(?:i am|i'm|i will be) (?:currently |now )?(?:out (?:of (?:the )?office|until|from|today)"
     r"|away|unavailable|back|not in|on (?:vacation|holiday|leave|annual|parental|maternity|a business))"
-    r"|i will return"
-    r"|limited access|no access to (?:my )?(?:e-?)?mail|urgent (?:matters|cases)|in urgent"
-    r"|in case of emergency"
-    r"|this is an auto|automatically (?:generated|sent)|thank(?:s| you) for (?:your (?:e-?mail|message)"
-    r"|contacting)"
-    r"|(?:ich )?bin (?:bis|vom|ab|derzeit|zurzeit|zur zeit|momentan|aktuell|(?:im|in) (?:urlaub|elternzeit"
-    r"|mutterschutz)|weg|abwesend|ausser haus|(?:nicht|wieder|erst) (?:da|im|am|ab|erreichbar|zu erreichen"
-    r"|wieder))|nicht im (?:büro|hause)|in dringenden|dringende fälle|nicht weitergeleitet"
-    r"|meine vertretung|wenden sie sich|automatisch (?:erstellt|erzeugt|generiert|versandt|versendet)"
-    r"|dank für ihre (?:nachricht|mail|e-mail|anfrage)|ihre nachricht (?:ist|wurde)"
-    r"|je suis (?:actuellement )?absent"
-    r"|en congé|de retour le|estoy (?:fuera|de)|estaré fuera|sono (?:assente|in ferie|fuori)"
-    r"|ik ben (?:afwezig|niet|tot|op)|jestem (?:na|nieobec)|estou (?:ausente|de|fora)"
-    r"|jag är (?:inte|på|borta|ledig)|jeg er (?:ikke|på|bort))"
+    r"|i will return|limited access|no access to (?:my )?(?:e-?)?mail|urgent (?:matters|cases)|in urgent"
+    r"|in case of emergency|this is an auto|automatically (?:generated|sent)|thank(?:s"
+    r"| you) for (?:your (?:e-?mail|message)|contacting)|(?:ich )?bin (?:bis|vom|ab|derzeit|zurzeit|zur zeit"
+    r"|momentan|aktuell|(?:im|in) (?:urlaub|elternzeit|mutterschutz)|weg|abwesend|ausser haus|(?:nicht"
+    r"|wieder|erst) (?:da|im|am|ab|erreichbar|zu erreichen|wieder))|nicht im (?:büro|hause)|in dringenden"
+    r"|dringende fälle|nicht weitergeleitet|meine vertretung|wenden sie sich|automatisch (?:erstellt|erzeugt"
+    r"|generiert|versandt|versendet)|dank für ihre (?:nachricht|mail|e-mail|anfrage)|ihre nachricht (?:ist"
+    r"|wurde)|je suis (?:actuellement )?absent|en congé|de retour le|estoy (?:fuera|de)|estaré fuera"
+    r"|sono (?:assente|in ferie|fuori)|ik ben (?:afwezig|niet|tot|op)|jestem (?:na|nieobec)|estou (?:ausente"
+    r"|de|fora)|jag är (?:inte|på|borta|ledig)|jeg er (?:ikke|på|bort))"
 )
 
 
@@ -122,36 +117,31 @@ _STRONG: Final = _phrases(
     """
 )
 
-# Ambiguous words: a person may begin a subject with them, but hardly end there while answering us.
-_WEAK: Final = _phrases(
-    """
-    auto|autom.|automatisch|auto-antwort|abwesend|abwesenheit|abwesenheitsmeldung|abwesenheitsinfo
-    abwesenheitshinweis|abwesenheitsmail|nicht im büro|nicht im hause|außer haus|ausser haus|urlaub|in urlaub
-    im urlaub|ich bin im urlaub|ich bin derzeit im urlaub|urlaubsnotiz|urlaubsmeldung|elternzeit|mutterschutz
-    krankgemeldet|vacation|on vacation|holiday|on holiday|annual leave|on leave|maternity leave
-    parental leave|away|away message|absence notice|out of town|away from my mail|absence|ooo
-    absent|absente|absent(e)|je suis absent|je suis absente|en congé|en vacances|avis d'absence
-    message d'absence|notification d'absence|assenza|assente|in ferie|fuori sede|messaggio di assenza
-    ausente|ausencia|de vacaciones|vacaciones|mensaje de ausencia|ausência|ausência temporária|férias
-    mensagem de ausência|vakantie|met verlof|afwezig|frånvaro|på semester|fravær|ikke til stede|ferie|loma
-    lomalla|urlop|nieobecny|nieobecna|nieobecność|dovolená|szabadság|concediu|odsoten|отпуск|в отпуске
-    нет в офисе|外出
-    read|not read|read receipt|gelesen|nicht gelesen|ungelesen|gelöscht|ungelesen gelöscht
-    no leído|non letto|niet gelezen|oläst|ej läst|ulæst|ikke læst|ulest|ikke lest|não lida|nie przeczytano
-    nieprzeczytane|nepřečteno|не прочтено|не прочитано|luettu|ei luettu|lesebestätigung|lesebestaetigung|lu
-    non lu|leído
-    letto|lettura|gelezen|läst|læst|lest|przeczytane|přečteno|прочтено|прочитано|lida|return receipt
-    receipt confirmation|disposition notification|eingangsbestätigung|empfangsbestätigung
-    message confirmation required|sender verification|verification required
-    """
-)
-
-# Those of them that are everyday topics: "Holiday: two more rooms", "Auto: neue Reifen".
+# Ambiguous words: a person may begin a subject with them, but hardly end there while answering us. The topics
+# are everyday ones as well: "Holiday: two more rooms", "Auto: neue Reifen".
 _TOPICS: Final = _phrases(
     """
     auto|autom.|automatisch|urlaub|vacation|holiday|annual leave|elternzeit|mutterschutz|maternity leave
-    parental leave|away|absence|vacaciones|férias|vakantie|ferie|loma|urlop|dovolená|szabadság|concediu
-    отпуск
+    parental leave|away|absence|vacaciones|férias|vakantie|ferie|loma|urlop|dovolená|szabadság|concediu|отпуск
+    """
+)
+_WEAK: Final = _phrases(
+    "|".join(_TOPICS)
+    + """
+    auto-antwort|abwesend|abwesenheit|abwesenheitsmeldung|abwesenheitsinfo|abwesenheitshinweis
+    abwesenheitsmail|nicht im büro|nicht im hause|außer haus|in urlaub|im urlaub|ich bin im urlaub
+    ich bin derzeit im urlaub|urlaubsnotiz|urlaubsmeldung|krankgemeldet|on vacation|on holiday|on leave
+    away message|absence notice|out of town|away from my mail|ooo|absent|absente|absent(e)|je suis absent
+    je suis absente|en congé|en vacances|avis d'absence|message d'absence|notification d'absence|assenza
+    assente|in ferie|fuori sede|messaggio di assenza|ausente|ausencia|de vacaciones|mensaje de ausencia
+    ausência|ausência temporária|mensagem de ausência|met verlof|afwezig|frånvaro|på semester|fravær
+    ikke til stede|lomalla|nieobecny|nieobecna|nieobecność|odsoten|в отпуске|нет в офисе|外出
+    read|not read|read receipt|gelesen|nicht gelesen|ungelesen|gelöscht|ungelesen gelöscht|no leído|non letto
+    niet gelezen|oläst|ej läst|ulæst|ikke læst|ulest|ikke lest|não lida|nie przeczytano|nieprzeczytane
+    nepřečteno|не прочтено|не прочитано|luettu|ei luettu|lesebestätigung|lesebestaetigung|lu|non lu|leído
+    letto|lettura|gelezen|läst|læst|lest|przeczytane|přečteno|прочтено|прочитано|lida|return receipt
+    receipt confirmation|disposition notification|eingangsbestätigung|empfangsbestätigung
+    message confirmation required|sender verification|verification required
     """
 )
 
@@ -212,35 +202,36 @@ _APPENDED: Final = _phrases(
 )
 
 
-def automatic_phrase(subject: str, *, is_reply: bool, text: str = "") -> str:
-    """Return the phrase by which ``subject`` is a machine's, or an empty string.
+def is_automatic_subject(subject: str, *, is_reply: bool, text: str = "") -> bool:
+    """Return whether ``subject`` is a machine's.
 
     ``is_reply``: the mail has In-Reply-To. ``text``: what the sender wrote.
     """
     line = fold(subject)
     begin = line.lstrip(_OPENING)
-    for phrase in _STRONG:
-        if begin.startswith(phrase) and (is_reply or _is_alone(begin[len(phrase) :], text)):
-            return phrase
-    if phrase := _absent_person(line, is_reply=is_reply):
-        return phrase
-    return _in_answer(line, begin, text) if is_reply else ""
+    return (
+        any(is_reply or _is_alone(rest, text) for _, rest in _begun(_STRONG, begin))
+        or _absent_person(line, is_reply=is_reply)
+        or (is_reply and _in_answer(line, begin, text))
+    )
 
 
-def _in_answer(line: str, begin: str, text: str) -> str:
-    """Return the phrase that counts in answer to a mail only."""
-    for phrase in _WEAK:
-        if begin.startswith(phrase) and _ends_like_a_program(rest := begin[len(phrase) :]):
-            if phrase in _TOPICS and _is_a_topic(rest, text):
-                continue
-            return phrase
-    for phrase in _TITLES:
-        if begin.startswith(phrase) and _ends_like_a_title(begin[len(phrase) :]):
-            return phrase
-    for phrase in (*_SENTENCES, *_BOUNCES):
-        if begin.startswith(phrase):
-            return phrase
-    return _appended(line)
+def _begun(phrases: Iterable[str], line: str) -> Iterator[tuple[str, str]]:
+    """Yield each phrase with which ``line`` begins, and what follows it."""
+    return ((phrase, line[len(phrase) :]) for phrase in phrases if line.startswith(phrase))
+
+
+def _in_answer(line: str, begin: str, text: str) -> bool:
+    """Return whether there is a phrase that counts in answer to a mail only."""
+    return (
+        any(
+            _ends_like_a_program(rest) and not (phrase in _TOPICS and _is_a_topic(rest, text))
+            for phrase, rest in _begun(_WEAK, begin)
+        )
+        or any(_ends_like_a_title(rest) for _, rest in _begun(_TITLES, begin))
+        or begin.startswith((*_SENTENCES, *_BOUNCES))
+        or _is_appended(line)
+    )
 
 
 def _is_alone(rest: str, text: str) -> bool:
@@ -278,7 +269,7 @@ def _ends_like_a_title(rest: str) -> bool:
     return not stripped or stripped[0] in ":#" or stripped[0] in _DELIMITERS or stripped[0].isdigit()
 
 
-def _absent_person(line: str, *, is_reply: bool) -> str:
+def _absent_person(line: str, *, is_reply: bool) -> bool:
     """Find ``Max Mustermann ist außer Haus.``, by Notes: a name, and a full stop or a date at the end."""
     for phrase in _ABSENT:
         name, found, rest = line.partition(f" {phrase}")
@@ -288,17 +279,14 @@ def _absent_person(line: str, *, is_reply: bool) -> str:
             continue
         dated = rest.startswith(" (") and rest.rstrip(".").endswith(")")
         if rest == "." or dated or (is_reply and not rest):
-            return phrase
-    return ""
+            return True
+    return False
 
 
-def _appended(line: str) -> str:
+def _is_appended(line: str) -> bool:
     """Find ``Re: Offer [Automatic reply]``, ``Re: Offer (verification required)``."""
     opening = _BRACKETS.get(line[-1:], "")
-    if not opening:
-        return ""
-    inner = line[:-1].rpartition(opening)[2].strip()
-    return inner if inner in _APPENDED else ""
+    return bool(opening) and line[:-1].rpartition(opening)[2].strip() in _APPENDED
 
 
 def is_bounce_subject(subject: str) -> bool:

@@ -17,6 +17,7 @@ from redis.connection import parse_url
 
 from cleo_email.accounts import ImapAccount, Login, SmtpAccount
 from cleo_email.errors import InvalidField
+from cleo_email.http.address import is_loopback
 from cleo_email.mail.address import ascii_address
 from cleo_email.mail.headers import parse_addresses
 from cleo_email.mail.model import Address
@@ -83,17 +84,10 @@ def _https_url(text: str) -> str:
     """Accept http:// within this machine only: tokens and secrets travel there."""
     parts = urlsplit(text)
     _ = parts.port  # raises ValueError on nonsense
-    plain = parts.scheme == "http" and _is_loopback(parts.hostname or "")
+    plain = parts.scheme == "http" and is_loopback(parts.hostname or "")
     if not parts.hostname or not (parts.scheme == "https" or plain) or any(ord(c) < 33 for c in text):
         raise ValueError("no https")
     return text
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _fernet_key(text: str) -> str:

@@ -14,20 +14,16 @@ from contextlib import contextmanager, suppress
 from flask import request
 
 from cleo_email.errors import StoreUnavailable
+from cleo_email.http.address import is_loopback
 from cleo_email.runtime import now_ms
-from cleo_email.store import Claim
 from cleo_email.web.base import RequestRefused, current
 from cleo_email.web.bodies import read_bytes, require_type
-from cleo_email.webhooks.base import NotSetUp, Unproven, equals_one
-from cleo_email.webhooks.signature import HEADER, REMEMBER_S, WebhookSignature
+from cleo_email.webhooks.base import NotSetUp, Unproven, WebhookSignature, equals_one
 
 log = logging.getLogger(__name__)
 
 _FORWARDED = ("X-Forwarded-For", "Forwarded", "X-Real-IP")
 _ASK_FOR_TOKEN = {"WWW-Authenticate": 'Bearer realm="cleo_email"'}
-
-
-# --- programs: a token -----------------------------------------------------------------------------------
 
 
 def require_api_token() -> None:
@@ -48,17 +44,15 @@ def _is_one_of(given: str, secrets: Iterable[str]) -> bool:
     return equals_one(given.encode("utf-8", "replace"), [secret.encode() for secret in secrets])
 
 
-# --- webhooks: a secret in a header, or a signature ------------------------------------------------------
-
-
 @contextmanager
 def proved_body(*media_types: str) -> Iterator[bytes]:
-    """The body of a webhook that shows the secret, or is signed with it, while it is being stored.
+    """Give the body of a webhook that shows the secret, or is signed with it, while it is being stored.
 
     A signature is good for one request: if storing fails it may be used again, else never. Refuses with 403
     (429 for one too many), 413, 415, and 503 where it cannot be looked up whether it was used.
     """
-    if HEADER not in request.headers:
+    header = WebhookSignature.HEADER
+    if header not in request.headers:
         _require_webhook_secret()
         data = read_bytes(current().settings.max_message_bytes)
         require_type(*media_types)
@@ -67,27 +61,23 @@ def proved_body(*media_types: str) -> Iterator[bytes]:
     with unproven_refused():
         secrets = _webhook_secrets()
         if not secrets:
-            raise NotSetUp(f"no EMAIL_WEBHOOK_SECRET is set: {HEADER} cannot be checked")
-        signature = WebhookSignature.read(request.headers[HEADER], now_ms() / 1000)
+            raise NotSetUp(f"no EMAIL_WEBHOOK_SECRET is set: {header} cannot be checked")
+        signature = WebhookSignature.read(request.headers[header], now_ms() / 1000)
         data = read_bytes(current().settings.max_message_bytes)
         name = signature.verify(data, secrets)
     require_type(*media_types)
-    claim = current().store.events.claim(name)
-    if not claim.is_ours:
-        text = f"this {HEADER} was used before: every request is signed anew, a repeated one too"
-        raise RequestRefused(403, text)
-    yield from _used_once(data, claim)
-
-
-def _used_once(data: bytes, claim: Claim) -> Iterator[bytes]:
     events = current().store.events
+    claim = events.claim(name)
+    if not claim.is_ours:
+        text = f"this {header} was used before: every request is signed anew, a repeated one too"
+        raise RequestRefused(403, text)
     try:
         yield data
     except BaseException:
         with suppress(StoreUnavailable):
             events.release(claim)
         raise
-    events.done(claim, "used", REMEMBER_S)
+    events.done(claim, "used", WebhookSignature.REMEMBER_S)
 
 
 @contextmanager
@@ -118,14 +108,11 @@ def _require_webhook_secret() -> None:
         raise RequestRefused(403, f"no EMAIL_WEBHOOK_SECRET is set: {text}")
 
 
-# --- wrong secrets are counted ---------------------------------------------------------------------------
-
-
 def _counted(fault: RequestRefused) -> RequestRefused:
-    """``fault``, or a 429 where this caller, or all of them together, were wrong too often this minute.
+    """Return ``fault``, or a 429 where this caller, or all together, were wrong too often this minute.
 
     Called after the secret was found to be wrong, so that a right one is never slowed down. Without Redis
-    nobody is counted.
+    nothing is counted.
     """
     address = client_address()
     try:
@@ -140,12 +127,12 @@ def _counted(fault: RequestRefused) -> RequestRefused:
 
 
 def client_address() -> str:
-    """Whose failures are counted together: an IPv4 address, or the /64 of an IPv6 one.
+    """Return whose failures are counted together: an IPv4 address, or the /64 of an IPv6 one.
 
     Behind a proxy on this machine or in the private network that is the last address of X-Forwarded-For, the
     one which that proxy wrote. Only for counting: no right ever follows from a header.
     """
-    peer = _peer()
+    peer = _address(request.environ.get("REMOTE_ADDR", ""))
     if peer is None or peer.is_loopback or peer.is_private:
         peer = _address(request.headers.get("X-Forwarded-For", "").rpartition(",")[2]) or peer
     if peer is None:
@@ -155,40 +142,24 @@ def client_address() -> str:
     return str(peer)
 
 
-# --- this machine itself ---------------------------------------------------------------------------------
-
-
 def is_direct_loopback() -> bool:
-    """Whether the caller is a program of this machine, not somebody behind a proxy that runs here.
+    """Return whether the caller is a program of this machine, and not one behind a proxy that runs here.
 
     Nor a web page in a browser on this machine, whose own host name was made to lead here (DNS rebinding).
     """
     if any(name in request.headers for name in _FORWARDED):
         return False
     # As it came: Werkzeug makes '' of a_b.example and its like, where a browser goes all the same.
-    if not _names_loopback(request.headers.get("Host", "").strip()):
+    host = request.headers.get("Host", "").strip().lower()
+    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
+    if name and not is_loopback(name.strip("[]")):
         return False
     # A form on any web page can post here from a browser on this machine; browsers say whose page it was.
     own = request.host_url.rstrip("/")
     if request.headers.get("Origin", own) != own:
         return False
-    peer = _peer()
+    peer = _address(request.environ.get("REMOTE_ADDR", ""))
     return peer is not None and peer.is_loopback  # a Unix socket says nothing about the caller
-
-
-def _names_loopback(host: str) -> bool:
-    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
-    name = name.strip("[]").lower()
-    if name in ("", "localhost") or name.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
-
-
-def _peer() -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    return _address(request.environ.get("REMOTE_ADDR", ""))
 
 
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

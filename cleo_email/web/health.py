@@ -19,13 +19,13 @@ def healthz() -> Response:
 
 @bp.get("/readyz")
 def readyz() -> Response:
-    """200 only while mail can come in, be answered and go out; else 503 with the reason."""
+    """Answer 200 only while mail can come in, be answered and go out; else 503 with the reason."""
     reason = why_not_ready(current(), now_ms())
     return error(503, reason) if reason else answer(200, {"status": "ready"})
 
 
 def why_not_ready(app: App, now: int) -> str:
-    """'' or the first thing that is wrong, with what to do about it."""
+    """Return the first thing that is wrong, with what to do about it, or ''."""
     settings = app.settings
     if not settings.enabled:
         return "the email channel is not enabled: ENABLED_CLIENTS does not list email"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 from flask import Blueprint, Response, request
 
@@ -11,9 +12,9 @@ from cleo_email.pipeline.receive import IncomingMail
 from cleo_email.runtime import now_ms
 from cleo_email.web.auth import proved_body, unproven_refused
 from cleo_email.web.base import RequestRefused, answer, current
-from cleo_email.web.bodies import parse_json, read_bytes
+from cleo_email.web.bodies import bad_fields, parse_json, read_bytes
+from cleo_email.web.models import IncomingFields
 from cleo_email.webhooks.base import NotNow, NotSetUp, Unusable, WebhookProvider, WebhookRequest, bare_path
-from cleo_email.webhooks.fields import IncomingFields
 from cleo_email.webhooks.handler import HandledRequest, StoredMail
 
 log = logging.getLogger(__name__)
@@ -25,18 +26,17 @@ RETRY_AFTER_S = "60"
 
 @bp.post("")
 def fields() -> Response:
-    """A mail as JSON fields."""
+    """Take a mail as JSON fields."""
     with proved_body("application/json") as body:
         return take(parse_json(body, IncomingFields).arrival())
 
 
 @bp.post("/raw")
 def raw() -> Response:
-    """A mail as it is, from an MTA's pipe or a mail worker at the edge."""
+    """Take a mail as it is, from an MTA's pipe or a mail worker at the edge."""
     with proved_body("message/rfc822") as source:
         if not source.strip():
-            text = "expected a mail (RFC 5322), found nothing"
-            raise RequestRefused(422, "bad fields: body", {"body": text})
+            raise bad_fields({"body": "expected a mail (RFC 5322), found nothing"})
         sender = request.headers.get("X-Envelope-From")
         arrival = IncomingMail(
             source,
@@ -49,17 +49,17 @@ def raw() -> Response:
 
 @bp.post("/<name>")
 def provider(name: str) -> Response:
-    """A mail in the format of a provider that receives it; answered with the codes that it understands."""
+    """Take what a mail provider posts, and answer with the status codes that it understands."""
     handler = current().webhooks
     found = handler.find(name)
     headers = {key.lower(): value for key, value in request.headers.items()}
     asked = WebhookRequest(headers, request.args.to_dict(), now_ms() / 1000)
     with unproven_refused():
         try:
-            if not found.signs_body:  # then nobody's body is read before the password was right
+            if not found.signs_body:  # then no body is read before the password was right
                 found.verify(asked)
             body = read_bytes(handler.max_request_bytes, status=found.gives_up_with)
-            return report(handler.handle(found, asked.with_body(body)))
+            return report(handler.handle(found, replace(asked, body=body)))
         except NotSetUp as fault:
             raise _unset(found, fault) from None
         except Unusable as fault:
@@ -71,14 +71,14 @@ def provider(name: str) -> Response:
 
 
 def _unset(found: WebhookProvider, fault: NotSetUp) -> RequestRefused:
-    """The setting is missing at our end: the provider is to keep the mail meanwhile."""
+    """Return the answer while a setting is missing at our end: the provider is to keep the mail."""
     current().webhooks.warn_unset(found, fault)
     headers = {"Retry-After": RETRY_AFTER_S} if found.unset_status == 503 else {}
     return RequestRefused(found.unset_status, str(fault), headers=headers)
 
 
 def take(arrival: IncomingMail) -> Response:
-    """202 once the mail is durable, 200 for one already taken."""
+    """Store the mail: 202 once it is durable, 200 for one already taken."""
     accepted = current().receiver.accept(arrival)
     crashpoint("web-before-answer")
     mail = StoredMail(accepted.id, accepted.thread_id, accepted.duplicate)
@@ -86,7 +86,7 @@ def take(arrival: IncomingMail) -> Response:
 
 
 def report(outcome: HandledRequest) -> Response:
-    """Always 200, which every provider takes for success; some take nothing else."""
+    """Answer 200, which every provider takes for success; some take nothing else."""
     messages = [_described(mail) for mail in outcome.taken]
     if not messages:
         return answer(200, {"status": "ignored", "reason": outcome.note})

@@ -1,4 +1,4 @@
-"""What became of every message."""
+"""``/email/messages``: what became of every message."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class MessagesQuery(BaseModel):
 
 @bp.get("")
 def index() -> Response:
-    """Records, newest first."""
+    """List records, newest first."""
     require_api_token()
     query = validated(request.args.to_dict(), MessagesQuery)
     records, following = current().store.messages.page(
@@ -44,7 +44,7 @@ def index() -> Response:
 
 @bp.get("/<id_>")
 def show(id_: str) -> Response:
-    """One record with its history."""
+    """Show one record with its history."""
     require_api_token()
     messages = current().store.messages
     return answer(200, {**messages.get(id_).public(), "history": messages.history(id_)})

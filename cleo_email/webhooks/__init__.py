@@ -1,1 +1,1 @@
-"""Mail by HTTP from mail providers, a file for each: check the proof, extract the mail, hand it on."""
+"""Mail that mail providers post by HTTP, a file for each: verify the request, extract the mail, store it."""

@@ -1,25 +1,27 @@
-"""What every provider's webhook has in common: a request is proved, named, and made a mail of.
+"""What the webhooks of all mail providers have in common.
 
-``verify`` -> ``event`` -> ``extract``: :mod:`cleo_email.webhooks.handler` calls them in this order and hands
-the mails on. Nothing here knows of the web framework.
+A request is verified, named (so that a repeated one is recognised) and its mails are extracted:
+:mod:`cleo_email.webhooks.handler` calls ``verify``, ``event`` and ``extract`` in this order and stores the
+mails. Nothing here depends on the web framework.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import hmac
 import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar
 
-from cleo_email.errors import CleoError
+from cleo_email.errors import CleoError, UnreadableMessage
+from cleo_email.mail.address import a_label, distinct, split_address
 from cleo_email.mail.decoding import decode_base64_strict
+from cleo_email.mail.model import InboundEmail
+from cleo_email.mail.parse import parse
 from cleo_email.pipeline.receive import IncomingMail
 from cleo_email.webhooks.forms import Form, read_form
 
@@ -41,7 +43,7 @@ class Unproven(CleoError):
 
 
 class NotSetUp(Unproven):
-    """The secret of this provider is not configured: nothing can be proved."""
+    """The secret of this provider is not configured, so that nothing can be proved."""
 
 
 class Unusable(CleoError):
@@ -52,6 +54,10 @@ class NotNow(CleoError):
     """The request cannot be taken at this moment, or not until the operator acts; it is to be sent again."""
 
     retry_helps = True
+
+
+class NoMail(CleoError):
+    """The request is proved and in order, but is not about a mail that came in; the text says what about."""
 
 
 @dataclass(frozen=True)
@@ -66,41 +72,30 @@ class WebhookRequest:
     def header(self, name: str) -> str:
         return self.headers.get(name, "")
 
-    def with_body(self, body: bytes) -> WebhookRequest:
-        return replace(self, body=body)
-
     @cached_property
     def form(self) -> Form:
-        """The fields of a form; none where the body is no form."""
+        """Return the fields of a form; there are none where the body is no form."""
         return read_form(self.header("content-type"), self.body)
 
     @cached_property
     def json(self) -> JsonObject:
-        """The object that the body is. Raises Unusable."""
+        """Return the object that the body is, or raise Unusable."""
         return json_object(self.body, "the request")
 
     @cached_property
     def digest(self) -> str:
-        """A name for the request where the provider gives none: its body."""
+        """Return a name for the request where the provider gives none: the hash of its body."""
         return hashlib.sha256(self.body).hexdigest()
 
 
-@dataclass(frozen=True)
-class Extracted:
-    """The mails of a request, usually one; ``note`` says why there is none."""
-
-    arrivals: tuple[IncomingMail, ...] = ()
-    note: str = ""
-
-
 class WebhookProvider(ABC):
-    """A mail provider, with all its live ``secrets``; ``setting`` is the variable that they come from.
+    """A mail provider with all its valid ``secrets``; ``setting`` is the variable that they come from.
 
-    ``gives_up_with`` is the status on which the provider stops sending a request that is of no use.
-    ``unset_status`` answers while there is no secret, which is our fault: 503, or another one on which the
-    provider tries again for hours. Most drop or bounce the mail on any 4xx.
-    ``signs_body``: the proof covers the body, which is therefore read first. ``remember_s``: for how long the
-    provider may repeat a request, in seconds.
+    ``gives_up_with`` is the status on which the provider stops sending a request that can never be used.
+    ``unset_status`` is the answer while no secret is set: 503, or another status on which the provider tries
+    again for hours, as most drop or bounce the mail on any 4xx.
+    ``signs_body``: the proof covers the body, which must therefore be read before ``verify``.
+    ``remember_s``: for how many seconds the provider may repeat a request.
     """
 
     name: ClassVar[str]
@@ -115,26 +110,26 @@ class WebhookProvider(ABC):
 
     @property
     def is_set_up(self) -> bool:
-        """Whether there is a secret; without one ``verify`` raises NotSetUp."""
+        """Return whether there is a secret; without one ``verify`` raises NotSetUp."""
         return bool(self._secrets)
 
     def verify(self, request: WebhookRequest) -> None:
-        """Raises NotSetUp or Unproven, or NotNow where the proof cannot be checked at this moment."""
+        """Raise NotSetUp or Unproven, or NotNow where the proof cannot be checked at this moment."""
         if not self.is_set_up:
             raise NotSetUp(f"no {self.setting} is set: mail by {self.name} is not taken")
         self.prove(request)
 
     @abstractmethod
     def prove(self, request: WebhookRequest) -> None:
-        """Look at the proof; there is a secret. Raises Unproven, NotNow."""
+        """Check the proof against the secrets, of which there is one at least. Raises Unproven or NotNow."""
 
     @abstractmethod
     def event(self, request: WebhookRequest) -> str:
-        """What names this request among all of the provider's, '' for nothing. Raises Unusable."""
+        """Return what names this request among all of the provider's, '' for nothing. Raises Unusable."""
 
     @abstractmethod
-    def extract(self, request: WebhookRequest) -> Extracted:
-        """The mails in a proved request. Raises Unusable or NotNow."""
+    def extract(self, request: WebhookRequest) -> Sequence[IncomingMail]:
+        """Return the mails in a proved request. Raises NoMail, Unusable or NotNow."""
 
 
 class BasicProvider(WebhookProvider):
@@ -149,48 +144,72 @@ class BasicProvider(WebhookProvider):
             raise Unproven(text, challenge=BASIC_CHALLENGE)
 
     def credentials(self, authorization: str) -> bytes | None:
-        """``user:password`` of an ``Authorization``, None where there is none."""
+        """Return ``user:password`` of an ``Authorization`` header, None where there is none."""
         scheme, _, coded = authorization.strip().partition(" ")
         return decoded(coded.strip()) if scheme.lower() == "basic" else None
 
 
-# --- proofs: every comparison in constant time, every live secret tried -----------------------------------
+# --- proofs: every comparison in constant time, every valid secret tried ----------------------------------
 
 
 def equals_one(given: bytes, secrets: Iterable[bytes]) -> bool:
-    """Whether ``given`` is one of ``secrets``; takes as long for the first as for none."""
+    """Return whether ``given`` is one of ``secrets``, in a time that does not depend on which one."""
     found = False
     for secret in secrets:
         found |= hmac.compare_digest(given, secret)
     return found
 
 
-def hmac_sha256(secret: bytes, message: bytes) -> bytes:
-    return hmac.new(secret, message, hashlib.sha256).digest()
-
-
 def decoded(text: str) -> bytes | None:
-    """Strict base64, None for anything else."""
+    """Return the bytes of strict base64, None for anything else."""
     try:
-        return base64.b64decode(text.encode("ascii"), validate=True)
-    except (UnicodeEncodeError, binascii.Error, ValueError):
+        return decode_base64_strict(text)
+    except ValueError:
         return None
 
 
-def is_fresh(timestamp: str, now: float, *, past_s: int, future_s: int = FUTURE_S) -> bool:
-    """Whether whole seconds since 1970 lie between ``past_s`` ago and ``future_s`` ahead."""
-    if not re.fullmatch(r"[0-9]{1,12}", timestamp, re.ASCII):
-        return False
-    return -past_s <= int(timestamp) - now <= future_s
-
-
 def require_fresh(timestamp: str, now: float, *, past_s: int) -> None:
-    """Raises Unproven for a signature of another time."""
-    if not is_fresh(timestamp, now, past_s=past_s):
+    """Raise Unproven unless ``timestamp`` (seconds since 1970) is at most ``past_s`` old, FUTURE_S ahead."""
+    if re.fullmatch(r"[0-9]{1,12}", timestamp) is None or not -past_s <= int(timestamp) - now <= FUTURE_S:
         raise Unproven("the signature is too old, or this machine's clock is wrong")
 
 
-# --- what a provider, or a stranger, wrote ----------------------------------------------------------------
+@dataclass(frozen=True)
+class WebhookSignature:
+    """``X-Cleo-Signature: t=TIME,v1=HEX`` of a caller that proves it knows the secret without sending it.
+
+    HEX is HMAC-SHA256 over ``TIME.BODY`` (TIME in whole seconds since 1970) with one of EMAIL_WEBHOOK_SECRET.
+    There may be several ``v1`` while a secret is being changed.
+    """
+
+    HEADER: ClassVar[str] = "X-Cleo-Signature"
+    FRESH_S: ClassVar[int] = 300
+    REMEMBER_S: ClassVar[int] = 600
+    WRONG: ClassVar[str] = "X-Cleo-Signature is missing or wrong (EMAIL_WEBHOOK_SECRET)"
+    time: str
+    values: tuple[str, ...]
+
+    @classmethod
+    def read(cls, header: str, now: float) -> WebhookSignature:
+        """Raise Unproven for what is malformed or out of time, before any body is read."""
+        pairs = [part.strip().partition("=") for part in header.split(",")[:12]]
+        times = [value for name, _, value in pairs if name == "t"]
+        values = [value for name, _, value in pairs if name == "v1" and re.fullmatch("[0-9a-f]{64}", value)]
+        if len(times) != 1 or not 0 < len(values) <= 10:
+            raise Unproven(f"{cls.WRONG}: expected t=SECONDS,v1=HEX")
+        require_fresh(times[0], now, past_s=cls.FRESH_S)
+        return cls(times[0], tuple(values))
+
+    def verify(self, body: bytes, secrets: Sequence[str]) -> str:
+        """Return what names this signed request, however its header is spelled. Raises Unproven."""
+        message = f"{self.time}.".encode("ascii") + body
+        wanted = [hmac.digest(secret.encode(), message, "sha256").hex().encode() for secret in secrets]
+        if not any(equals_one(value.encode("ascii"), wanted) for value in self.values):
+            raise Unproven(self.WRONG)
+        return f"signature:{hashlib.sha256(message).hexdigest()}"
+
+
+# --- values, which a provider or a stranger wrote ---------------------------------------------------------
 
 
 class JsonObject(dict[str, Any]):
@@ -212,12 +231,12 @@ class JsonObject(dict[str, Any]):
         return JsonObject(value) if isinstance(value, dict) else JsonObject()
 
     def objects(self, name: str) -> Sequence[JsonObject]:
-        """The objects of a list that are not empty."""
+        """Return the objects of a list that are not empty."""
         return [JsonObject(item) for item in self.list(name) if item and isinstance(item, dict)]
 
 
 def json_object(data: bytes | str, what: str) -> JsonObject:
-    """Raises Unusable for anything but a JSON object."""
+    """Return the JSON object in ``data``; raise Unusable, which names it ``what``, for anything else."""
     try:
         value = json.loads(data)
     except (ValueError, RecursionError):
@@ -228,7 +247,7 @@ def json_object(data: bytes | str, what: str) -> JsonObject:
 
 
 def json_field(form: Form, name: str) -> JsonObject:
-    """The JSON object in a field that only adds to the mail; an empty one where it is none."""
+    """Return the JSON object in a field that only adds to the mail; an empty one where it is none."""
     try:
         return json_object(form.text(name), name)
     except Unusable:
@@ -236,26 +255,61 @@ def json_field(form: Form, name: str) -> JsonObject:
 
 
 def base64_content(text: str, what: str) -> bytes:
-    """Raises Unusable for what is no base64."""
-    try:
-        return decode_base64_strict(text)
-    except ValueError:
-        raise Unusable(f"{what} is no base64") from None
+    """Return the decoded ``text``; raise Unusable, which names it ``what``, where it is no base64."""
+    data = decoded(text)
+    if data is None:
+        raise Unusable(f"{what} is no base64")
+    return data
 
 
 def bare_path(value: str) -> str:
-    """An address of the envelope without its angle brackets; '' is the null sender."""
+    """Return an address of the envelope without its angle brackets; '' is the null sender."""
     return value.strip().strip("<>").strip()[:MAX_ADDRESS]
 
 
 def return_path(headers: Iterable[tuple[str, str]]) -> str | None:
-    """The envelope sender from the topmost Return-Path, which the last server wrote (RFC 5321 section 4.4):
-    '' for the null sender, None where there is no such header."""
-    paths = (value for name, value in headers if name.lower() == "return-path")
-    path = next(paths, None)
-    return bare_path(path) if path is not None else None
+    """Return the envelope sender from the topmost Return-Path, which the last server wrote.
+
+    '' is the null sender, None says that there is no such header (RFC 5321 section 4.4).
+    """
+    paths = (bare_path(value) for name, value in headers if name.lower() == "return-path")
+    return next(paths, None)
 
 
-def as_bytes(text: str) -> bytes:
-    """Mail that travelled as text. Lone surrogates, which no byte stands for, become question marks."""
-    return text.encode("utf-8", "replace")
+# --- the sender's domain ----------------------------------------------------------------------------------
+#
+# What a provider says of the sender becomes ``IncomingMail.authenticated``: True, the provider vouches that
+# the domain of the one From mailbox sent this (a pass that DMARC would accept, RFC 7489 section 3.1); False,
+# it says that it did not; None, it says nothing that counts. A verdict counts *for* a mail only where it
+# stands outside of it, as the sender can write any header.
+
+
+def header_of(source: bytes) -> bytes:
+    """Return the header block of a mail, with its blank line."""
+    ends = [at + len(gap) for gap in (b"\r\n\r\n", b"\n\n") if (at := source.find(gap)) >= 0]
+    return source[: min(ends)] if ends else source
+
+
+def read_header(source: bytes) -> InboundEmail:
+    """Return a mail's header alone, an empty one where it is too large (such mail is quarantined later)."""
+    try:
+        return parse(header_of(source))
+    except UnreadableMessage:
+        return InboundEmail()
+
+
+def from_domain(source: bytes) -> str:
+    """Return the domain of the one From mailbox in A-labels; '' with two mailboxes or two From headers."""
+    mail = read_header(source)
+    writers = distinct([address.addr for address in mail.from_])
+    parts = split_address(writers[0]) if len(writers) == 1 else None
+    return parts[1] if parts and len(mail.header_all("from")) == 1 else ""
+
+
+def aligned(source: bytes, passed: Iterable[str]) -> bool | None:
+    """Return True if one of the domains that passed SPF or DKIM is the sender's, else None: no proof.
+
+    A sub-domain is another domain, as only the public suffix list says who owns it.
+    """
+    domain = from_domain(source)
+    return True if domain and domain in {a_label(one) for one in passed} else None

@@ -15,20 +15,20 @@ from cleo_email.runtime import Deadline
 from cleo_email.webhooks.base import (
     HOUR_S,
     BasicProvider,
-    Extracted,
     JsonObject,
+    NoMail,
     Unusable,
     WebhookRequest,
     bare_path,
     return_path,
 )
 from cleo_email.webhooks.fetch import Fetch
-from cleo_email.webhooks.rebuild import file_part, header_pairs, mailbox, mailboxes, rebuild, with_missing
+from cleo_email.webhooks.rebuild import file_part, header_pairs, mailboxes, rebuild
 
 FILES_S = 20.0  # of one request; gunicorn ends one that takes a minute
 FILES = "https://api.brevo.com/v3/inbound/attachments/"
 _MOST_FILES = 20
-_TOKEN = re.compile(r"[A-Za-z0-9._~=-]{1,2000}", re.ASCII)
+_TOKEN = re.compile(r"[A-Za-z0-9._~=-]{1,2000}")
 
 
 class Brevo(BasicProvider):
@@ -53,35 +53,40 @@ class Brevo(BasicProvider):
     def event(self, request: WebhookRequest) -> str:
         return request.digest
 
-    def extract(self, request: WebhookRequest) -> Extracted:
+    def extract(self, request: WebhookRequest) -> Sequence[IncomingMail]:
         items = request.json.objects("items")
         if not items:
-            return Extracted(note="Brevo's request has no items: it tells of no mail that came in")
+            raise NoMail("Brevo's request has no items: it is about no mail that came in")
         deadline = Deadline(FILES_S)
-        return Extracted(tuple(self._arrival(item, deadline) for item in items))
+        return [self._arrival(item, deadline) for item in items]
 
     def _arrival(self, item: JsonObject, deadline: Deadline) -> IncomingMail:
-        headers = _headers(item)
-        files, hold = self._files(item, deadline)
-        recipients = [one.text("Address") for one in item.objects("Recipients")]
-        to = [*recipients, *(value for name, value in headers if name.lower() == "delivered-to"), ""]
+        headers = header_pairs(item.object("Headers"))
+        missing = {
+            "From": mailboxes([item.object("From")], "Address"),
+            "To": mailboxes(item.objects("To"), "Address"),
+            "Cc": mailboxes(item.objects("Cc"), "Address"),
+            "Reply-To": mailboxes([item.object("ReplyTo")], "Address"),
+            "Subject": item.text("Subject"),
+            "Message-ID": item.text("MessageId"),
+            "In-Reply-To": item.text("InReplyTo"),
+            "Date": item.text("SentAtDate"),
+        }
+        text, html = item.text("RawTextBody"), item.text("RawHtmlBody")
+        files, hold = self._files(item.objects("Attachments"), deadline)
+        to = [one.text("Address") for one in item.objects("Recipients")]
+        to += [value for name, value in headers if name.lower() == "delivered-to"]
         return IncomingMail(
-            rebuild(
-                headers,
-                text=item.text("RawTextBody"),
-                html=item.text("RawHtmlBody"),
-                files=files,
-            ),
+            rebuild(headers, missing, text=text, html=html, files=files),
             self.name,
             envelope_from=return_path(headers),
-            envelope_to=bare_path(to[0]),
+            envelope_to=bare_path(to[0]) if to else "",
             hold=hold,
             same_for_s=HOUR_S,
         )
 
-    def _files(self, item: JsonObject, deadline: Deadline) -> tuple[list[AttachedFile], str]:
-        """The files of a mail, and why they are not all there: then a person is to look at it."""
-        wanted = item.objects("Attachments")
+    def _files(self, wanted: Sequence[JsonObject], deadline: Deadline) -> tuple[list[AttachedFile], str]:
+        """Return the files of a mail, and why they are not complete: then a person is to look at the mail."""
         if not wanted:
             return [], ""
         missing = f"Its {len(wanted)} files were not fetched"
@@ -94,31 +99,14 @@ class Brevo(BasicProvider):
             return [], f"{missing}: more than {limit} or {_MOST_FILES} files."
         if not all(_TOKEN.fullmatch(one.text("DownloadToken")) for one in wanted):
             return [], f"{missing}: Brevo names no token for them."
-        files = []
+        files: list[AttachedFile] = []
         for one in wanted:
+            url, key = FILES + one.text("DownloadToken"), {"api-key": self._api_key}
             try:
                 deadline.left()
-                files.append(self._file(one))
+                content = self._fetch(url, headers=key, max_bytes=self._max_bytes)
             except (TimeoutError, Unusable) as fault:
                 return files, f"Not all of its {len(wanted)} files could be fetched: {fault}."
+            name, kind = one.text("Name"), one.text("ContentType")
+            files.append(file_part(name, kind, content, one.text("ContentID")))
         return files, ""
-
-    def _file(self, one: JsonObject) -> AttachedFile:
-        token = one.text("DownloadToken")
-        content = self._fetch(FILES + token, headers={"api-key": self._api_key}, max_bytes=self._max_bytes)
-        kind, content_id = one.text("ContentType"), one.text("ContentID")
-        return file_part(one.text("Name"), kind, content, content_id)
-
-
-def _headers(item: JsonObject) -> list[tuple[str, str]]:
-    fields = [
-        ("From", mailbox(item.object("From"), "Address")),
-        ("To", mailboxes(item.objects("To"), "Address")),
-        ("Cc", mailboxes(item.objects("Cc"), "Address")),
-        ("Reply-To", mailbox(item.object("ReplyTo"), "Address")),
-        ("Subject", item.text("Subject")),
-        ("Message-ID", item.text("MessageId")),
-        ("In-Reply-To", item.text("InReplyTo")),
-        ("Date", item.text("SentAtDate")),
-    ]
-    return with_missing(header_pairs(item.object("Headers")), fields)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import ClassVar
 
 from cleo_email.pipeline.receive import IncomingMail
-from cleo_email.webhooks.base import HOUR_S, BasicProvider, Extracted, NotNow, WebhookRequest, bare_path
-from cleo_email.webhooks.verdicts import aligned
+from cleo_email.webhooks.base import HOUR_S, BasicProvider, NotNow, WebhookRequest, aligned, bare_path
 
 
 class CloudMailin(BasicProvider):
@@ -21,13 +21,12 @@ class CloudMailin(BasicProvider):
         source = request.form.bytes("message")
         return hashlib.sha256(source).hexdigest() if source else ""
 
-    def extract(self, request: WebhookRequest) -> Extracted:
-        form = request.form
+    def extract(self, request: WebhookRequest) -> Sequence[IncomingMail]:
+        form, sender = request.form, "envelope[from]"
         source = form.bytes("message")
         if not source:
             raise NotNow("CloudMailin's request has no raw mail: choose the Raw format for this address")
         passed = [form.text("envelope[spf][domain]")] if form.text("envelope[spf][result]") == "pass" else []
-        sender = "envelope[from]"
         arrival = IncomingMail(
             source,
             self.name,
@@ -35,4 +34,4 @@ class CloudMailin(BasicProvider):
             envelope_to=bare_path(form.text("envelope[to]")),
             authenticated=aligned(source, passed),
         )
-        return Extracted((arrival,))
+        return [arrival]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import ipaddress
+import re
 from collections.abc import Collection, Mapping
 from typing import Protocol
 
@@ -12,6 +12,8 @@ from cleo_email.runtime import Deadline
 from cleo_email.webhooks.base import NotNow, Unusable
 
 FETCH_S = 8.0  # the provider waits meanwhile: 15 s with most
+# No IP address: to some resolvers 2130706433, 127.1 and 0x7f000001 are addresses too.
+_HOST_NAME = re.compile(r"([a-z0-9_-]+\.)*[a-z][a-z0-9-]*", re.IGNORECASE)
 
 
 class TooMuch(Unusable):
@@ -20,11 +22,11 @@ class TooMuch(Unusable):
 
 class Fetch(Protocol):
     def __call__(self, url: str, *, headers: Mapping[str, str], max_bytes: int) -> bytes:
-        """The body that a GET of ``url`` gives. Raises NotNow, TooMuch or Unusable."""
+        """Return the body that a GET of ``url`` gives. Raises NotNow, TooMuch or Unusable."""
 
 
 class Https:
-    """Over verified TLS, to names only, on the usual port, without following redirects."""
+    """Fetches over verified TLS, from host names only, on the usual port, without following redirects."""
 
     def __init__(self, environ: Mapping[str, str], *, ports: Collection[int] = (443,)) -> None:
         self._environ = environ
@@ -56,15 +58,7 @@ class Https:
             address = web_address("URL", url)
         except SettingsError:
             raise Unusable("a URL that cannot be read is not fetched") from None
-        if not address.tls or address.port not in self._ports or address.basic or _is_number(address.host):
+        plain = address.tls and address.port in self._ports and not address.basic
+        if not plain or not _HOST_NAME.fullmatch(address.host):
             raise Unusable("only https:// URLs with a host's name are fetched")
         return address
-
-
-def _is_number(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        # Digits alone are addresses too, to some resolvers: 2130706433, 127.1, 0x7f000001.
-        return host.replace(".", "").isdigit() or host.lower().startswith("0x")
-    return True

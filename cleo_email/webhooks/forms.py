@@ -11,9 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from urllib.parse import unquote_to_bytes
 
-from werkzeug.datastructures import Headers
 from werkzeug.http import parse_options_header
-from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder
 
 from cleo_email.errors import CleoError
 
@@ -22,7 +20,8 @@ MAX_FIELDS = 1000
 MAX_PART_HEADER = 8192
 MAX_BOUNDARY = 200
 UNQUOTE_AT_ONCE = 1 << 14
-_LONE_BACKSLASH = re.compile(r"\\(.?)")
+_LINE_REST = re.compile(rb"(--)?[ \t]*(?=[\r\n]|\Z)")  # of a delimiter; "--" says that it is the last one
+_LONE_BACKSLASH = re.compile(r'\\(?![\\"])|(\\.)')
 
 
 class MalformedForm(CleoError):
@@ -45,7 +44,7 @@ class FormPart:
 
 @dataclass(frozen=True)
 class Form:
-    """Parts in order. A sender's own headers become fields with some providers: a name may come twice."""
+    """Parts in order. A name may come twice, as some providers make fields of the sender's own headers."""
 
     parts: tuple[FormPart, ...] = ()
 
@@ -58,11 +57,11 @@ class Form:
         return [part for part in self.parts if part.filename is None]
 
     def all(self, name: str) -> list[bytes]:
-        """Every value of that name; a file counts as a value, as some providers send the mail as one."""
+        """Return every value of that name; a file counts too, as some providers send the mail as one."""
         return [part.content for part in (*self.fields, *self.files) if part.name == name]
 
     def bytes(self, name: str) -> bytes:
-        """The last value (what the provider itself adds comes after what it merges in), or b''."""
+        """Return the last value (the provider's own comes after what it merges in), or b''."""
         return (self.all(name) or [b""])[-1]
 
     def text(self, name: str) -> str:
@@ -72,7 +71,7 @@ class Form:
         return bool(self.all(name))
 
     def is_ambiguous(self, *names: str) -> bool:
-        """Whether one of these has two different values: a sender may have written one of them."""
+        """Return whether one of these has two different values: a sender may have written one of them."""
         return any(len(set(self.all(name))) > 1 for name in names)
 
     def file(self, name: str) -> FormPart | None:
@@ -80,7 +79,7 @@ class Form:
 
 
 def read_form(content_type: str, body: bytes) -> Form:
-    """The form in ``body``; an empty one where it is none or has more than ``MAX_FIELDS`` fields."""
+    """Return the form in ``body``; an empty one where it is none or has more than ``MAX_FIELDS`` fields."""
     if parse_options_header(content_type)[0] == "application/x-www-form-urlencoded":
         return Form(tuple(_urlencoded(body)))
     try:
@@ -90,54 +89,43 @@ def read_form(content_type: str, body: bytes) -> Form:
 
 
 def read_multipart(content_type: str, body: bytes, max_parts: int) -> list[FormPart]:
-    """The parts of a ``multipart/form-data``. Raises MalformedForm or TooManyParts."""
+    """Return the parts of a ``multipart/form-data`` body. Raises MalformedForm or TooManyParts."""
     kind, options = parse_options_header(content_type)
     boundary = options.get("boundary", "")
     if kind != MULTIPART or not 0 < len(boundary) <= MAX_BOUNDARY or not boundary.isascii():
         raise MalformedForm("no multipart/form-data, or without a boundary")
-    delimiter = b"--" + boundary.encode("ascii")
-    # Counted first, so that the library neither builds more parts than we want nor overlooks a delimiter.
-    count = body.startswith(delimiter) + body.count(b"\n" + delimiter) + body.count(b"\r" + delimiter)
-    if count > max_parts + 1:
-        raise TooManyParts(f"the form has more than {max_parts} parts")
-    try:
-        parts = list(_parts(body, boundary.encode("ascii")))
-    except ValueError:  # what the library raises for everything that it cannot read
-        raise MalformedForm("no multipart/form-data, or it ended early") from None
-    if len(parts) != count - 1:
-        raise MalformedForm("a line begins like the boundary and is none")
-    return parts
+    delimiter = b"\r\n--" + boundary.encode("ascii")  # RFC 2046 section 5.1.1
+    parts: list[FormPart] = []
+    at = -2 if body.startswith(delimiter[2:]) else body.find(delimiter)  # the first may lack its line break
+    while at != -1:
+        rest = _LINE_REST.match(body, at + len(delimiter))
+        if rest is None:
+            raise MalformedForm("a line begins like the boundary and is none")
+        if rest[1]:
+            return parts
+        if len(parts) == max_parts:
+            raise TooManyParts(f"the form has more than {max_parts} parts")
+        at = body.find(delimiter, rest.end())
+        if at != -1:
+            parts.append(_part(body, rest.end(), at))
+    raise MalformedForm("no multipart/form-data, or it ended early")
 
 
-def _parts(body: bytes, boundary: bytes) -> Iterator[FormPart]:
-    """Feed the body at once: the library adds a CR to a file where a piece ends within the last ``--``."""
-    decoder = _Decoder(boundary)
-    decoder.receive_data(body)
-    decoder.receive_data(None)
-    begun: Field | File | None = None
-    while not isinstance(event := decoder.next_event(), Epilogue):
-        if isinstance(event, (Field, File)):
-            begun = event
-        elif isinstance(event, Data) and not event.more_data and begun is not None:
-            filename = begun.filename if isinstance(begun, File) else None
-            yield FormPart(begun.name or "", event.data, filename, begun.headers.get("content-type", ""))
-
-
-class _Decoder(MultipartDecoder):
-    """Reads the header of a part as leniently as the senders need it."""
-
-    def _parse_headers(self, data: bytes | bytearray) -> Headers:
-        if len(data) > MAX_PART_HEADER:
-            raise ValueError("the header of a part is too long")
-        found = super()._parse_headers(data.decode("utf-8", "replace").encode())
-        disposition = found.get("content-disposition", "")  # without one the part just has no name
-        found["Content-Disposition"] = _LONE_BACKSLASH.sub(_escaped, disposition)
-        return found
-
-
-def _escaped(found: re.Match[str]) -> str:
-    """A path of Windows is sent as it is: only a quote and a backslash are escaped by anybody."""
-    return found[0] if found[1] in ("\\", '"') else f"\\{found[0]}"
+def _part(body: bytes, start: int, end: int) -> FormPart:
+    """Return the part in ``body[start:end]``, which begins with a line break."""
+    # Where there is no content, some clients let the delimiter's line break end the header too.
+    gap = body.find(b"\r\n\r\n", start, min(end + 2, start + MAX_PART_HEADER))
+    if gap == -1:
+        raise MalformedForm("the header of a part does not end, or is too long")
+    lines = body[start:gap].decode("utf-8", "replace").split("\r\n")
+    headers = {
+        name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)
+    }
+    # A path of Windows is sent as it is: only a quote and a backslash are escaped by all programs.
+    disposition = _LONE_BACKSLASH.sub(lambda found: found[1] or r"\\", headers.get("content-disposition", ""))
+    options = parse_options_header(disposition)[1]
+    content_type = headers.get("content-type", "")
+    return FormPart(options.get("name", ""), body[gap + 4 : end], options.get("filename"), content_type)
 
 
 def _urlencoded(body: bytes) -> Iterator[FormPart]:
@@ -150,8 +138,10 @@ def _urlencoded(body: bytes) -> Iterator[FormPart]:
 
 
 def _unquoted(text: bytes) -> bytes:
-    """Percent-decoded, piece by piece: the library holds some 80 octets for each escape that it decodes,
-    and where a provider signs a field of the form this is done before anything is proved.
+    """Return ``text`` percent-decoded, piece by piece.
+
+    The library holds some 80 octets for each escape that it decodes, and where a provider signs a field of
+    the form this is done before anything is proved.
     """
     pieces = []
     start = 0

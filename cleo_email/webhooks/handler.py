@@ -1,4 +1,4 @@
-"""The way of a provider's request: it is proved, looked up, made a mail of, stored and remembered."""
+"""A provider's request is verified, recognised if it came before, and its mails are stored."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from dataclasses import dataclass, replace
 
 from cleo_email.errors import NotFound, StoreUnavailable
 from cleo_email.pipeline.receive import IncomingMail, Receiver
-from cleo_email.store import Claim, Events
-from cleo_email.webhooks.base import NotNow, NotSetUp, WebhookProvider, WebhookRequest
-from cleo_email.webhooks.verdicts import header_of
+from cleo_email.store import Events
+from cleo_email.webhooks.base import NoMail, NotNow, NotSetUp, WebhookProvider, WebhookRequest, header_of
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +27,7 @@ class StoredMail:
 
 @dataclass(frozen=True)
 class HandledRequest:
-    """What became of a request: its mails, or why there is none."""
+    """What became of a request: its mails, or a ``note`` that says why there is none."""
 
     taken: tuple[StoredMail, ...] = ()
     note: str = ""
@@ -48,26 +47,22 @@ class WebhookHandler:
 
     @property
     def max_request_bytes(self) -> int:
-        """A provider wraps the mail: base64 in JSON is a third larger than what it holds."""
+        """Return the limit of a request's body: base64 in JSON is a third larger than the mail it holds."""
         return self._max_bytes * 3 // 2 + 65_536
 
     @property
-    def names(self) -> list[str]:
-        return sorted(self._providers)
-
-    @property
     def set_up(self) -> list[str]:
-        """The names of those that can prove a request."""
-        return [name for name in self.names if self._providers[name].is_set_up]
+        """Return the names of the providers that can prove a request."""
+        return sorted(name for name, provider in self._providers.items() if provider.is_set_up)
 
     def find(self, name: str) -> WebhookProvider:
-        """Raises NotFound."""
+        """Return the provider of that name. Raises NotFound."""
         if name not in self._providers:
-            raise NotFound(f"there is no such way in; providers: {', '.join(self.names)}")
+            raise NotFound(f"there is no such way in; providers: {', '.join(sorted(self._providers))}")
         return self._providers[name]
 
     def warn_unset(self, provider: WebhookProvider, fault: NotSetUp) -> None:
-        """In the log, once: anybody can bring it about."""
+        """Log it once only, as any caller can bring it about."""
         if provider.name not in self._warned:
             self._warned.add(provider.name)
             log.warning("a request of %s is refused: %s", provider.name, fault)
@@ -83,12 +78,10 @@ class WebhookHandler:
             return self._store(provider, request)
         claim = self._events.claim(f"{provider.name}:{event}")
         if claim.is_taken:
-            return _outcome(claim.note)
+            note, mails = json.loads(claim.note)
+            return HandledRequest(tuple(StoredMail(id_, thread, True) for id_, thread in mails), note)
         if not claim.is_ours:
             raise NotNow("this very request is being stored at this moment")
-        return self._store_once(provider, request, claim)
-
-    def _store_once(self, provider: WebhookProvider, request: WebhookRequest, claim: Claim) -> HandledRequest:
         try:
             outcome = self._store(provider, request)
         except BaseException:
@@ -96,21 +89,21 @@ class WebhookHandler:
                 self._events.release(claim)
             raise
         # If this fails the provider sends it again, and the intake knows the mail.
-        self._events.done(claim, _note(outcome), provider.remember_s)
+        taken = json.dumps([outcome.note, [[one.id, one.thread_id] for one in outcome.taken]])
+        self._events.done(claim, taken, provider.remember_s)
         return outcome
 
     def _store(self, provider: WebhookProvider, request: WebhookRequest) -> HandledRequest:
-        extracted = provider.extract(request)
-        taken = []
-        for arrival in extracted.arrivals:
-            accepted = self._intake.accept(self._bounded(arrival))
-            taken.append(StoredMail(accepted.id, accepted.thread_id, accepted.duplicate))
-        if not taken:
-            log.info("a request of %s brought no mail: %s", provider.name, extracted.note)
-        return HandledRequest(tuple(taken), extracted.note)
+        try:
+            arrivals = provider.extract(request)
+        except NoMail as note:
+            log.info("a request of %s brought no mail: %s", provider.name, note)
+            return HandledRequest(note=str(note))
+        accepted = [self._intake.accept(self._bounded(arrival)) for arrival in arrivals]
+        return HandledRequest(tuple(StoredMail(one.id, one.thread_id, one.duplicate) for one in accepted))
 
     def _bounded(self, arrival: IncomingMail) -> IncomingMail:
-        """Of a mail that is too large only the header is kept, for a person to see."""
+        """Keep only the header of a mail that is too large, for a person to see."""
         size = len(arrival.source)
         if size <= self._max_bytes:
             return arrival
@@ -118,13 +111,3 @@ class WebhookHandler:
         header = header_of(arrival.source)[: self._max_bytes]
         hold = f"{size} bytes, more than {limit}: only its header is kept"
         return replace(arrival, source=header, partial=True, hold=hold)
-
-
-def _note(outcome: HandledRequest) -> str:
-    return json.dumps([outcome.note, [[one.id, one.thread_id] for one in outcome.taken]])
-
-
-def _outcome(note: str) -> HandledRequest:
-    """The outcome of the first request, as a duplicate."""
-    words, mails = json.loads(note)
-    return HandledRequest(tuple(StoredMail(id_, thread, duplicate=True) for id_, thread in mails), words)

@@ -1,21 +1,20 @@
 """Mailgun Routes with ``forward()``: a form, signed over time and token but not over its content.
 
-Somebody who has seen one signed request could send another body with its signature: therefore each token is
-taken once, and remembered for longer than it is fresh. The raw mail comes (``body-mime``) if the route's URL
-ends in ``mime``.
+Who has seen one signed request could send another body with its signature: therefore each token is taken
+once, and remembered for longer than it is fresh. The raw mail comes (``body-mime``) if the route's URL ends
+in ``mime``.
 """
 
 from __future__ import annotations
 
+import hmac
 import json
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import ClassVar
 
-from cleo_email.mail.model import AttachedFile
 from cleo_email.pipeline.receive import IncomingMail
 from cleo_email.webhooks.base import (
     HOUR_S,
-    Extracted,
     NotNow,
     Unproven,
     Unusable,
@@ -23,16 +22,14 @@ from cleo_email.webhooks.base import (
     WebhookRequest,
     bare_path,
     equals_one,
-    hmac_sha256,
     json_field,
+    read_header,
     require_fresh,
 )
 from cleo_email.webhooks.forms import Form
 from cleo_email.webhooks.rebuild import file_part, rebuild
-from cleo_email.webhooks.verdicts import read_header
 
 FRESH_S = 8 * HOUR_S + 1800  # it repeats a request for 8 hours
-_SIGNED = ("timestamp", "token", "signature")
 _TWICE = "Mailgun's form has two different values of one field: the mail may be a forgery."
 
 
@@ -44,10 +41,10 @@ class Mailgun(WebhookProvider):
     remember_s: ClassVar[int] = FRESH_S + HOUR_S
 
     def prove(self, request: WebhookRequest) -> None:
-        stamp, token, signature = (request.form.text(name) for name in _SIGNED)
-        message = f"{stamp}{token}".encode()
-        wanted = [hmac_sha256(key, message).hex().encode() for key in self._secrets]
-        if not token or not equals_one(signature.encode(), wanted):
+        stamp, token = request.form.text("timestamp"), request.form.text("token")
+        wanted = [hmac.digest(key, f"{stamp}{token}".encode(), "sha256").hex() for key in self._secrets]
+        given = request.form.text("signature").encode()
+        if not token or not equals_one(given, [one.encode() for one in wanted]):
             raise Unproven(f"the signature is missing or wrong ({self.setting})")
         require_fresh(stamp, request.now, past_s=FRESH_S)
 
@@ -55,7 +52,7 @@ class Mailgun(WebhookProvider):
         # Time and token are signed as one string: where the one ends is not.
         return request.form.text("timestamp") + request.form.text("token")
 
-    def extract(self, request: WebhookRequest) -> Extracted:
+    def extract(self, request: WebhookRequest) -> Sequence[IncomingMail]:
         form = request.form
         if form.has("message-url") and not form.has("body-mime"):
             raise NotNow("the Mailgun route stores the mail: use forward() with a URL that ends in mime")
@@ -71,39 +68,34 @@ class Mailgun(WebhookProvider):
             authenticated=_judged(source),
             same_for_s=HOUR_S,
         )
-        return Extracted((arrival,))
+        return [arrival]
 
 
 def _judged(source: bytes) -> bool | None:
-    """False where both checks failed. Mailgun writes them into the mail, so that they never count for it."""
+    """Return False where both checks failed: written into the mail, they never count for it."""
     headers = {name: value.strip().lower() for name, value in read_header(source).headers}
     spf, dkim = headers.get("x-mailgun-spf"), headers.get("x-mailgun-dkim-check-result")
     return False if spf in ("fail", "softfail") and dkim == "fail" else None
 
 
 def _rebuilt(form: Form) -> bytes:
-    headers = list(_headers(form.text("message-headers")))
-    if not headers:
-        raise Unusable("Mailgun's request has neither body-mime nor message-headers: it holds no mail")
-    files = list(_files(form))
-    return rebuild(headers, text=form.text("body-plain"), html=form.text("body-html"), files=files)
-
-
-def _headers(text: str) -> Iterator[tuple[str, str]]:
-    """``[[name, value], …]``."""
     try:
-        value = json.loads(text or "[]")
+        pairs = json.loads(form.text("message-headers") or "[]")  # [[name, value], …]
     except (ValueError, RecursionError):
         raise Unusable("Mailgun's message-headers are no JSON") from None
-    for pair in value if isinstance(value, list) else []:
-        if isinstance(pair, list) and len(pair) == 2 and all(isinstance(part, str) for part in pair):
-            yield pair[0], pair[1]
-
-
-def _files(form: Form) -> Iterator[AttachedFile]:
-    """``attachment-1`` and so on; ``content-id-map`` has the inline ones: ``{"<id>": "attachment-1"}``."""
+    headers = [
+        (pair[0], pair[1])
+        for pair in (pairs if isinstance(pairs, list) else [])
+        if isinstance(pair, list) and len(pair) == 2 and all(isinstance(part, str) for part in pair)
+    ]
+    if not headers:
+        raise Unusable("Mailgun's request has neither body-mime nor message-headers: it holds no mail")
+    # Files are attachment-1 and so on; content-id-map has the inline ones: {"<id>": "attachment-1"}.
     places = json_field(form, "content-id-map")
     ids = {places.text(id_): id_ for id_ in places}
-    for file in form.files:
-        if file.name.startswith("attachment-"):
-            yield file_part(file.filename or "", file.content_type, file.content, ids.get(file.name, ""))
+    files = [
+        file_part(file.filename or "", file.content_type, file.content, ids.get(file.name, ""))
+        for file in form.files
+        if file.name.startswith("attachment-")
+    ]
+    return rebuild(headers, text=form.text("body-plain"), html=form.text("body-html"), files=files)

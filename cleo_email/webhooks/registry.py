@@ -1,4 +1,4 @@
-"""Every provider, from the settings."""
+"""All mail providers, made from the settings."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cleo_email.webhooks.ses import Ses
 
 
 def build_providers(settings: Settings, fetch: Fetch) -> tuple[WebhookProvider, ...]:
-    """All of them; each refuses as long as its secret is not set."""
+    """Return all of them; each refuses requests as long as its secret is not set."""
     size = settings.max_message_bytes
     return (
         Mailgun(_shown(settings.mailgun_keys)),

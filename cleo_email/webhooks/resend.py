@@ -1,4 +1,4 @@
-"""Resend: the event ``email.received`` tells that there is a mail; the mail itself is fetched from its API.
+"""Resend: the event ``email.received`` says that there is a mail; the mail itself is fetched from its API.
 
 Signed as Svix does: HMAC-SHA256 over ``id.time.body``. The time is that of each try, so that it may be short.
 """
@@ -6,6 +6,7 @@ Signed as Svix does: HMAC-SHA256 over ``id.time.body``. The time is that of each
 from __future__ import annotations
 
 import base64
+import hmac
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,8 +14,9 @@ from typing import ClassVar
 
 from cleo_email.pipeline.receive import IncomingMail
 from cleo_email.webhooks.base import (
-    Extracted,
+    HOUR_S,
     JsonObject,
+    NoMail,
     NotNow,
     Unproven,
     Unusable,
@@ -23,25 +25,24 @@ from cleo_email.webhooks.base import (
     bare_path,
     decoded,
     equals_one,
-    hmac_sha256,
     json_object,
     require_fresh,
     return_path,
 )
 from cleo_email.webhooks.fetch import Fetch, TooMuch
-from cleo_email.webhooks.rebuild import header_pairs, rebuild, with_missing
+from cleo_email.webhooks.rebuild import header_pairs, rebuild
 
 API = "https://api.resend.com/emails/receiving/"
 API_BYTES = 16 * 1024 * 1024
 FRESH_S = 300
-_ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
+_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 class Resend(WebhookProvider):
     name: ClassVar[str] = "resend"
     setting: ClassVar[str] = "EMAIL_RESEND_SIGNING_SECRET"
     unset_status: ClassVar[int] = 403
-    remember_s: ClassVar[int] = 36 * 3600  # it repeats a request for about 28 hours
+    remember_s: ClassVar[int] = 36 * HOUR_S  # it repeats a request for about 28 hours
 
     def __init__(self, secrets: Sequence[str], api_key: str, fetch: Fetch, *, max_bytes: int) -> None:
         """``secrets``: ``whsec_`` and base64, as Resend shows them."""
@@ -54,7 +55,7 @@ class Resend(WebhookProvider):
     def prove(self, request: WebhookRequest) -> None:
         id_, stamp = request.header("svix-id"), request.header("svix-timestamp")
         message = f"{id_}.{stamp}.".encode("utf-8", "replace") + request.body
-        wanted = [hmac_sha256(key, message) for key in self._keys]
+        wanted = [hmac.digest(key, message, "sha256") for key in self._keys]
         words = request.header("svix-signature").split(" ")[:20]
         given = [decoded(word.removeprefix("v1,")) for word in words if word.startswith("v1,")]
         if not id_ or not any(equals_one(one, wanted) for one in given if one):
@@ -64,12 +65,10 @@ class Resend(WebhookProvider):
     def event(self, request: WebhookRequest) -> str:
         return request.header("svix-id")
 
-    def extract(self, request: WebhookRequest) -> Extracted:
-        event = request.json
-        kind = event.text("type")
+    def extract(self, request: WebhookRequest) -> Sequence[IncomingMail]:
+        kind, data = request.json.text("type"), request.json.object("data")
         if kind != "email.received":
-            return Extracted(note=f"Resend tells of {kind[:40] or 'nothing'}, not of a mail that came in")
-        data = event.object("data")
+            raise NoMail(f"Resend reports {kind[:40] or 'nothing'}, not a mail that came in")
         id_ = data.text("email_id")
         if not _ID.fullmatch(id_):
             raise Unusable("Resend's event names no email_id")
@@ -77,16 +76,16 @@ class Resend(WebhookProvider):
             raise NotNow("Resend sends no mail with its events: set EMAIL_RESEND_API_KEY to have it fetched")
         bearer = {"Authorization": f"Bearer {self._api_key}"}
         mail = json_object(self._fetch(API + id_, headers=bearer, max_bytes=API_BYTES), "Resend's answer")
-        return Extracted((self._arrival(mail, data),))
-
-    def _arrival(self, mail: JsonObject, data: JsonObject) -> IncomingMail:
-        url = mail.object("raw").text("download_url")
         arrival = IncomingMail(
             b"",
             self.name,
             envelope_from=return_path(header_pairs(mail.object("headers"))),
             envelope_to=bare_path(next(iter(data.texts("to")), "")),
         )
+        return [self._with_source(arrival, mail)]
+
+    def _with_source(self, arrival: IncomingMail, mail: JsonObject) -> IncomingMail:
+        url = mail.object("raw").text("download_url")
         if not url:
             # Without its source the files are missing too: a person is to look at it.
             hold = "Resend gave no raw mail: its attachments are missing." if mail.get("attachments") else ""
@@ -100,13 +99,13 @@ class Resend(WebhookProvider):
 
 
 def _rebuilt(mail: JsonObject) -> bytes:
-    fields = [
-        ("From", mail.text("from")),
-        ("To", ", ".join(mail.texts("to"))),
-        ("Cc", ", ".join(mail.texts("cc"))),
-        ("Reply-To", ", ".join(mail.texts("reply_to"))),
-        ("Subject", mail.text("subject")),
-        ("Message-ID", mail.text("message_id")),
-    ]
-    headers = with_missing(header_pairs(mail.object("headers")), fields)
-    return rebuild(headers, text=mail.text("text"), html=mail.text("html"))
+    missing = {
+        "From": mail.text("from"),
+        "To": ", ".join(mail.texts("to")),
+        "Cc": ", ".join(mail.texts("cc")),
+        "Reply-To": ", ".join(mail.texts("reply_to")),
+        "Subject": mail.text("subject"),
+        "Message-ID": mail.text("message_id"),
+    }
+    headers = header_pairs(mail.object("headers"))
+    return rebuild(headers, missing, text=mail.text("text"), html=mail.text("html"))

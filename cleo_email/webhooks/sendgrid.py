@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import ClassVar
 
 from cryptography.exceptions import InvalidSignature
@@ -16,29 +16,30 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
+from cleo_email.mail.address import split_address
 from cleo_email.mail.model import AttachedFile
 from cleo_email.pipeline.receive import IncomingMail
 from cleo_email.webhooks.base import (
     HOUR_S,
-    Extracted,
     Unproven,
     Unusable,
     WebhookProvider,
     WebhookRequest,
+    aligned,
     bare_path,
     decoded,
     equals_one,
     json_field,
+    read_header,
     require_fresh,
 )
 from cleo_email.webhooks.forms import Form
 from cleo_email.webhooks.rebuild import file_part, rebuild
-from cleo_email.webhooks.verdicts import aligned, domain_of, read_header
 
 FRESH_S = 73 * HOUR_S  # it repeats a request for 3 days
 SIGNATURE = "x-twilio-email-event-webhook-signature"
 TIMESTAMP = "x-twilio-email-event-webhook-timestamp"
-_DKIM = re.compile(r"\{@([A-Za-z0-9.-]{1,253}) : pass\}", re.ASCII)
+_DKIM = re.compile(r"\{@([A-Za-z0-9.-]{1,253}) : pass\}")
 
 
 class SendGrid(WebhookProvider):
@@ -56,12 +57,10 @@ class SendGrid(WebhookProvider):
         return bool(self._keys or self._secrets)
 
     def prove(self, request: WebhookRequest) -> None:
-        if self._keys:
-            self._verify_signature(request)
-        elif not equals_one(request.query.get("secret", "").encode("utf-8", "replace"), self._secrets):
-            raise Unproven("?secret= in the URL is missing or wrong (EMAIL_WEBHOOK_SECRET)")
-
-    def _verify_signature(self, request: WebhookRequest) -> None:
+        if not self._keys:
+            if not equals_one(request.query.get("secret", "").encode("utf-8", "replace"), self._secrets):
+                raise Unproven("?secret= in the URL is missing or wrong (EMAIL_WEBHOOK_SECRET)")
+            return
         stamp = request.header(TIMESTAMP)
         signature = decoded(request.header(SIGNATURE))
         message = stamp.encode("utf-8", "replace") + request.body
@@ -73,7 +72,7 @@ class SendGrid(WebhookProvider):
         # SendGrid names no event, and a signature can be rewritten by everybody (r, n - s).
         return request.digest
 
-    def extract(self, request: WebhookRequest) -> Extracted:
+    def extract(self, request: WebhookRequest) -> Sequence[IncomingMail]:
         form = request.form
         envelope = json_field(form, "envelope")
         source = form.bytes("email") or _rebuilt(form)
@@ -86,21 +85,7 @@ class SendGrid(WebhookProvider):
             authenticated=aligned(source, _passed(form, envelope.text("from"), source)),
             same_for_s=HOUR_S,
         )
-        return Extracted((arrival,))
-
-
-def _passed(form: Form, envelope_from: str, source: bytes) -> Iterator[str]:
-    """The domains for which SendGrid saw SPF or DKIM pass; its fields stand outside of the mail.
-
-    DKIM counts only where there was a single signature, as the domains of several stand in one string and
-    each was written by whoever signed; and only a signature over the whole body (no ``l=``).
-    """
-    if form.text("SPF") == "pass":
-        yield domain_of(envelope_from)
-    found = _DKIM.fullmatch(form.text("dkim"))
-    signatures = read_header(source).header_all("dkim-signature")
-    if found and len(signatures) == 1 and not re.search(r"(^|;)\s*l\s*=", signatures[0]):
-        yield found.group(1)
+        return [arrival]
 
 
 def _public_key(text: str) -> ec.EllipticCurvePublicKey:
@@ -118,35 +103,47 @@ def _is_signed(key: ec.EllipticCurvePublicKey, signature: bytes, message: bytes)
     return True
 
 
+def _passed(form: Form, envelope_from: str, source: bytes) -> list[str]:
+    """Return the domains for which SendGrid saw SPF or DKIM pass; its fields stand outside of the mail.
+
+    DKIM counts only where there was a single signature, as the domains of several stand in one string and
+    each was written by whoever signed; and only a signature over the whole body (no ``l=``).
+    """
+    passed = []
+    if form.text("SPF") == "pass" and (parts := split_address(bare_path(envelope_from))):
+        passed.append(parts[1])
+    found = _DKIM.fullmatch(form.text("dkim"))
+    signatures = read_header(source).header_all("dkim-signature")
+    if found and len(signatures) == 1 and not re.search(r"(^|;)\s*l\s*=", signatures[0]):
+        passed.append(found[1])
+    return passed
+
+
 def _rebuilt(form: Form) -> bytes:
     if not form.has("headers"):
         raise Unusable("SendGrid's request has neither email nor headers: it holds no mail")
-    charsets = json_field(form, "charsets")
-    return rebuild(
-        read_header(form.bytes("headers").strip() + b"\r\n\r\n").headers,
-        text=_decoded(form.bytes("text"), charsets.text("text")),
-        html=_decoded(form.bytes("html"), charsets.text("html")),
-        files=list(_files(form)),
-    )
+    headers = read_header(form.bytes("headers").strip() + b"\r\n\r\n").headers
+    return rebuild(headers, text=_text(form, "text"), html=_text(form, "html"), files=_files(form))
 
 
-def _decoded(data: bytes, charset: str) -> str:
+def _text(form: Form, name: str) -> str:
+    """Return a field in the charset that the JSON in ``charsets`` names for it."""
+    data = form.bytes(name)
     try:
-        return data.decode(charset or "utf-8", "replace")
+        return data.decode(json_field(form, "charsets").text(name) or "utf-8", "replace")
     except (LookupError, ValueError):
         return data.decode("utf-8", "replace")
 
 
-def _files(form: Form) -> Iterator[AttachedFile]:
-    """``attachment1`` and so on, described by the JSON in ``attachment-info``."""
+def _files(form: Form) -> list[AttachedFile]:
+    """Return ``attachment1`` and so on, which the JSON in ``attachment-info`` describes."""
     described = json_field(form, "attachment-info")
+    files = []
     for key in sorted(described):
         file, info = form.file(key), described.object(key)
         if file is None:
             raise Unusable("a file that attachment-info names is not in SendGrid's request")
-        yield file_part(
-            file.filename or info.text("filename"),
-            file.content_type or info.text("type"),
-            file.content,
-            info.text("content-id"),
-        )
+        name = file.filename or info.text("filename")
+        kind = file.content_type or info.text("type")
+        files.append(file_part(name, kind, file.content, info.text("content-id")))
+    return files

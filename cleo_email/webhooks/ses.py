@@ -1,31 +1,63 @@
-"""Amazon SES: a receipt rule's SNS action posts the mail itself (up to 150 kB) through a topic."""
+"""Amazon SES: a receipt rule's SNS action posts the mail itself (up to 150 kB) through a topic.
+
+A message of the Simple Notification Service is proved by the certificate that Amazon signs with. The
+certificate's URL stands in the message, so that only URLs of Amazon's own are fetched: those of the SNS host
+of the region in which our topic lives. Only topics that the operator names (EMAIL_SES_TOPIC_ARN) are
+accepted, as anybody can have a topic that Amazon signs for.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import re
+import threading
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import ClassVar
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from cleo_email.pipeline.receive import IncomingMail
 from cleo_email.webhooks.base import (
+    FUTURE_S,
     HOUR_S,
-    Extracted,
     JsonObject,
+    NoMail,
+    Unproven,
     Unusable,
     WebhookProvider,
     WebhookRequest,
-    as_bytes,
     bare_path,
     base64_content,
+    decoded,
+    from_domain,
     json_object,
 )
 from cleo_email.webhooks.fetch import Fetch
-from cleo_email.webhooks.sns import FRESH_S, Notifications, confirm
-from cleo_email.webhooks.verdicts import dmarc
 
 log = logging.getLogger(__name__)
 
-NO_CONTENT = (
+FRESH_S = 2 * HOUR_S  # a delivery policy may spread its retries over an hour
+CERTIFICATE_BYTES = 64 * 1024
+KEEP_KEY_S = 3600
+KEEP_FAULT_S = 60
+_MOST_KEYS = 32
+_ARN = re.compile(r"arn:(aws|aws-cn|aws-us-gov):sns:([a-z0-9-]{3,32}):[0-9]{12}:[A-Za-z0-9_.-]{1,260}")
+_CERTIFICATE_PATH = re.compile(r"/SimpleNotificationService-[A-Za-z0-9_-]{1,80}\.pem")
+_TIMESTAMP = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]{8,15}Z")
+# The fields that are signed, in this order.
+_SUBSCRIPTION = ["Message", "MessageId", "SubscribeURL", "Timestamp", "Token", "TopicArn", "Type"]
+_SIGNED = {
+    "Notification": ["Message", "MessageId", "Subject", "Timestamp", "TopicArn", "Type"],
+    "SubscriptionConfirmation": _SUBSCRIPTION,
+    "UnsubscribeConfirmation": _SUBSCRIPTION,
+}
+_HASHES: Mapping[str, type[hashes.HashAlgorithm]] = {"1": hashes.SHA1, "2": hashes.SHA256}
+_WRONG = "the signature is missing or wrong (EMAIL_SES_TOPIC_ARN)"
+_NO_CONTENT = (
     "the SES notification has no content: give the receipt rule an SNS action with this topic "
     "(an S3 action keeps the mail in the bucket, from where it is not fetched)"
 )
@@ -38,52 +70,133 @@ class Ses(WebhookProvider):
 
     def __init__(self, topics: Sequence[str], fetch: Fetch) -> None:
         super().__init__(topics)
+        self._topics = frozenset(topics)
         self._fetch = fetch
-        self._notifications = Notifications(topics, fetch)
+        self._keys: dict[str, tuple[float, rsa.RSAPublicKey | None]] = {}
+        self._guard = threading.Lock()
 
     def prove(self, request: WebhookRequest) -> None:
-        self._notifications.verify(request)
+        message = _signed_message(request)
+        if message.text("TopicArn") not in self._topics:
+            raise Unproven("the message is of no topic in EMAIL_SES_TOPIC_ARN")
+        if not _is_fresh(message.text("Timestamp"), request.now):
+            raise Unproven("the message is too old, or this machine's clock is wrong")
+        url = message.text("SigningCertURL")
+        if not _CERTIFICATE_PATH.fullmatch(_path_on_host(url, message.text("TopicArn"))):
+            raise Unproven("SigningCertURL is not a certificate of Amazon SNS in the topic's region")
+        algorithm = _HASHES.get(message.text("SignatureVersion"))
+        signature = decoded(message.text("Signature"))
+        if algorithm is None or not signature:
+            raise Unproven(_WRONG)
+        names = [name for name in _SIGNED[message["Type"]] if name in message]
+        signed = "".join(f"{name}\n{message[name]}\n" for name in names).encode("utf-8", "replace")
+        key = self._key(url, request.now)
+        try:
+            key.verify(signature, signed, padding.PKCS1v15(), algorithm())
+        except InvalidSignature:
+            raise Unproven(_WRONG) from None
 
     def event(self, request: WebhookRequest) -> str:
         return request.json.text("MessageId")
 
-    def extract(self, request: WebhookRequest) -> Extracted:
+    def extract(self, request: WebhookRequest) -> Sequence[IncomingMail]:
         message = request.json
         match message["Type"]:
             case "SubscriptionConfirmation":
-                confirm(message, self._fetch)
+                url = message.text("SubscribeURL")
+                if not _path_on_host(url, message.text("TopicArn")):
+                    text = "SubscribeURL does not lead to Amazon SNS in the topic's region: it is not visited"
+                    raise Unusable(text)
+                self._fetch(url, headers={}, max_bytes=CERTIFICATE_BYTES)
                 log.info("the subscription to %s is confirmed", message["TopicArn"])
-                return Extracted(note="the subscription is confirmed")
+                raise NoMail("the subscription is confirmed")
             case "UnsubscribeConfirmation":
                 log.warning("Amazon SNS has ended the subscription to %s", message["TopicArn"])
-                return Extracted(note="the subscription has ended")
+                raise NoMail("the subscription has ended")
             case _:
-                return _received(message.text("Message"))
+                return [_received(message.text("Message"))]
+
+    def _key(self, url: str, now: float) -> rsa.RSAPublicKey:
+        """Return the key of the certificate at ``url``, which is kept for a while, safely among threads."""
+        with self._guard:
+            until, key = self._keys.get(url, (0.0, None))
+        if now >= until:
+            key = self._fetched_key(url, now)
+            with self._guard:
+                if len(self._keys) >= _MOST_KEYS:  # only a stranger makes up so many
+                    self._keys.clear()
+                self._keys[url] = (now + (KEEP_KEY_S if key else KEEP_FAULT_S), key)
+        if key is None:
+            raise Unproven(_WRONG)
+        return key
+
+    def _fetched_key(self, url: str, now: float) -> rsa.RSAPublicKey | None:
+        """Return None where there is no usable certificate at that URL."""
+        try:
+            pem = self._fetch(url, headers={}, max_bytes=CERTIFICATE_BYTES)
+            certificate = x509.load_pem_x509_certificate(pem)
+            key = certificate.public_key()
+        except (Unusable, ValueError):
+            return None
+        today = datetime.fromtimestamp(now, UTC)
+        valid = certificate.not_valid_before_utc <= today <= certificate.not_valid_after_utc
+        return key if valid and isinstance(key, rsa.RSAPublicKey) else None
 
 
-def _received(text: str) -> Extracted:
-    if not text.lstrip().startswith("{"):
-        return Extracted(note="a notification that is no receipt of a mail")  # a topic greets with a sentence
-    notification = json_object(text, "the SES notification")
+def _signed_message(request: WebhookRequest) -> JsonObject:
+    """Return the message that the request is, if all that proves it is text. Raises Unproven."""
+    try:
+        message = request.json
+    except Unusable:
+        raise Unproven("the request is no message of Amazon SNS") from None
+    signed = _SIGNED.get(message.text("Type"))
+    if signed is None:
+        raise Unproven("the request is no message of Amazon SNS")
+    names = [*signed, "SigningCertURL", "Signature", "SignatureVersion"]
+    if not all(isinstance(message.get(name, ""), str) for name in names):
+        raise Unproven(_WRONG)
+    return message
+
+
+def _path_on_host(url: str, topic: str) -> str:
+    """Return the path of a URL that begins with exactly ``https://`` and the SNS host of the topic's region.
+
+    '' for any other: with a port, a user or another spelling of the host.
+    """
+    found = _ARN.fullmatch(topic)
+    if found is None or not url.isascii() or not url.isprintable() or set(url) & {" ", "\\"}:
+        return ""
+    origin = f"https://sns.{found[2]}.amazonaws.com" + (".cn" if found[1] == "aws-cn" else "")
+    return url.removeprefix(origin) if url.startswith(f"{origin}/") else ""
+
+
+def _is_fresh(timestamp: str, now: float) -> bool:
+    """Return whether a time such as ``2026-11-24T09:00:00.000Z`` (ISO 8601 in UTC) is recent."""
+    try:
+        at = datetime.fromisoformat(timestamp).timestamp() if _TIMESTAMP.fullmatch(timestamp) else 0.0
+    except ValueError:
+        return False
+    return -FRESH_S <= at - now <= FUTURE_S
+
+
+def _received(text: str) -> IncomingMail:
+    is_object = text.lstrip().startswith("{")  # a topic greets with a sentence
+    notification = json_object(text, "the SES notification") if is_object else JsonObject()
     if notification.get("notificationType") != "Received":
-        return Extracted(note="a notification that is no receipt of a mail")
+        raise NoMail("a notification that is no receipt of a mail")
     receipt, mail = notification.object("receipt"), notification.object("mail")
-    source = _content(notification, receipt.object("action"))
-    sender = mail.get("source")
-    arrival = IncomingMail(
+    content, sender = notification.text("content"), mail.get("source")
+    if not content:
+        raise Unusable(_NO_CONTENT)
+    if receipt.object("action").text("encoding").upper() == "BASE64":
+        source = base64_content(content, "the content of the SES notification")
+    else:
+        source = content.encode("utf-8", "replace")
+    verdicts = {"PASS": bool(from_domain(source)), "FAIL": False}
+    return IncomingMail(
         source,
         Ses.name,
         envelope_from=bare_path(sender) if isinstance(sender, str) else None,
         envelope_to=bare_path(next(iter(receipt.texts("recipients")), "")),
-        authenticated=dmarc(source, receipt.object("dmarcVerdict").text("status")),
+        authenticated=verdicts.get(receipt.object("dmarcVerdict").text("status").upper()),
     )
-    return Extracted((arrival,))
-
-
-def _content(notification: JsonObject, action: JsonObject) -> bytes:
-    content = notification.text("content")
-    if not content:
-        raise Unusable(NO_CONTENT)
-    if action.text("encoding").upper() != "BASE64":
-        return as_bytes(content)
-    return base64_content(content, "the content of the SES notification")

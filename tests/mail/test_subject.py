@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cleo_email.mail.subject import is_forward, normalise_subject, strip_reply_prefixes
+from cleo_email.mail.subject import is_forward, normalise_subject
 
 _MARKS = (
     "Re:|RE :|re:re:RE:|AW:|Aw: AW:|Antw:|Antwort:|SV:|Svar:|VS:|Odp:|R:|RIF:|RES:|Rép:|YNT:"
@@ -18,7 +18,7 @@ _MARKS = (
 
 @pytest.mark.parametrize("mark", _MARKS.split("|"))
 def test_marks_of_replies_go(mark: str) -> None:
-    assert strip_reply_prefixes(f"{mark} Angebot") == "Angebot"
+    assert normalise_subject(f"{mark} Angebot") == "Angebot"
     assert normalise_subject(f"  {mark}\t\r\n  Angebot   A ") == "Angebot A"
 
 
@@ -26,7 +26,7 @@ def test_marks_of_replies_go(mark: str) -> None:
     "subject", ["Report: x", "Rest", "Re", "Aware: x", "Research", "[Re: x]", "R2D2: x", "Rezept: Re"]
 )
 def test_words_that_only_look_alike_stay(subject: str) -> None:
-    assert strip_reply_prefixes(subject) == subject
+    assert normalise_subject(subject) == subject
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def test_words_that_only_look_alike_stay(subject: str) -> None:
 )
 def test_marks_of_forwards_go_only_if_asked(subject: str) -> None:
     assert is_forward(subject)
-    assert strip_reply_prefixes(subject) == subject
+    assert normalise_subject(subject) == subject
     assert normalise_subject(subject, forwards=True) == "x"
 
 
@@ -45,7 +45,7 @@ def test_a_reply_to_a_forward_is_a_reply() -> None:
 
 
 def test_a_subject_of_marks_only_is_empty() -> None:
-    assert strip_reply_prefixes("Re: AW:") == ""
+    assert normalise_subject("Re: AW:") == ""
 
 
 @pytest.mark.parametrize(

@@ -193,6 +193,22 @@ def test_a_report_of_which_only_the_announcement_is_left_is_a_bounce_of_nothing_
     assert multipart("\nhello") == Report(ReportKind.BOUNCE)
 
 
+def test_the_line_for_our_record_says_what_became_of_it() -> None:
+    report = multipart("\nIt failed.", status_part(FAILED), RETURNED_PART)
+    assert report is not None
+    assert report.reason == f"bounced: 5.1.1 {TO}: 550 5.1.1 User unknown"
+    assert Report(ReportKind.FEEDBACK, diagnostic="abuse").reason == "complained about: abuse"
+    assert Report(ReportKind.DELIVERED).reason == "delivered"
+
+
+@pytest.mark.parametrize("kind", ReportKind)
+def test_good_news_does_not_hide_an_earlier_bounce(kind: ReportKind) -> None:
+    bounced = Report(ReportKind.BOUNCE, TO, "5.1.1").reason
+    assert Report(kind).may_replace(bounced) is (kind in (ReportKind.BOUNCE, ReportKind.FEEDBACK))
+    assert Report(kind).may_replace("")
+    assert Report(kind).may_replace(Report(ReportKind.DELAY).reason)
+
+
 # --- receipts and feedback ------------------------------------------------------------------------------
 
 

@@ -1,0 +1,244 @@
+"""The JSON bodies that may be posted, as pydantic models: a mail that came in, a mail to send, a workflow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator
+
+from cleo_email.agents.base import well_formed_json
+from cleo_email.errors import InvalidField
+from cleo_email.mail.address import quoted_mailbox, validate_address
+from cleo_email.mail.attachment import MAX_FILENAME, checked_filename, make_file
+from cleo_email.mail.compose import MAX_SUBJECT
+from cleo_email.mail.decoding import clean, decode_base64_strict
+from cleo_email.mail.model import Address, AttachedFile
+from cleo_email.pipeline.receive import IncomingMail
+from cleo_email.pipeline.send import NewMail, read_addresses
+from cleo_email.pipeline.workflows import MAX_USERS, StartRequest
+from cleo_email.scrub import no_surrogates
+from cleo_email.settings.workflows import MAX_ID
+from cleo_email.webhooks.base import HOUR_S
+from cleo_email.webhooks.rebuild import rebuild
+
+MAX_FILES = 100
+MAX_IDS = 1000
+MAX_INCOMING_SUBJECT = 10_000
+T = TypeVar("T")
+
+
+def _checked(call: Callable[[], T]) -> T:
+    """Turn InvalidField into the ValueError that pydantic collects, without the name that pydantic adds."""
+    try:
+        return call()
+    except InvalidField as error:
+        raise ValueError(str(error).removeprefix(f"{error.field}: ")) from None
+
+
+def _empty(value: object) -> object:
+    return "" if value is None else value
+
+
+Optional = BeforeValidator(_empty)  # null is as good as absent
+
+
+# --- a mail that came in ---------------------------------------------------------------------------------
+
+
+def _mailbox(value: str) -> str:
+    address = _checked(lambda: validate_address("address", value))
+    return quoted_mailbox(address.name, address.addr)
+
+
+def _incoming_subject(value: str) -> str:
+    # Counted here: pydantic refuses to count a text that was cut in the middle of a character.
+    if len(value) > MAX_INCOMING_SUBJECT:
+        raise ValueError(f"string should have at most {MAX_INCOMING_SUBJECT} characters")
+    return " ".join(clean(value).split())
+
+
+def _ids(value: str) -> str:
+    """Return Message-IDs, with a blank between; commas may separate them too, as some clients do."""
+    found = []
+    for word in value.replace("><", "> <").replace(">,", "> ").split():
+        inner = word.strip("<>")
+        if not inner or any(not 33 <= ord(c) <= 126 or c in "<>" for c in inner) or len(inner) > 990:
+            raise ValueError("expected Message-IDs such as <id@example.com>, separated by spaces")
+        found.append(f"<{inner}>")
+    if len(found) > MAX_IDS:
+        raise ValueError(f"expected at most {MAX_IDS} Message-IDs")
+    return " ".join(found)
+
+
+def _one_id(value: str) -> str:
+    found = _ids(value)
+    if " " in found:
+        raise ValueError("expected one Message-ID such as <id@example.com>")
+    return found
+
+
+Strict = Annotated[str, Field(strict=True)]
+Mailbox = Annotated[Strict, AfterValidator(_mailbox)]
+OneId = Annotated[Strict, Optional, AfterValidator(_one_id)]
+ManyIds = Annotated[Strict, Optional, AfterValidator(_ids)]
+
+
+class IncomingFields(BaseModel):
+    """The body of ``POST /email/incoming``."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    from_address: Mailbox
+    to_address: Mailbox
+    subject: Annotated[Strict, AfterValidator(_incoming_subject)]
+    body: Annotated[Strict, AfterValidator(clean)] = Field(repr=False)
+    message_id: OneId = ""
+    in_reply_to: OneId = ""
+    references: ManyIds = ""
+
+    def arrival(self) -> IncomingMail:
+        """Return the mail. It has no Date: a copy that comes by IMAP with one is still the same mail."""
+        headers = [("From", self.from_address), ("To", self.to_address), ("Subject", self.subject)]
+        ids = {
+            "Message-ID": self.message_id,
+            "In-Reply-To": self.in_reply_to,
+            "References": self.references,
+        }
+        to = self.to_address.rpartition("<")[2].rstrip(">")
+        source = rebuild(headers, ids, text=self.body)
+        return IncomingMail(source, "webhook", envelope_to=to, same_for_s=HOUR_S)
+
+
+# --- a mail to send, a workflow to start -----------------------------------------------------------------
+
+
+def _recipients(value: object) -> tuple[Address, ...]:
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise ValueError("expected an address, or a list of addresses")
+    return _checked(lambda: read_addresses("address", texts))
+
+
+def _one_at_least(value: tuple[Address, ...]) -> tuple[Address, ...]:
+    if not value:
+        raise ValueError("no recipient: give at least one address")
+    return value
+
+
+def _users(value: object) -> tuple[tuple[str, Address], ...]:
+    if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
+        raise ValueError("expected a list of addresses")
+    if not value:
+        raise ValueError("nobody to write to: give at least one address")
+    if len(value) > MAX_USERS:
+        raise ValueError(f"{len(value)} users, at most {MAX_USERS} in one request")
+    return _checked(lambda: tuple((no_surrogates(text), validate_address("user", text)) for text in value))
+
+
+def _short_enough(value: str) -> str:
+    if len(value) > MAX_SUBJECT:
+        raise ValueError(f"longer than {MAX_SUBJECT} characters")
+    return value
+
+
+def _content(value: object) -> bytes:
+    if isinstance(value, bytes):  # a file of a form
+        return value
+    if not isinstance(value, str):
+        raise ValueError("expected the file's bytes in base64")  # noqa: TRY004
+    return decode_base64_strict(value)
+
+
+def _json(value: object) -> object:
+    try:
+        return well_formed_json(value)
+    except TypeError as error:
+        raise ValueError(str(error)) from None
+
+
+Text = Annotated[str, Field(strict=True), AfterValidator(no_surrogates)]
+Subject = Annotated[Text, AfterValidator(_short_enough)]
+Short = Annotated[Subject, Optional]
+Json = Annotated[Any, BeforeValidator(_json)]
+WorkflowId = Annotated[
+    str, Field(strict=True, min_length=1, max_length=MAX_ID, pattern=r"\S"), AfterValidator(no_surrogates)
+]
+Filename = Annotated[
+    Text,
+    AfterValidator(lambda name: _checked(lambda: checked_filename("filename", name))),
+    Field(min_length=1, max_length=MAX_FILENAME),
+]
+Recipients = Annotated[tuple[Address, ...], PlainValidator(_recipients), AfterValidator(_one_at_least)]
+Copies = Annotated[
+    tuple[Address, ...], PlainValidator(lambda value: _recipients([] if value is None else value))
+]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class FileFields(_Body):
+    """A file: its plain name, its bytes in base64, and its type (guessed from the name where absent)."""
+
+    filename: Filename
+    content: Annotated[bytes, PlainValidator(_content)]
+    content_type: Annotated[Text, Optional] = ""
+
+    def file(self) -> AttachedFile:
+        return make_file(self.filename, self.content, self.content_type)
+
+
+Files = Annotated[list[FileFields], Field(max_length=MAX_FILES)] | None
+
+
+class SendFields(_Body):
+    """A mail to send. Addresses may be ``a@b`` or ``Name <a@b>``; to and cc together at most 50."""
+
+    to: Recipients
+    subject: Subject
+    body: Text = Field(repr=False)
+    cc: Copies = ()
+    thread_id: Annotated[Text, Optional] = ""
+    attachments: Files = Field(None, repr=False)
+
+    def draft(self) -> NewMail:
+        return NewMail(
+            to=self.to,
+            subject=self.subject,
+            body=self.body,
+            cc=self.cc,
+            attachments=[one.file() for one in self.attachments or ()],
+            thread_id=self.thread_id,
+        )
+
+
+class WorkflowFields(_Body):
+    """A workflow to start: the agent is asked once for each user, and its answer mailed to that user."""
+
+    workflow_id: WorkflowId
+    user_ids: Annotated[tuple[tuple[str, Address], ...], PlainValidator(_users)]
+    channel: Literal["email"]
+    config_id: Json = None
+    instance: Json = None
+    language: Short = ""
+    model: Short = ""
+    new_room: Annotated[bool, Field(strict=True)] = True
+    workflow_data: Json = None
+    subject: Short = ""
+    attachments: Files = Field(None, repr=False)
+
+    def request(self) -> StartRequest:
+        return StartRequest(
+            workflow_id=self.workflow_id,
+            users=self.user_ids,
+            subject=self.subject,
+            language=self.language,
+            model=self.model,
+            new_room=self.new_room,
+            config_id=self.config_id,
+            instance=self.instance,
+            workflow_data=self.workflow_data,
+            attachments=[one.file() for one in self.attachments or ()],
+        )
