@@ -21,6 +21,7 @@ from tests.agents.scripted_server import Script, Seen, Server, answer_of, sendin
 
 Serve = Callable[..., Server]
 TOKEN = "tok-0123456789-geheim"
+HIDDEN = "geheim-4711-3f9c"
 REPLY = json.dumps({"reply": "Gut."}).encode()
 
 
@@ -115,13 +116,15 @@ def test_permanent_statuses(serve: Serve, request_: AgentRequest, status: int) -
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_a_redirect_is_not_followed(serve: Serve, request_: AgentRequest, status: int) -> None:
     target = serve(sending(200, REPLY))
-    server = serve(sending(status, b"", f"Location: http://u:pw@127.0.0.1:{target.port}/p?key=1"))
+    server = serve(
+        sending(status, b"", f"Location: http://u:{HIDDEN}@127.0.0.1:{target.port}/p?key={HIDDEN}")
+    )
     fault = fault_of(agent_at(server.url), request_)
     assert not isinstance(fault, AgentUnavailable)
     assert f"redirect to http://127.0.0.1:{target.port}/p, which is not followed; set CLEO_AGENT" in str(
         fault
     )
-    assert "pw" not in str(fault)
+    assert HIDDEN not in str(fault)
     assert "key" not in str(fault)
     assert target.seen == []
 
@@ -396,10 +399,10 @@ def test_no_log_line_at_any_level_shows_token_or_mail(
     serve: Serve, request_: AgentRequest, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    agent = agent_at(serve(sending(500, b'{"error": "x"}')).url + "/path?key=verysecret")
+    agent = agent_at(serve(sending(500, b'{"error": "x"}')).url + "/path?key=" + HIDDEN)
     fault_of(agent, request_)
     shown = caplog.text + repr(agent)
-    for secret in (TOKEN, "verysecret", request_.message.text):
+    for secret in (TOKEN, HIDDEN, request_.message.text):
         assert secret not in shown
 
 

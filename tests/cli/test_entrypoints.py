@@ -19,7 +19,7 @@ from tests.support.rig import Rig, mail
 
 WRONG = {
     "ENABLED_CLIENTS": "email",
-    "EMAIL_PASSWORD": "hunter2",
+    "EMAIL_PASSWORD": "hunter2-pass-3f9c",
     "EMAIL_SMTP_PORT": "abc",
     "EMAIL_USER": "a@b.test",
 }
@@ -56,7 +56,7 @@ def test_wrong_settings_end_the_process_with_a_line_per_fault_and_status_3(
     assert "EMAIL_SMTP_PORT: found 'abc', expected a whole number from 1 to 65535" in done.stderr
     assert "EMAIL_SMTP_HOST: found nothing" in done.stderr
     assert "Traceback" not in done.stderr
-    assert "hunter2" not in done.stderr + done.stdout
+    assert "hunter2-pass-3f9c" not in done.stderr + done.stdout
 
 
 def test_an_agent_that_nobody_is_ends_the_worker_with_status_3(tmp_path: Path) -> None:

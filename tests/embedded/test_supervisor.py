@@ -293,7 +293,8 @@ def test_the_environment_is_the_one_given(script: Script, output: Lines) -> None
 
 
 def test_a_command_is_printed_without_its_environment() -> None:
-    assert "secret" not in repr(Command("web", ["x"], env={"EMAIL_PASSWORD": "secret"}))
+    secret = "password-3f9c"
+    assert secret not in repr(Command("web", ["x"], env={"EMAIL_PASSWORD": secret}))
 
 
 def test_keepers_are_called_and_their_faults_reported(script: Script, output: Lines) -> None:

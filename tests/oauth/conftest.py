@@ -12,7 +12,7 @@ from cleo_email.oauth.endpoint import Endpoint
 from cleo_email.oauth.tokens import TokenSource, Vault
 from cleo_email.store import Locks
 from cleo_email.store.secrets import TokenStore
-from tests.support.token_server import TokenServer
+from tests.support.token_server import FIRST, TokenServer
 
 USER = "agent@cleo.test"
 KEY = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
@@ -32,7 +32,7 @@ class FakeClock:
 @pytest.fixture
 def tokens() -> Iterator[TokenServer]:
     with TokenServer(user=USER) as server:
-        server.refresh_tokens.add("first")
+        server.refresh_tokens.add(FIRST)
         yield server
 
 
@@ -57,7 +57,7 @@ def client_of(server: TokenServer, **changes: str) -> OAuthClient:
         "device_url": server.url("/device"),
         "client_id": server.client[0],
         "client_secret": "",
-        "refresh_token": "first",
+        "refresh_token": FIRST,
         "scope": "",
     }
     return make_client(**{**values, **changes})

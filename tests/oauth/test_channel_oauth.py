@@ -27,7 +27,7 @@ from tests.support.channel import AGENT, Channel
 from tests.support.dovecot import Dovecot, missing
 from tests.support.rig import mail
 from tests.support.smtp_server import SmtpServer
-from tests.support.token_server import TokenServer
+from tests.support.token_server import FIRST, TokenServer
 
 pytestmark = pytest.mark.servers("dovecot")
 
@@ -46,7 +46,7 @@ class Living(str):
 @pytest.fixture
 def tokens() -> Iterator[TokenServer]:
     with TokenServer(user=AGENT) as server:
-        server.refresh_tokens.add("first")
+        server.refresh_tokens.add(FIRST)
         yield server
 
 
@@ -88,7 +88,7 @@ def env(
         "EMAIL_IMAP_PORT": str(dovecot.imaps_port),
         "REDIS_URL": redis_url,
         "SSL_CERT_FILE": str(trusted),
-        **tokens.env(EMAIL_OAUTH_REFRESH_TOKEN="first"),
+        **tokens.env(EMAIL_OAUTH_REFRESH_TOKEN=FIRST),
     }
 
 
@@ -110,7 +110,7 @@ def test_mail_is_answered_with_tokens_alone(
         # check, web and two workers: one of them asked.
         assert len(tokens.forms) == 1
         log = channel.log.read_text()
-        for secret in (*tokens.alive, "first", "refresh-1"):
+        for secret in (*tokens.alive, FIRST, "refresh-token-1-7f3a9c"):
             assert secret not in log
 
 

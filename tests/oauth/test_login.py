@@ -46,7 +46,7 @@ def test_the_device_flow_waits_as_it_is_told(tokens: TokenServer) -> None:
     tokens.device_answers = ["authorization_pending", "slow_down", "authorization_pending"]
     run, said, slept = by_code(tokens)
     got = run()
-    assert got.refresh_token == "refresh-1"
+    assert got.refresh_token == "refresh-token-1-7f3a9c"
     assert slept == [1, 1, 6, 6]
     assert "https://login.example/device" in said[0]
     assert "ABCD-EFGH" in said[0]
@@ -129,7 +129,7 @@ def test_the_browser_brings_the_code_and_only_ours_counts(tokens: TokenServer) -
             listener.wait(0.01)
         assert knock(back) == 200
         got = attempt.tokens(client, endpoint, listener.wait(20))
-    assert got.refresh_token == "refresh-1"
+    assert got.refresh_token == "refresh-token-1-7f3a9c"
     assert tokens.forms[0]["redirect_uri"] == attempt.redirect_uri
 
 

@@ -17,7 +17,7 @@ from cleo_email.store import Locks
 from cleo_email.store.secrets import TokenStore
 from tests.oauth.conftest import KEY, USER, FakeClock, MakeSource, client_of
 from tests.support.redis_server import RedisServer
-from tests.support.token_server import TokenServer
+from tests.support.token_server import FIRST, TokenServer
 
 OTHER_KEY = "/v38+/r5+Pf29fTz8vHw7+7t7Ovq6ejn5uXk4+Lh4N8="
 
@@ -86,10 +86,10 @@ def test_a_rotated_refresh_token_is_saved_and_used_next(
         make_source().access_token()
         clock.advance(3600)
     assert [form["refresh_token"] for form in tokens.forms] == [
-        "first",
-        "refresh-1",
-        "refresh-2",
-        "refresh-3",
+        FIRST,
+        "refresh-token-1-7f3a9c",
+        "refresh-token-2-7f3a9c",
+        "refresh-token-3-7f3a9c",
     ]
 
 
@@ -100,7 +100,7 @@ def test_a_server_that_rotates_nothing_gets_the_first_one_again(
     make_source().access_token()
     clock.advance(3600)
     make_source().access_token()
-    assert [form["refresh_token"] for form in tokens.forms] == ["first", "first"]
+    assert [form["refresh_token"] for form in tokens.forms] == [FIRST, FIRST]
 
 
 def test_another_refresh_token_in_the_settings_is_another_login(
@@ -110,7 +110,7 @@ def test_another_refresh_token_in_the_settings_is_another_login(
     tokens.refresh_tokens.add("second")
     make_source(refresh_token="second").access_token()
     make_source(refresh_token="").access_token()  # taken out of the settings: the saved one stays in force
-    assert [form["refresh_token"] for form in tokens.forms] == ["first", "second"]
+    assert [form["refresh_token"] for form in tokens.forms] == [FIRST, "second"]
 
 
 def test_nothing_readable_lies_in_redis(make_source: MakeSource, redis: Redis) -> None:
@@ -119,7 +119,7 @@ def test_nothing_readable_lies_in_redis(make_source: MakeSource, redis: Redis) -
         redis.get(key) or b"" for key in redis.scan_iter("cleo:oauth:*") if isinstance(key, bytes)
     )
     assert everything
-    for secret in (token, "first", "refresh-1", USER):
+    for secret in (token, FIRST, "refresh-token-1-7f3a9c", USER):
         assert secret.encode() not in everything
 
 
@@ -155,7 +155,7 @@ def test_invalid_grant_is_lasting_and_names_the_command(make_source: MakeSource,
         make_source().access_token()
     assert not isinstance(caught.value, TokenUnavailable)
     assert not caught.value.retry_helps
-    assert "first" not in str(caught.value)
+    assert FIRST not in str(caught.value)
 
 
 def test_without_a_login_the_command_is_named_and_nobody_is_asked(
@@ -278,7 +278,11 @@ def test_a_token_that_is_refused_while_another_process_renews_it_does_not_undo_t
     assert make_source().access_token() == fresh
     clock.advance(3600)
     assert make_source().access_token() not in (old, fresh)
-    assert [form["refresh_token"] for form in tokens.forms] == ["first", "refresh-1", "refresh-2"]
+    assert [form["refresh_token"] for form in tokens.forms] == [
+        FIRST,
+        "refresh-token-1-7f3a9c",
+        "refresh-token-2-7f3a9c",
+    ]
 
 
 def test_a_token_that_a_server_refused_is_replaced_but_a_new_one_is_not(
@@ -301,12 +305,12 @@ def test_a_token_that_a_server_refused_is_replaced_but_a_new_one_is_not(
 def test_a_lost_key_says_so_and_a_replaced_one_still_reads(
     make_source: MakeSource, tokens: TokenServer
 ) -> None:
-    first = make_source(refresh_token="first").access_token()
+    first = make_source(refresh_token=FIRST).access_token()
     assert make_source(keys=(OTHER_KEY, KEY)).access_token() == first
     with pytest.raises(TokenError, match=r"CLEO_SECRET_KEY.*cleo-email login microsoft"):
         make_source(keys=(OTHER_KEY,), refresh_token="").access_token()
     # With a refresh token in the settings there is nothing that would be lost: it begins anew.
-    tokens.refresh_tokens.add("first")
+    tokens.refresh_tokens.add(FIRST)
     assert make_source(keys=(OTHER_KEY,)).access_token() != first
 
 
@@ -368,7 +372,7 @@ def test_redis_away_the_kept_token_goes_on_and_a_rotated_login_is_saved_later(
         assert one.access_token() == second
         clock.advance(3600)
         assert source().access_token()
-        assert tokens.forms[-1]["refresh_token"] == "refresh-2"
+        assert tokens.forms[-1]["refresh_token"] == "refresh-token-2-7f3a9c"
 
 
 def test_no_secret_reaches_the_log(
@@ -378,10 +382,12 @@ def test_no_secret_reaches_the_log(
     source = make_source(client_secret=tokens.client[1])
     got = [source.access_token()]
     clock.advance(3400)
-    tokens.faults.append((400, '{"error": "invalid_grant", "error_description": "bad refresh-1"}'))
+    tokens.faults.append(
+        (400, '{"error": "invalid_grant", "error_description": "bad refresh-token-1-7f3a9c"}')
+    )
     source.access_token()
     clock.advance(120)
     got.append(source.access_token())
     assert "renewed" in caplog.text
-    for secret in (*got, "refresh-1", "refresh-2", tokens.client[1]):
+    for secret in (*got, "refresh-token-1-7f3a9c", "refresh-token-2-7f3a9c", tokens.client[1]):
         assert secret not in caplog.text

@@ -177,7 +177,7 @@ def test_what_oauth_lacks_is_told_in_a_line_each(env: dict[str, str], names: lis
     assert [line.split(":")[0] for line in lines] == [f"EMAIL_OAUTH_{name}" for name in names]
 
 
-@pytest.mark.parametrize("key", ["", "short", "x" * 44, KEY + ",short", KEY[:-2] + "=="])
+@pytest.mark.parametrize("key", ["", "short-3f9c", "x" * 44, KEY + ",short-3f9c", KEY[:-2] + "=="])
 def test_the_secret_key_must_be_one_and_is_never_shown(key: str) -> None:
     (line,) = faults(OAUTH, EMAIL_OAUTH_PROVIDER="microsoft", CLEO_SECRET_KEY=key)
     assert line.startswith("CLEO_SECRET_KEY: found ")
@@ -197,12 +197,12 @@ def test_the_command_in_the_fault_makes_a_key(capsys: pytest.CaptureFixture[str]
 def test_no_secret_of_oauth_is_shown() -> None:
     env = {
         "EMAIL_OAUTH_PROVIDER": "google",
-        "EMAIL_OAUTH_CLIENT_SECRET": "s3cret",
-        "EMAIL_OAUTH_REFRESH_TOKEN": "r3fresh",
+        "EMAIL_OAUTH_CLIENT_SECRET": "client-s3cret-3f9c",
+        "EMAIL_OAUTH_REFRESH_TOKEN": "r3fresh-token-3f9c",
     }
     settings = read(OAUTH, **env)
     shown = repr(settings) + repr(settings.oauth)
-    for secret in ("s3cret", "r3fresh", KEY):
+    for secret in ("client-s3cret-3f9c", "r3fresh-token-3f9c", KEY):
         assert secret not in shown
 
 

@@ -66,7 +66,7 @@ def test_the_worker_says_whose_mail_it_answers_and_what_is_misspelt(tmp_path: Pa
         "EMAIL_SMTP_HOST": "127.0.0.1",
         "EMAIL_SMTP_PORT": "9",
         "EMAIL_IMAP_HSOT": "imap.example.com",
-        "CLEO_AGENT": "http://user:geheim-1@127.0.0.1:9/geheim-2?key=geheim-3",
+        "CLEO_AGENT": "http://user:geheim-4711-1@127.0.0.1:9/geheim-4711-2?key=geheim-4711-3",
     }
     with Channel(tmp_path, env) as channel:
         channel.start_worker()
@@ -75,7 +75,7 @@ def test_the_worker_says_whose_mail_it_answers_and_what_is_misspelt(tmp_path: Pa
         line = "answers the mail of agent@cleo.test (agent: http://127.0.0.1:9; senders: everybody)"
         assert log.count(line) == 1
         assert log.count("WARNING cleo_email.worker.process: EMAIL_IMAP_HSOT is no setting") == 1
-        assert "geheim" not in log
+        assert "geheim-4711" not in log
         assert PASSWORD not in log
 
 

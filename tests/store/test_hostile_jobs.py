@@ -16,6 +16,7 @@ from cleo_email.store.queue import ANSWER_JOB, ANSWERS
 from tests.support.channel import AGENT
 from tests.support.rig import Rig
 
+PLANTED = "planted-command-3f9c"
 STAMP = b"2026-11-24T09:00:00.000000Z"
 
 
@@ -35,7 +36,7 @@ def plain(function: str, *args: object, instance: object = None) -> bytes:
 
 def hostile(marker: Path) -> Iterator[dict[str, bytes]]:
     """The fields of a job's hash."""
-    touch = f"touch {marker}"
+    touch = f": {PLANTED}; touch {marker}"  # ":" does nothing
     bomb = pickle.dumps(Shell(touch))
     good = plain(ANSWER_JOB, "<nothing@example.test>")
     for function in (
@@ -111,7 +112,7 @@ def test_a_hostile_job_runs_nothing_and_the_worker_goes_on(tmp_path: Path, redis
         assert worker.poll() is None, "the very same process goes on"
         assert not marker.exists(), "a job out of Redis was executed"
         log = rig.channel.log.read_text("utf-8", "replace")
-        assert "touch" not in log
+        assert PLANTED not in log
 
 
 def plant(redis: Redis, jobs: Iterator[dict[str, bytes]]) -> int:

@@ -1,7 +1,7 @@
 """A token server for tests: refresh, client credentials, device and code grants, and introspection.
 
     with TokenServer(user="agent@cleo.test") as server:
-        server.refresh_tokens.add("first")
+        server.refresh_tokens.add(FIRST)
         ... EMAIL_OAUTH_TOKEN_URL=server.url("/token") ...
         server.faults.append((503, "busy"))   # the next call of /token: status, and body or error code
 
@@ -22,6 +22,8 @@ from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
 DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
+# A refresh token for the settings. No log or path holds such a text by chance, nor those issued here.
+FIRST = "refresh-token-first-7f3a9c"
 
 
 class TokenServer:
@@ -137,8 +139,8 @@ class TokenServer:
         self.alive[token] = time.time() + (self.lifetime if isinstance(self.lifetime, int) else 3600)
         answer: dict[str, Any] = {"access_token": token, "token_type": "Bearer", "expires_in": self.lifetime}
         if refresh:
-            answer["refresh_token"] = f"refresh-{number}"
-            self.refresh_tokens.add(f"refresh-{number}")
+            answer["refresh_token"] = f"refresh-token-{number}-7f3a9c"
+            self.refresh_tokens.add(f"refresh-token-{number}-7f3a9c")
         return 200, json.dumps(answer).encode()
 
     def _introspect(self, token: str) -> tuple[int, bytes]:

@@ -30,7 +30,7 @@ from cleo_email.webhooks.fetch import TooMuch
 AGENT = "agent@cleo.test"
 SECRET = "webhook-secret-4711"
 MAILGUN_KEY = "key-mailgun-0815"
-POSTMARK = "postmark:pass:word"
+POSTMARK = "postmark:postmark-pass:word-0815"
 CLOUDMAILIN = "cloud:mailin-pass"
 BREVO = "brevo:brevo-pass"
 BREVO_TOKEN = "brevo-bearer-token"
@@ -71,9 +71,9 @@ def public_key(key: ec.EllipticCurvePrivateKey) -> str:
 def secrets_env() -> dict[str, str]:
     """Every provider set up."""
     return {
-        "EMAIL_WEBHOOK_SECRET": f"old-one,{SECRET}",
+        "EMAIL_WEBHOOK_SECRET": f"old-webhook-secret-0815,{SECRET}",
         "EMAIL_MAILGUN_SIGNING_KEY": f"key-of-last-year,{MAILGUN_KEY}",
-        "EMAIL_POSTMARK_AUTH": f"postmark:old,{POSTMARK}",
+        "EMAIL_POSTMARK_AUTH": f"postmark:old-postmark-pass,{POSTMARK}",
         "EMAIL_SENDGRID_PUBLIC_KEY": f"{public_key(ec_key('old'))},{public_key(ec_key())}",
         "EMAIL_SES_TOPIC_ARN": f"arn:aws:sns:{REGION}:123456789012:other,{TOPIC}",
         "EMAIL_CLOUDMAILIN_AUTH": CLOUDMAILIN,

@@ -62,7 +62,7 @@ def signed_with_another_secret() -> Iterator[Request]:
         "key-mailgun-081",
         "key-mailgun-08155",
         "KEY-MAILGUN-0815",
-        "old-one,webhook-secret-4711",
+        "old-webhook-secret-0815,webhook-secret-4711",
     ]
     for guess in guesses:
         yield samples.mailgun(mail(1), key=guess)
