@@ -36,7 +36,7 @@ NO_IO = set("redis rq socket smtplib imaplib imapclient pycurl flask time thread
 
 
 def parsed() -> dict[str, ast.Module]:
-    """Return each module by its name below the package: ``mail.parse``; the package's own face is left out."""
+    """Return each module by its name below the package, such as ``mail.parse``; the face is left out."""
     found = {}
     for path in sorted(PACKAGE.rglob("*.py")):
         name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")

@@ -337,3 +337,9 @@ def keyword(value: str) -> str:
 def shown(value: str, length: int = 80) -> str:
     """Return ``value`` on one printable line of at most ``length`` characters, for a record."""
     return one_line(value[:MAX_VALUE], length)
+
+
+def quoted(name: str, value: str) -> str:
+    """Return a header field as a reason shows it."""
+    title = "-".join(word.capitalize() for word in name.split("-"))
+    return f"`{shown(title)}: {shown(value)}`"
