@@ -54,7 +54,7 @@ def demo(keep: bool) -> None:
         with socket.create_server((HOST, 0)) as free:
             web = f"{HOST}:{free.getsockname()[1]}"
         supervisor = Supervisor(
-            commands(_environ(mail, redis.url), web, folder), output=log, keepers=[redis.ensure]
+            commands(_environ(mail, redis.url), web, folder), output=log, keeper=redis.ensure
         )
         thread = threading.Thread(target=supervisor.run, name="supervisor", daemon=True)
         thread.start()
