@@ -10,7 +10,6 @@ from redis import Redis
 
 from cleo_email.app import App, shared_app
 from cleo_email.embedded.redis import embedded_redis
-from cleo_email.errors import SettingsError
 from cleo_email.pipeline.send import Attachment, NewMail, SentMessage, read_addresses
 from cleo_email.settings.read import DOTENV, fingerprint, make_settings, merge, read_dotenv
 from cleo_email.store.connection import connect_web
@@ -92,9 +91,7 @@ def _app() -> App:
     def build() -> App:
         for fault in faults:
             log.warning("%s; it is passed over", fault)
-        settings = make_settings(given)
-        if not settings.enabled:
-            raise SettingsError(["ENABLED_CLIENTS: found no email in it, expected a list with email"])
+        settings = make_settings(given).with_email()
         return App(settings, redis=_connect(settings.redis_url.get_secret_value(), given))
 
     return shared_app("library", fingerprint(given), build)

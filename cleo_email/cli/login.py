@@ -10,9 +10,8 @@ import click
 from cleo_email.app import App
 from cleo_email.cli.command import SettingsCommand, settings_here
 from cleo_email.errors import CleoError, SettingsError
-from cleo_email.oauth import login as device
-from cleo_email.oauth import login as loopback
 from cleo_email.oauth.endpoint import CLIENT_CREDENTIALS, GOOGLE, PROVIDERS, Endpoint, OAuthClient, Tokens
+from cleo_email.oauth.login import Listener, log_in
 from cleo_email.settings import Settings, gather
 
 WAIT_S = 900.0
@@ -28,13 +27,20 @@ def login(provider: str | None, browser: bool, paste: bool, port: int) -> None:
 
     Without a name at the one of EMAIL_OAUTH_PROVIDER. The login is kept in Redis, encrypted.
     """
-    given = provider or ""
-    named = {"EMAIL_OAUTH_PROVIDER": given} if given else {}
-    settings = settings_here(**named)
+    settings = settings_here(**({"EMAIL_OAUTH_PROVIDER": provider} if provider else {}))
     client = settings.oauth
     if client is None:
         raise CleoError("say whom to log in with: cleo-email login google, or cleo-email login microsoft")
-    _refuse_contradictions(settings, client, given)
+    if provider and settings.oauth_provider != provider:
+        found = settings.oauth_provider or "nothing"
+        raise SettingsError(
+            [f"EMAIL_OAUTH_PROVIDER: found {found}, expected {provider}, which you log in with"]
+        )
+    if client.grant == CLIENT_CREDENTIALS:
+        raise CleoError(
+            "with EMAIL_OAUTH_CLIENT_SECRET the client acts by itself and nobody has to log in; to log in as "
+            "a person set EMAIL_OAUTH_GRANT=refresh_token"
+        )
     app = App(settings)
     source = app.token_source
     assert source is not None
@@ -48,34 +54,22 @@ def login(provider: str | None, browser: bool, paste: bool, port: int) -> None:
     source.adopt(tokens)
     app.store.health.fresh_start()
     print(f"logged in as {settings.user}; the login is saved, encrypted. Next: cleo-email check")
-    if given and "EMAIL_OAUTH_PROVIDER" not in gather():
-        print(f"For every process set EMAIL_OAUTH_PROVIDER={given}")
-
-
-def _refuse_contradictions(settings: Settings, client: OAuthClient, given: str) -> None:
-    if given and settings.oauth_provider != given:
-        found = settings.oauth_provider or "nothing"
-        raise SettingsError([f"EMAIL_OAUTH_PROVIDER: found {found}, expected {given}, which you log in with"])
-    if client.grant == CLIENT_CREDENTIALS:
-        raise CleoError(
-            "with EMAIL_OAUTH_CLIENT_SECRET the client acts by itself and nobody has to log in; to log in as "
-            "a person set EMAIL_OAUTH_GRANT=refresh_token"
-        )
+    if provider and "EMAIL_OAUTH_PROVIDER" not in gather():
+        print(f"For every process set EMAIL_OAUTH_PROVIDER={provider}")
 
 
 def _enter_code(client: OAuthClient) -> Tokens:
     device_url = Endpoint("EMAIL_OAUTH_DEVICE_URL", client.device_url, os.environ)
-    return device.log_in(client, device_url, _token_url(client), _say)
+    return log_in(client, device_url, _token_url(client), _say)
 
 
 def _use_browser(settings: Settings, client: OAuthClient, port: int, *, paste: bool) -> Tokens:
     if not client.authorization_url:
         raise SettingsError(["EMAIL_OAUTH_AUTHORIZATION_URL: found nothing, expected where people log in"])
-    with loopback.Listener(port) as listener:
+    with Listener(port) as listener:
         attempt = listener.attempt
-        _say(
-            f"Open this in a browser and log in as {settings.user}:\n\n{attempt.url(client, settings.user)}\n"
-        )
+        url = attempt.url(client, settings.user)
+        _say(f"Open this in a browser and log in as {settings.user}:\n\n{url}\n")
         if paste:
             _say("The browser then cannot open an address of 127.0.0.1: paste that address here.")
             address = sys.stdin.readline()

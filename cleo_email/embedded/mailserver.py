@@ -2,8 +2,8 @@
 
 It serves the demonstration and the tests, in a thread (``with MailServer(directory) as server``). Mail lives
 in memory only. The packages come with the extra ``embedded``. This module touches what pymap keeps private,
-each time because pymap would otherwise change or lose a mail; ``tests/embedded/test_mailserver.py`` fails when
-an upgrade moves one of these places.
+each time because pymap would otherwise change or lose a mail; ``tests/embedded/test_mailserver.py`` fails
+when an upgrade moves one of these places.
 """
 
 from __future__ import annotations

@@ -9,14 +9,14 @@ import base64
 import ipaddress
 import re
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 from redis.connection import parse_url
 
 from cleo_email.accounts import ImapAccount, Login, SmtpAccount
-from cleo_email.errors import InvalidField
+from cleo_email.errors import InvalidField, SettingsError
 from cleo_email.mail.address import ascii_address
 from cleo_email.mail.headers import parse_addresses
 from cleo_email.mail.model import Address
@@ -266,6 +266,12 @@ class Settings(WebhookSettings):
     @property
     def enabled(self) -> bool:
         return "email" in {name.lower() for name in self.enabled_clients}
+
+    def with_email(self) -> Self:
+        """Return these settings. Raises SettingsError where the email channel is not enabled."""
+        if not self.enabled:
+            raise SettingsError(["ENABLED_CLIENTS: found no email, expected a list with it, such as email"])
+        return self
 
     @property
     def from_address(self) -> Address:
