@@ -10,7 +10,6 @@ from redis import Redis
 
 from cleo_email.app import App, shared_app
 from cleo_email.embedded.redis import embedded_redis
-from cleo_email.errors import SettingsError
 from cleo_email.pipeline.send import Attachment, NewMail, SentMessage, read_addresses
 from cleo_email.settings.read import DOTENV, fingerprint, make_settings, merge, read_dotenv
 from cleo_email.store.connection import connect_web
@@ -46,8 +45,8 @@ def send_message(
     :raises SettingsError: the environment lacks what the channel needs, or does not enable it.
     :raises TypeError: an argument of another type, such as a path among the attachments.
     """
-    for name, value in (("subject", subject), ("body", body)):
-        _expect(isinstance(value, str), name, value, "a string")
+    _expect(isinstance(subject, str), "subject", subject, "a string")
+    _expect(isinstance(body, str), "body", body, "a string")
     for name, id_ in (("thread_id", thread_id), ("idempotency_key", idempotency_key)):
         _expect(id_ is None or isinstance(id_, str), name, id_, "a string or None")
     for name, given in (("to", to), ("cc", cc)):
@@ -82,9 +81,9 @@ def _expect(holds: bool, name: str, value: object, expected: str) -> None:
 
 
 def _app() -> App:
-    """Return the connections of this process, made at the first call and again when the settings change.
+    """Return this process's app, made at the first call and again when the settings change.
 
-    ``.env`` belongs to the application that calls: lines in it that cannot be read are passed over.
+    ``.env`` belongs to the application that calls: unreadable lines in it are skipped with a warning.
     """
     file, faults = read_dotenv(DOTENV)
     given = merge(file, os.environ, embedded_redis())
@@ -92,15 +91,13 @@ def _app() -> App:
     def build() -> App:
         for fault in faults:
             log.warning("%s; it is passed over", fault)
-        settings = make_settings(given)
-        if not settings.enabled:
-            raise SettingsError(["ENABLED_CLIENTS: found no email in it, expected a list with email"])
+        settings = make_settings(given).with_email()
         return App(settings, redis=_connect(settings.redis_url.get_secret_value(), given))
 
     return shared_app("library", fingerprint(given), build)
 
 
 def _connect(url: str, given: Mapping[str, str]) -> Redis:
-    """Connect with a private CA that ``.env`` alone may name: nothing is put where OpenSSL looks."""
+    """Connect with the CA that ``.env`` names, for OpenSSL looks for one in the environment only."""
     named = {option: given[name] for name, option in _TRUST.items() if name in given}
     return connect_web(url, **(named if url.startswith("rediss://") else {}))

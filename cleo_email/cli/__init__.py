@@ -9,6 +9,7 @@ from importlib import import_module
 import click
 
 from cleo_email import __version__
+from cleo_email.embedded import INSTALL
 from cleo_email.errors import BAD_SETTINGS, CleoError, SettingsError
 
 COMMANDS = {  # each in the module of its name
@@ -24,9 +25,9 @@ COMMANDS = {  # each in the module of its name
 
 
 class LazyGroup(click.Group):
-    """Loads the module of a command when that command is called, for each loads half of the package.
+    """Load the module of a command when that command is called, for each loads half of the package.
 
-    The help, the completion and the suggestions for a misspelt name need the names and the summaries only.
+    The help, the completion and the suggestions for a misspelt name take the names and summaries above.
     """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -37,7 +38,10 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name, command, rest = super().resolve_command(ctx, args)
         if name and command:
-            command = getattr(import_module(f"{__name__}.{name}"), name)
+            try:
+                command = getattr(import_module(f"{__name__}.{name}"), name)
+            except ModuleNotFoundError as error:
+                raise CleoError(f"{name} needs the package {error.name}: {INSTALL}") from error
         return name, command, rest
 
 

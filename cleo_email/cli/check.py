@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 
 import click
@@ -26,7 +26,6 @@ from cleo_email.settings.providers import OAUTH_NEEDS
 from cleo_email.store import Store
 from cleo_email.store.connection import connect_web
 
-MARKS = {"ok": "ok     ", "warning": "warning", "wrong": "WRONG  "}
 CONNECT_S = 10.0  # to the agent
 OLDEST_REDIS = (6, 2)
 # Under "appendonly yes" alone a Redis that starts does not load its snapshot: it would come up empty.
@@ -58,8 +57,9 @@ def check(as_json: bool) -> int:
         print(json.dumps([asdict(result) for result in results], indent=1))
     else:
         for result in results:
-            print(f"{MARKS[result.level]}  {result.what:9} {result.text}")
-    return 1 if any(result.level == "wrong" for result in results) else 0
+            mark = "WRONG" if result.level == "wrong" else result.level
+            print(f"{mark:7}  {result.what:9} {result.text}")
+    return int(any(result.level == "wrong" for result in results))
 
 
 def examine() -> list[CheckResult]:
@@ -75,9 +75,7 @@ def examine() -> list[CheckResult]:
         text = "ENABLED_CLIENTS does not list email: set ENABLED_CLIENTS=email" + no_dotenv()
         return [CheckResult("settings", "wrong", text), *warnings]
     results = [CheckResult("settings", "ok", f"mail goes out as {settings.from_address.addr}"), *warnings]
-    examiners: Sequence[Callable[[Settings], Iterable[CheckResult]]]
-    examiners = (examine_redis, _provider, _imap, _smtp, examine_agent, _workflows, _doors)
-    for examiner in examiners:
+    for examiner in (examine_redis, _mail_servers, examine_agent, _workflows, _access):
         results += examiner(settings)
     return results
 
@@ -92,23 +90,27 @@ def _tried(what: str, action: Callable[[], str]) -> CheckResult:
 # --- Redis, and what the worker has written there of itself -----------------------------------------------
 
 
-def examine_redis(settings: Settings) -> list[CheckResult]:
+def examine_redis(settings: Settings) -> Iterator[CheckResult]:
+    """Say whether Redis answers, keeps what it accepts, and whether a worker is at work on it."""
     redis = connect_web(settings.redis_url.get_secret_value())
     try:
         info = {**redis.info("server"), **redis.info("persistence"), **redis.info("memory")}
     except (RedisError, OSError) as error:
         text = f"REDIS_URL: no answer ({type(error).__name__}); start Redis, or: cleo-email run"
-        return [CheckResult("redis", "wrong", text)]
-    return [_version(info), _persistence(redis, info), *_eviction(info), *_processes(redis)]
-
-
-def _version(info: Mapping[str, object]) -> CheckResult:
-    name = str(info.get("server_name", "redis"))
-    version = str(info.get("valkey_version") or info.get("redis_version", "0"))
-    number = tuple(int(part) for part in str(info.get("redis_version", "0")).split(".")[:2])
-    if number < OLDEST_REDIS:
-        return CheckResult("redis", "wrong", f"version {version}: 6.2 or newer is needed")
-    return CheckResult("redis", "ok", f"{name} {version}")
+        yield CheckResult("redis", "wrong", text)
+        return
+    found = str(info.get("redis_version", "0"))
+    version = str(info.get("valkey_version") or found)
+    if tuple(int(part) for part in found.split(".")[:2]) < OLDEST_REDIS:
+        yield CheckResult("redis", "wrong", f"version {version}: 6.2 or newer is needed")
+    else:
+        yield CheckResult("redis", "ok", f"{info.get('server_name', 'redis')} {version}")
+    yield _persistence(redis, info)
+    policy = str(info.get("maxmemory_policy", "noeviction"))
+    if policy != "noeviction" and info.get("maxmemory"):
+        text = f"maxmemory-policy is {policy}: records may vanish; set it to noeviction"
+        yield CheckResult("redis", "wrong", text)
+    yield from _processes(redis)
 
 
 def _persistence(redis: Redis, info: Mapping[str, object]) -> CheckResult:
@@ -133,13 +135,6 @@ def _redis_setting(redis: Redis, name: str) -> str:
         return "?"
 
 
-def _eviction(info: Mapping[str, object]) -> Iterator[CheckResult]:
-    policy = str(info.get("maxmemory_policy", "noeviction"))
-    if policy != "noeviction" and info.get("maxmemory"):
-        text = f"maxmemory-policy is {policy}: records may vanish; set it to noeviction"
-        yield CheckResult("redis", "wrong", text)
-
-
 def _processes(redis: Redis) -> Iterator[CheckResult]:
     try:
         health = Store.on(redis).health.read()
@@ -158,20 +153,18 @@ def _processes(redis: Redis) -> Iterator[CheckResult]:
 # --- the mail servers -------------------------------------------------------------------------------------
 
 
-def _provider(settings: Settings) -> list[CheckResult]:
-    """Say what the mail provider wants of its customers, unless OAuth does without it."""
-    preset = settings.preset
-    if preset is None or settings.oauth is not None:
-        return []
-    return [CheckResult("provider", "ok", f"{preset.title}: {preset.needs}")]
-
-
-def _imap(settings: Settings) -> list[CheckResult]:
-    account = App(settings).imap_account
-    if account is None:
-        return [CheckResult("imap", "ok", "EMAIL_IMAP_HOST is not set: mail comes by webhook only")]
-    with Mailbox(account) as mailbox:
-        return [_with_needs(settings, _tried("imap", lambda: _inbox(mailbox)))]
+def _mail_servers(settings: Settings) -> Iterator[CheckResult]:
+    """Say what the provider wants, and whether IMAP and SMTP let the agent in."""
+    preset, app = settings.preset, App(settings)
+    if preset and settings.oauth is None:
+        yield CheckResult("provider", "ok", f"{preset.title}: {preset.needs}")
+    if app.mailbox is None:
+        yield CheckResult("imap", "ok", "EMAIL_IMAP_HOST is not set: mail comes by webhook only")
+    else:
+        with app.mailbox as mailbox:
+            yield _with_needs(settings, _tried("imap", lambda: _inbox(mailbox)))
+    with app.submitter as submitter:
+        yield _with_needs(settings, _tried("smtp", submitter.check))
 
 
 def _inbox(mailbox: Mailbox) -> str:
@@ -182,50 +175,39 @@ def _inbox(mailbox: Mailbox) -> str:
     return text
 
 
-def _smtp(settings: Settings) -> list[CheckResult]:
-    submitter = App(settings).submitter
-    try:
-        return [_with_needs(settings, _tried("smtp", submitter.check))]
-    finally:
-        submitter.close()
-
-
 def _with_needs(settings: Settings, result: CheckResult) -> CheckResult:
     """Add what the provider asks for: a login is mostly refused where that is lacking."""
     preset = settings.preset
     refused = result.level == "wrong" and "login" in result.text.lower()
-    if not refused or preset is None:
+    if not refused or preset is None or "cleo-email login" in result.text:
         return result
     needs = preset.needs if settings.oauth is None else OAUTH_NEEDS.get(preset.name, "")
-    if not needs or "cleo-email login" in result.text:
-        return result
-    return replace(result, text=f"{result.text}. {preset.title}: {needs}")
+    return replace(result, text=f"{result.text}. {preset.title}: {needs}") if needs else result
 
 
 # --- the agent --------------------------------------------------------------------------------------------
 
 
-def examine_agent(settings: Settings) -> list[CheckResult]:
+def examine_agent(settings: Settings) -> Iterator[CheckResult]:
+    """Say whether the agent can be reached or loaded; it is asked nothing."""
     token = settings.agent_token.get_secret_value() if settings.agent_token else None
     try:
         agent = build_agent(settings.agent, token=token, environ=os.environ)
     except SettingsError as error:
-        return [CheckResult("agent", "wrong", fault) for fault in error.faults]
+        yield from (CheckResult("agent", "wrong", fault) for fault in error.faults)
+        return
     if settings.agent == "echo":
-        return [CheckResult("agent", "warning", "CLEO_AGENT is echo: mail is answered with its own text")]
-
-    def found() -> str:
-        if isinstance(agent, OpenAIAgent):
-            url = os.environ.get("OPENAI_BASE_URL", "").strip() or DEFAULT_BASE_URL
-            return f"{_connected('OPENAI_BASE_URL', url)}; key and model are tested by the first mail"
-        if "://" in settings.agent:
-            return f"{_connected('CLEO_AGENT', settings.agent)}; path and token are tested by the first mail"
-        return f"{settings.agent} was found"
-
-    return [_tried("agent", found)]
+        yield CheckResult("agent", "warning", "CLEO_AGENT is echo: mail is answered with its own text")
+    elif isinstance(agent, OpenAIAgent):
+        url = os.environ.get("OPENAI_BASE_URL", "").strip() or DEFAULT_BASE_URL
+        yield _tried("agent", lambda: _connected("OPENAI_BASE_URL", url, "key and model"))
+    elif "://" in settings.agent:
+        yield _tried("agent", lambda: _connected("CLEO_AGENT", settings.agent, "path and token"))
+    else:
+        yield CheckResult("agent", "ok", f"{settings.agent} was found")
 
 
-def _connected(variable: str, url: str) -> str:
+def _connected(variable: str, url: str, untested: str) -> str:
     """Say that a server answers at ``url``, which ``variable`` names. Raises CleoError."""
     address = web_address(variable, url)
     client = HttpClient(address, os.environ)
@@ -239,30 +221,29 @@ def _connected(variable: str, url: str) -> str:
         plain = isinstance(error, TlsFailed) and error.plain
         fault = "does not speak TLS: http://?" if plain else f"cannot be reached{way}: {error}"
         raise CleoError(f"{place} {fault} ({variable})") from None
-    return f"{place} answers{way}"
+    return f"{place} answers{way}; {untested} are tested by the first mail"
 
 
 # --- the rest ---------------------------------------------------------------------------------------------
 
 
-def _workflows(settings: Settings) -> list[CheckResult]:
+def _workflows(settings: Settings) -> Iterator[CheckResult]:
     workflows = settings.workflows or {}
     try:
         load_suppliers(workflows)
     except SettingsError as error:
-        return [CheckResult("workflows", "wrong", fault) for fault in error.faults]
-    results = []
+        yield from (CheckResult("workflows", "wrong", fault) for fault in error.faults)
+        return
     for one in workflows.values():
         text = f"{one.id}: started by POST /workflows"
         if one.schedule:
             due = next_due(one.schedule, one.timezone, now_ms())
             many = "" if len(one.users) == 1 else "s"
             text = f"{one.id}: next {due:%a %Y-%m-%d %H:%M %Z}, to {len(one.users)} user{many}"
-        results.append(CheckResult("workflows", "ok", text))
-    return results
+        yield CheckResult("workflows", "ok", text)
 
 
-def _doors(settings: Settings) -> Iterator[CheckResult]:
+def _access(settings: Settings) -> Iterator[CheckResult]:
     if not settings.webhook_secrets:
         text = "EMAIL_WEBHOOK_SECRET is not set: webhooks are taken only from this machine itself"
         yield CheckResult("webhook", "ok", text)

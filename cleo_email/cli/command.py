@@ -1,9 +1,11 @@
-"""What the commands have in common."""
+"""What the commands share: the settings of this directory, options, the progress bar."""
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -12,13 +14,15 @@ from cleo_email.embedded.redis import embedded_redis
 from cleo_email.errors import CleoError, SettingsError
 from cleo_email.settings import Settings, export_dotenv, no_dotenv, read_settings
 
+BAR_WIDTH = 30
+
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
 
 class SettingsCommand(click.Command):
     """A command that works by the settings of the environment and of ``.env``.
 
-    Its arguments are read first: wrong usage is told, and help is given, where the settings are wrong too.
+    click reads the arguments first: wrong usage and ``--help`` answer where the settings are wrong, too.
     """
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -46,3 +50,23 @@ def whole_number(text: str) -> int:
 def settings_here(**defaults: str) -> Settings:
     """Return the settings; a ``cleo-email run`` of this directory lends its Redis where they name none."""
     return read_settings(defaults={**embedded_redis(), **defaults})
+
+
+@contextmanager
+def progress_bar(*, quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    """Give a function of (done, total) that draws on standard error where that is a terminal."""
+    shown = sys.stderr.isatty() and not quiet
+    drawn = False
+
+    def draw(done: int, total: int) -> None:
+        nonlocal drawn
+        if shown and total > 0:
+            bar = ("#" * (BAR_WIDTH * min(done, total) // total)).ljust(BAR_WIDTH, ".")
+            print(f"\r[{bar}] {done} of {total} mails", end="", file=sys.stderr, flush=True)
+            drawn = True
+
+    try:
+        yield draw
+    finally:
+        if drawn:
+            print(file=sys.stderr)

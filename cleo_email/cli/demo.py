@@ -19,7 +19,6 @@ from email import message_from_bytes, policy
 from email.message import EmailMessage
 from email.utils import make_msgid
 from pathlib import Path
-from typing import Any
 
 import click
 from imapclient import IMAPClient
@@ -54,14 +53,14 @@ def demo(keep: bool) -> None:
         with socket.create_server((HOST, 0)) as free:
             web = f"{HOST}:{free.getsockname()[1]}"
         supervisor = Supervisor(
-            commands(_environ(mail, redis.url), web, folder), output=log, keepers=[redis.ensure]
+            commands(_environ(mail, redis.url), web, folder), output=log, keeper=redis.ensure
         )
         thread = threading.Thread(target=supervisor.run, name="supervisor", daemon=True)
         thread.start()
         stack.callback(thread.join)
         stack.callback(supervisor.stop)
         try:
-            _converse(Customer(mail), web)
+            _converse(mail, web)
         except CleoError:
             log.flush()
             sys.stderr.write((folder / "demo.log").read_text("utf-8", "replace"))
@@ -72,10 +71,8 @@ def demo(keep: bool) -> None:
 
 
 def _environ(mail: MailServer, redis_url: str) -> dict[str, str]:
-    drop = ("EMAIL_", "CLEO_")
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(drop)}
     return {
-        **clean,
+        **{name: value for name, value in os.environ.items() if not name.startswith(("EMAIL_", "CLEO_"))},
         "ENABLED_CLIENTS": "email",
         "EMAIL_SMTP_HOST": HOST,
         "EMAIL_SMTP_PORT": str(mail.smtp_port),
@@ -91,48 +88,21 @@ def _environ(mail: MailServer, redis_url: str) -> dict[str, str]:
     }
 
 
-class Customer:
-    """A person with a mailbox who writes to the agent."""
-
-    def __init__(self, mail: MailServer) -> None:
-        self._mail = mail
-
-    def write(self, subject: str, text: str) -> EmailMessage:
-        message = EmailMessage(policy.SMTP)
-        message["From"] = f"Anna Customer <{CUSTOMER}>"
-        message["To"] = AGENT
-        message["Subject"] = subject
-        message["Message-ID"] = make_msgid(domain="example.test")
-        message.set_content(text)
-        account = self._mail.smtp_account(CUSTOMER)
-        with smtplib.SMTP(account.host, account.port, timeout=10) as smtp:
-            smtp.starttls(context=self._mail.certificates.client_context())
-            smtp.login(account.login.user, account.login.password)
-            smtp.send_message(message)
-        return message
-
-    def answer_to(self, message_id: str) -> EmailMessage:
-        """Wait for the mail that answers ``message_id``. Raises CleoError when none comes."""
-        account = self._mail.imap_account(CUSTOMER)
-        until = time.monotonic() + PATIENCE_S
-        context = self._mail.certificates.client_context()
-        with IMAPClient(account.host, account.port, ssl_context=context, timeout=10) as imap:
-            imap.login(account.login.user, account.login.password)
-            while time.monotonic() < until:
-                imap.select_folder("INBOX", readonly=True)
-                for data in imap.fetch(imap.search("ALL"), ["BODY.PEEK[]"]).values():
-                    message = message_from_bytes(data[b"BODY[]"], policy=policy.default)
-                    if message["In-Reply-To"] == message_id:
-                        return message
-                time.sleep(0.2)
-        raise CleoError(f"no answer came within {PATIENCE_S:.0f} s; the log of web and worker is above")
-
-
-def _converse(customer: Customer, web: str) -> None:
-    text = "Hello Cleo,\n\nare you open on **Saturdays**?\n\nKind regards\nAnna\n"
-    question = customer.write("Opening hours?", text)
+def _converse(mail: MailServer, web: str) -> None:
+    """Let a customer write, by mail and by webhook, and show the answers. Raises CleoError without one."""
+    question = EmailMessage(policy.SMTP)
+    question["From"] = f"Anna Customer <{CUSTOMER}>"
+    question["To"] = AGENT
+    question["Subject"] = "Opening hours?"
+    question["Message-ID"] = make_msgid(domain="example.test")
+    question.set_content("Hello Cleo,\n\nare you open on **Saturdays**?\n\nKind regards\nAnna\n")
+    account = mail.smtp_account(CUSTOMER)
+    with smtplib.SMTP(account.host, account.port, timeout=10) as smtp:
+        smtp.starttls(context=mail.certificates.client_context())
+        smtp.login(account.login.user, account.login.password)
+        smtp.send_message(question)
     _show("A customer writes a mail …", question)
-    _show("… the poll finds it, the agent (echo) answers:", customer.answer_to(question["Message-ID"]))
+    _show("… the poll finds it, the agent (echo) answers:", _answer_to(mail, question["Message-ID"]))
     body = {
         "from_address": f"Anna Customer <{CUSTOMER}>",
         "to_address": AGENT,
@@ -143,18 +113,34 @@ def _converse(customer: Customer, web: str) -> None:
     }
     url = f"http://{web}/email/incoming"
     print(f"The same by webhook: POST {url}\n{json.dumps(body, indent=1)}")
-    print("answers", json.dumps(_post(url, body)), "\n")
-    _show("… and the answer goes out by SMTP as well:", customer.answer_to(body["message_id"]))
+    print("answers", _post(url, body), "\n")
+    _show("… and the answer goes out by SMTP as well:", _answer_to(mail, body["message_id"]))
 
 
-def _post(url: str, body: Mapping[str, str]) -> Any:
+def _answer_to(mail: MailServer, message_id: str) -> EmailMessage:
+    """Wait for the mail in the customer's inbox that answers ``message_id``."""
+    account, context = mail.imap_account(CUSTOMER), mail.certificates.client_context()
+    until = time.monotonic() + PATIENCE_S
+    with IMAPClient(account.host, account.port, ssl_context=context, timeout=10) as imap:
+        imap.login(account.login.user, account.login.password)
+        while time.monotonic() < until:
+            imap.select_folder("INBOX", readonly=True)
+            for data in imap.fetch(imap.search("ALL"), ["BODY.PEEK[]"]).values():
+                message = message_from_bytes(data[b"BODY[]"], policy=policy.default)
+                if message["In-Reply-To"] == message_id:
+                    return message
+            time.sleep(0.2)
+    raise CleoError(f"no answer came within {PATIENCE_S:.0f} s; the log of web and worker is above")
+
+
+def _post(url: str, body: Mapping[str, str]) -> str:
     data = json.dumps(body).encode()
     request = urllib.request.Request(url, data, {"Content-Type": "application/json"})  # noqa: S310 - loopback
     until = time.monotonic() + PATIENCE_S
     while True:
         try:
             with urllib.request.urlopen(request, timeout=10) as response:  # noqa: S310 - loopback  # nosec B310
-                return json.load(response)
+                return str(response.read(), "utf-8").strip()
         except urllib.error.HTTPError as error:
             raise CleoError(f"the webhook answered {error.code}: {error.read(500)!r}") from None
         except OSError as error:

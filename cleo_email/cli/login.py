@@ -28,13 +28,20 @@ def login(provider: str | None, browser: bool, paste: bool, port: int) -> None:
 
     Without a name at the one of EMAIL_OAUTH_PROVIDER. The login is kept in Redis, encrypted.
     """
-    given = provider or ""
-    named = {"EMAIL_OAUTH_PROVIDER": given} if given else {}
-    settings = settings_here(**named)
+    settings = settings_here(**({"EMAIL_OAUTH_PROVIDER": provider} if provider else {}))
     client = settings.oauth
     if client is None:
         raise CleoError("say whom to log in with: cleo-email login google, or cleo-email login microsoft")
-    _refuse_contradictions(settings, client, given)
+    if provider and settings.oauth_provider != provider:
+        found = settings.oauth_provider or "nothing"
+        raise SettingsError(
+            [f"EMAIL_OAUTH_PROVIDER: found {found}, expected {provider}, which you log in with"]
+        )
+    if client.grant == CLIENT_CREDENTIALS:
+        raise CleoError(
+            "with EMAIL_OAUTH_CLIENT_SECRET the client acts by itself and nobody has to log in; to log in as "
+            "a person set EMAIL_OAUTH_GRANT=refresh_token"
+        )
     app = App(settings)
     source = app.token_source
     assert source is not None
@@ -48,19 +55,8 @@ def login(provider: str | None, browser: bool, paste: bool, port: int) -> None:
     source.adopt(tokens)
     app.store.health.fresh_start()
     print(f"logged in as {settings.user}; the login is saved, encrypted. Next: cleo-email check")
-    if given and "EMAIL_OAUTH_PROVIDER" not in gather():
-        print(f"For every process set EMAIL_OAUTH_PROVIDER={given}")
-
-
-def _refuse_contradictions(settings: Settings, client: OAuthClient, given: str) -> None:
-    if given and settings.oauth_provider != given:
-        found = settings.oauth_provider or "nothing"
-        raise SettingsError([f"EMAIL_OAUTH_PROVIDER: found {found}, expected {given}, which you log in with"])
-    if client.grant == CLIENT_CREDENTIALS:
-        raise CleoError(
-            "with EMAIL_OAUTH_CLIENT_SECRET the client acts by itself and nobody has to log in; to log in as "
-            "a person set EMAIL_OAUTH_GRANT=refresh_token"
-        )
+    if provider and "EMAIL_OAUTH_PROVIDER" not in gather():
+        print(f"For every process set EMAIL_OAUTH_PROVIDER={provider}")
 
 
 def _enter_code(client: OAuthClient) -> Tokens:

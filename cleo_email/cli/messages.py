@@ -87,8 +87,8 @@ def release(ids: tuple[str, ...], held: bool, reason: str, as_json: bool) -> int
     if held != bool(reason.strip()):  # all that is held would be spam, too
         raise click.UsageError("--held and --reason TEXT go together")
     app = _app()
-    chosen = ids or _in_state(app.store, State.HELD, reason)
-    return _decide(app.decisions.release, chosen, "again", as_json=as_json)
+    ids = ids or _in_state(app.store, State.HELD, reason)
+    return _decide(app.decisions.release, ids, "again", as_json=as_json)
 
 
 @messages.command(cls=SettingsCommand)
@@ -106,8 +106,8 @@ def retry(ids: tuple[str, ...], failed: bool, reason: str, as_json: bool) -> int
     if reason and not failed:
         raise click.UsageError("--reason goes with --failed")
     app = _app()
-    chosen = ids or _in_state(app.store, State.FAILED, reason)
-    return _decide(app.decisions.retry, chosen, "again", as_json=as_json)
+    ids = ids or _in_state(app.store, State.FAILED, reason)
+    return _decide(app.decisions.retry, ids, "again", as_json=as_json)
 
 
 @messages.command(cls=SettingsCommand)
@@ -118,25 +118,23 @@ def dismiss(ids: tuple[str, ...], as_json: bool) -> int:
     return _decide(_app().decisions.dismiss, ids, as_json=as_json)
 
 
-def _in_state(store: Store, state: State, reason: str) -> list[str]:
+def _in_state(store: Store, state: State, reason: str) -> tuple[str, ...]:
     """Return ids, oldest first, so that each conversation goes on in its order."""
     found: list[str] = []
     cursor: str | None = ""
     while cursor is not None:
         records, cursor = store.messages.page(state=state, limit=PAGE, cursor=cursor)
         found += [record.id for record in records if reason.lower() in record.reason.lower()]
-    return found[::-1]
+    return tuple(reversed(found))
 
 
 def _decide(decide: Callable[[str], Record], ids: Sequence[str], again: str = "", *, as_json: bool) -> int:
     """Decide about each message by itself: one that is refused keeps no other from it."""
     results: list[dict[str, Any]] = []
-    refused = False
     for id_ in ids:
         try:
             record = decide(id_)
         except (NotFound, WrongState) as error:
-            refused = True
             results.append({"id": id_, "error": str(error)})
             if not as_json:
                 print(f"cleo-email: {error}", file=sys.stderr)
@@ -148,7 +146,7 @@ def _decide(decide: Callable[[str], Record], ids: Sequence[str], again: str = ""
         print(json.dumps(results, indent=1))
     elif not ids:
         print("no messages")
-    return 1 if refused else 0
+    return 1 if any("error" in result for result in results) else 0
 
 
 def _line(record: Record) -> str:
@@ -161,13 +159,11 @@ def _line(record: Record) -> str:
 def _bytes(store: Messages, id_: str, form: str) -> bytes:
     if form == "answer":
         answer = store.answer(id_)
-        found = answer.source if answer else None
-        missing = "has no answer, or it was dropped 7 days after its final state"
+        found, missing = answer and answer.source, "answer, or it was"
     else:
-        found = store.source(id_)
-        missing = "has no source: it answers no mail, or its source was dropped 7 days after its final state"
+        found, missing = store.source(id_), "source: it answers no mail, or its source was"
     if not found:
-        raise NotFound(f"message {id_} {missing}")
+        raise NotFound(f"message {id_} has no {missing} dropped 7 days after its final state")
     return found
 
 
@@ -183,8 +179,7 @@ def mail_text(source: bytes) -> str:
     values = [(name, value) for name in HEADERS for value in mail.header_all(name)[:5]]
     lines = [f"{name.title()}: {shown(value, HEADER_LENGTH)}" for name, value in values]
     lines += ["", clean_text(mail.full_text).strip(), ""]
-    lines += [
-        f"[{shown(file.filename) or 'a file without a name'}, {shown(file.content_type)}, {file.size} bytes]"
-        for file in mail.attachments
-    ]
+    for file in mail.attachments:
+        name = shown(file.filename) or "a file without a name"
+        lines.append(f"[{name}, {shown(file.content_type)}, {file.size} bytes]")
     return "\n".join(lines).rstrip()

@@ -9,11 +9,9 @@ import os
 import click
 
 from cleo_email.app import App
-from cleo_email.cli.command import SettingsCommand, as_json, settings_here
-from cleo_email.cli.progress import progress_bar
+from cleo_email.cli.command import SettingsCommand, as_json, progress_bar, settings_here
 from cleo_email.crashpoints import arm
 from cleo_email.errors import CleoError
-from cleo_email.pipeline.poll import Poller
 from cleo_email.runtime import set_up_logging
 
 
@@ -26,8 +24,10 @@ def poll(as_json: bool) -> None:
     """
     set_up_logging()
     arm(os.environ)
-    poller = _poller()
-    with progress_bar("mails", quiet=as_json) as progress:
+    poller = App.for_worker(settings_here().with_email()).poller
+    if poller is None:
+        raise CleoError("EMAIL_IMAP_HOST is not set: there is no mailbox to poll")
+    with progress_bar(quiet=as_json) as progress:
         result = poller.run(force=True, progress=progress)
     if as_json:
         print(json.dumps(dataclasses.asdict(result)))
@@ -38,13 +38,3 @@ def poll(as_json: bool) -> None:
             f"{result.accepted} new mails ({result.held} of them held), {result.duplicates} known, "
             f"{result.quarantined} quarantined"
         )
-
-
-def _poller() -> Poller:
-    settings = settings_here()
-    if not settings.enabled:
-        raise CleoError("the email channel is not enabled: ENABLED_CLIENTS does not list email")
-    poller = App.for_worker(settings).poller
-    if poller is None:
-        raise CleoError("EMAIL_IMAP_HOST is not set: there is no mailbox to poll")
-    return poller

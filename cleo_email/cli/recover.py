@@ -8,10 +8,9 @@ import json
 import click
 
 from cleo_email.app import App
-from cleo_email.cli.command import SettingsCommand, as_json, settings_here, whole_number
-from cleo_email.cli.progress import progress_bar
+from cleo_email.cli.command import SettingsCommand, as_json, progress_bar, settings_here, whole_number
 from cleo_email.errors import CleoError
-from cleo_email.pipeline.recover import Recoverer, Recovery
+from cleo_email.pipeline.recover import Recovery
 from cleo_email.runtime import set_up_logging
 
 SHOWN = 50
@@ -28,20 +27,15 @@ def recover(days: int, apply: bool, as_json: bool) -> None:
     before, and what was opened without a trace of an answer, is held for a person.
     """
     set_up_logging()
-    recoverer = _recoverer()
-    with progress_bar("mails", quiet=as_json) as progress:
+    recoverer = App.for_worker(settings_here()).recoverer
+    if recoverer is None:
+        raise CleoError("EMAIL_IMAP_HOST is not set: there is no mailbox to recover from")
+    with progress_bar(quiet=as_json) as progress:
         result = recoverer.run(days=days, apply=apply, progress=progress)
     if as_json:
         print(json.dumps(dataclasses.asdict(result), indent=1))
     else:
         _print(result, days)
-
-
-def _recoverer() -> Recoverer:
-    recoverer = App.for_worker(settings_here()).recoverer
-    if recoverer is None:
-        raise CleoError("EMAIL_IMAP_HOST is not set: there is no mailbox to recover from")
-    return recoverer
 
 
 def _print(result: Recovery, days: int) -> None:
@@ -60,10 +54,8 @@ def _print(result: Recovery, days: int) -> None:
     if result.unknown or not result.keywords:
         print(f"  {result.unknown:6} opened, and nothing shows whether they were answered: {held}")
     if not result.keywords:
-        print(
-            "this server keeps no keywords: what was accepted, held or failed before cannot be told from\n"
-            "mail that a person opened; what was answered is known by \\Answered and by Sent"
-        )
+        print("this server keeps no keywords: what was accepted, held or failed before cannot be told from")
+        print("mail that a person opened; what was answered is known by \\Answered and by Sent")
     for line in result.subjects[:SHOWN]:
         print(f"    {line}")
     if len(result.subjects) > SHOWN:

@@ -6,8 +6,7 @@ import os
 import re
 import socket
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -15,7 +14,7 @@ import click
 from cleo_email.cli.command import SettingsCommand
 from cleo_email.embedded.redis import DATA, EmbeddedRedis
 from cleo_email.embedded.supervisor import Command, Supervisor
-from cleo_email.errors import CleoError, SettingsError
+from cleo_email.errors import CleoError
 from cleo_email.settings import gather, make_settings
 
 WEB_PROCESSES = "2"
@@ -35,10 +34,10 @@ def read_bind(text: str) -> str:
 
 
 def try_to_bind(bind: str) -> None:
-    """Raise CleoError where nobody can listen.
+    """Raise CleoError for a place where gunicorn cannot listen.
 
-    gunicorn would end at once there and be started again for ever, while the worker already answers mail;
-    and callers of a port that is taken would get through to another program.
+    It would end at once and be started again for ever, while the worker already answers mail; and callers of
+    a port that is taken would reach another program.
     """
     place = PLACE.fullmatch(bind)
     assert place
@@ -76,24 +75,14 @@ def try_to_bind(bind: str) -> None:
 def run(bind: str, data: Path) -> int:
     """Run web and worker, with an embedded Redis unless REDIS_URL is set."""
     given = gather()
-    if not make_settings(given).enabled:  # faults are told once, before anything starts
-        raise SettingsError(["ENABLED_CLIENTS: found no email, expected a list with it, such as email"])
+    make_settings(given).with_email()  # else each child would report the faults
     try_to_bind(bind)
-    with ExitStack() as stack:
-        environ = dict(os.environ)
-        keepers: list[Callable[[], object]] = []
-        if "REDIS_URL" not in given:
-            redis = EmbeddedRedis(data / "redis")
-            _start(redis, data)
-            stack.callback(redis.stop)
-            keepers.append(redis.ensure)
-            environ["REDIS_URL"] = redis.url
-            print(f"cleo-email: embedded Redis in {data / 'redis'}", file=sys.stderr)
-        print(f"cleo-email: web on {bind if bind.startswith('unix:') else f'http://{bind}'}", file=sys.stderr)
-        return Supervisor(commands(environ, bind), keepers=keepers).run()
-
-
-def _start(redis: EmbeddedRedis, data: Path) -> None:
+    environ = dict(os.environ)
+    web = f"cleo-email: web on {bind if bind.startswith('unix:') else f'http://{bind}'}"
+    if "REDIS_URL" in given:
+        print(web, file=sys.stderr)
+        return Supervisor(commands(environ, bind)).run()
+    redis = EmbeddedRedis(data / "redis")
     try:
         redis.start()
     except OSError as error:
@@ -101,12 +90,16 @@ def _start(redis: EmbeddedRedis, data: Path) -> None:
             f"{data}: {error.strerror or error}; name a folder that this user may write to with --data, "
             "or another Redis in REDIS_URL"
         ) from None
+    with redis:
+        print(f"cleo-email: embedded Redis in {data / 'redis'}", web, sep="\n", file=sys.stderr)
+        environ["REDIS_URL"] = redis.url
+        return Supervisor(commands(environ, bind), keeper=redis.ensure).run()
 
 
 def commands(environ: Mapping[str, str], bind: str, cwd: Path | None = None) -> Sequence[Command]:
-    """The two processes of the Procfile, from any working directory; a ``.env`` in ``cwd`` counts."""
+    """Return the two processes of the Procfile, for any working directory; a ``.env`` in ``cwd`` counts."""
     web = [sys.executable, "-m", "gunicorn", "--workers", WEB_PROCESSES, "--bind", bind]
-    web += ["--no-control-socket"]  # which would be left in ~/.gunicorn, and nobody uses it
+    web += ["--no-control-socket"]  # unused, and it would be left in ~/.gunicorn
     web += ["--log-level", "warning", "cleo_email.web:from_environment()"]
     return (
         Command("web", web, environ, cwd),

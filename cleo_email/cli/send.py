@@ -12,7 +12,7 @@ import click
 from cleo_email.app import App
 from cleo_email.cli.command import SettingsCommand, as_json, settings_here
 from cleo_email.errors import CleoError, InvalidField
-from cleo_email.pipeline.send import Attachment, NewMail, Sender, read_addresses
+from cleo_email.pipeline.send import Attachment, NewMail, read_addresses
 
 
 @click.command(cls=SettingsCommand)
@@ -39,7 +39,7 @@ def send(
     as_json: bool,
 ) -> None:
     """Send a mail from the agent's address; a worker submits it."""
-    sender = _sender()
+    sender = App(settings_here().with_email()).sender
     draft = NewMail(
         to=read_addresses("to", list(to)),
         cc=read_addresses("cc", list(cc)),
@@ -55,18 +55,9 @@ def send(
         print(f"{sent.id} will be submitted as {sent.message_id}; see: cleo-email messages show {sent.id}")
 
 
-def _sender() -> Sender:
-    settings = settings_here()
-    if not settings.enabled:
-        raise CleoError("the email channel is not enabled: ENABLED_CLIENTS does not list email")
-    return App(settings).sender
-
-
 def _read(path: Path) -> Attachment:
     try:
         with path.open("rb") as file:
             return Attachment(path.name, file)
-    except OSError as error:
-        raise CleoError(f"--attach {path}: {error.strerror}") from None
-    except InvalidField as error:
-        raise CleoError(f"--attach {path}: {error}") from None
+    except (OSError, InvalidField) as error:
+        raise CleoError(f"--attach {path}: {getattr(error, 'strerror', error)}") from None

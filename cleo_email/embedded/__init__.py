@@ -1,7 +1,6 @@
-"""Everything a demonstration or a one-machine installation needs beside this package itself.
+"""What a demonstration or a one-machine installation runs: a Redis, a mail server and a process supervisor.
 
-A Redis-compatible server, a throw-away mail server and a process supervisor. The servers come with the extra
-``embedded``; the supervisor needs nothing but the standard library.
+The servers come with the extra ``embedded``; the supervisor needs the standard library only.
 """
 
 # From the folder: an index of packages may have another project of this name.

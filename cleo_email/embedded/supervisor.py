@@ -30,11 +30,11 @@ from cleo_email.errors import CleoError
 SETTINGS_FAULT = 3  # exit status
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _LOOK = 0.1  # seconds between two looks at the children
-_KEEPER_INTERVAL = 1.0  # seconds between two calls of each keeper
+_KEEPER_INTERVAL = 1.0  # seconds between two calls of the keeper
 
 # The kernel sends a child SIGTERM when its parent ends, kill -9 included (PR_SET_PDEATHSIG, prctl(2)). A few
 # lines of Python ask for it and then exec the program: a ``preexec_fn`` is unsafe in a process with threads.
-# A parent that has ended before the request was made is found by the comparison afterwards.
+# The comparison finds a parent that ended before the request was made.
 _BIND_TO_PARENT = """\
 import ctypes, os, sys
 ctypes.CDLL(None, use_errno=True).prctl(1, 15, 0, 0, 0)
@@ -45,12 +45,14 @@ try:
 except OSError as error:
     sys.exit(f"{sys.argv[2]}: {error.strerror}")
 """
-_spawners: dict[int, ThreadPoolExecutor] = {}  # by process id: a forked child needs its own
+# To the kernel the parent is the thread that started the child, and a thread that ends takes it along. So one
+# thread that lasts as long as this process starts them all.
+_SPAWNER = ThreadPoolExecutor(1, "spawn")
 
 
 @dataclass(frozen=True)
 class Command:
-    """A child to keep running. ``env`` is its whole environment; None means that of this process."""
+    """A child to keep running. ``env`` is its whole environment, by default that of this process."""
 
     name: str
     argv: Sequence[str]
@@ -60,7 +62,7 @@ class Command:
 
 @dataclass(frozen=True)
 class Pace:
-    """All in seconds. The defaults are those of the product; tests take shorter ones."""
+    """When to restart and when to kill, in seconds. The defaults are those of the product."""
 
     first_delay: float = 1.0
     longest_delay: float = 30.0
@@ -80,12 +82,12 @@ class _Child:
 class Supervisor:
     """Start the commands and keep them running; ``run`` returns the exit status for this process, 0 or 3.
 
-    ``output`` is a file for both streams of the children and for what the supervisor says; without it they
-    write where this process writes. ``keepers`` are called about once a second, to mend what is no child of
-    this supervisor (``EmbeddedRedis.ensure``); a CleoError of theirs is reported and tried again.
+    ``output`` is a file for both streams of the children and for the supervisor's own lines; without it they
+    go where this process writes. ``keeper`` is called about once a second, to mend what is no child of this
+    supervisor (``EmbeddedRedis.ensure``); its CleoError is reported, and it is called again.
 
     ``run`` in the main thread takes the stop signals while it runs; in another thread it leaves them alone
-    and ends by ``stop``, which is safe to call from anywhere. An object runs once.
+    and ends by ``stop``, which any thread may call. An object runs once.
     """
 
     def __init__(
@@ -93,14 +95,14 @@ class Supervisor:
         commands: Sequence[Command],
         *,
         output: BinaryIO | None = None,
-        keepers: Sequence[Callable[[], object]] = (),
+        keeper: Callable[[], object] | None = None,
         pace: Pace | None = None,
     ) -> None:
         self._pace = pace or Pace()
         self._children = [_Child(command, self._pace.first_delay) for command in commands]
         self._output = output
-        self._keepers = tuple(keepers)
-        self._keepers_due = 0.0
+        self._keeper = keeper
+        self._keeper_due = 0.0
         self._status = 0
         self._kill_at: float | None = None  # set once we are stopping
         self._stop_requests = 0
@@ -108,7 +110,7 @@ class Supervisor:
 
     @property
     def pids(self) -> dict[str, int]:
-        """The process ids of the children that are running, by name."""
+        """Return the process ids of the children that are running, by name."""
         return {child.command.name: child.process.pid for child in self._children if child.process}
 
     def stop(self) -> None:
@@ -127,7 +129,7 @@ class Supervisor:
                 self._look(time.monotonic())
                 time.sleep(_LOOK)
         finally:
-            for child in self._children:  # nothing of ours is left, however the loop ended
+            for child in self._children:  # no child is left, however the loop ended
                 if child.process:
                     _kill_group(child.process)
                     child.process.wait()
@@ -148,16 +150,18 @@ class Supervisor:
         for child in self._children:
             if child.process is None and now >= child.due_at:
                 self._start(child, now)
-        if now >= self._keepers_due:
-            self._call_keepers()
-            self._keepers_due = time.monotonic() + _KEEPER_INTERVAL
+        if self._keeper and now >= self._keeper_due:
+            try:
+                self._keeper()
+            except CleoError as error:
+                self._say(str(error))
+            self._keeper_due = time.monotonic() + _KEEPER_INTERVAL
 
     def _start(self, child: _Child, now: float) -> None:
-        command = child.command
-        output = self._output.fileno() if self._output else None
         child.started_at = now
+        one, output = child.command, self._output.fileno() if self._output else None
         try:
-            child.process = spawn(command.argv, env=command.env, cwd=command.cwd, output=output)
+            child.process = spawn(one.argv, env=one.env, cwd=one.cwd, output=output)
         except OSError as error:
             self._restart_later(child, now, f"could not be started: {error}")
 
@@ -196,16 +200,9 @@ class Supervisor:
         self._kill_at = math.inf
         self._hurry = False
 
-    def _call_keepers(self) -> None:
-        for keeper in self._keepers:
-            try:
-                keeper()
-            except CleoError as error:
-                self._say(str(error))
-
     def _say(self, text: str) -> None:
         output = self._output or sys.stderr.buffer
-        with contextlib.suppress(OSError, ValueError):  # nobody reads it: no reason to stop answering mail
+        with contextlib.suppress(OSError, ValueError):  # a reader that went away stops no mail
             output.write(f"cleo-email: {text}\n".encode())
             output.flush()
 
@@ -223,30 +220,27 @@ def spawn(
     output: int | None = None,
     pass_fds: Sequence[int] = (),
 ) -> subprocess.Popen[bytes]:
-    """Start ``command`` in a session of its own, so that on Linux it does not outlive this process.
+    """Start ``command`` in a session of its own; on Linux it does not outlive this process.
 
     It reads nothing and writes both streams to the descriptor ``output``, by default where this process
-    writes. Raises OSError if not even the Python interpreter could be started; a program that cannot be
-    executed ends with exit status 1 and one line on its standard error.
+    writes. Raises OSError where not even the Python interpreter starts; a program that cannot be executed
+    ends with exit status 1 and one line on its standard error.
     """
     bound = sys.platform == "linux" and bool(sys.executable)
     binding = [sys.executable, "-I", "-S", "-c", _BIND_TO_PARENT, str(os.getpid())] if bound else []
 
-    def start() -> subprocess.Popen[bytes]:
-        return subprocess.Popen(  # noqa: S603 - our own command lines, no shell
-            [*binding, *command],
-            env=env,
-            cwd=cwd,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            pass_fds=tuple(pass_fds),
-            start_new_session=True,  # a Ctrl-C in the terminal reaches the supervisor alone
-        )
-
-    # To the kernel the parent is the thread that started the child, and a thread that ends takes it along. So
-    # one thread that lasts as long as this process starts them all.
-    return _spawners.setdefault(os.getpid(), ThreadPoolExecutor(1, "spawn")).submit(start).result()
+    starting = _SPAWNER.submit(
+        subprocess.Popen,
+        [*binding, *command],  # our own command lines, no shell
+        env=env,
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        pass_fds=tuple(pass_fds),
+        start_new_session=True,  # a Ctrl-C in the terminal reaches the supervisor alone
+    )
+    return starting.result()
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:

@@ -1,4 +1,4 @@
-"""All of the contract's environment as one frozen value, and how each kind of value is read from its text.
+"""The environment as one frozen value, and how each kind of value is read from its text.
 
 A reader raises ValueError for a text that it cannot use; ``read`` makes the line of the fault.
 """
@@ -9,14 +9,14 @@ import base64
 import ipaddress
 import re
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 from redis.connection import parse_url
 
 from cleo_email.accounts import ImapAccount, Login, SmtpAccount
-from cleo_email.errors import InvalidField
+from cleo_email.errors import InvalidField, SettingsError
 from cleo_email.http.address import is_loopback
 from cleo_email.mail.address import ascii_address
 from cleo_email.mail.headers import parse_addresses
@@ -123,7 +123,7 @@ Days = Annotated[int, Field(ge=1, le=36500)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Lower = BeforeValidator(str.lower)
 Csv = Annotated[tuple[str, ...], _list()]
-# Lower case and not casefold: that takes "straße.de" to "strasse.de", which belongs to somebody else.
+# Lower case and not casefold: that takes "straße.de" to "strasse.de", which is another domain.
 Patterns = Annotated[tuple[str, ...], _list(_matching("[^ @*]*@[^ @*]+")), Lower]
 OneAddress = Annotated[Address | None, BeforeValidator(read_address)]
 Host = Annotated[str, AfterValidator(_host)]
@@ -140,6 +140,7 @@ SvixSecrets = Annotated[tuple[SecretStr, ...], _SEVERAL, _list(_svix_secret)]
 PublicKeys = Annotated[tuple[str, ...], _SEVERAL, _list(_public_key)]
 Topics = Annotated[tuple[str, ...], _SEVERAL, _list(_matching(_TOPIC))]
 
+_NO_SECRET = SecretStr("")
 _PORT = "a whole number from 1 to 65535"
 _WHOLE = "a whole number from 1"
 _DAYS = "a whole number of days from 1 to 36500"
@@ -162,28 +163,21 @@ class WebhookSettings(BaseModel):
     webhook_secrets: Secrets = env("EMAIL_WEBHOOK_SECRET", "secrets separated by commas", ())
     mailgun_keys: Secrets = env("EMAIL_MAILGUN_SIGNING_KEY", "signing keys separated by commas", ())
     postmark_auth: Pairs = env("EMAIL_POSTMARK_AUTH", _PAIRS, ())
-    sendgrid_keys: PublicKeys = env(
-        "EMAIL_SENDGRID_PUBLIC_KEY", "public keys as base64, as SendGrid shows them, separated by commas", ()
-    )
+    sendgrid_keys: PublicKeys = env("EMAIL_SENDGRID_PUBLIC_KEY", "base64 keys separated by commas", ())
     ses_topics: Topics = env(
-        "EMAIL_SES_TOPIC_ARN", "topics such as arn:aws:sns:eu-central-1:123456789012:mail", ()
+        "EMAIL_SES_TOPIC_ARN", "topics such as arn:aws:sns:eu-west-1:123456789012:mail", ()
     )
     cloudmailin_auth: Pairs = env("EMAIL_CLOUDMAILIN_AUTH", _PAIRS, ())
-    resend_secrets: SvixSecrets = env(
-        "EMAIL_RESEND_SIGNING_SECRET", "signing secrets such as whsec_… separated by commas", ()
-    )
+    resend_secrets: SvixSecrets = env("EMAIL_RESEND_SIGNING_SECRET", "signing secrets such as whsec_…", ())
     resend_api_key: SecretStr | None = env("EMAIL_RESEND_API_KEY", "an API key that may read received mail")
-    brevo_auth: Secrets = env(
-        "EMAIL_BREVO_AUTH", "user:password or a bearer token, several separated by commas", ()
-    )
+    brevo_auth: Secrets = env("EMAIL_BREVO_AUTH", "user:password or bearer tokens, separated by commas", ())
     brevo_api_key: SecretStr | None = env("EMAIL_BREVO_API_KEY", "an API key, to fetch the files of mails")
 
 
 class Settings(WebhookSettings):
-    """All of the contract's environment. Aliases are the variables' names; docs/settings.md explains them.
+    """The whole environment. Aliases are the variables' names, which docs/settings.md explains.
 
-    Values are texts, but for the workflows; ``read.make_settings`` makes them and checks what values must be
-    together.
+    ``read.make_settings`` makes one, and checks what no value can show by itself.
     """
 
     model_config = ConfigDict(
@@ -194,7 +188,7 @@ class Settings(WebhookSettings):
     smtp_host: Host = env("EMAIL_SMTP_HOST", "the submission server's name, such as smtp.example.com", "")
     smtp_port: Port = env("EMAIL_SMTP_PORT", _PORT, 587)
     user: str = env("EMAIL_USER", "the login of the mailbox, usually its address", "")
-    password: SecretStr = env("EMAIL_PASSWORD", "the password of EMAIL_USER", SecretStr(""))
+    password: SecretStr = env("EMAIL_PASSWORD", "the password of EMAIL_USER", _NO_SECRET)
     from_: OneAddress = env(
         "EMAIL_FROM_ADDRESS", "an address, or Name <address>; required where EMAIL_USER is no address"
     )
@@ -215,9 +209,7 @@ class Settings(WebhookSettings):
     allowed_senders: Patterns = env("EMAIL_ALLOWED_SENDERS", _PATTERNS, ())
     refused_senders: Literal["held", "ignored"] = env("EMAIL_REFUSED_SENDERS", "held or ignored", "held")
     allowed_robots: Patterns = env("EMAIL_ALLOWED_ROBOTS", _PATTERNS, ())
-    authserv_id: Word | None = env(
-        "EMAIL_TRUSTED_AUTHSERV_ID", "the authserv-id of your own mail server, such as mx.example.com"
-    )
+    authserv_id: Word | None = env("EMAIL_TRUSTED_AUTHSERV_ID", "your mail server's, such as mx.example.com")
     verify_dkim: bool = env("EMAIL_VERIFY_DKIM", _FLAG, False)
     max_message_bytes: Annotated[int, Field(ge=1, le=67_108_864)] = env(
         "EMAIL_MAX_MESSAGE_BYTES", "a whole number from 1 to 67108864 (64 MiB)", 26_214_400
@@ -251,15 +243,19 @@ class Settings(WebhookSettings):
     oauth_authorization_url: HttpsUrl = env("EMAIL_OAUTH_AUTHORIZATION_URL", _HTTPS, "")
     oauth_device_url: HttpsUrl = env("EMAIL_OAUTH_DEVICE_URL", _HTTPS, "")
     oauth_client_id: str = env("EMAIL_OAUTH_CLIENT_ID", "the id of the client that you registered", "")
-    oauth_client_secret: SecretStr = env(
-        "EMAIL_OAUTH_CLIENT_SECRET", "the secret of that client", SecretStr("")
-    )
-    oauth_refresh_token: SecretStr = env("EMAIL_OAUTH_REFRESH_TOKEN", "a refresh token", SecretStr(""))
+    oauth_client_secret: SecretStr = env("EMAIL_OAUTH_CLIENT_SECRET", "that client's secret", _NO_SECRET)
+    oauth_refresh_token: SecretStr = env("EMAIL_OAUTH_REFRESH_TOKEN", "a refresh token", _NO_SECRET)
     oauth_scope: str = env("EMAIL_OAUTH_SCOPE", "scopes, separated by blanks", "")
 
     @property
     def enabled(self) -> bool:
         return "email" in {name.lower() for name in self.enabled_clients}
+
+    def with_email(self) -> Self:
+        """Return these settings. Raises SettingsError where the email channel is not enabled."""
+        if not self.enabled:
+            raise SettingsError(["ENABLED_CLIENTS: found no email, expected a list with it, such as email"])
+        return self
 
     @property
     def from_address(self) -> Address:
@@ -269,10 +265,7 @@ class Settings(WebhookSettings):
     @property
     def own_addresses(self) -> frozenset[str]:
         """Return the addresses, in lower case, whose mail is our own and never answered."""
-        own = {self.from_address.key}
-        if "@" in self.user:
-            own.add(self.user.lower())
-        return frozenset(own)
+        return frozenset({self.from_address.key, *([self.user.lower()] if "@" in self.user else [])})
 
     @property
     def oauth(self) -> OAuthClient | None:

@@ -1,7 +1,7 @@
 """Servers of mail providers, and what each wants of its customers before a program may log in.
 
-The servers are those of Mozilla's ISPDB and of the providers' own help pages. ``smtp_port`` 465 means TLS at
-once, 587 STARTTLS.
+The servers are those of Mozilla's ISPDB and of the providers' own help pages. Port 465 means TLS at once, 587
+STARTTLS.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Preset:
-    """``needs`` says in one line what a login takes at this provider."""
+    """A provider's servers (IMAP on port 993); ``needs`` says in one line what a login takes there."""
 
     name: str
     title: str
@@ -19,16 +19,6 @@ class Preset:
     smtp_port: int
     imap_host: str
     needs: str
-    imap_port: int = 993
-
-    def values(self) -> dict[str, str]:
-        """Return the servers as the environment would hold them."""
-        return {
-            "EMAIL_SMTP_HOST": self.smtp_host,
-            "EMAIL_SMTP_PORT": str(self.smtp_port),
-            "EMAIL_IMAP_HOST": self.imap_host,
-            "EMAIL_IMAP_PORT": str(self.imap_port),
-        }
 
 
 _PLAIN = "EMAIL_USER is the whole address, EMAIL_PASSWORD the password of that mailbox"
@@ -55,6 +45,7 @@ _OUTLOOK = (
     "passwords are refused: set EMAIL_OAUTH_PROVIDER=microsoft and EMAIL_OAUTH_TENANT=consumers "
     "(docs/oauth.md), and allow IMAP in the settings of the mailbox"
 )
+_TELEKOM_TITLE = "Telekom (t-online.de, magenta.de)"
 _TELEKOM = (
     "EMAIL_PASSWORD is the separate e-mail password from the Telekom customer centre; the password of the "
     "web mailbox is refused"
@@ -75,20 +66,13 @@ _ALL = (
     Preset("gmail", "Gmail and Google Workspace", "smtp.gmail.com", 587, "imap.gmail.com", _GMAIL),
     Preset("microsoft365", "Microsoft 365", "smtp.office365.com", 587, "outlook.office365.com", _MICROSOFT),
     Preset(
-        "outlook", "Outlook.com and Hotmail", "smtp-mail.outlook.com", 587, "outlook.office365.com", _OUTLOOK
+        "outlook", "Outlook.com, Hotmail", "smtp-mail.outlook.com", 587, "outlook.office365.com", _OUTLOOK
     ),
     Preset("ionos", "IONOS", "smtp.ionos.de", 587, "imap.ionos.de", _PLAIN),
     Preset("strato", "STRATO", "smtp.strato.de", 465, "imap.strato.de", _PLAIN),
     Preset("gmx", "GMX", "mail.gmx.net", 587, "imap.gmx.net", _SWITCH),
     Preset("webde", "WEB.DE", "smtp.web.de", 587, "imap.web.de", _SWITCH),
-    Preset(
-        "telekom",
-        "Telekom (t-online.de, magenta.de)",
-        "securesmtp.t-online.de",
-        465,
-        "secureimap.t-online.de",
-        _TELEKOM,
-    ),
+    Preset("telekom", _TELEKOM_TITLE, "securesmtp.t-online.de", 465, "secureimap.t-online.de", _TELEKOM),
     Preset("freenet", "freenet Mail", "mx.freenet.de", 587, "mx.freenet.de", _FREENET),
     Preset("mailbox.org", "mailbox.org", "smtp.mailbox.org", 465, "imap.mailbox.org", _MAILBOX_ORG),
     Preset("posteo", "Posteo", "posteo.de", 465, "posteo.de", _POSTEO),
@@ -111,24 +95,21 @@ OAUTH_NEEDS = {
     "logged in",
 }
 NAMES = ", ".join(PRESETS)
-_OTHER_NAMES = {
-    "google": "gmail",
-    "office365": "microsoft365",
-    "microsoft": "microsoft365",
-    "web.de": "webde",
-}
-_OTHER_NAMES |= {"t-online": "telekom", "mailbox": "mailbox.org", "hotmail": "outlook", "1und1": "ionos"}
-_OTHER_NAMES |= {"gmx.net": "gmx", "1&1": "ionos", "m365": "microsoft365", "apple": "icloud"}
+_ALIASES = (
+    "google=gmail office365=microsoft365 microsoft=microsoft365 m365=microsoft365 hotmail=outlook "
+    "apple=icloud web.de=webde t-online=telekom mailbox=mailbox.org 1und1=ionos 1&1=ionos gmx.net=gmx"
+)
+_OTHER_NAMES = dict(pair.split("=") for pair in _ALIASES.split())
 
 
 def find_preset(name: str) -> Preset | None:
-    """Find a provider by its name or a common other one, in any case."""
+    """Return the provider of this name or alias, in any case."""
     key = name.strip().lower()
     return PRESETS.get(_OTHER_NAMES.get(key, key))
 
 
 def preset_of_host(*hosts: str | None) -> Preset | None:
-    """Find the provider that one of these servers belongs to, for those who set the hosts themselves."""
+    """Return the provider that one of these servers belongs to, for settings that name the hosts."""
     wanted = {host.lower().rstrip(".") for host in hosts if host}
     found = (preset for preset in PRESETS.values() if {preset.smtp_host, preset.imap_host} & wanted)
     return next(found, None)

@@ -40,11 +40,10 @@ _ELSEWHERE = {"CLEO_URL", "CLEO_SECRET_FILE", "CLEO_CRASH_AT", "CLEO_CORPORA", "
 def read_settings(
     environ: Values | None = None, *, dotenv: Path | None = DOTENV, defaults: Values | None = None
 ) -> Settings:
-    """Read the environment and ``.env`` in the working directory; the environment wins.
+    """Return the settings of the environment and ``.env`` in the working directory; the environment wins.
 
-    ``environ`` is that of this process where it is not given. ``defaults`` count where neither says anything,
-    and EMAIL_PROVIDER's servers where nobody names others. Changes nothing. Raises SettingsError with a line
-    per fault.
+    ``environ`` is that of this process by default. ``defaults`` count where neither has a value. Raises
+    SettingsError with a line per fault.
     """
     return make_settings(gather(environ, dotenv=dotenv, defaults=defaults))
 
@@ -78,15 +77,15 @@ def make_settings(given: Values) -> Settings:
         faults += dict.fromkeys(_line(str(item["loc"][0]), values) for item in error.errors())
     faults += [f"CLEO_WORKFLOWS: {line}" for line in lines]
     faults += [*_missing(values), *_oauth(values), *_trust(values), *_agent(values)]
-    if faults or settings is None:
+    if settings is None or faults:
         raise SettingsError(faults)
     return settings
 
 
 def fingerprint(given: Values) -> tuple[object, ...]:
-    """Return what changes with all that ``make_settings`` could make other settings from.
+    """Return a key that changes where ``make_settings`` could make other settings of the values.
 
-    To read and compare it takes a fraction of making them, which loads a trust store.
+    To compare it takes a fraction of making them, which loads a trust store.
     """
     return (
         *((name, given[name]) for name in (*_FIELDS, *TRUST) if name in given),
@@ -143,8 +142,7 @@ def export_dotenv(dotenv: Path = DOTENV) -> None:
     """Put what ``.env`` holds beside our settings into this process's environment, where it is not set yet.
 
     OpenSSL reads SSL_CERT_FILE there, and an agent its own variables. Our own settings, passwords among them,
-    stay out of it: every subprocess would inherit them. For processes that are ours alone. ``read_settings``
-    tells what is wrong with the file.
+    stay out of it: every subprocess would inherit them. Faults of the file are left to ``read_settings``.
     """
     for name, value in read_dotenv(dotenv)[0].items():
         if name not in _FIELDS:
@@ -152,7 +150,7 @@ def export_dotenv(dotenv: Path = DOTENV) -> None:
 
 
 def no_dotenv() -> str:
-    """Return a hint for whoever gave a command in the wrong directory, else nothing."""
+    """Return a hint for a command that was given in the wrong directory, else nothing."""
     if DOTENV.exists() or os.environ.get("ENABLED_CLIENTS", "").strip():
         return ""
     return f" (there is no .env in {Path.cwd()})"
@@ -193,22 +191,18 @@ def _unquoted_comma(value: str) -> str:
 
 
 def _missing(values: Values) -> list[str]:
-    """Name what the channel cannot do without; asked for only where it is switched on."""
+    """Name what the channel needs where it is enabled."""
     if "email" not in {part.strip().lower() for part in values.get("ENABLED_CLIENTS", "").split(",")}:
         return []
     wanted = ["EMAIL_SMTP_HOST", "EMAIL_USER", *([] if _has_oauth(values) else ["EMAIL_PASSWORD"])]
     names = [name for name in wanted if name not in values]
-    user = values.get("EMAIL_USER", "")
-    if user and "EMAIL_FROM_ADDRESS" not in values and not _is_address(user):
-        names.append("EMAIL_FROM_ADDRESS")
+    if "EMAIL_USER" in values and "EMAIL_FROM_ADDRESS" not in values:
+        try:
+            is_address = read_address(values["EMAIL_USER"]).addr == values["EMAIL_USER"]
+        except ValueError:
+            is_address = False
+        names += [] if is_address else ["EMAIL_FROM_ADDRESS"]
     return [_line(name, values) for name in names]
-
-
-def _is_address(user: str) -> bool:
-    try:
-        return read_address(user).addr == user
-    except ValueError:
-        return False
 
 
 def _apply_provider(values: dict[str, str]) -> list[str]:
@@ -218,10 +212,10 @@ def _apply_provider(values: dict[str, str]) -> list[str]:
     preset = find_preset(values["EMAIL_PROVIDER"])
     if preset is None:
         return [_line("EMAIL_PROVIDER", values)]
-    own = {kind for kind in ("EMAIL_SMTP", "EMAIL_IMAP") if f"{kind}_HOST" in values}
-    for name, value in preset.values().items():
-        if name.rpartition("_")[0] not in own:
-            values.setdefault(name, value)
+    for kind, host, port in (("SMTP", preset.smtp_host, preset.smtp_port), ("IMAP", preset.imap_host, 993)):
+        if f"EMAIL_{kind}_HOST" not in values:
+            values[f"EMAIL_{kind}_HOST"] = host
+            values.setdefault(f"EMAIL_{kind}_PORT", str(port))
     return []
 
 
@@ -230,7 +224,7 @@ def _has_oauth(values: Values) -> bool:
 
 
 def _oauth(values: Values) -> list[str]:
-    """Name what OAuth cannot do without, beyond what each value must look like."""
+    """Name what OAuth needs beyond what each value must look like."""
     if not _has_oauth(values):
         return []
     provider = values.get("EMAIL_OAUTH_PROVIDER", "").lower()
@@ -269,12 +263,12 @@ def _agent(values: Values) -> list[str]:
 def _trust(values: Values) -> list[str]:
     """Check a private CA here: later it would only show as a certificate fault of every server."""
     lines = []
-    file, folder = values.get("SSL_CERT_FILE"), values.get("SSL_CERT_DIR")
+    file, folders = values.get("SSL_CERT_FILE"), values.get("SSL_CERT_DIR")
     if file:
         try:
             ssl.create_default_context(cafile=file)
         except (OSError, ssl.SSLError):
             lines.append(f"SSL_CERT_FILE: found {file!r}, expected a readable file of PEM certificates")
-    if folder and not all(Path(part).is_dir() for part in folder.split(os.pathsep)):
-        lines.append(f"SSL_CERT_DIR: found {folder!r}, expected a directory of PEM certificates")
+    if folders and not all(Path(part).is_dir() for part in folders.split(os.pathsep)):
+        lines.append(f"SSL_CERT_DIR: found {folders!r}, expected a directory of PEM certificates")
     return lines

@@ -80,3 +80,15 @@ def test_a_reader_that_has_had_enough_is_no_fault(redis_url: str) -> None:
     settings = {"EMAIL_SMTP_HOST": "127.0.0.1", "EMAIL_USER": "agent@cleo.test", "EMAIL_PASSWORD": "x"}
     done = run(code, ENABLED_CLIENTS="email", REDIS_URL=redis_url, **settings)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("package", ["trustme", "pymap.imap", "aiosmtpd.smtp"])
+def test_without_the_extra_the_error_is_the_command_to_type(
+    package: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for module in ("cleo_email.cli.demo", "cleo_email.embedded.mailserver"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    monkeypatch.setitem(sys.modules, package, None)
+    assert main(["demo"]) == 1
+    expected = f"cleo-email: demo needs the package {package}: pip install -e '.[embedded]'"
+    assert capsys.readouterr().err.startswith(expected)

@@ -4,14 +4,12 @@ import os
 import socket
 import ssl
 import stat
-import sys
 import threading
 from pathlib import Path
 
 import pytest
 
 from cleo_email.embedded.mailserver import Certificates, write_certificates
-from cleo_email.errors import CleoError
 
 
 def greet(files: Certificates, client: ssl.SSLContext, name: str) -> bytes:
@@ -80,11 +78,3 @@ def test_a_second_run_replaces_the_files_and_leaves_no_others(tmp_path: Path) ->
     assert files.ca_file.read_bytes() != first
     assert sorted(file.name for file in tmp_path.iterdir()) == ["ca.pem", "server.key", "server.pem"]
     assert greet(files, files.client_context(), "localhost") == b"hello"
-
-
-def test_without_the_extra_the_error_is_the_command_to_type(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "trustme", None)
-    with pytest.raises(CleoError, match=r"needs the package trustme: pip install -e '\.\[embedded\]'"):
-        write_certificates(tmp_path)

@@ -297,14 +297,14 @@ def test_a_command_is_printed_without_its_environment() -> None:
     assert secret not in repr(Command("web", ["x"], env={"EMAIL_PASSWORD": secret}))
 
 
-def test_keepers_are_called_and_their_faults_reported(script: Script, output: Lines) -> None:
+def test_the_keeper_is_called_and_its_faults_are_reported(script: Script, output: Lines) -> None:
     calls: list[float] = []
 
     def keeper() -> None:
         calls.append(time.monotonic())
         raise CleoError("the cellar is flooded")
 
-    with running(Supervisor([script("web", LIVING)], output=output, keepers=[keeper], pace=FAST)) as wait:
+    with running(Supervisor([script("web", LIVING)], output=output, keeper=keeper, pace=FAST)) as wait:
         output.wait_for("the cellar is flooded", count=2)
     assert 0.9 < calls[1] - calls[0] < 20
     assert wait() == 0

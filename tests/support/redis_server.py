@@ -1,4 +1,4 @@
-"""A real Redis for tests: own directory, Unix socket or loopback port, can be killed and started again.
+"""A real Redis for tests: a directory and a Unix socket of its own, can be killed and started again.
 
     with RedisServer(tmp_path) as server:
         client = server.client()
@@ -20,7 +20,6 @@ from typing import Self
 import redis
 
 from cleo_email.embedded.redis import EmbeddedRedis, valkey_binary
-from tests.support.ports import free_port
 
 _SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
 
@@ -32,11 +31,8 @@ def binary() -> Path:
 
 
 class RedisServer:
-    """``port`` 0 takes a free loopback port once, None (the default) a Unix socket."""
-
-    def __init__(self, directory: Path, *, port: int | None = None, appendfsync: str = "everysec") -> None:
-        self.port = free_port() if port == 0 else port
-        self._server = EmbeddedRedis(directory, appendfsync=appendfsync, port=self.port, binary=binary())
+    def __init__(self, directory: Path) -> None:
+        self._server = EmbeddedRedis(directory, binary=binary())
         self.url = self._server.url
 
     def __enter__(self) -> Self:
@@ -56,6 +52,8 @@ class RedisServer:
     def start(self) -> Self:
         """Start, or start again, on the same directory and URL; returns when it answers."""
         self._server.start()
+        with self.client() as client:
+            client.config_set("appendfsync", "everysec")  # the operating system's crash is not tested
         return self
 
     def stop(self) -> None:
