@@ -148,7 +148,7 @@ def _eviction(info: Mapping[str, object]) -> Iterator[CheckResult]:
 
 def _processes(redis: Redis) -> Iterator[CheckResult]:
     try:
-        health = Store.on(redis).health.read()
+        health = Store(redis).health.read()
     except StoreUnavailable as error:
         yield CheckResult("redis", "wrong", str(error))
         return
