@@ -46,6 +46,8 @@ PROOF_HORIZON_MS = 24 * HOUR  # DNS that says nothing for so long: a person deci
 
 @dataclass(frozen=True)
 class Recipients:
+    """Who gets the answer; ``note`` says why that is not Reply-To."""
+
     to: tuple[Address, ...]
     cc: tuple[Address, ...] = ()
     note: str = ""

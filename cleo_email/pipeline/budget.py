@@ -38,6 +38,8 @@ class Limits:
 
 @dataclass
 class Budget:
+    """Counts what leaves, by thread, sender and mailbox, and says when a limit is reached."""
+
     store: Store
     limits: Limits
     _: KW_ONLY

@@ -18,6 +18,8 @@ BEGUN_ANEW = ("tries", "faults", "sends", "sends_since", "data_ended_at")
 
 @dataclass
 class Decisions:
+    """Carries out what a person decides, from the command line or by HTTP."""
+
     store: Store
     wake: WakeQueue
     policy: Policy

@@ -79,9 +79,7 @@ class LockedRecord:
         """Take the record off its conversation. People see in the mailbox what is held or has failed."""
         filing = self.clock() if self.record.mailbox and to is not State.IGNORED else None
         self.move(to, reason, Effects(fields=fields or {}, pop=True, filing=filing))
-        if (
-            to is not State.HELD
-        ):  # of these there may be thousands, and the budget has said that it is used up
+        if to is not State.HELD:  # there may be thousands, and the budget has logged that it is used up
             level = logging.ERROR if to is State.FAILED else logging.INFO
             log.log(level, "message %s %s: %s", self.record.id, to, reason)
 
@@ -121,6 +119,8 @@ class _Submission(LockedRecord):
 
 @dataclass
 class Delivery:
+    """Submits kept answers. ``has_mailbox``: Sent can be searched and our copies put there."""
+
     store: Store
     submitter: Submitter
     _: KW_ONLY

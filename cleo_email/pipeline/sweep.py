@@ -23,6 +23,8 @@ MEMORY_WARNING = 0.7
 
 @dataclass
 class Sweeper:
+    """Repeats lost wake-ups and removes old records; run at regular times by a worker."""
+
     store: Store
     wake: WakeQueue
     _: KW_ONLY

@@ -73,6 +73,8 @@ class StartRequest:
 
 @dataclass(frozen=True)
 class Started:
+    """A start that is stored, for one user."""
+
     id: str
     user_id: str
     thread_id: str

@@ -16,6 +16,8 @@ KEEP_S = 30 * 86_400
 
 
 class WaitingFiles:
+    """Keeps files by batch, until every record that needs them is done."""
+
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 

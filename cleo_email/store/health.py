@@ -27,6 +27,8 @@ class Health:
 
 
 class HealthStore:
+    """Keeps the time of the last sign of life, and the faults that a person has to mend."""
+
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 

@@ -17,6 +17,8 @@ from cleo_email.store.connection import PREFIX, redis_errors, script
 
 @dataclass(frozen=True)
 class Lock:
+    """A lock that is held. ``token`` proves it to the scripts."""
+
     name: str
     token: str
 

@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 
 class State(StrEnum):
+    """Where a message stands. docs/reliability.md describes each."""
+
     RECEIVED = "received"
     ANSWERING = "answering"
     SUBMITTING = "submitting"
@@ -149,6 +151,8 @@ class Identity:
 
 @dataclass(frozen=True)
 class Accepted:
+    """What became of a mail: its record, or the earlier one that it is a duplicate of."""
+
     id: str
     thread_id: str
     duplicate: bool

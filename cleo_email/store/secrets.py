@@ -32,6 +32,8 @@ class SigningKeys:
 
 
 class TokenStore:
+    """Keeps OAuth logins, which are encrypted by the caller."""
+
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 

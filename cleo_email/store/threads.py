@@ -25,6 +25,8 @@ def workflow_key(thread_id: str) -> str:
 
 
 class Threads:
+    """Every method raises StoreUnavailable where Redis does not answer."""
+
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._reserve = script(redis, "reserve")
