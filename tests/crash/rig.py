@@ -120,7 +120,7 @@ class CrashRig:
             trusted.write_bytes(self.smtp.ca.cert_pem.bytes() + self.inbox.ca)
             self.channel = stack.enter_context(Channel(self.directory, self._environment(trusted)))
             self._client = stack.enter_context(self.redis.client())
-            self.store = Store.on(self._client)
+            self.store = Store(self._client)
             self._stack = stack.pop_all()
         return self
 

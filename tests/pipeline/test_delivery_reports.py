@@ -16,7 +16,7 @@ from cleo_email.imap.mailbox import Mailbox
 from cleo_email.imap.values import ANSWERED, REPLIED, MailboxStatus
 from cleo_email.mail.model import Receipt
 from cleo_email.pipeline.receive import ReportDesk
-from cleo_email.pipeline.upkeep import MailboxFiler
+from cleo_email.pipeline.upkeep import Upkeep
 from cleo_email.store import Accepted, State, Store
 from tests.support.agent_server import AgentServer
 from tests.support.bench import Bench
@@ -119,7 +119,7 @@ def test_without_a_mailbox_nothing_waits_to_be_filed(redis_url: str) -> None:
     bench = Bench(redis_url)
     accepted = uncertain(bench)
     with Redis.from_url(redis_url) as redis:
-        store = Store.on(redis)
+        store = Store(redis)
         ReportDesk(store, clock=bench.clock).settle([accepted.id])
         assert store.messages.get(accepted.id).state is State.REPLIED
         assert store.filing.due(bench.clock.now + 10**9) == []
@@ -158,10 +158,15 @@ def test_what_is_proven_to_be_sent_lies_in_sent_exactly_once(
     bench.store.mailbox.set_sent_mode("client")
     mailbox = FakeMailbox(*[ours] * filed_by_server)
     proof(bench, ours)
-    filing = MailboxFiler(bench.store, cast("Mailbox", mailbox), save_sent=True, clock=bench.clock)
+    upkeep = Upkeep(
+        *(bench.store, cast("Mailbox", mailbox), bench.intake),
+        save_sent=True,
+        max_bytes=10**6,
+        clock=bench.clock,
+        timer=lambda: 0.0,
+    )
     for _ in range(2):
-        records = filing.due()
-        filing.flag(records)
-        assert [filing.file(record) for record in records if record.id == accepted.id] in ([1], [])
+        upkeep.run()
+        assert accepted.id not in bench.store.filing.due(bench.clock.now), "nothing is left to do"
     assert mailbox.sent.count(ours) == 1
     assert mailbox.flags[1] == (ANSWERED, REPLIED)
