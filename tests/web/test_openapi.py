@@ -21,7 +21,8 @@ from cleo_email.web.app import create_app
 from cleo_email.web.bodies import FileFields, SendFields, WorkflowFields
 from cleo_email.web.messages import MessagesQuery
 from cleo_email.webhooks.fields import IncomingFields
-from tests.support.channel import AGENT, PASSWORD, ROOT, Channel
+from tests.support.channel import ROOT, Channel
+from tests.support.mails import AGENT, PASSWORD
 from tests.support.smtp_server import SmtpServer
 from tests.web.test_incoming import BASE
 
