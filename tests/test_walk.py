@@ -46,21 +46,17 @@ QUESTION_ID = "<question@example.test>"
 
 
 class Walk:
-    """The calls of functions of the package while ``noting`` is set, by file and function."""
+    """How often functions of each file of the package are called while ``noting`` is set."""
 
     def __init__(self) -> None:
         self.noting = False
-        self.calls: Counter[tuple[str, str]] = Counter()
+        self.calls: Counter[str] = Counter()
 
     def profile(self, frame: FrameType, event: str, _argument: Any) -> None:
-        code = frame.f_code
-        if event == "call" and self.noting and (file := _file(code)):
-            if file not in self.files() and _while_loading(frame):
-                return
-            self.calls[file, code.co_name] += 1
-
-    def files(self) -> list[str]:
-        return sorted({file for file, _ in list(self.calls)})
+        if event != "call" or not self.noting or not (file := _file(frame.f_code)):
+            return
+        if file in self.calls or not _while_loading(frame):
+            self.calls[file] += 1
 
     @contextmanager
     def of_this_thread(self) -> Iterator[None]:
@@ -71,8 +67,7 @@ class Walk:
             sys.setprofile(None)
 
     def ticks(self) -> list[int]:
-        calls = list(self.calls.items())
-        return [sum(count for (file, _), count in calls if file == task) for task in REGULAR]
+        return [self.calls[file] for file in REGULAR]
 
 
 @functools.cache
@@ -92,7 +87,7 @@ def _while_loading(frame: FrameType | None) -> bool:
 
 
 class Post:
-    """A mail server, how the agent and a customer look into their mailboxes, and the settings for it."""
+    """A mail server, the settings that lead to it, and looks into the mailboxes on it."""
 
     def __init__(self, server: MailServer, environ: dict[str, str]) -> None:
         self.server = server
@@ -176,7 +171,7 @@ def walk_of(post: Post, scenario: Callable[[App, Walk], None], monkeypatch: pyte
         assert process.run_worker(settings) == 0
     finally:
         threading.setprofile(None)  # type: ignore[arg-type]
-    return walk.files()
+    return sorted(walk.calls)
 
 
 def held(what: str, files: list[str], most: int) -> None:

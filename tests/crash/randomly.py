@@ -63,9 +63,8 @@ class _Run:
         self._said = 0.0
 
     def play(self) -> int:
-        channel = self.rig
-        self.web = channel.start_web()
-        self.workers = [channel.start_worker() for _ in range(WORKERS)]
+        self.web = self.rig.start_web()
+        self.workers = [self.rig.start_worker() for _ in range(WORKERS)]
         killer = threading.Thread(target=self._kill_now_and_then)
         killer.start()
         try:
