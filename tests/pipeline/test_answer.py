@@ -23,7 +23,7 @@ from cleo_email.runtime import backoff_ms
 from cleo_email.screening.screen import Policy
 from cleo_email.store import State
 from tests.support.bench import FROM, Bench
-from tests.support.rig import mail
+from tests.support.mails import mail
 
 
 @pytest.fixture

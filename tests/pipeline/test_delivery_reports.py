@@ -20,7 +20,8 @@ from cleo_email.pipeline.upkeep import Upkeep
 from cleo_email.store import Accepted, State, Store
 from tests.support.agent_server import AgentServer
 from tests.support.bench import Bench
-from tests.support.rig import Rig, mail
+from tests.support.channel import Rig
+from tests.support.mails import mail
 
 BOUNCE = """\
 Return-Path: <>
@@ -59,14 +60,14 @@ Message-ID: {message_id}
 @pytest.mark.servers("dovecot")
 def test_a_bounce_lands_on_the_record_of_the_delivery(tmp_path: Path, redis_url: str) -> None:
     with AgentServer() as agent, Rig(tmp_path, redis_url, env={"CLEO_AGENT": agent.url}) as rig:
-        rig.channel.start_web()
-        rig.channel.start_worker()
+        rig.start_web()
+        rig.start_worker()
         rig.deliver(mail(1))
-        rig.channel.wait(lambda: rig.channel.records("replied"))
-        (record,) = rig.channel.records("replied")
+        rig.wait(lambda: rig.records("replied"))
+        (record,) = rig.records("replied")
         rig.deliver(BOUNCE.format(message_id=record["reply_message_id"]).replace("\n", "\r\n").encode())
-        rig.channel.wait(lambda: rig.channel.records("ignored"))
-        after = rig.channel.get(f"/email/messages/{record['id']}")[1]
+        rig.wait(lambda: rig.records("ignored"))
+        after = rig.get(f"/email/messages/{record['id']}")[1]
         assert after["state"] == "replied"
         assert after["reason"].startswith("bounced: 5.1.1 customer1@example.test: ")
         assert "user unknown" in after["reason"]

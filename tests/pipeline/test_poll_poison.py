@@ -20,9 +20,9 @@ from cleo_email.screening.screen import Policy
 from cleo_email.store import State, Store
 from cleo_email.store.queue import WakeQueue
 from tests.support.bench import signer_on, upkeep_of
-from tests.support.channel import AGENT
+from tests.support.channel import Rig
 from tests.support.imap_server import FakeImapServer, HangUp, Message, Session
-from tests.support.rig import Rig, mail
+from tests.support.mails import AGENT, mail
 
 OLD = '"24-Nov-2020 10:00:00 +0100"'
 POLICY = Policy(frozenset({"agent@cleo.test"}))
@@ -263,12 +263,12 @@ def test_a_file_that_dovecot_cannot_open_stops_no_other(tmp_path: Path, redis_ur
         files = sorted(file for file in rig.dovecot.maildir(AGENT).rglob("17*") if file.is_file())
         os.chown(files[1], 0, 0)
         files[1].chmod(0)
-        rig.channel.start_worker()
+        rig.start_worker()
         begun = time.monotonic()
         rig.smtp.wait_for(lambda server: len(server.mails) == 2, 20)
         rig.deliver(mail(4))
         rig.smtp.wait_for(lambda server: len(server.mails) == 3, 20)
-        rig.channel.start_web()
-        rig.channel.wait(lambda: rig.channel.records("failed"), 30)
-        rig.channel.wait(lambda: rig.channel.get("/readyz")[0] == 200)
+        rig.start_web()
+        rig.wait(lambda: rig.records("failed"), 30)
+        rig.wait(lambda: rig.get("/readyz")[0] == 200)
         assert time.monotonic() - begun < 60

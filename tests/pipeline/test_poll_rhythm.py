@@ -29,7 +29,7 @@ from cleo_email.store import Effects, Identity, Record, State, Store, new_id
 from cleo_email.store.queue import WakeQueue
 from tests.support.bench import signer_on, upkeep_of
 from tests.support.imap_server import FakeImapServer, Message, Session, first, hang_up, says
-from tests.support.rig import mail
+from tests.support.mails import mail
 
 NOW = 1_795_000_000_000
 

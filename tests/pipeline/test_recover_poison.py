@@ -16,7 +16,7 @@ from cleo_email.store import State, Store
 from cleo_email.store.queue import WakeQueue
 from tests.support.bench import signer_on
 from tests.support.imap_server import FakeImapServer, HangUp, Message, Session
-from tests.support.rig import mail
+from tests.support.mails import mail
 
 POLICY = Policy(frozenset({"agent@cleo.test"}))
 DATE = '"24-Nov-2026 09:00:00 +0000"'

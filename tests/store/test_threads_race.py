@@ -12,7 +12,7 @@ from cleo_email.screening.screen import Policy
 from cleo_email.store import Accepted, State
 from tests.screening.signing import BODY, FakeDns, head, sign
 from tests.support.bench import FROM, Bench
-from tests.support.rig import mail
+from tests.support.mails import mail
 
 
 @pytest.fixture

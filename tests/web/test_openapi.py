@@ -20,7 +20,8 @@ from cleo_email.store import Record, State
 from cleo_email.web.app import create_app
 from cleo_email.web.messages import MessagesQuery
 from cleo_email.web.models import FileFields, IncomingFields, SendFields, WorkflowFields
-from tests.support.channel import AGENT, PASSWORD, ROOT, Channel
+from tests.support.channel import ROOT, Channel
+from tests.support.mails import AGENT, PASSWORD
 from tests.support.smtp_server import SmtpServer
 from tests.web.test_incoming import BASE
 

@@ -19,7 +19,7 @@ from cleo_email.smtp.session import SmtpTimeouts
 from cleo_email.store.connection import connect_worker
 from cleo_email.store.queue import ANSWERS, queue
 from tests.support.bench import Bench
-from tests.support.rig import mail
+from tests.support.mails import mail
 from tests.web.test_incoming import BASE
 
 
