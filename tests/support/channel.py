@@ -109,7 +109,9 @@ class Channel:
     def start_web(self, *options: str, **env: str) -> subprocess.Popen[bytes]:
         """Returns when it serves."""
         bind = ["--bind", f"127.0.0.1:{self.port}", "--chdir", str(ROOT)]
-        process = self.start("-m", "gunicorn", *bind, "--workers", "2", *options, "wsgi:app", env=env)
+        process = self.start(
+            "-m", "gunicorn", *bind, "--workers", "2", "--preload", *options, "wsgi:app", env=env
+        )
         self.wait(lambda: process.poll() is not None or self.get("/healthz")[0] == 200, 20)
         assert process.poll() is None, self.log.read_text()
         return process
