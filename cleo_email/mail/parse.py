@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from cleo_email.errors import UnreadableMessage
-from cleo_email.mail.body import is_html, read_content
+from cleo_email.mail.body import HTML_TYPES, read_content
 from cleo_email.mail.decoding import clean, decode, drop_tags
 from cleo_email.mail.headers import (
     decode_header,
@@ -129,7 +129,7 @@ def attachment_text(attachment: AttachedFile, *, limits: ParseLimits = _DEFAULT_
     if not kind.startswith("text/") and kind not in _TEXTUAL:
         return None
     text = clean(decode(attachment.content[: limits.text_bytes], attachment.charset).text)
-    return html_to_text(text).text if is_html(kind) else drop_tags(text)[0]
+    return html_to_text(text).text if kind in HTML_TYPES else drop_tags(text)[0]
 
 
 def _enclosed(source: bytes, limits: ParseLimits) -> str | None:

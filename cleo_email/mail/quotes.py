@@ -140,7 +140,7 @@ def _find_cut(lines: list[str], authors: Collection[str] | None) -> _Cut | None:
     for number, line in enumerate(lines):
         if is_blank(line):
             continue
-        if _is_forward_mark(line) or (_is_forward_title(line) and _block_follows(lines, number)):
+        if _is_forward(lines, number):
             return _KEEP
         if _between_rules(line) in quote_words().original:
             # A header block follows, the author's line, or the quote at once.
@@ -171,8 +171,18 @@ def _attributed(lines: list[str], number: int) -> _Cut | None:
     return _Cut(start, number + 1, introduced=True, to_the_end=not (marked or inside))
 
 
-def _block_follows(lines: list[str], number: int) -> bool:
-    """Return whether the next line with text begins a header block."""
+def _is_forward(lines: list[str], number: int) -> bool:
+    """Return whether a line introduces a forward.
+
+    It is ``--- Forwarded message ---``, ``Anfang der weitergeleiteten Nachricht:`` or, above a header block,
+    a bare ``Weitergeleitete Nachricht`` (GMX).
+    """
+    line = lines[number]
+    title = line[:_LINE_CAP].strip(" \t>*\u00a0").rstrip(":： \u00a0").lower()
+    if _between_rules(line) in quote_words().forwarded or title in quote_words().forward_lines:
+        return True
+    if len(line) > _MAX_TITLE or title not in quote_words().forwarded:
+        return False
     follows = _next_text(lines, number + 1)
     return follows is not None and _header_block_end(lines, follows, after_rule=True) is not None
 
@@ -262,20 +272,6 @@ def is_rule(line: str) -> bool:
 def _is_quoted(line: str) -> bool:
     """Return whether a line carries a quote mark; ``|`` is what some clients write for ``>``."""
     return line.startswith(">") or _QUOTE.match(line) is not None
-
-
-def _is_forward_mark(line: str) -> bool:
-    """Return whether it is ``--- Forwarded message ---`` or ``Anfang der weitergeleiteten Nachricht:``."""
-    return _between_rules(line) in quote_words().forwarded or _title(line) in quote_words().forward_lines
-
-
-def _is_forward_title(line: str) -> bool:
-    """Return whether it is a bare ``Weitergeleitete Nachricht``, as GMX writes above a header block."""
-    return len(line) <= _MAX_TITLE and _title(line) in quote_words().forwarded
-
-
-def _title(line: str) -> str:
-    return line[:_LINE_CAP].strip(" \t>*\u00a0").rstrip(":： \u00a0").lower()
 
 
 def _between_rules(line: str) -> str:

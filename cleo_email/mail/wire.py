@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterable, Sequence
 from urllib.parse import quote
 
+from cleo_email.mail.model import Address
 from cleo_email.scrub import no_surrogates
 
 CRLF = "\r\n"
@@ -63,15 +64,15 @@ def text_field(name: str, text: str) -> str:
     return field(name, words)
 
 
-def address_field(name: str, mailboxes: Sequence[tuple[str, str]]) -> str:
-    """Return a list of mailboxes, each a display name (any text, may be empty) and an ASCII addr-spec."""
+def address_field(name: str, mailboxes: Sequence[Address]) -> str:
+    """Return a list of mailboxes, whose addresses are ASCII and whose names may be any text; "" for none."""
     tokens: list[str] = []
-    for number, (display, addr) in enumerate(mailboxes, 1):
+    for number, mailbox in enumerate(mailboxes, 1):
         room = LINE - len(name) - 2 if number == 1 else LINE - 1
         comma = "," if number < len(mailboxes) else ""
-        phrase = _phrase(clean_header(display), room)
-        tokens += [*phrase, f"<{addr}>{comma}"] if phrase else [f"{addr}{comma}"]
-    return field(name, tokens)
+        phrase = _phrase(clean_header(mailbox.name), room)
+        tokens += [*phrase, f"<{mailbox.addr}>{comma}"] if phrase else [f"{mailbox.addr}{comma}"]
+    return field(name, tokens) if tokens else ""
 
 
 def parameters(values: Sequence[tuple[str, str]]) -> list[str]:
