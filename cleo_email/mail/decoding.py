@@ -63,7 +63,7 @@ def decode(data: bytes, charset: str = "") -> Decoded:
     codec = codec_of(charset) if charset else "ascii"
     note = ""
     if not codec:
-        note = f"unknown charset {printable(charset)[:_MAX_NAME]}: "
+        note = f"unknown charset {''.join(filter(str.isprintable, charset))[:_MAX_NAME]}: "
     elif (text := _strict(data, codec)) is not None:
         return Decoded(text, "")
     elif charset and codec != "ascii":
@@ -106,11 +106,6 @@ def drop_tags(text: str) -> tuple[str, bool]:
         return text, False
     visible = _TAGS.sub("", text)
     return visible, len(visible) != len(text)
-
-
-def printable(text: str) -> str:
-    """Return ``text`` as one printable line for a note or a log."""
-    return "".join(char for char in text if char.isprintable())
 
 
 _ALPHABET: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="

@@ -65,9 +65,7 @@ def html_to_text(html: str) -> HtmlText:
     source = clean(html)
     if _is_expensive(source):
         return _strip_markup(source)
-    walker = _Walker(LexborHTMLParser(source))
-    walker.walk()
-    return walker.result()
+    return _Walker(LexborHTMLParser(source)).read()
 
 
 # --- the tree ---------------------------------------------------------------------------------------------
@@ -87,14 +85,13 @@ class _Walker:
         self._rows: list[int] = []  # where the open table rows began
         self._links: list[int] = []
 
-    def result(self) -> HtmlText:
+    def read(self) -> HtmlText:
+        if self._root is not None:
+            self._walk(self._root)
         unsure = self._unsure or self._styles.not_understood
         return HtmlText(clean(self._writer.result()), self._hidden, unsure)
 
-    def walk(self) -> None:
-        if self._root is None:
-            return
-        node: LexborNode = self._root
+    def _walk(self, node: LexborNode) -> None:
         looks = [_Look()]  # what the children of each open element inherit
         while True:
             look = self._enter(node, looks[-1])
@@ -129,10 +126,9 @@ class _Walker:
     def _text(self, text: str, look: _Look) -> None:
         if look.readable:
             self._writer.text(text)
-        if not look.readable or look.unsure:
-            there_is_one = bool(text.strip(_EMPTY))
-            self._hidden = self._hidden or (there_is_one and not look.readable)
-            self._unsure = self._unsure or (there_is_one and look.unsure)
+        if (not look.readable or look.unsure) and text.strip(_EMPTY):
+            self._hidden |= not look.readable
+            self._unsure |= look.unsure
 
     def _begin(self, tag: str, attributes: _Attributes, look: _Look) -> None:
         writer = self._writer
@@ -375,7 +371,7 @@ _RAW: Final = _words("script style title textarea noscript template head")
 
 
 def _is_expensive(document: str) -> bool:
-    """Tell whether building a tree of ``document`` would take long or much memory. Takes linear time."""
+    """Return whether building a tree of ``document`` would take long or much memory. Takes linear time."""
     if len(document) < _SMALL:
         return False
     opened: dict[str, int] = {}
@@ -424,7 +420,10 @@ def _strip_markup(document: str) -> HtmlText:
                 skipping = skipping if nested else ""
             continue
         if not match[1] and name not in _VOID:
-            look = _look_alone(styles, name, match[3])
+            attributes: _Attributes = {}
+            for found in _ONE_ATTRIBUTE.finditer(match[3]):
+                attributes.setdefault(found[1].lower(), _unescaped(found[2] or found[3] or found[4] or ""))
+            look = styles.look(name, attributes, _Look())
             unsure = unsure or look.unsure
             if name in _RAW or not look.readable:
                 skipping, nested = name, 1
@@ -436,15 +435,6 @@ def _strip_markup(document: str) -> HtmlText:
     if not skipping:
         writer.text(_unescaped(document[position:]))
     return HtmlText(clean(writer.result()), hidden, unsure)
-
-
-def _look_alone(styles: _Styles, name: str, raw: str) -> _Look:
-    if not raw and name != "dialog":
-        return _Look()
-    attributes: _Attributes = {}
-    for match in _ONE_ATTRIBUTE.finditer(raw):
-        attributes.setdefault(match[1].lower(), _unescaped(match[2] or match[3] or match[4] or ""))
-    return styles.look(name, attributes, _Look())
 
 
 def _unescaped(text: str) -> str:

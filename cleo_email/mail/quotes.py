@@ -116,7 +116,7 @@ def _new_part(lines: list[str], cut: _Cut | None) -> tuple[int, int]:
     whole = 0, len(lines)
     if cut is None:
         return whole
-    before = _last_text(lines, cut.start)
+    before = next((n for n in range(cut.start - 1, -1, -1) if not is_blank(lines[n])), None)
     if cut.to_the_end:
         return whole if before is None else (0, cut.start)
     below = _below_quote(lines, cut.body)
@@ -153,22 +153,17 @@ def _find_cut(lines: list[str], authors: Collection[str] | None) -> _Cut | None:
             if end is not None:
                 cut = _Cut(number, end, introduced=True, to_the_end=not quoted)
                 return cut if _names_author(lines[number:end], authors) else _KEEP
-            if (attributed := _attributed(lines, number)) is not None:
-                return attributed
+            marked = _is_marked(lines, number + 1)
+            first = _attribution_start(lines, number, marked=marked)
+            if first is not None:
+                to_the_end = not (marked or _is_quoted(lines[first]))
+                return _Cut(first, number + 1, introduced=True, to_the_end=to_the_end)
+            if _quotes_inline(line):
+                return _Cut(number, number, introduced=True, to_the_end=True)
         if quoted:
             return _Cut(number, number, introduced=False, to_the_end=False)
         after_rule = is_rule(line)
     return None
-
-
-def _attributed(lines: list[str], number: int) -> _Cut | None:
-    """Return the cut that an attribution ending in line ``number`` makes, if it is one."""
-    marked = _is_marked(lines, number + 1)
-    start = _attribution_start(lines, number, marked=marked)
-    if start is None:
-        return _Cut(number, number, True, True) if _quotes_inline(lines[number]) else None
-    inside = _is_quoted(lines[start])
-    return _Cut(start, number + 1, introduced=True, to_the_end=not (marked or inside))
 
 
 def _is_forward(lines: list[str], number: int) -> bool:
@@ -244,10 +239,6 @@ def _next_text(lines: list[str], position: int) -> int | None:
     return next((n for n in range(position, len(lines)) if not is_blank(lines[n])), None)
 
 
-def _last_text(lines: list[str], end: int) -> int | None:
-    return next((n for n in range(end - 1, -1, -1) if not is_blank(lines[n])), None)
-
-
 # --- single lines -----------------------------------------------------------------------------------------
 
 _MAX_TITLE: Final = 60
@@ -317,7 +308,12 @@ def _header_block_end(lines: Sequence[str], start: int, *, after_rule: bool) -> 
             kind, value = _label(line)
             blanks = 0
             if kind is not None:
-                seen |= {kind, *_evidence(kind, value)}
+                seen.add(kind)
+                if kind in ("from", "to") and "@" in value:
+                    seen.add("@")
+                if kind == "sent" and any(c.isdigit() for c in value):
+                    seen.add("digit")
+                    seen |= {"moment"} if _YEAR.search(value) or _COLON_CLOCK.search(value) else set()
             elif position == start + 1 or not _is_complete(seen, after_rule):
                 seen |= {"@"} if "@" in line[:_LINE_CAP] else set()
             elif not line.startswith((" ", "\t")):
@@ -332,15 +328,6 @@ def _label(line: str) -> tuple[str | None, str]:
     if match is None:
         return None, ""
     return quote_words().labels.get(match[1].strip().lower().replace("’", "'")), line[match.end() : _LINE_CAP]
-
-
-def _evidence(kind: str, value: str) -> Iterator[str]:
-    if kind in ("from", "to") and "@" in value:
-        yield "@"
-    if kind == "sent" and any(c.isdigit() for c in value):
-        yield "digit"
-        if _YEAR.search(value) or _COLON_CLOCK.search(value):
-            yield "moment"
 
 
 def _is_complete(seen: set[str], after_rule: bool) -> bool:
@@ -369,14 +356,12 @@ def _may_introduce(line: str) -> bool:
     """Return whether a line may end an attribution or begin a header block; says no quickly."""
     if len(line) > _LINE_CAP:
         return _quotes_inline(line)
-    return _may_end_attribution(line) or _label(line)[0] is not None or _quotes_inline(line)
-
-
-def _may_end_attribution(line: str) -> bool:
     tail = line.rstrip(" \t\u00a0*_-")
     if tail.endswith((":", "：", "wrote")) or _is_date_line(line):
         return True
-    return line.lstrip().startswith("---") and quote_words().final_verb.search(tail[-20:]) is not None  # Zoho
+    if line.lstrip().startswith("---") and quote_words().final_verb.search(tail[-20:]):  # Zoho
+        return True
+    return _label(line)[0] is not None or _quotes_inline(line)
 
 
 def _quotes_inline(line: str) -> bool:
