@@ -402,7 +402,7 @@ def _strip_markup(document: str) -> HtmlText:
 
     Only what an element says of itself is followed; of a style sheet the result says that there was one.
     """
-    writer, styles = _TextWriter(), _Styles()
+    writer, styles, plain = _TextWriter(), _Styles(), _Look()
     hidden, unsure, skipping, nested, position = False, False, "", 0, 0
     document = _COMMENT.sub(" ", document)
     for match in _TAG.finditer(document):
@@ -423,7 +423,7 @@ def _strip_markup(document: str) -> HtmlText:
             attributes: _Attributes = {}
             for found in _ONE_ATTRIBUTE.finditer(match[3]):
                 attributes.setdefault(found[1].lower(), _unescaped(found[2] or found[3] or found[4] or ""))
-            look = styles.look(name, attributes, _Look())
+            look = styles.look(name, attributes, plain) if attributes or name == "dialog" else plain
             unsure = unsure or look.unsure
             if name in _RAW or not look.readable:
                 skipping, nested = name, 1
