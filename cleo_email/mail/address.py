@@ -46,7 +46,7 @@ def validate_address(field: str, text: str) -> Address:
     text = text.strip()
     if not text:
         raise InvalidField(field, f"{field}: no address given; {_EXPECTED}")
-    name, addr = _split(field, text)
+    name, addr = _name_and_addr(field, text)
     if len(addr.rpartition("@")[0]) > MAX_LOCAL_PART:
         raise _invalid(field, addr, f"more than {MAX_LOCAL_PART} characters before the @")
     return Address(addr=_ascii_addr(field, addr), name=name)
@@ -98,33 +98,27 @@ def ascii_domain(field: str, domain: str) -> str:
     if len(domain) > MAX_DOMAIN:
         raise _invalid(field, domain, f"the domain is longer than {MAX_DOMAIN} characters")
     if domain.startswith("["):
-        return _literal(field, domain)
+        inside = domain[1:-1] if domain.endswith("]") else ""
+        try:
+            if inside[:5].lower() == "ipv6:":
+                return f"[IPv6:{ipaddress.IPv6Address(inside[5:])}]"
+            return f"[{ipaddress.IPv4Address(inside)}]"
+        except ValueError:
+            raise _invalid(field, domain, "the part after the @ is no address literal") from None
     result = domain if domain.isascii() else a_label(domain)
     if len(result) > MAX_DOMAIN or not all(_LABEL.match(label) for label in result.split(".")):
         raise _invalid(field, domain, "the part after the @ is no domain name")
     return result
 
 
-def _literal(field: str, domain: str) -> str:
-    inside = domain[1:-1] if domain.endswith("]") else ""
-    try:
-        if inside[:5].lower() == "ipv6:":
-            return f"[IPv6:{ipaddress.IPv6Address(inside[5:])}]"
-        return f"[{ipaddress.IPv4Address(inside)}]"
-    except ValueError:
-        raise _invalid(field, domain, "the part after the @ is no address literal") from None
-
-
-def _split(field: str, text: str) -> tuple[str, str]:
-    """Return display name and addr-spec as written."""
+def _name_and_addr(field: str, text: str) -> tuple[str, str]:
     if not text.endswith(">"):
         return "", text
     before, opening, addr = text[:-1].rpartition("<")
     if not opening:
         raise _invalid(field, text, _EXPECTED)
     before = before.strip()
-    quoted = _QUOTED_NAME.match(before)
-    if quoted:
+    if quoted := _QUOTED_NAME.match(before):
         name = re.sub(r"\\(.)", r"\1", quoted[1])
     elif "<" in before or ("@" in before and set(",;") & set(before)):
         raise _invalid(field, text, f"exactly one address is needed; {_EXPECTED}")
@@ -166,15 +160,12 @@ def split_address(address: str) -> tuple[str, str] | None:
     local, at, domain = address.strip().partition("@")
     if not at or not local or len(address) > _MAX_COMPARED:
         return None
-    if any(char in '@<>()[]:;,\\"' or char.isspace() or _is_disguised(char) for char in local + domain):
+    # What normalises to ASCII (the Kelvin sign to K) is a disguise.
+    hidden = [c for c in local + domain if not c.isascii() and unicodedata.normalize("NFC", c).isascii()]
+    if hidden or not address.strip().isprintable() or re.search(r'[\s@<>()\[\]:;,\\"]', local + domain):
         return None
     domain = a_label(domain)
     return (local, domain) if domain else None
-
-
-def _is_disguised(char: str) -> bool:
-    """Return whether ``char`` is unprintable or normalises to an ASCII one (the Kelvin sign to K)."""
-    return not char.isprintable() or (not char.isascii() and unicodedata.normalize("NFC", char).isascii())
 
 
 def is_allowed(address: str, patterns: Iterable[str]) -> bool:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import mimetypes
 import re
 import unicodedata
+from importlib.resources import files
 from typing import Final
 
 from cleo_email.errors import InvalidField
@@ -59,24 +61,11 @@ _DEVICE: Final = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\.|\Z)", re.IGNO
 # Controls, invisible format characters (bidi overrides among them), surrogates, private use, unassigned,
 # line and paragraph separators.
 _UNSAFE_CATEGORIES: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-_EXTENSIONS: Final = dict(
-    pair.split("=")
-    for pair in """
-    application/gzip=.gz application/json=.json application/ms-tnef=.dat application/msword=.doc
-    application/pdf=.pdf application/pgp-encrypted=.asc application/pgp-keys=.asc
-    application/pgp-signature=.asc application/pkcs7-mime=.p7m application/pkcs7-signature=.p7s
-    application/rtf=.rtf application/vnd.ms-excel=.xls
-    application/vnd.openxmlformats-officedocument.presentationml.presentation=.pptx
-    application/vnd.openxmlformats-officedocument.spreadsheetml.sheet=.xlsx
-    application/vnd.openxmlformats-officedocument.wordprocessingml.document=.docx
-    application/x-pkcs7-mime=.p7m application/x-pkcs7-signature=.p7s application/xml=.xml
-    application/zip=.zip audio/mpeg=.mp3 audio/ogg=.ogg audio/wav=.wav image/bmp=.bmp image/gif=.gif
-    image/heic=.heic image/jpeg=.jpg image/png=.png image/svg+xml=.svg image/tiff=.tif image/webp=.webp
-    message/delivery-status=.txt message/disposition-notification=.txt message/feedback-report=.txt
-    message/rfc822=.eml text/calendar=.ics text/csv=.csv text/html=.html text/markdown=.md text/plain=.txt
-    text/rfc822-headers=.txt text/rtf=.rtf text/vcard=.vcf text/x-vcard=.vcf text/xml=.xml video/mp4=.mp4
-    """.split()
-)
+
+
+@functools.cache
+def _extensions() -> dict[str, str]:
+    return dict(re.findall(r"(\S+) (\S+)", files(__package__).joinpath("extensions.txt").read_text("ascii")))
 
 
 def safe_filename(name: str, content_type: str, number: int) -> str:
@@ -89,7 +78,7 @@ def safe_filename(name: str, content_type: str, number: int) -> str:
     visible = "".join(c for c in last if unicodedata.category(c) not in _UNSAFE_CATEGORIES)
     plain = " ".join(_RESERVED.sub("_", unicodedata.normalize("NFC", visible)).split()).strip(". ")
     if not plain.strip("_"):
-        return f"attachment-{number}{_EXTENSIONS.get(content_type, '.bin')}"
+        return f"attachment-{number}{_extensions().get(content_type, '.bin')}"
     return _shortened(f"_{plain}" if _DEVICE.match(plain) else plain)
 
 

@@ -43,7 +43,7 @@ def _quoted(depth: int, text: str) -> str:
 
 # --- text and attachments ---------------------------------------------------------------------------------
 
-_HTML: Final = frozenset({"text/html", "application/xhtml+xml", "text/x-amp-html", "text/watch-html"})
+HTML_TYPES: Final = frozenset({"text/html", "application/xhtml+xml", "text/x-amp-html", "text/watch-html"})
 _PLAIN: Final = frozenset({"text/plain", "text/markdown", "text/enriched", "text/richtext"})
 _ENRICHED: Final = frozenset({"text/enriched", "text/richtext"})
 
@@ -79,11 +79,6 @@ class Content:
 def read_content(root: Part, limits: ParseLimits) -> Content:
     """Return text and attachments of the message whose root part is ``root``. Never raises."""
     return _Reader(limits).read(root)
-
-
-def is_html(content_type: str) -> bool:
-    """Return whether parts of that type are converted to text."""
-    return content_type in _HTML
 
 
 class _Reader:
@@ -144,7 +139,7 @@ class _Reader:
             if child.is_multipart:
                 extra = self._plan(child)
                 chosen = chosen or extra
-            elif not chosen and child.content_type in _HTML | _PLAIN:
+            elif not chosen and child.content_type in HTML_TYPES | _PLAIN:
                 chosen = self._plan_leaf(child)
             else:
                 self._attach(child)
@@ -153,7 +148,7 @@ class _Reader:
     def _plan_leaf(self, part: Part) -> list[Part]:
         kind = part.content_type
         # A multipart without a single part is read as what it is in practice: text.
-        textual = kind in _HTML or kind in _PLAIN or kind.startswith("multipart/")
+        textual = kind in HTML_TYPES or kind in _PLAIN or kind.startswith("multipart/")
         if not textual or part.disposition.value == "attachment":
             self._attach(part)
             if kind.startswith("text/") and kind != "text/rfc822-headers" and not part.disposition.value:
@@ -167,14 +162,15 @@ class _Reader:
 
     def _choose(self, alternatives: list[list[Part]]) -> list[Part]:
         """Return the first plain alternative that says something, else the last that does."""
-        plain = [leaves for leaves in alternatives if leaves and leaves[0].content_type not in _HTML]
-        other = [leaves for leaves in alternatives if leaves and leaves[0].content_type in _HTML]
+        plain = [leaves for leaves in alternatives if leaves and leaves[0].content_type not in HTML_TYPES]
+        other = [leaves for leaves in alternatives if leaves and leaves[0].content_type in HTML_TYPES]
         rich = [leaves for leaves in other if leaves[0].content_type == "text/html"] or other
         for leaves in plain:
             text = self._join(leaves).strip()
-            if text and not (
-                rich and _may_be_placeholder(text) and len(self._join(rich[-1]).strip()) > 2 * len(text)
-            ):
+            placeholder = len(text) <= _MAX_PLACEHOLDER and any(
+                word in text.lower() for word in _PLACEHOLDERS
+            )
+            if text and not (placeholder and rich and len(self._join(rich[-1]).strip()) > 2 * len(text)):
                 return leaves
         for leaves in reversed(rich):
             if self._join(leaves).strip():
@@ -194,7 +190,7 @@ class _Reader:
             self._content.note("a file declared as text is attached")
             self._attach(part)
             return ""
-        if len(body) > self._left and part.content_type in _HTML:
+        if len(body) > self._left and part.content_type in HTML_TYPES:
             body = _DATA_URI.sub(b"", body)  # pictures inside of the HTML, often larger than all of its text
         if len(body) > self._left:
             self._content.note(f"text cut at {self._limits.text_bytes} bytes, the whole is attached")
@@ -205,7 +201,9 @@ class _Reader:
         decoded = decode(body, part.type.parameters.get("charset", ""))
         self._content.note(decoded.note)
         text = clean(decoded.text)
-        if part.content_type in _HTML or part.content_type in _ENRICHED or _looks_like_html(text):
+        # Some programs declare HTML as plain text.
+        looks_like_html = text[:200].lstrip().lower().startswith(("<!doctype html", "<html"))
+        if part.content_type in HTML_TYPES | _ENRICHED or looks_like_html:
             converted = html_to_text(text)
             if converted.hidden_dropped:
                 self._content.note("hidden text dropped")
@@ -260,12 +258,3 @@ def _unopened(part: Part, filename: str) -> str:
         method = "".join(c for c in part.type.parameters.get("method", "")[:20] if c.isalpha())
         return f"calendar entry ({method.upper()})" if method else "calendar entry"
     return "PGP key attached" if kind == "application/pgp-keys" else ""
-
-
-def _may_be_placeholder(text: str) -> bool:
-    return len(text) <= _MAX_PLACEHOLDER and any(phrase in text.lower() for phrase in _PLACEHOLDERS)
-
-
-def _looks_like_html(text: str) -> bool:
-    """Return whether plain text begins like HTML: some programs declare HTML as plain text."""
-    return text[:200].lstrip().lower().startswith(("<!doctype html", "<html"))

@@ -96,16 +96,18 @@ def compose_message(
     if _usable_id(message_id) != message_id or "@" not in message_id:
         raise InvalidField("message_id", "message_id: expected <token@domain>")
 
+    quoted = {"In-Reply-To": trimmed_references([in_reply_to]), "References": trimmed_references(references)}
+    # Exchange sends no absence note in answer to a mail that has the second field (MS-OXCMAIL).
+    marks = {"Auto-Submitted": auto_submitted, "X-Auto-Response-Suppress": "OOF, AutoReply"}
     head = [
         wire.field("Date", [_date(date)]),
-        _address_field("From", [sender]),
-        _address_field("To", to_ascii),
-        _address_field("Cc", cc_ascii),
+        wire.address_field("From", [sender]),
+        wire.address_field("To", to_ascii),
+        wire.address_field("Cc", cc_ascii),
         wire.text_field("Subject", subject),
         wire.field("Message-ID", [message_id]),
-        _ids_field("In-Reply-To", trimmed_references([in_reply_to])),
-        _ids_field("References", trimmed_references(references)),
-        _automatic_fields(auto_submitted),
+        *(wire.field(name, ids) for name, ids in quoted.items() if ids),
+        *(wire.text_field(name, value) for name, value in marks.items() if auto_submitted),
         *_extra_fields(extra_headers),
         wire.field("MIME-Version", ["1.0"]),
     ]
@@ -134,22 +136,6 @@ def _usable_id(message_id: str) -> str:
     """Return ``message_id`` if a header can carry it unchanged, else an empty string."""
     message_id = message_id.strip(" \t\r\n")
     return message_id if _MESSAGE_ID.match(message_id) else ""
-
-
-def _address_field(name: str, addresses: Sequence[Address]) -> str:
-    return wire.address_field(name, [(a.name, a.addr) for a in addresses]) if addresses else ""
-
-
-def _ids_field(name: str, ids: Sequence[str]) -> str:
-    return wire.field(name, ids) if ids else ""
-
-
-def _automatic_fields(auto_submitted: str) -> str:
-    if not auto_submitted:
-        return ""
-    # Exchange sends no absence note in answer to a mail that has this field (MS-OXCMAIL).
-    suppress = wire.text_field("X-Auto-Response-Suppress", "OOF, AutoReply")
-    return wire.text_field("Auto-Submitted", auto_submitted) + suppress
 
 
 def _extra_fields(headers: Sequence[tuple[str, str]]) -> list[str]:

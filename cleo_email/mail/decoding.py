@@ -3,38 +3,14 @@
 from __future__ import annotations
 
 import binascii
+import contextlib
 import functools
 import re
 from encodings.aliases import aliases
+from importlib.resources import files
 from typing import Final, NamedTuple
 
-# Names that clients use and Python does not know, and names that in practice mean a larger charset than
-# they say (the WHATWG Encoding standard, section 4.2, reads them the same way).
-_MEANT: Final = {
-    name: codec
-    for codec, names in {
-        "ascii": "x_unknown unknown_8bit unknown default none binary 8bit us_acii en_us",
-        "big5hkscs": "big5 x_x_big5 cn_big5",
-        "cp1252": "8859 cp819 iso8859_1 iso_8859_1 iso_8859_1_1987 l1 latin1 latin_1 windows_1252"
-        " ansi x_ansi",
-        "cp1254": "iso8859_9 iso_8859_9 latin5",
-        "cp874": "iso_8859_11 tis_620 windows_874",
-        "cp932": "windows_31j x_sjis shift_jis sjis",
-        "cp949": "euc_kr ks_c_5601_1987 ks_c_5601 ksc5601 windows_949",
-        "gb18030": "gb2312 gb_2312_80 gbk x_gbk cp936 windows_936",
-        "iso2022_jp_ext": "iso_2022_jp",
-        "iso8859_6": "iso_8859_6_i iso_8859_6_e",
-        "iso8859_8": "iso_8859_8_i iso_8859_8_e",
-        "mac_cyrillic": "x_mac_cyrillic",
-        "mac_roman": "x_mac_roman macintosh",
-        "utf_7": "unicode_1_1_utf_7 x_unicode_2_0_utf_7",
-        "utf_8": "utf8mb4 utf_8_sig unicode_1_1_utf_8",
-    }.items()
-    for name in names.split()
-}
-_WITHOUT_ALIAS: Final = (
-    "cp1125 cp720 cp737 cp856 cp874 koi8_t koi8_u"  # codecs that Python's table leaves out
-)
+_WITHOUT_ALIAS: Final = "cp1125 cp720 cp737 cp856 cp874 koi8_t koi8_u"  # Python's table leaves them out
 _NO_CHARSETS: Final = frozenset(
     {"base64_codec", "bz2_codec", "hex_codec", "quopri_codec", "rot_13", "uu_codec", "zlib_codec", "mbcs"}
 )
@@ -57,10 +33,18 @@ class Decoded(NamedTuple):
 
 
 @functools.cache
+def _meant() -> dict[str, str]:
+    """Return the codec for each name that clients use in another way than Python does."""
+    lines = files(__package__).joinpath("charsets.txt").read_text("ascii").splitlines()
+    table = [line.partition(":") for line in lines if not line.startswith("#")]
+    return {name: codec for codec, _, names in table for name in names.split()}
+
+
+@functools.cache
 def _known_codecs() -> dict[str, str]:
     table = {name: codec for name, codec in aliases.items() if codec not in _NO_CHARSETS}
     table |= {codec: codec for codec in [*table.values(), *_WITHOUT_ALIAS.split()]}
-    return table | _MEANT
+    return table | _meant()
 
 
 def codec_of(charset: str) -> str:
@@ -71,7 +55,7 @@ def codec_of(charset: str) -> str:
     if len(name) > _MAX_NAME:
         return ""
     codec = _known_codecs().get(name, "")
-    return _MEANT.get(codec, codec)
+    return _meant().get(codec, codec)
 
 
 def decode(data: bytes, charset: str = "") -> Decoded:
@@ -79,7 +63,7 @@ def decode(data: bytes, charset: str = "") -> Decoded:
     codec = codec_of(charset) if charset else "ascii"
     note = ""
     if not codec:
-        note = f"unknown charset {printable(charset)[:_MAX_NAME]}: "
+        note = f"unknown charset {''.join(filter(str.isprintable, charset))[:_MAX_NAME]}: "
     elif (text := _strict(data, codec)) is not None:
         return Decoded(text, "")
     elif charset and codec != "ascii":
@@ -124,11 +108,6 @@ def drop_tags(text: str) -> tuple[str, bool]:
     return visible, len(visible) != len(text)
 
 
-def printable(text: str) -> str:
-    """Return ``text`` as one printable line for a note or a log."""
-    return "".join(char for char in text if char.isprintable())
-
-
 _ALPHABET: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
 _NOT_BASE64: Final = bytes(set(range(256)) - set(_ALPHABET))
 _MAX_SEGMENTS: Final = 1000
@@ -152,33 +131,28 @@ def decode_base64(data: bytes) -> bytes:
             return binascii.a2b_base64(data)
     except binascii.Error:
         pass
-    pieces = [piece for piece in data.translate(None, _NOT_BASE64).split(b"=", _MAX_SEGMENTS) if piece]
-    return b"".join(_decode_piece(piece) for piece in pieces)
-
-
-def _decode_piece(piece: bytes) -> bytes:
-    piece = piece.replace(b"=", b"")  # the last of too many pieces
-    # One character too many carries six bits, less than a byte: it is dropped.
-    usable = len(piece) - 1 if len(piece) % 4 == 1 else len(piece)
-    return binascii.a2b_base64(piece[:usable] + b"=" * (-usable % 4))
+    decoded: list[bytes] = []
+    for padded in data.translate(None, _NOT_BASE64).split(b"=", _MAX_SEGMENTS):
+        piece = padded.replace(b"=", b"")  # the last of too many pieces
+        # One character too many carries six bits, less than a byte: it is dropped.
+        usable = len(piece) - (len(piece) % 4 == 1)
+        decoded.append(binascii.a2b_base64(piece[:usable] + b"=" * (-usable % 4)))
+    return b"".join(decoded)
 
 
 def _decode_uu(data: bytes) -> bytes:
     decoded: list[bytes] = []
     for line in data.splitlines():
-        if line.startswith(b"begin ") or not line.strip():
-            continue
         if line.strip() == b"end":
             break
-        try:
-            decoded.append(binascii.a2b_uu(line))
-        except binascii.Error:
-            # Some encoders pad the line too generously: its first character says how much is meant.
-            length = (((line[0] - 32) & 63) * 4 + 5) // 3
-            try:
-                decoded.append(binascii.a2b_uu(line[:length]))
-            except binascii.Error:
-                continue
+        if line.startswith(b"begin ") or not line.strip():
+            continue
+        # Some encoders pad the line too generously: its first character says how much is meant.
+        meant = line[: (((line[0] - 32) & 63) * 4 + 5) // 3]
+        for candidate in (line, meant):
+            with contextlib.suppress(binascii.Error):
+                decoded.append(binascii.a2b_uu(candidate))
+                break
     return b"".join(decoded)
 
 

@@ -118,25 +118,19 @@ class HeaderValue(NamedTuple):
     parameters: dict[str, str]
 
 
-class _Piece(NamedTuple):
-    number: int  # of the section; -1 where there are none
-    encoded: bool
-    text: str
-
-
 def parse_header_value(text: str) -> HeaderValue:
     """Read ``text`` leniently."""
     text = _PARAMETER_FOLD.sub(" ", text).strip()
     head = _VALUE.match(text)
     value, position = (head[0], head.end()) if head else ("", 0)
-    pieces: dict[str, list[_Piece]] = {}
+    pieces: dict[str, list[tuple[int, bool, str]]] = {}
     for _ in range(_MAX_PARAMETERS):
         match = _PARAMETER.match(text, position)
         if match is None:
             break
         position = match.end()
         if section := _SECTION.match(match[1].lower()):
-            piece = _Piece(int(section[2] or -1), section[3] is not None, _unquoted(match))
+            piece = int(section[2] or -1), section[3] is not None, _unquoted(match)
             pieces.setdefault(section[1], []).append(piece)
     return HeaderValue("".join(value.split()).lower(), {name: _join(found) for name, found in pieces.items()})
 
@@ -148,20 +142,23 @@ def _unquoted(match: re.Match[str]) -> str:
     return match[2].replace('\\"', '"') if "\\\\" not in match[2] else _ESCAPE.sub(r"\1", match[2])
 
 
-def _join(pieces: list[_Piece]) -> str:
-    """Put the sections of one parameter together (RFC 2231 section 3); the extended form beats the plain."""
-    whole = [piece for piece in pieces if piece.number < 0]
-    sections = sorted((piece for piece in pieces if piece.number >= 0), key=lambda piece: piece.number)
-    chosen = [piece for piece in whole if piece.encoded][:1] or sections or whole[:1]
-    if not any(piece.encoded for piece in chosen):
-        return decode_words("".join(piece.text for piece in chosen))
+def _join(pieces: list[tuple[int, bool, str]]) -> str:
+    """Put the sections of one parameter together (RFC 2231 section 3); the extended form beats the plain.
+
+    A piece is the number of its section (-1 where there are none), whether it is encoded, and its text.
+    """
+    whole = [piece for piece in pieces if piece[0] < 0]
+    sections = sorted((piece for piece in pieces if piece[0] >= 0), key=lambda piece: piece[0])
+    chosen = [piece for piece in whole if piece[1]][:1] or sections or whole[:1]
+    if not any(encoded for _, encoded, _ in chosen):
+        return decode_words("".join(text for _, _, text in chosen))
     charset = ""
     collected: list[bytes] = []
-    for place, piece in enumerate(chosen):
-        value = piece.text
-        if piece.encoded and place == 0 and value.count("'") >= 2:
+    for place, (_, encoded, text) in enumerate(chosen):
+        value = text
+        if encoded and place == 0 and value.count("'") >= 2:
             charset, _, value = value.split("'", 2)
-        collected.append(unquote_to_bytes(value) if piece.encoded else value.encode("utf-8", "replace"))
+        collected.append(unquote_to_bytes(value) if encoded else value.encode("utf-8", "replace"))
     return decode(b"".join(collected), charset).text
 
 

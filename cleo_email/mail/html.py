@@ -7,10 +7,12 @@ understood counts for nothing, as an invalid one does in a browser, and the resu
 
 from __future__ import annotations
 
+import functools
 import html as html_standard
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from importlib.resources import files
 from typing import Final, NamedTuple
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
@@ -63,9 +65,7 @@ def html_to_text(html: str) -> HtmlText:
     source = clean(html)
     if _is_expensive(source):
         return _strip_markup(source)
-    walker = _Walker(LexborHTMLParser(source))
-    walker.walk()
-    return walker.result()
+    return _Walker(LexborHTMLParser(source)).read()
 
 
 # --- the tree ---------------------------------------------------------------------------------------------
@@ -85,21 +85,19 @@ class _Walker:
         self._rows: list[int] = []  # where the open table rows began
         self._links: list[int] = []
 
-    def result(self) -> HtmlText:
+    def read(self) -> HtmlText:
+        if self._root is not None:
+            self._walk(self._root)
         unsure = self._unsure or self._styles.not_understood
         return HtmlText(clean(self._writer.result()), self._hidden, unsure)
 
-    def walk(self) -> None:
-        if self._root is None:
-            return
-        node: LexborNode = self._root
+    def _walk(self, node: LexborNode) -> None:
         looks = [_Look()]  # what the children of each open element inherit
         while True:
             look = self._enter(node, looks[-1])
             if look is not None:
                 if (child := node.first_child) is not None:
                     looks.append(look)
-                    self._styles.open(node.tag or "", node.attributes)
                     node = child
                     continue
                 self._leave(node, look)
@@ -108,7 +106,6 @@ class _Walker:
                 if len(looks) == 1 or parent is None:
                     return
                 node = parent
-                self._styles.close()
                 self._leave(node, looks.pop())
             node = sibling
 
@@ -129,10 +126,9 @@ class _Walker:
     def _text(self, text: str, look: _Look) -> None:
         if look.readable:
             self._writer.text(text)
-        if not look.readable or look.unsure:
-            there_is_one = bool(text.strip(_EMPTY))
-            self._hidden = self._hidden or (there_is_one and not look.readable)
-            self._unsure = self._unsure or (there_is_one and look.unsure)
+        if (not look.readable or look.unsure) and text.strip(_EMPTY):
+            self._hidden |= not look.readable
+            self._unsure |= look.unsure
 
     def _begin(self, tag: str, attributes: _Attributes, look: _Look) -> None:
         writer = self._writer
@@ -375,7 +371,7 @@ _RAW: Final = _words("script style title textarea noscript template head")
 
 
 def _is_expensive(document: str) -> bool:
-    """Tell whether building a tree of ``document`` would take long or much memory. Takes linear time."""
+    """Return whether building a tree of ``document`` would take long or much memory. Takes linear time."""
     if len(document) < _SMALL:
         return False
     opened: dict[str, int] = {}
@@ -406,7 +402,7 @@ def _strip_markup(document: str) -> HtmlText:
 
     Only what an element says of itself is followed; of a style sheet the result says that there was one.
     """
-    writer, styles = _TextWriter(), _Styles()
+    writer, styles, plain = _TextWriter(), _Styles(), _Look()
     hidden, unsure, skipping, nested, position = False, False, "", 0, 0
     document = _COMMENT.sub(" ", document)
     for match in _TAG.finditer(document):
@@ -424,7 +420,10 @@ def _strip_markup(document: str) -> HtmlText:
                 skipping = skipping if nested else ""
             continue
         if not match[1] and name not in _VOID:
-            look = _look_alone(styles, name, match[3])
+            attributes: _Attributes = {}
+            for found in _ONE_ATTRIBUTE.finditer(match[3]):
+                attributes.setdefault(found[1].lower(), _unescaped(found[2] or found[3] or found[4] or ""))
+            look = styles.look(name, attributes, plain) if attributes or name == "dialog" else plain
             unsure = unsure or look.unsure
             if name in _RAW or not look.readable:
                 skipping, nested = name, 1
@@ -436,15 +435,6 @@ def _strip_markup(document: str) -> HtmlText:
     if not skipping:
         writer.text(_unescaped(document[position:]))
     return HtmlText(clean(writer.result()), hidden, unsure)
-
-
-def _look_alone(styles: _Styles, name: str, raw: str) -> _Look:
-    if not raw and name != "dialog":
-        return _Look()
-    attributes: _Attributes = {}
-    for match in _ONE_ATTRIBUTE.finditer(raw):
-        attributes.setdefault(match[1].lower(), _unescaped(match[2] or match[3] or match[4] or ""))
-    return styles.look(name, attributes, _Look())
 
 
 def _unescaped(text: str) -> str:
@@ -469,6 +459,7 @@ _FAR: Final = 5000.0  # pixels to the right or below; no page is so long
 _SIDES: Final = ("left", "top", "right", "bottom")
 _SIZES: Final = ("height", "max-height", "width", "max-width")
 _INDENTS: Final = ("text-indent", "margin-left", "margin-top")
+_LENGTHS: Final = ("font-size", *_SIDES, *_SIZES, *_INDENTS)
 
 
 @dataclass(frozen=True)
@@ -495,26 +486,22 @@ class _Look:
 def _styled(style: _Declarations, outer: _Look) -> _Look:
     """Return the look of an element that declares ``style`` inside of another that looks like ``outer``."""
     visibility, colour = style.get("visibility", "inherit"), style.get("color", "inherit")
-    background = _colour(style.get("background-color", "")) or outer.background
+    number, unit = _length(style.get("font-size", "")) or (16.0, "px")
+    font = number * {"em": outer.font, "%": outer.font / 100}.get(unit, _PIXELS[unit])
     return _Look(
         gone=outer.gone or _is_gone(style),
         visible=outer.visible if visibility in _AS_OUTSIDE else visibility in ("visible", "initial"),
-        font=_font_size(style.get("font-size", "inherit"), outer.font),
+        font=outer.font if style.get("font-size", "inherit") in _AS_OUTSIDE else font,
         colour=outer.colour if colour in _AS_OUTSIDE else _colour(colour),
-        background=None if style.get("background-image") == _A_PICTURE else background,
+        background=None
+        if style.get("background-image") == _A_PICTURE
+        else _colour(style.get("background-color", "")) or outer.background,
         unsure=outer.unsure,
     )
 
 
-def _font_size(value: str, outer: float) -> float:
-    if value in _AS_OUTSIDE:
-        return outer
-    number, unit = _length(value) or (16.0, "px")
-    return number * {"em": outer, "%": outer / 100}.get(unit, _PIXELS[unit])
-
-
 def _is_gone(style: _Declarations) -> bool:
-    """Tell whether nobody would see a text in an element that declares ``style``."""
+    """Return whether nobody would see a text in an element that declares ``style``."""
     number, unit = _length(style.get("opacity", "")) or (1.0, "")
     if style.get("display") == "none" or number / (100 if unit == "%" else 1) <= _SMALLEST_OPACITY:
         return True
@@ -539,11 +526,12 @@ def _pixels(style: _Declarations, name: str, default: float, percent: float = 0.
 
 # --- values -----------------------------------------------------------------------------------------------
 
-_GLOBAL: Final = _words("inherit initial unset revert revert-layer")
 _AS_OUTSIDE: Final = _words("inherit unset revert revert-layer currentcolor")
+_GLOBAL: Final = _words("inherit initial unset revert revert-layer")
 _CLIPPED: Final = _words("hidden clip scroll auto")
 _A_PICTURE: Final = "url()"
 _PICTURE: Final = re.compile(r"(?:url|gradient|image-set)\(")
+# The valid words of each property that is followed, beside lengths and colours.
 _UNDERSTOOD: Final = {
     "display": _words(
         "none block inline inline-block flex inline-flex grid inline-grid contents flow-root list-item table"
@@ -552,15 +540,14 @@ _UNDERSTOOD: Final = {
     ),
     "visibility": _words("visible hidden collapse"),
     "position": _words("static relative absolute fixed sticky"),
-    **dict.fromkeys(("overflow-x", "overflow-y"), _words("visible hidden clip scroll auto")),
-    "background-image": _words(f"none {_A_PICTURE}"),
-    "background-color": _words(""),
-    "color": _words("currentcolor"),
-    "opacity": _words(""),
+    **dict.fromkeys(("overflow-x", "overflow-y"), _CLIPPED | {"visible"}),
+    "background-image": frozenset({"none", _A_PICTURE}),
+    "background-color": frozenset(),
+    "color": frozenset({"currentcolor"}),
+    "opacity": frozenset(),
     "font-size": _words("xx-small x-small small medium large x-large xx-large xxx-large smaller larger"),
-    **dict.fromkeys((*_SIDES, *_SIZES, *_INDENTS), _words("auto none")),
+    **dict.fromkeys((*_SIDES, *_SIZES, *_INDENTS), frozenset({"auto", "none"})),
 }
-_LENGTHS: Final = frozenset(("font-size", *_SIDES, *_SIZES, *_INDENTS))
 _SHORTHANDS: Final = _words("font margin overflow background")
 # Properties that can hide a text and are not followed, and the values of them that do not.
 _NOT_FOLLOWED: Final = _words(
@@ -587,39 +574,12 @@ _PIXELS: Final = {
 }  # fmt: skip
 _RGB: Final = re.compile(r"rgba?\(([^()]*)\)")
 _HEXADECIMAL: Final = re.compile(r"(?:[0-9a-f]{3,4}){1,2}")
-_COLOURS: Final = dict(
-    re.findall(  # and the system colours that hide on a white page
-        r"([a-z]+) ([0-9a-f]+)",
-        "aliceblue f0f8ff antiquewhite faebd7 aqua 00ffff aquamarine 7fffd4 azure f0ffff beige f5f5dc bisque"
-        " ffe4c4 black 000000 blanchedalmond ffebcd blue 0000ff blueviolet 8a2be2 brown a52a2a burlywood"
-        " deb887 cadetblue 5f9ea0 chartreuse 7fff00 chocolate d2691e coral ff7f50 cornflowerblue 6495ed"
-        " cornsilk fff8dc crimson dc143c cyan 00ffff darkblue 00008b darkcyan 008b8b darkgoldenrod b8860b"
-        " darkgray a9a9a9 darkgreen 006400 darkgrey a9a9a9 darkkhaki bdb76b darkmagenta 8b008b darkolivegreen"
-        " 556b2f darkorange ff8c00 darkorchid 9932cc darkred 8b0000 darksalmon e9967a darkseagreen 8fbc8f"
-        " darkslateblue 483d8b darkslategray 2f4f4f darkslategrey 2f4f4f darkturquoise 00ced1 darkviolet"
-        " 9400d3 deeppink ff1493 deepskyblue 00bfff dimgray 696969 dimgrey 696969 dodgerblue 1e90ff firebrick"
-        " b22222 floralwhite fffaf0 forestgreen 228b22 fuchsia ff00ff gainsboro dcdcdc ghostwhite f8f8ff gold"
-        " ffd700 goldenrod daa520 gray 808080 green 008000 greenyellow adff2f grey 808080 honeydew f0fff0"
-        " hotpink ff69b4 indianred cd5c5c indigo 4b0082 ivory fffff0 khaki f0e68c lavender e6e6fa"
-        " lavenderblush fff0f5 lawngreen 7cfc00 lemonchiffon fffacd lightblue add8e6 lightcoral f08080"
-        " lightcyan e0ffff lightgoldenrodyellow fafad2 lightgray d3d3d3 lightgreen 90ee90 lightgrey d3d3d3"
-        " lightpink ffb6c1 lightsalmon ffa07a lightseagreen 20b2aa lightskyblue 87cefa lightslategray 778899"
-        " lightslategrey 778899 lightsteelblue b0c4de lightyellow ffffe0 lime 00ff00 limegreen 32cd32 linen"
-        " faf0e6 magenta ff00ff maroon 800000 mediumaquamarine 66cdaa mediumblue 0000cd mediumorchid ba55d3"
-        " mediumpurple 9370db mediumseagreen 3cb371 mediumslateblue 7b68ee mediumspringgreen 00fa9a"
-        " mediumturquoise 48d1cc mediumvioletred c71585 midnightblue 191970 mintcream f5fffa mistyrose ffe4e1"
-        " moccasin ffe4b5 navajowhite ffdead navy 000080 oldlace fdf5e6 olive 808000 olivedrab 6b8e23 orange"
-        " ffa500 orangered ff4500 orchid da70d6 palegoldenrod eee8aa palegreen 98fb98 paleturquoise afeeee"
-        " palevioletred db7093 papayawhip ffefd5 peachpuff ffdab9 peru cd853f pink ffc0cb plum dda0dd"
-        " powderblue b0e0e6 purple 800080 red ff0000 rosybrown bc8f8f royalblue 4169e1 saddlebrown 8b4513"
-        " salmon fa8072 sandybrown f4a460 seagreen 2e8b57 seashell fff5ee sienna a0522d silver c0c0c0 skyblue"
-        " 87ceeb slateblue 6a5acd slategray 708090 slategrey 708090 snow fffafa springgreen 00ff7f steelblue"
-        " 4682b4 tan d2b48c teal 008080 thistle d8bfd8 tomato ff6347 turquoise 40e0d0 violet ee82ee wheat"
-        " f5deb3 white ffffff whitesmoke f5f5f5 yellow ffff00 yellowgreen 9acd32 rebeccapurple 663399 window"
-        " ffffff windowtext 000000 canvas ffffff canvastext 000000 field ffffff fieldtext 000000 transparent"
-        " 00000000",
-    )
-)
+
+
+@functools.cache
+def _named_colours() -> dict[str, str]:
+    """Return the hexadecimal digits of CSS Color 4's names and of the system colours that hide on white."""
+    return dict(re.findall(r"(\w+) (\w+)", files(__package__).joinpath("colours.txt").read_text("ascii")))
 
 
 def _length(value: str) -> tuple[float, str] | None:
@@ -640,7 +600,7 @@ def _colour(value: str) -> _Colour | None:
         if len(read) == 4 and shares[3] * (255 if read[3][1] == "" else 1) <= _SMALLEST_OPACITY:
             return _TRANSPARENT
         return tuple(round(min(max(share, 0.0), 1.0) * 255) for share in shares[:3])
-    digits = _COLOURS.get(value) or value.removeprefix("#")
+    digits = _named_colours().get(value) or value.removeprefix("#")
     if not _HEXADECIMAL.fullmatch(digits) or len(digits) == 7:
         return None
     colour = tuple(bytes.fromhex(digits if len(digits) > 4 else "".join(char + char for char in digits)))
@@ -648,11 +608,11 @@ def _colour(value: str) -> _Colour | None:
 
 
 def _is_understood(name: str, value: str) -> bool:
-    """Tell whether ``value`` is valid; a number without a unit (in old documents) only where it hides."""
+    """Return whether ``value`` is valid; a number without a unit (in old documents) only where it hides."""
     if value in _GLOBAL or value in _UNDERSTOOD[name]:
         return True
     if name.endswith("color"):
-        return _colour(value) is not None and (value in _COLOURS or value.startswith(("#", "rgb")))
+        return value in _named_colours() or (value.startswith(("#", "rgb")) and _colour(value) is not None)
     number, unit = _length(value) or (0.0, "no number")
     if name == "opacity":
         return unit in ("", "%")
@@ -700,23 +660,20 @@ _CSS_PIECE: Final = re.compile(  # comments, strings, addresses, escapes
     r"""/\*(?:[^*]|\*(?!/))*+(?:\*/|\Z)|"(?:[^"\\\n]|\\[\s\S])*+"?|'(?:[^'\\\n]|\\[\s\S])*+'?"""
     r"""|(?<![a-z0-9_-])url\(\s*+(?!["'])(?:[^)\\]|\\[\s\S])*+\)?|\\(?:([0-9a-f]{1,6})\s?|([\s\S]))"""
 )
-_COMBINATOR: Final = re.compile(r" ?([> ]) ?")
 _BRACKET: Final = re.compile(r"[()\[\]{};]")
 _CLOSERS: Final = {"(": ")", "[": "]", "{": "}"}
 _BEFORE_A_RULE: Final = re.compile(r"(?:[ \0]|<!--|-->|@[^;{}]*+;)*+")
-_SELECTOR: Final = re.compile(r"(?:\*|[a-z][a-z0-9-]*+|(?=[.#:]))(?:[.#]-?[a-z_][a-z0-9_-]*+|:link)*+")
-_SIMPLE: Final = re.compile(r"[.#:]?[a-z0-9_-]+|\*")
-# Selectors of what shows no text of the mail, or nothing before somebody points at it.
+_COMBINATOR: Final = re.compile(r"[ >+~]")
+_SELECTOR: Final = re.compile(r"(?:\*|[a-z][a-z0-9-]*+|(?=[.#]))(?:[.#]-?[a-z_][a-z0-9_-]*+)*+")
+_SIMPLE: Final = re.compile(r"[.#]?[a-z0-9_-]+|\*")
+# Selectors of what shows no text of the mail, or nothing before the reader points at it.
 _ELSEWHERE: Final = re.compile(
     r"[^():]*+(?::hover|:active|:focus|:visited|::?before|::?after|::?selection|::?-moz-[a-z-]+)[^(]*"
 )
 _OTHER_AT_RULES: Final = ("@font-face", "@page", "@keyframes", "@-", "@viewport")
-_EVERY_SCREEN: Final = re.compile(  # every window on a desk is wider than 499 pixels
-    r"(?:(?:only )?(?:all|screen)|not print|not speech|)"
-    r"(?:(?: and |^)\( ?min-(?:device-)?width ?: ?[0-4]?\d?\d(?:px)? ?\))*"
-)
+_EVERY_SCREEN: Final = ("all", "screen", "only all", "only screen")
 _OTHER_DEVICE: Final = re.compile(  # no telephone is wider than 1029 pixels
-    r"(?:only )?(?:print|speech)|not (?:screen|all)|(?!.*\b(?:not|or)\b).*\( ?"
+    r"(?:only )?print|(?!.*\b(?:not|or)\b).*\( ?"
     r"(?:max-(?:device-)?width ?: ?(?:(?:\d{1,3}|10[0-2]\d)(?:\.\d{1,4})?px|\d\d?(?:\.\d{1,4})?r?em)"
     r"|prefers-color-scheme ?: ?dark) ?\).*"
 )
@@ -735,17 +692,15 @@ class _Declared(NamedTuple):
 
 class _Rule(NamedTuple):
     rank: tuple[int, ...]  # ids, classes and tags in the selector (its specificity), and its place
-    own: frozenset[str]  # what the element itself must have: "p", ".class", "#id"
-    outer: list[frozenset[str]]  # the same of elements around it, the outermost first
-    joined: list[bool]  # whether each of them must be the parent (``>``) of the next one
+    names: frozenset[str]  # what the element must have: "p", ".class", "#id"
     declared: _Declared
 
 
 class _Styles:
     """What the elements of one document look like, by their attributes and the style sheets.
 
-    Selectors of tags, classes and ids are understood, with ancestors and parents (``div > .a p.b``). Rules in
-    ``@media`` count where it means every screen.
+    A selector of one tag with classes and ids is understood, and ``@media`` where it means every screen or
+    another device. Of other rules only this counts: they may hide what the last part of the selector names.
     """
 
     def __init__(self) -> None:
@@ -753,74 +708,43 @@ class _Styles:
         self._rules: dict[str, list[_Rule]] = {}
         self._count = self._checks = 0
         self._cache: dict[str, _Declared] = {}
-        self._open: list[frozenset[str]] = []  # the names of the open elements, if there are rules
 
     def look(self, tag: str, attributes: _Attributes, outer: _Look) -> _Look:
-        """Return the look of an element inside of the open ones and of ``outer``."""
-        found = [_presentational(tag, attributes), *self._matching(tag, attributes)]
+        """Return the look of an element inside of ``outer``."""
         if self._checks > _MAX_CHECKS:
-            # No designer's page needs so many; whoever wrote it hides something.
-            return replace(outer, gone=True)
+            return replace(outer, gone=True)  # no designer's page needs so many
+        found = [_presentational(tag, attributes), *self._matching(tag, attributes)]
         if inline := attributes.get("style"):
             if inline not in self._cache:
                 self._cache[inline] = _declarations(_plain(inline))
             found.append(self._cache[inline])
         style: _Declarations = {}
-        for declared in found:
-            style.update(declared.normal)
-        for declared in found:
-            style.update(declared.important)
+        for declarations in (*(one.normal for one in found), *(one.important for one in found)):
+            style.update(declarations)
         # The browser shows these only after a click or a script.
-        closed = (
-            "hidden" in attributes
-            or "popover" in attributes
-            or (tag == "dialog" and "open" not in attributes)
-        )
+        closed = {"hidden", "popover"} & attributes.keys() or (tag == "dialog" and "open" not in attributes)
         if closed and style.get("display", "none") in ("none", "revert", "revert-layer"):
             return replace(outer, gone=True)
         if not outer.unsure and any(declared.unknown for declared in found):
             outer = replace(outer, unsure=True)
         return _styled(style, outer) if style else outer
 
-    def open(self, tag: str, attributes: _Attributes) -> None:
-        """Note that the elements up to the matching ``close`` are inside of this one."""
-        if self._rules:
-            self._open.append(_names(tag, attributes))
-
-    def close(self) -> None:
-        if self._rules:
-            self._open.pop()
-
     def _matching(self, tag: str, attributes: _Attributes) -> list[_Declared]:
         """Return what the rules declare for an element, the weakest first."""
-        found: list[_Rule] = []
-        names = _names(tag, attributes) if self._rules else frozenset()
-        for name in names:
-            rules = self._rules.get(name, ())
-            self._checks += len(rules)
-            if self._checks > _MAX_CHECKS:
-                return []
-            found += [rule for rule in rules if rule.own <= names and self._is_inside(rule)]
-        return [rule.declared for rule in sorted(found, key=lambda rule: rule.rank)]
-
-    def _is_inside(self, rule: _Rule) -> bool:
-        """Tell whether the open elements have what the selector asks of them, in its order."""
-        if not rule.outer:
-            return True
-        self._checks += len(self._open) * len(rule.outer)
-        # reached[n]: the first n are found, and the element at hand may be the next.
-        reached = [True] + [False] * len(rule.outer)
-        for names in self._open:
-            for n in reversed(range(len(rule.outer))):
-                here = reached[n] and rule.outer[n] <= names
-                reached[n + 1] = here or (reached[n + 1] and not rule.joined[n])
-        return reached[-1]
+        if not self._rules:
+            return []
+        names = {"*", tag, *(f".{name}" for name in _ascii((attributes.get("class") or "")[:500]).split())}
+        if identifier := attributes.get("id"):
+            names.add(f"#{_ascii(identifier[:100])}")
+        rules = [rule for name in names for rule in self._rules.get(name, ())]
+        self._checks += len(rules)
+        found = sorted((rule for rule in rules if rule.names <= names), key=lambda rule: rule.rank)
+        return [rule.declared for rule in found]
 
     def read(self, sheet: str, attributes: _Attributes) -> None:
         """Read the content of a style element."""
-        if (attributes.get("type") or "text/css").strip().lower() != "text/css":
-            return
-        self._read_rules(_plain(sheet), _counts(_plain(attributes.get("media") or "")), 0)
+        if (attributes.get("type") or "text/css").strip().lower() == "text/css":
+            self._read_rules(_plain(sheet), _counts(_plain(attributes.get("media") or "")), 0)
 
     def _read_rules(self, css: str, counts: bool | None, depth: int) -> None:
         """Read rules that count, or do not (other devices), or of which that is not known (None)."""
@@ -836,44 +760,23 @@ class _Styles:
             else:
                 self.not_understood = True
 
-    def _add(self, selectors: str, declared: _Declared, known: bool) -> None:
-        if not any(declared):
-            return
+    def _add(self, head: str, declared: _Declared, known: bool) -> None:
         look = _styled({**declared.normal, **declared.important}, _Look())
         may_hide = declared.unknown or not look.readable or look.background != _WHITE
-        for selector in selectors.split(","):
-            if not _ELSEWHERE.fullmatch(selector):
-                self._count += 1
-                if not (known and self._count <= _MAX_RULES and self._add_rule(selector, declared)):
-                    self.not_understood |= may_hide
-
-    def _add_rule(self, selector: str, declared: _Declared) -> bool:
-        """Add the rule of one selector; return False if that is not understood."""
-        parts = _COMBINATOR.split(selector.strip())
-        if not all(_SELECTOR.fullmatch(part) for part in parts[::2]):
-            return False
-        compounds = [_SIMPLE.findall(part) for part in parts[::2]]
-        joined = [combinator == ">" for combinator in parts[1::2]]
-        weights = [_weight(name) for compound in compounds for name in compound]
-        *outer, own = map(frozenset, compounds)
-        rank = (weights.count(3), weights.count(2), weights.count(1), self._count)
-        rule = _Rule(rank, own, outer, joined, declared)
-        self._rules.setdefault(max(sorted(own), key=_weight), []).append(rule)
-        return True
-
-
-def _names(tag: str, attributes: _Attributes) -> frozenset[str]:
-    """Return what a selector can call an element."""
-    names = {"*", tag, ":link" if tag == "a" and "href" in attributes else tag}
-    if classes := attributes.get("class"):
-        names.update(f".{name}" for name in _ascii(classes[:500]).split()[:30])
-    if identifier := attributes.get("id"):
-        names.add(f"#{_ascii(identifier[:100])}")
-    return frozenset(names)
-
-
-def _weight(name: str) -> int:
-    return {"#": 3, ".": 2, ":": 2, "*": 0}.get(name[0], 1)
+        for selector in [head] if "(" in head else map(str.strip, head.split(",")):
+            last = _COMBINATOR.split(selector)[-1]
+            if _ELSEWHERE.fullmatch(selector) or not any(declared):
+                continue
+            self._count += 1
+            if not _SELECTOR.fullmatch(last) or self._count > _MAX_RULES:
+                self.not_understood |= may_hide
+                continue
+            simple = _SIMPLE.findall(last)
+            kinds = "".join(name[0] for name in simple)
+            rank = (kinds.count("#"), kinds.count("."), kinds[:1].isalpha(), self._count)
+            names = frozenset(simple)
+            exact = declared if known and last == selector else _Declared({}, {}, may_hide)
+            self._rules.setdefault(min(names - {"*"}, default="*"), []).append(_Rule(rank, names, exact))
 
 
 def _presentational(tag: str, attributes: _Attributes) -> _Declared:
@@ -891,9 +794,9 @@ def _presentational(tag: str, attributes: _Attributes) -> _Declared:
 
 
 def _counts(queries: str) -> bool | None:
-    """Tell whether a media query means every screen; False: other devices alone; None: that is not known."""
+    """Return whether a media query means every screen; False: other devices alone; None: not understood."""
     found = [query.strip() for query in queries.split(",")]
-    if any(_EVERY_SCREEN.fullmatch(query) for query in found):
+    if found == [""] or any(query in _EVERY_SCREEN for query in found):
         return True
     return False if all(_OTHER_DEVICE.fullmatch(query) for query in found) else None
 

@@ -24,7 +24,7 @@ from cleo_email.mail.model import Address, InboundEmail
 
 NONCE_BYTES = 8
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+\Z")
-_TAG = 13  # base32 characters of 64 bits: whoever guesses has one try for each mail that he gets in
+_TAG = 13  # base32 characters of 64 bits: a guesser has one try for each mail that is accepted
 _KEY_NAME = 3
 _SIGNED_RECIPIENTS = 3
 _LOOKED_AT = 10
@@ -36,8 +36,11 @@ ITSELF = ""
 
 @dataclass(frozen=True)
 class Proof:
-    """What the quoted ids prove. ``thread``: the sender got a mail of ours in it, '' for no proof.
-    ``denied``: ids of ours are quoted, and none of them was for this sender."""
+    """What the quoted ids prove.
+
+    ``thread``: the sender got a mail of ours in it; '' for no proof. ``denied``: ids of ours are quoted, and
+    none of them was for this sender.
+    """
 
     thread: str = ""
     denied: bool = False
@@ -47,31 +50,29 @@ NO_PROOF = Proof()
 
 
 class Signer:
-    """``keys``: the first one signs, each one proves. They are asked for when they are needed first."""
+    """Makes and judges Message-IDs. Of the ``keys``, fetched at each use, the first signs and each proves."""
 
     def __init__(self, domain: str, keys: Callable[[], Sequence[bytes]]) -> None:
         self._domain = a_label(domain)
         self._keys = keys
 
     def token(self, thread: str, recipients: Iterable[Address], nonce: bytes) -> str:
-        """The left side of a new Message-ID for a mail of ``thread`` (``ITSELF`` for one that begins it)."""
-        key = self._keys()[0]
-        text = _base32(nonce)
+        """Return the left side of a new Message-ID in ``thread`` (``ITSELF``: the mail begins it)."""
+        key, text = self._keys()[0], _base32(nonce)
         people = list(dict.fromkeys(_person(address.addr) for address in recipients))[:_SIGNED_RECIPIENTS]
         tags = "".join(_tag(key, text, thread, person) for person in people)
-        return f"cleo-{_name(key)}{text}.{tags}" if tags else f"cleo-{_name(key)}{text}"
+        return f"cleo-{_name(key)}{text}.{tags}".removesuffix(".")
 
     def new(self, recipients: Iterable[Address], thread: str = ITSELF) -> str:
         """Return the Message-ID of a new mail to these people; without ``thread`` it begins one of that name.
 
         Raises StoreUnavailable where the key cannot be read.
         """
-        return new_message_id(
-            self._domain, token=self.token(thread, recipients, secrets.token_bytes(NONCE_BYTES))
-        )
+        token = self.token(thread, recipients, secrets.token_bytes(NONCE_BYTES))
+        return new_message_id(self._domain, token=token)
 
     def judge(self, mail: InboundEmail, quoted: Sequence[str]) -> Proof:
-        """``quoted``: the Message-IDs that the mail refers to, nearest first. Linear in their number."""
+        """Return what the ids prove that ``mail`` quotes, nearest first. Linear in their number."""
         ours = [(id_, found) for id_ in quoted if (found := _OURS.fullmatch(id_.lower())) is not None]
         if not ours or not mail.from_:
             return NO_PROOF
@@ -89,11 +90,10 @@ class Signer:
 
 
 def new_message_id(domain: str, *, token: str) -> str:
-    """``<token@domain>``. ``token``: characters of a dot-atom (RFC 5322 section 3.6.4); else InvalidField."""
+    """Return ``<token@domain>``; InvalidField where ``token`` is no dot-atom (RFC 5322 section 3.6.4)."""
     if not _TOKEN.match(token):
-        raise InvalidField(
-            "message_id", "message_id: the token may hold letters, digits and !#$%&'*+/=?^_`{|}~.-"
-        )
+        allowed = "letters, digits and !#$%&'*+/=?^_`{|}~.-"
+        raise InvalidField("message_id", f"message_id: the token may hold {allowed}")
     message_id = f"<{token}@{ascii_domain('message_id', domain)}>"
     if len(message_id) > wire.LONGEST_LINE - 20:
         raise InvalidField("message_id", "message_id: too long")
@@ -101,7 +101,7 @@ def new_message_id(domain: str, *, token: str) -> str:
 
 
 def derive_key(secret: bytes) -> bytes:
-    """A key for this purpose alone from one that has others too."""
+    """Return a key for this purpose alone, made from one that has others too."""
     return hmac.digest(secret, b"cleo-email Message-ID 1", "sha256")
 
 

@@ -119,7 +119,7 @@ class _HeaderReader:
                     raise UnreadableMessage(f"more than {self._limits.headers} headers")
             elif not source[position : min(after, position + 1000)].strip():
                 return tuple(headers), after
-            elif not _is_mbox_line(source, position):
+            elif not source.startswith((b"From ", b">From "), position):  # as mbox software writes them
                 # Not a header and not blank: the empty line is missing, the body begins here.
                 return tuple(headers), position
             position = self._advance(position, after)
@@ -156,26 +156,14 @@ def split(source: bytes, limits: ParseLimits) -> Part:
     reader = _HeaderReader(source, limits)
     headers, start = reader.read_first()
     root = Part(source, headers, start, len(source))
-    _fill(root, reader, limits)
-    return root
-
-
-def read_headers(source: bytes, limits: ParseLimits) -> RawHeaders:
-    """Return the top-level headers of ``source`` alone. Raises UnreadableMessage beyond a cap."""
-    return _HeaderReader(source, limits).read_first()[0]
-
-
-def _fill(root: Part, reader: _HeaderReader, limits: ParseLimits) -> None:
-    """Find the parts below ``root``: every delimiter line (RFC 2046 section 5.1.1) opens or closes some."""
-    source = root.source
-    stack = _opened([], root)
+    stack = _opened([], root)  # every delimiter line (RFC 2046 section 5.1.1) opens or closes parts
     leaf: Part | None = None  # the part whose end is the next delimiter line
     position, parts = root.start, 1
     while stack:
         # The line break before a delimiter line belongs to it, and may be the end of the line before.
         match = stack[-1].pattern.search(source, max(position - 1, 0))
         if match is None:
-            return
+            break
         if leaf is not None:
             leaf.end = max(leaf.start, _before_line_break(source, match.start()))
             leaf = None
@@ -198,6 +186,12 @@ def _fill(root: Part, reader: _HeaderReader, limits: ParseLimits) -> None:
         stack = _opened(stack, leaf)
         if len(stack) > limits.depth:
             raise UnreadableMessage(f"more than {limits.depth} levels of parts")
+    return root
+
+
+def read_headers(source: bytes, limits: ParseLimits) -> RawHeaders:
+    """Return the top-level headers of ``source`` alone. Raises UnreadableMessage beyond a cap."""
+    return _HeaderReader(source, limits).read_first()[0]
 
 
 def _opened(stack: list[_Open], part: Part) -> list[_Open]:
@@ -213,8 +207,3 @@ def _opened(stack: list[_Open], part: Part) -> list[_Open]:
 
 def _before_line_break(source: bytes, newline: int) -> int:
     return newline - 1 if newline > 0 and source[newline - 1 : newline] == b"\r" else newline
-
-
-def _is_mbox_line(source: bytes, position: int) -> bool:
-    """Return whether mbox software put the line between the headers: ``From a@b Mon Jan …``, ``>From …``."""
-    return source.startswith((b"From ", b">From "), position)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from cleo_email.errors import UnreadableMessage
-from cleo_email.mail.body import is_html, read_content
+from cleo_email.mail.body import HTML_TYPES, read_content
 from cleo_email.mail.decoding import clean, decode, drop_tags
 from cleo_email.mail.headers import (
     decode_header,
@@ -17,7 +17,7 @@ from cleo_email.mail.headers import (
     parse_message_ids,
 )
 from cleo_email.mail.html import html_to_text
-from cleo_email.mail.mime import RawHeaders, split
+from cleo_email.mail.mime import split
 from cleo_email.mail.model import Address, AttachedFile, InboundEmail, ParseLimits
 from cleo_email.mail.quotes import cut_new_part
 
@@ -37,75 +37,60 @@ def parse(source: bytes, *, limits: ParseLimits = _DEFAULT_LIMITS) -> InboundEma
     ``quotes.cut_new_part`` finds more in ``full_text``. Raises UnreadableMessage for bytes beyond a cap.
     """
     root = split(source, limits)
-    headers = _Headers(root.headers)
     content = read_content(root, limits)
-    notes = [*headers.remarks()]
+    # Encoded words are decoded only where they may stand.
+    headers = [(name, header_text(value)) for name, value in root.headers]
+
+    def every(name: str) -> list[str]:
+        return [value for key, value in headers if key == name]
+
+    def first(name: str) -> str:
+        # Some programs write an empty one and then the right one.
+        return next(filter(None, every(name)), "")
+
+    def addresses(name: str) -> tuple[Address, ...]:
+        return tuple(address for value in every(name) for address in parse_addresses(value))
+
+    notes = list(_remarks([name for name, _ in headers]))
     if root.content_type.startswith("multipart/") and not root.children:
         notes.append("multipart without parts: read as text")
-    subject = decode_words(headers.first("subject"))
-    in_reply_to, references = headers.identifiers("in-reply-to"), headers.identifiers("references")
-    to, cc = headers.addresses("to"), headers.addresses("cc")
+    subject, to, cc = decode_words(first("subject")), addresses("to"), addresses("cc")
+    in_reply_to = parse_message_ids(" ".join(every("in-reply-to")))
+    references = parse_message_ids(" ".join(every("references")))
     cut = cut_new_part(
         content.text,
         subject=subject,
         replies=bool(in_reply_to or references),
         recipients=[address.addr for address in (*to, *cc)[:_MAX_RECIPIENTS]],
     )
-    sender = headers.addresses("sender")
     return InboundEmail(
-        message_id=next(iter(parse_message_ids(headers.first("message-id"))), ""),
+        message_id=next(iter(parse_message_ids(first("message-id"))), ""),
         in_reply_to=in_reply_to,
         references=references,
-        from_=headers.addresses("from"),
-        sender=sender[0] if sender else None,
-        reply_to=headers.addresses("reply-to"),
+        from_=addresses("from"),
+        sender=next(iter(addresses("sender")), None),
+        reply_to=addresses("reply-to"),
         to=to,
         cc=cc,
         subject=subject,
-        date=next((date for value in headers.all("date") if (date := parse_date(value))), None),
+        date=next((date for value in every("date") if (date := parse_date(value))), None),
         text=cut.text,
         full_text=content.text,
         quoted=cut.quoted,
         content_type=root.content_type,
-        headers=headers.decoded(),
+        headers=tuple((name, value if name in _VERBATIM else decode_words(value)) for name, value in headers),
         attachments=tuple(content.attachments),
         notes=(*notes, *content.notes),
     )
 
 
-class _Headers:
-    """The top-level headers, unfolded; encoded words are decoded only where they may stand."""
-
-    def __init__(self, raw: RawHeaders) -> None:
-        self._items = tuple((name, header_text(value)) for name, value in raw)
-
-    def all(self, name: str) -> tuple[str, ...]:
-        return tuple(value for key, value in self._items if key == name)
-
-    def first(self, name: str) -> str:
-        """Return the first that is not empty: some programs write an empty one and then the right one."""
-        return next((value for value in self.all(name) if value), "")
-
-    def addresses(self, name: str) -> tuple[Address, ...]:
-        """Return the mailboxes of every header of that name, in order."""
-        return tuple(address for value in self.all(name) for address in parse_addresses(value))
-
-    def identifiers(self, name: str) -> tuple[str, ...]:
-        return parse_message_ids(" ".join(self.all(name)))
-
-    def decoded(self) -> tuple[tuple[str, str], ...]:
-        return tuple(
-            (name, value if name in _VERBATIM else decode_words(value)) for name, value in self._items
-        )
-
-    def remarks(self) -> Iterable[str]:
-        """Name what RFC 5322 section 3.6 wants once and is there more often, and a missing sender."""
-        names = [name for name, _ in self._items]
-        for name in _ONCE:
-            if (count := names.count(name)) > 1:
-                yield f"{count} {name.title()} headers"
-        if "from" not in names:
-            yield "no From header"
+def _remarks(names: list[str]) -> Iterable[str]:
+    """Name what RFC 5322 section 3.6 wants once and is there more often, and a missing sender."""
+    for name in _ONCE:
+        if (count := names.count(name)) > 1:
+            yield f"{count} {name.title()} headers"
+    if "from" not in names:
+        yield "no From header"
 
 
 _TEXTUAL: Final = frozenset(
@@ -129,7 +114,7 @@ def attachment_text(attachment: AttachedFile, *, limits: ParseLimits = _DEFAULT_
     if not kind.startswith("text/") and kind not in _TEXTUAL:
         return None
     text = clean(decode(attachment.content[: limits.text_bytes], attachment.charset).text)
-    return html_to_text(text).text if is_html(kind) else drop_tags(text)[0]
+    return html_to_text(text).text if kind in HTML_TYPES else drop_tags(text)[0]
 
 
 def _enclosed(source: bytes, limits: ParseLimits) -> str | None:

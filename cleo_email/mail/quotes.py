@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from typing import Final, NamedTuple
 
-from cleo_email.mail import quote_words as words
+from cleo_email.mail.quote_words import quote_words
 from cleo_email.mail.subject import is_forward, is_reply, may_be_forward
 
 _LINE_CAP: Final = 500  # characters of a line that are looked at
@@ -20,6 +20,25 @@ _MAX_ATTEMPTS: Final = 5000  # lines that look like the introduction of a quote 
 # The labels of Danish and Norwegian Outlook; no other language has this pair.
 _FRA: Final = re.compile(r"^[ \t>*]{0,8}fra\*{0,2}[ \t\u00a0]?:", re.IGNORECASE | re.MULTILINE)
 _EMNE: Final = re.compile(r"^[ \t>*]{0,8}emne\*{0,2}[ \t\u00a0]?:", re.IGNORECASE | re.MULTILINE)
+
+_ADDRESS: Final = re.compile(r"[^\s<>@]{1,64}+@[^\s<>@]{1,200}+")
+_DATE_FIRST: Final = re.compile(r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}(?:[ ,T]|\Z)")
+_CLOCK: Final = re.compile(r"(?<!\d)\d{1,2}(?:[:.h]| h )\d{2}(?!\d)")
+_COLON_CLOCK: Final = re.compile(r"(?<!\d)\d{1,2}:\d{2}(?!\d)")
+_DIGIT: Final = re.compile(r"\d")
+_YEAR: Final = re.compile(r"(?<!\d)(?:(?:19|20)\d\d|\d{1,2}[./-]\d{1,2}[./-]\d{2})(?!\d)")
+# "30.09.2017, 18.30, Max <max@example.org>:" has no verb; the address must come last.
+_NO_VERB: Final = re.compile(r"<[^\s<>@]{1,64}+@[^\s<>@]{1,200}+>\s*[:：]\Z")
+# "* Max <max@example.org> [2026-11-24 09:00]:" (mutt)
+_IN_BRACKETS: Final = re.compile(r"> \[[^\[\]\n]{6,60}\]\s?:\Z")
+# "Max Muster ---24.11.2026 09:00:00---Guten Tag" (Notes)
+_NOTES: Final = re.compile(
+    r"[^\s-][^\n]{0,80}? ?--- ?\d{1,4}[./-]\d{1,2}[./-]\d{2,4},? \d{1,2}[:.]\d{2}(?:[:.]\d{2})?"
+    r"(?: [AP]M)? ?---"
+)
+_LABEL: Final = re.compile(
+    r"[ \t>*_]{0,8}([^\W\d_][^:*\n]{0,24}?)[ \t\u00a0]?\*{0,2}[:：]\*{0,2}(?=\s|\Z|[<\"'\w])"
+)
 
 
 class Split(NamedTuple):
@@ -97,7 +116,7 @@ def _new_part(lines: list[str], cut: _Cut | None) -> tuple[int, int]:
     whole = 0, len(lines)
     if cut is None:
         return whole
-    before = _last_text(lines, cut.start)
+    before = next((n for n in range(cut.start - 1, -1, -1) if not is_blank(lines[n])), None)
     if cut.to_the_end:
         return whole if before is None else (0, cut.start)
     below = _below_quote(lines, cut.body)
@@ -121,9 +140,9 @@ def _find_cut(lines: list[str], authors: Collection[str] | None) -> _Cut | None:
     for number, line in enumerate(lines):
         if is_blank(line):
             continue
-        if _is_forward_mark(line) or (_is_forward_title(line) and _block_follows(lines, number)):
+        if _is_forward(lines, number):
             return _KEEP
-        if _between_rules(line) in words.ORIGINAL:
+        if _between_rules(line) in quote_words().original:
             # A header block follows, the author's line, or the quote at once.
             cut = _Cut(number, number + 1, introduced=True, to_the_end=not _is_marked(lines, number + 1))
             return cut if _names_author(lines[number : number + _MAX_BLOCK], authors) else _KEEP
@@ -134,26 +153,31 @@ def _find_cut(lines: list[str], authors: Collection[str] | None) -> _Cut | None:
             if end is not None:
                 cut = _Cut(number, end, introduced=True, to_the_end=not quoted)
                 return cut if _names_author(lines[number:end], authors) else _KEEP
-            if (attributed := _attributed(lines, number)) is not None:
-                return attributed
+            marked = _is_marked(lines, number + 1)
+            first = _attribution_start(lines, number, marked=marked)
+            if first is not None:
+                to_the_end = not (marked or _is_quoted(lines[first]))
+                return _Cut(first, number + 1, introduced=True, to_the_end=to_the_end)
+            if _quotes_inline(line):
+                return _Cut(number, number, introduced=True, to_the_end=True)
         if quoted:
             return _Cut(number, number, introduced=False, to_the_end=False)
         after_rule = is_rule(line)
     return None
 
 
-def _attributed(lines: list[str], number: int) -> _Cut | None:
-    """Return the cut that an attribution ending in line ``number`` makes, if it is one."""
-    marked = _is_marked(lines, number + 1)
-    start = _attribution_start(lines, number, marked=marked)
-    if start is None:
-        return _Cut(number, number, True, True) if _quotes_inline(lines[number]) else None
-    inside = _is_quoted(lines[start])
-    return _Cut(start, number + 1, introduced=True, to_the_end=not (marked or inside))
+def _is_forward(lines: list[str], number: int) -> bool:
+    """Return whether a line introduces a forward.
 
-
-def _block_follows(lines: list[str], number: int) -> bool:
-    """Return whether the next line with text begins a header block."""
+    It is ``--- Forwarded message ---``, ``Anfang der weitergeleiteten Nachricht:`` or, above a header block,
+    a bare ``Weitergeleitete Nachricht`` (GMX).
+    """
+    line = lines[number]
+    title = line[:_LINE_CAP].strip(" \t>*\u00a0").rstrip(":： \u00a0").lower()
+    if _between_rules(line) in quote_words().forwarded or title in quote_words().forward_lines:
+        return True
+    if len(line) > _MAX_TITLE or title not in quote_words().forwarded:
+        return False
     follows = _next_text(lines, number + 1)
     return follows is not None and _header_block_end(lines, follows, after_rule=True) is not None
 
@@ -164,7 +188,7 @@ def _names_author(lines: list[str], authors: Collection[str] | None) -> bool:
         match[0].strip("[](),;:'\"").lower() in authors
         for line in lines
         if _label(line)[0] in (None, "from")
-        for match in words.ADDRESS.finditer(line[:_LINE_CAP])
+        for match in _ADDRESS.finditer(line[:_LINE_CAP])
     )
 
 
@@ -215,10 +239,6 @@ def _next_text(lines: list[str], position: int) -> int | None:
     return next((n for n in range(position, len(lines)) if not is_blank(lines[n])), None)
 
 
-def _last_text(lines: list[str], end: int) -> int | None:
-    return next((n for n in range(end - 1, -1, -1) if not is_blank(lines[n])), None)
-
-
 # --- single lines -----------------------------------------------------------------------------------------
 
 _MAX_TITLE: Final = 60
@@ -245,20 +265,6 @@ def _is_quoted(line: str) -> bool:
     return line.startswith(">") or _QUOTE.match(line) is not None
 
 
-def _is_forward_mark(line: str) -> bool:
-    """Return whether it is ``--- Forwarded message ---`` or ``Anfang der weitergeleiteten Nachricht:``."""
-    return _between_rules(line) in words.FORWARDED or _title(line) in words.FORWARD_LINES
-
-
-def _is_forward_title(line: str) -> bool:
-    """Return whether it is a bare ``Weitergeleitete Nachricht``, as GMX writes above a header block."""
-    return len(line) <= _MAX_TITLE and _title(line) in words.FORWARDED
-
-
-def _title(line: str) -> str:
-    return line[:_LINE_CAP].strip(" \t>*\u00a0").rstrip(":： \u00a0").lower()
-
-
 def _between_rules(line: str) -> str:
     """Return ``ursprüngliche nachricht`` of ``-----Ursprüngliche Nachricht-----``, or an empty string."""
     text = line[:_LINE_CAP].strip().lstrip(">").strip()
@@ -273,7 +279,7 @@ def _is_mobile_signature(line: str) -> bool:
     if not text or len(text) > 160:
         return False
     text = text.translate(_NO_BRACKETS)
-    return bool(words.MOBILE.match(text) and words.DEVICE.search(text))
+    return bool(quote_words().mobile.match(text) and quote_words().device.search(text))
 
 
 # --- "Von: … Gesendet: … An: … Betreff: …" ----------------------------------------------------------------
@@ -302,7 +308,12 @@ def _header_block_end(lines: Sequence[str], start: int, *, after_rule: bool) -> 
             kind, value = _label(line)
             blanks = 0
             if kind is not None:
-                seen |= {kind, *_evidence(kind, value)}
+                seen.add(kind)
+                if kind in ("from", "to") and "@" in value:
+                    seen.add("@")
+                if kind == "sent" and any(c.isdigit() for c in value):
+                    seen.add("digit")
+                    seen |= {"moment"} if _YEAR.search(value) or _COLON_CLOCK.search(value) else set()
             elif position == start + 1 or not _is_complete(seen, after_rule):
                 seen |= {"@"} if "@" in line[:_LINE_CAP] else set()
             elif not line.startswith((" ", "\t")):
@@ -313,19 +324,10 @@ def _header_block_end(lines: Sequence[str], start: int, *, after_rule: bool) -> 
 
 def _label(line: str) -> tuple[str | None, str]:
     """Return what a label such as ``Von:`` means (a key of ``quote_words``) and what follows it."""
-    match = words.LABEL.match(line[:_LINE_CAP])
+    match = _LABEL.match(line[:_LINE_CAP])
     if match is None:
         return None, ""
-    return words.LABELS.get(match[1].strip().lower().replace("’", "'")), line[match.end() : _LINE_CAP]
-
-
-def _evidence(kind: str, value: str) -> Iterator[str]:
-    if kind in ("from", "to") and "@" in value:
-        yield "@"
-    if kind == "sent" and any(c.isdigit() for c in value):
-        yield "digit"
-        if words.YEAR.search(value) or words.COLON_CLOCK.search(value):
-            yield "moment"
+    return quote_words().labels.get(match[1].strip().lower().replace("’", "'")), line[match.end() : _LINE_CAP]
 
 
 def _is_complete(seen: set[str], after_rule: bool) -> bool:
@@ -354,14 +356,12 @@ def _may_introduce(line: str) -> bool:
     """Return whether a line may end an attribution or begin a header block; says no quickly."""
     if len(line) > _LINE_CAP:
         return _quotes_inline(line)
-    return _may_end_attribution(line) or _label(line)[0] is not None or _quotes_inline(line)
-
-
-def _may_end_attribution(line: str) -> bool:
     tail = line.rstrip(" \t\u00a0*_-")
     if tail.endswith((":", "：", "wrote")) or _is_date_line(line):
         return True
-    return line.lstrip().startswith("---") and words.FINAL_VERB.search(tail[-20:]) is not None  # Zoho
+    if line.lstrip().startswith("---") and quote_words().final_verb.search(tail[-20:]):  # Zoho
+        return True
+    return _label(line)[0] is not None or _quotes_inline(line)
 
 
 def _quotes_inline(line: str) -> bool:
@@ -371,15 +371,15 @@ def _quotes_inline(line: str) -> bool:
     ``Max Muster ---24.11.2026 09:00:00---Are you there?`` what Notes does.
     """
     head = line[:_LINE_CAP].lstrip(_AROUND)
-    if words.NOTES.match(head):
+    if _NOTES.match(head):
         return True
-    if not words.OPENING.match(head) or not words.CLOCK.search(head):
+    if not quote_words().opening.match(head) or not _CLOCK.search(head):
         return False
-    verb = words.VERB.search(head)
-    if verb is None or words.OWN_WORDS.search(head):
+    verb = quote_words().verb.search(head)
+    if verb is None or quote_words().own.search(head):
         return False
     colon = head[verb.end() :].lstrip().startswith((":", "："))
-    return colon and words.ADDRESS.search(head[: verb.start()]) is not None
+    return colon and _ADDRESS.search(head[: verb.start()]) is not None
 
 
 def _attribution_start(lines: Sequence[str], end: int, *, marked: bool) -> int | None:
@@ -411,44 +411,44 @@ def _dangling(line: str) -> bool:
 def _is_attribution(joined: str, *, marked: bool) -> bool:
     if _is_date_line(joined) or _is_citation(joined):
         return True
-    verb = words.VERB.search(joined)
-    if verb is None and words.NO_VERB.search(joined):
-        return bool(words.CLOCK.search(joined) and words.YEAR.search(joined))
-    if verb is None or words.OWN_WORDS.search(joined):
+    verb = quote_words().verb.search(joined)
+    if verb is None and _NO_VERB.search(joined):
+        return bool(_CLOCK.search(joined) and _YEAR.search(joined))
+    if verb is None or quote_words().own.search(joined):
         return False
     if marked:
         return True
-    if not words.DIGIT.search(joined):
+    if not _DIGIT.search(joined):
         # "Max Muster <max@example.org> schrieb:" has no date: the verb must come last.
-        return words.ADDRESS.search(joined) is not None and not joined[verb.end() :].strip(" :：*")
-    if words.ADDRESS.search(joined) or words.CLOCK.search(joined):
+        return _ADDRESS.search(joined) is not None and not joined[verb.end() :].strip(" :：*")
+    if _ADDRESS.search(joined) or _CLOCK.search(joined):
         return True
-    return words.OPENING.match(joined) is not None and words.YEAR.search(joined) is not None
+    return quote_words().opening.match(joined) is not None and _YEAR.search(joined) is not None
 
 
 def _is_date_line(line: str) -> bool:
     """Return whether it is ``2016-03-03 17:21 GMT+01:00 Some One <some@example.org>`` (Gmail, older)."""
     stripped = line.strip(" \t:")
-    if not words.DATE_FIRST.match(stripped) or len(stripped) > 200:
+    if not _DATE_FIRST.match(stripped) or len(stripped) > 200:
         return False
-    return bool("<" in stripped or (words.CLOCK.search(stripped) and "GMT" in stripped))
+    return bool("<" in stripped or (_CLOCK.search(stripped) and "GMT" in stripped))
 
 
 def _is_citation(joined: str) -> bool:
     """Return whether it is a line without a verb, but with an address: of Horde, Tuta or mutt."""
-    if not joined.endswith((":", "：")) or words.ADDRESS.search(joined) is None:
+    if not joined.endswith((":", "：")) or _ADDRESS.search(joined) is None:
         return False
-    if words.CITING.match(joined):
+    if quote_words().citing.match(joined):
         return True
-    if not (words.BY.search(joined) or words.IN_BRACKETS.search(joined)):
+    if not (quote_words().by.search(joined) or _IN_BRACKETS.search(joined)):
         return False
-    return bool(words.CLOCK.search(joined) and words.YEAR.search(joined))
+    return bool(_CLOCK.search(joined) and _YEAR.search(joined))
 
 
 def _with_opening(lines: Sequence[str], start: int, joined: str) -> int:
     """Take the lines before along where the attribution began there: ``Am 3. Februar 2025 um 10:15 Uhr``."""
     first = start
-    complete = bool(words.OPENING.match(joined) or words.DATE_FIRST.match(joined))
+    complete = bool(quote_words().opening.match(joined) or _DATE_FIRST.match(joined))
     for above in range(start - 1, max(0, start - 3) - 1, -1):
         line = lines[above]
         if complete or len(line) > _LINE_CAP:
@@ -458,14 +458,14 @@ def _with_opening(lines: Sequence[str], start: int, joined: str) -> int:
                 break
             continue
         text = line.strip(" >*\t\u00a0")
-        opening = words.OPENING.match(text) is not None
+        opening = quote_words().opening.match(text) is not None
         if opening and len(text.split()) <= _FEW_WORDS and not _SENTENCE_END.search(text):
             first, complete = above, True
         elif _TORN.search(line.rstrip()):
             first = above
-        elif words.DIGIT.search(text) and not _SENTENCE_END.search(text):
-            dated = words.CLOCK.search(text) or words.YEAR.search(text)
-            if not opening and not (dated and not words.CLOCK.search(joined)):
+        elif _DIGIT.search(text) and not _SENTENCE_END.search(text):
+            dated = _CLOCK.search(text) or _YEAR.search(text)
+            if not opening and not (dated and not _CLOCK.search(joined)):
                 break
             first, complete = above, opening
         else:
@@ -568,6 +568,6 @@ def _footer(lines: Sequence[str], start: int, end: int) -> int:
         rule = lines[number].strip()
         if len(rule) >= _FOOTER_RULE and not rule.strip("_"):
             below = "\n".join(line[:_LINE_CAP] for line in lines[number + 1 : end]).lower()
-            if any(word in below for word in words.LIST_FOOTERS):
+            if any(word in below for word in quote_words().list_footers):
                 return number
     return end

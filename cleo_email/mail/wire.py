@@ -1,9 +1,9 @@
 """Writing mail as 7-bit bytes: header fields, parameters and MIME parts.
 
-The standard library's generator is not used: on Python 3.11 it writes a long Message-ID as an encoded-word,
-fails on lone surrogates and turns non-ASCII addresses into invalid ones. Everything here takes text that
-may come from a model or a stranger and gives ASCII lines of at most 998 bytes (RFC 5322 section 2.1.1),
-ended by CRLF.
+The standard library encodes words, but its generator is not used: on Python 3.11 it writes a long
+Message-ID as an encoded-word, fails on lone surrogates and turns non-ASCII addresses into invalid ones.
+Everything here takes text that may come from a model or a stranger and gives ASCII lines of at most 998
+bytes (RFC 5322 section 2.1.1), ended by CRLF.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ import base64
 import binascii
 import re
 from collections.abc import Iterable, Sequence
+from email.header import Header
 from urllib.parse import quote
 
+from cleo_email.mail.model import Address
 from cleo_email.scrub import no_surrogates
 
 CRLF = "\r\n"
@@ -24,8 +26,6 @@ _LINE_END = re.compile("\r\n|[\r\v\f\x85\u2028\u2029]")
 _CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f]")
 _HEADER_BLANKS = re.compile("[\x00-\x20\x7f-\x9f\u2028\u2029]+")
 _ATOMS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~ -]+\Z")  # RFC 5322 section 3.2.3, and blanks
-_Q_PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789!*+-/")
-_Q_START, _B_START, _WORD_END = "=?utf-8?q?", "=?utf-8?b?", "?="
 
 
 def clean_text(text: str) -> str:
@@ -59,19 +59,17 @@ def field(name: str, tokens: Iterable[str]) -> str:
 def text_field(name: str, text: str) -> str:
     """Return an unstructured field: as written where it is plain ASCII, else as encoded-words (RFC 2047)."""
     text = clean_header(text)
-    words = text.split() if _is_plain(text) else encoded_words(text, first_line=LINE - len(name) - 2)
-    return field(name, words)
+    return field(name, text.split() if _is_plain(text) else _encoded_words(text, name))
 
 
-def address_field(name: str, mailboxes: Sequence[tuple[str, str]]) -> str:
-    """Return a list of mailboxes, each a display name (any text, may be empty) and an ASCII addr-spec."""
+def address_field(name: str, mailboxes: Sequence[Address]) -> str:
+    """Return a list of mailboxes, whose addresses are ASCII and whose names may be any text; "" for none."""
     tokens: list[str] = []
-    for number, (display, addr) in enumerate(mailboxes, 1):
-        room = LINE - len(name) - 2 if number == 1 else LINE - 1
+    for number, mailbox in enumerate(mailboxes, 1):
         comma = "," if number < len(mailboxes) else ""
-        phrase = _phrase(clean_header(display), room)
-        tokens += [*phrase, f"<{addr}>{comma}"] if phrase else [f"{addr}{comma}"]
-    return field(name, tokens)
+        phrase = _phrase(clean_header(mailbox.name), name if number == 1 else "")
+        tokens += [*phrase, f"<{mailbox.addr}>{comma}"] if phrase else [f"{mailbox.addr}{comma}"]
+    return field(name, tokens) if tokens else ""
 
 
 def parameters(values: Sequence[tuple[str, str]]) -> list[str]:
@@ -84,44 +82,20 @@ def _is_plain(text: str) -> bool:
     return text.isascii() and "=?" not in text and all(len(word) < LINE for word in text.split(" "))
 
 
-def _phrase(text: str, first_line: int) -> list[str]:
+def _phrase(text: str, name: str) -> list[str]:
     if not _is_plain(text) or len(text) > LINE:
-        return encoded_words(text, first_line)
+        return _encoded_words(text, name)
     if not text or _ATOMS.match(text):
         return text.split()
     return ['"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"']
 
 
-def encoded_words(text: str, first_line: int = LINE - 1) -> list[str]:
+def _encoded_words(text: str, name: str = "") -> list[str]:
     """Return UTF-8 encoded-words of at most 75 characters that each hold whole characters (RFC 2047).
 
-    ``first_line`` is how many characters the first word may have.
+    ``name`` is the name of the field if the first word stands behind it.
     """
-    quoted = [(_q(character), character) for character in text]
-    as_base64 = sum(len(q) for q, _ in quoted) > len(text.encode()) * 4 // 3
-    words: list[str] = []
-    room, chunk, used = max(first_line, 24), "", 0
-    for q, character in quoted:
-        cost = len(character.encode()) if as_base64 else len(q)
-        space = room - len(_Q_START) - len(_WORD_END)
-        if chunk and used + cost > (space // 4 * 3 if as_base64 else space):
-            words.append(_word(chunk, as_base64))
-            room, chunk, used = LINE - 1, "", 0
-        chunk += character
-        used += cost
-    return [*words, _word(chunk, as_base64)]
-
-
-def _word(chunk: str, as_base64: bool) -> str:
-    if as_base64:
-        return f"{_B_START}{base64.b64encode(chunk.encode()).decode()}{_WORD_END}"
-    return f"{_Q_START}{''.join(map(_q, chunk))}{_WORD_END}"
-
-
-def _q(character: str) -> str:
-    if character == " ":
-        return "_"
-    return "".join(chr(byte) if byte in _Q_PLAIN else f"={byte:02X}" for byte in character.encode())
+    return Header(text, "utf-8", maxlinelen=LINE - 1, header_name=name or None).encode().split()
 
 
 def _parameter(name: str, value: str) -> list[str]:
@@ -149,7 +123,9 @@ def text_part(subtype: str, text: str) -> bytes:
     ``text`` is clean and has ``\\n`` line ends. Always encoded, so that no line of it can be a boundary.
     """
     data = text.replace("\n", CRLF).encode()
-    encoding, body = "quoted-printable", _quoted_printable(data)
+    body = binascii.b2a_qp(data, quotetabs=False, istext=True, header=False)
+    # "From " at the start of a line is changed by mbox software; RFC 2045 section 6.8 foresees the escape.
+    encoding, body = "quoted-printable", re.sub(rb"(?m)^From ", b"=46rom=\r\n ", body)
     if len(body) > len(data) * 4 // 3 + 80:
         encoding, body = "base64", base64_lines(data)
     head = field("Content-Type", [f"text/{subtype};", 'charset="utf-8"'])
@@ -173,9 +149,3 @@ def multipart(subtype: str, boundary: str, parts: Sequence[bytes]) -> bytes:
     # The line end before a boundary belongs to the boundary (RFC 2046 section 5.1.1).
     body = [piece for part in parts for piece in (opening, part, b"\r\n")]
     return b"".join([head.encode("ascii"), *body, closing])
-
-
-def _quoted_printable(data: bytes) -> bytes:
-    body = binascii.b2a_qp(data, quotetabs=False, istext=True, header=False)
-    # "From " at the start of a line is changed by mbox software; RFC 2045 section 6.8 foresees the escape.
-    return re.sub(rb"(?m)^From ", b"=46rom=\r\n ", body)

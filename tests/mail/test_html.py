@@ -126,11 +126,8 @@ HIDDEN = [
     "<style>.x{{display:none}}</style><p class='a X'>{}</p>",
     "<style>/* p */ p.x , #y {{ font-size: 0 }}</style><p class=x>{}</p>",
     "<style>#y{{visibility:hidden}}</style><p id=y>{}</p>",
-    "<style>.w .x{{display:none}}</style><div class=w><div><p class=x>{}</p></div></div>",
-    "<style>div>p.x.y{{display:none}}</style><div><p class='y x'>{}</p></div>",
     "<style>@import 'x';.x{{display:none}}</style><p class=x>{}</p>",
     "<style>.z{{background:#eee}} .x{{color:#fff}}</style><p class=x>{}</p>",
-    "<style>.a .x{{background:#222;color:#222}}</style><div class=a><p class=x>{}</p></div>",
 ]
 
 
@@ -161,10 +158,7 @@ def test_a_tree_too_deep_does_not_bring_hidden_text_back(template: str) -> None:
         "<table><tr><td background='x.png'><font color=white>{}</font></td></table>",
         "<div style='background:url(x.png)'><p style='color:#fff'>{}</p></div>",
         "<style>.b{{background:#06c}}</style><a class=b style='color:#fff'>{}</a>",
-        "<style>.w .x{{display:none}}</style><div class=w></div><div><p class=x>{}</p></div>",
         "<style>p.x.y{{display:none}}</style><p class=x>{}</p>",
-        "<style>.w .x{{display:none}} .x.o{{display:block}}</style><div class=w><p class='x o'>{}</p>",
-        "<style>.h p{{background:#06c}}</style><div class=h><p style='color:#fff'>{}</p></div>",
         "<style>@media (max-width:600px){{.x{{display:none}}}}</style><p class=x>{}</p>",
         "<style>.x{{display:none}}</style><p class=x style='display:block'>{}</p>",
         "<p style='overflow:hidden;max-height:100%'>{}</p>",
@@ -177,6 +171,24 @@ def test_a_tree_too_deep_does_not_bring_hidden_text_back(template: str) -> None:
 )
 def test_what_a_person_can_see_stays(html: str) -> None:
     assert html_to_text(html.format("text")) == ("text", False, False)
+
+
+@pytest.mark.parametrize(
+    ("html", "text"),
+    [
+        ("<style>.w .x{display:none}</style><div class=w><div><p class=x>text</p></div></div>", "text"),
+        ("<style>div>p.x.y{display:none}</style><div><p class='y x'>text</p></div>", "text"),
+        ("<style>.a .x{background:#222;color:#222}</style><div class=a><p class=x>text</p></div>", "text"),
+        ("<style>.w .x{display:none}</style><div class=w></div><div><p class=x>text</p></div>", "text"),
+        (
+            "<style>.w .x{display:none} .x.o{display:block}</style><div class=w><p class='x o'>text</p>",
+            "text",
+        ),
+        ("<style>.h p{background:#06c}</style><div class=h><p style='color:#fff'>text</p></div>", ""),
+    ],
+)
+def test_a_selector_with_elements_around_is_said_and_shows_nothing(html: str, text: str) -> None:
+    assert html_to_text(html) == (text, not text, True)
 
 
 def test_empty_hidden_elements_are_no_news() -> None:
