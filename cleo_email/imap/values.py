@@ -84,14 +84,15 @@ def uid_sets(uids: Iterable[int], most: int) -> Iterator[tuple[list[int], str]]:
     batch: list[int] = []
     for uid in sorted(set(uids)):
         batch.append(uid)
-        if len(batch) == most or (len(batch) % 100 == 0 and len(_ranges(batch)) > SET_OCTETS - 1200):
-            yield batch, _ranges(batch)
+        if len(batch) == most or (len(batch) % 100 == 0 and len(ranges(batch)) > SET_OCTETS - 1200):
+            yield batch, ranges(batch)
             batch = []
     if batch:
-        yield batch, _ranges(batch)
+        yield batch, ranges(batch)
 
 
-def _ranges(uids: list[int]) -> str:
+def ranges(uids: list[int]) -> str:
+    """Return ascending UIDs as a sequence set (RFC 3501 section 9)."""
     parts: list[str] = []
     start = previous = uids[0]
     for uid in [*uids[1:], 0]:

@@ -16,11 +16,11 @@ import trustme
 from imapclient import IMAPClient
 
 from cleo_email.accounts import Login
-from cleo_email.embedded.mailserver import MailServer
 from tests.support import dovecot, imap_server
 from tests.support.channel import AGENT, PASSWORD
 from tests.support.dovecot import Dovecot
 from tests.support.imap_server import FakeImapServer, Message
+from tests.support.mail_server import FaithfulMailServer
 
 SENT = "mailbox Sent {\n  special_use = \\Sent\n  auto = create\n}"
 
@@ -108,7 +108,7 @@ class EmbeddedInbox(_ByImap):
     password = "geheim"  # pymap compares plain passwords in ASCII only
 
     def __init__(self, directory: Path) -> None:
-        self._server = MailServer(directory / "embedded", logins=[Login(AGENT, self.password)])
+        self._server = FaithfulMailServer(directory / "embedded", logins=[Login(AGENT, self.password)])
         self.ca = self._server.certificates.ca_file.read_bytes()
         self.context = self._server.certificates.client_context()
 
@@ -117,7 +117,7 @@ class EmbeddedInbox(_ByImap):
         return self._server.imap_port
 
     def start(self) -> None:
-        self._server.start()
+        self._server.__enter__()
 
     def stop(self) -> None:
         raise NotImplementedError("its mail lives in memory")
