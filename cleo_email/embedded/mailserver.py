@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import secrets
 import ssl
 import threading
@@ -75,9 +74,8 @@ def write_certificates(directory: Path) -> Certificates:
     server = authority.issue_cert("localhost", HOST, "::1")
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     files = Certificates(directory / "ca.pem", directory / "server.pem", directory / "server.key")
-    files.key_file.unlink(missing_ok=True)
-    with os.fdopen(os.open(files.key_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(server.private_key_pem.bytes())
+    files.key_file.touch(0o600)
+    files.key_file.write_bytes(server.private_key_pem.bytes())
     files.cert_file.write_bytes(b"".join(blob.bytes() for blob in server.cert_chain_pems))
     files.ca_file.write_bytes(authority.cert_pem.bytes())
     return files

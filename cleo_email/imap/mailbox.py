@@ -35,8 +35,6 @@ QUIET = 30.0  # seconds without an answer after which a kept connection is tried
 BATCH_MESSAGES = 25  # of one FETCH of bodies
 BATCH_OCTETS = 16 * 1024 * 1024  # of one FETCH of bodies; a larger message comes alone
 HEADER_OCTETS = 256 * 1024  # of a header that is fetched alone
-_DESCRIBE = 500  # messages in one FETCH of sizes
-_STORE = 1000  # messages in one STORE
 _SEARCH_WINDOW = 50_000  # messages in one SEARCH: imaplib refuses lines above a million octets
 _LAST_UID = 2**32 - 1
 
@@ -118,7 +116,7 @@ class Mailbox:
     def describe(self, uids: Iterable[int]) -> dict[int, MessageInfo]:
         """Return size, date and flags by UID; a UID that is gone is absent. Raises BatchFailed."""
         found: dict[int, MessageInfo] = {}
-        for batch, _ in uid_sets(uids, _DESCRIBE):
+        for batch, _ in uid_sets(uids):
             messages = self._fetch(batch, "(UID RFC822.SIZE INTERNALDATE FLAGS)")
             for uid in batch:
                 if info := info_of(uid, messages.get(uid, {})):
@@ -181,7 +179,7 @@ class Mailbox:
         system = [flag for flag in wanted if flag.startswith("\\")]
         keywords = [flag for flag in wanted if not flag.startswith("\\")]
         confirmed: set[int] = set()
-        for batch, uid_set in uid_sets(uids, _STORE):
+        for batch, uid_set in uid_sets(uids):
             connection, status = self._inbox()
             if status.read_only:
                 raise MailboxError(f"{self._place} is read-only: nothing can be marked as read there")
@@ -190,7 +188,7 @@ class Mailbox:
                 stored = having(_store(connection, uid_set, system, kept), decisive)
                 confirmed |= stored & set(batch)
                 # Dovecot, for one, says nothing about a message whose flags a STORE did not change: ask.
-                for _, rest in uid_sets(set(batch) - stored, _STORE):
+                for _, rest in uid_sets(set(batch) - stored):
                     confirmed |= having(connection.fetch(rest, "(UID FLAGS)"), decisive) & set(batch)
         return confirmed
 

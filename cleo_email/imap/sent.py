@@ -14,7 +14,6 @@ _NAMES = (
     "|gesendete nachrichten|gesendete mails|envoyés|éléments envoyés|posta inviata|inviata|enviados"
     "|elementos enviados|verzonden|verzonden items|sendt|skickat|wysłane"
 ).split("|")
-_HEADERS = 500  # in one FETCH
 _MESSAGE_ID = re.compile(r"<[^<>]+>")
 _NOT_SELECTABLE = frozenset({"\\noselect", "\\nonexistent"})
 
@@ -73,7 +72,7 @@ def answered_ids(connection: ImapConnection, since: date) -> frozenset[str]:
 
 def _fields(connection: ImapConnection, uids: Iterable[int], wanted: str) -> Iterator[str]:
     """Yield the values of the header fields named ``wanted``, unfolded (RFC 5322 section 2.2.3)."""
-    for _, uid_set in uid_sets(uids, _HEADERS):
+    for _, uid_set in uid_sets(uids):
         messages = connection.fetch(uid_set, f"(UID BODY.PEEK[HEADER.FIELDS ({wanted})])")
         for items in messages.values():
             for name, header in items.items():

@@ -305,7 +305,7 @@ def test_accounts_are_random_or_given(tmp_path: Path, ca: Certificates) -> None:
 
 
 def test_the_private_parts_of_pymap_are_where_they_were() -> None:
-    """An upgrade that moves one needs a look at ``tests/support/mail_server.py``, which replaces or sets it."""
+    """An upgrade that moves one needs a look at ``tests/support/mail_server.py``, which replaces it."""
     folders = MailboxSet()
     assert isinstance(ParsedHeaders._registry, HeaderRegistry)
     assert isinstance(folders._inbox, MailboxData)
