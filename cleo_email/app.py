@@ -33,7 +33,6 @@ from cleo_email.store.queue import WakeQueue
 from cleo_email.store.secrets import SigningKeys, TokenStore
 
 if TYPE_CHECKING:
-    from cleo_email.accounts import ImapAccount, SmtpAccount
     from cleo_email.imap.mailbox import Mailbox
     from cleo_email.oauth.tokens import TokenSource
     from cleo_email.pipeline.answer import Answerer
@@ -81,11 +80,8 @@ class App:
     def store(self) -> Store:
         settings = self.settings
         account = f"{settings.user.casefold()}@{settings.imap_host}:{settings.imap_port}"
-        return Store(
-            self.redis,
-            account=account if settings.imap_host else "",
-            retention_days=settings.retention_days,
-        )
+        account = account if settings.imap_host else ""
+        return Store(self.redis, account=account, retention_days=settings.retention_days)
 
     @cached_property
     def wake(self) -> WakeQueue:
@@ -129,14 +125,8 @@ class App:
     def sender(self) -> Sender:
         from cleo_email.pipeline.send import Sender
 
-        settings = self.settings
-        return Sender(
-            self.store,
-            self.wake,
-            self.signer,
-            settings.from_address,
-            max_bytes=settings.max_message_bytes,
-        )
+        from_, most = self.settings.from_address, self.settings.max_message_bytes
+        return Sender(self.store, self.wake, self.signer, from_, max_bytes=most)
 
     @cached_property
     def workflow_starter(self) -> WorkflowStarter:
@@ -193,36 +183,28 @@ class App:
         )
 
     @cached_property
-    def smtp_account(self) -> SmtpAccount:
-        return replace(self.settings.smtp, login=self._login) if self._login else self.settings.smtp
-
-    @cached_property
-    def imap_account(self) -> ImapAccount | None:
-        """None where EMAIL_IMAP_HOST is not set. Raises SettingsError."""
-        account = self.settings.imap
-        return replace(account, login=self._login) if account and self._login else account
-
-    @cached_property
-    def _login(self) -> Login | None:
-        """The login by access tokens that both accounts share."""
+    def _login(self) -> Login:
+        """The login that both mail servers get: the password, or access tokens. Raises SettingsError."""
         source = self.token_source
         if source is None:
-            return None
+            return self.settings.login
         return Login(self.settings.user, access_token=source.access_token, token_refused=source.refused)
 
     @cached_property
     def submitter(self) -> Submitter:
         from cleo_email.smtp.pool import Submitter
 
-        return Submitter(self.smtp_account)
+        return Submitter(replace(self.settings.smtp, login=self._login))
 
     @cached_property
     def mailbox(self) -> Mailbox | None:
-        if self.imap_account is None:
+        """None where EMAIL_IMAP_HOST is not set."""
+        account = self.settings.imap
+        if account is None:
             return None
         from cleo_email.imap.mailbox import Mailbox
 
-        return Mailbox(self.imap_account)
+        return Mailbox(replace(account, login=self._login))
 
     @cached_property
     def answerer(self) -> Answerer:
@@ -241,12 +223,11 @@ class App:
             token=settings.agent_token.get_secret_value() if settings.agent_token else None,
             environ=self._environ,
         )
-        budget = Budget(
-            self.store,
-            Limits(
-                settings.max_replies_per_thread, settings.max_replies_per_sender, settings.max_sends_per_hour
-            ),
+        limits = Limits(
+            settings.max_replies_per_thread, settings.max_replies_per_sender, settings.max_sends_per_hour
         )
+        budget = Budget(self.store, limits)
+        opening = ThreadOpener(self.store, self.sender, workflows, suppliers, timeout=settings.agent_timeout)
         rules = Rules(
             from_=settings.from_address,
             policy=self.policy,
@@ -261,9 +242,7 @@ class App:
             self.wake,
             self.signer,
             rules,
-            opening=ThreadOpener(
-                self.store, self.sender, workflows, suppliers, timeout=settings.agent_timeout
-            ),
+            opening=opening,
             budget=budget,
             sender_check=SenderCheck() if settings.verify_dkim else None,
         )
@@ -328,10 +307,7 @@ def shared_app(use: str, key: object, build: Callable[[], App]) -> App:
 
 
 def start_process() -> Settings:
-    """Set up logging, memory and crash points, and return the settings.
-
-    Where they have faults the process ends with a line for each on standard error and BAD_SETTINGS.
-    """
+    """Set up logging, memory and crash points, and return the settings, as ``settings_or_exit`` does."""
     set_up_logging()
     give_back_large_blocks()
     arm(os.environ)
@@ -339,7 +315,7 @@ def start_process() -> Settings:
 
 
 def settings_or_exit() -> Settings:
-    """Return the settings, or end with one line per fault on standard error."""
+    """Return the settings, or end with BAD_SETTINGS and a line per fault on standard error."""
     try:
         export_dotenv()
         return read_settings()

@@ -15,8 +15,9 @@ from typing import TypeVar
 
 import pytest
 
-from cleo_email.embedded.mailserver import Certificates, MailServer, write_certificates
+from cleo_email.embedded.mailserver import Certificates, write_certificates
 from tests.support.corpora import CORPORA, MISSING
+from tests.support.mail_server import FaithfulMailServer
 from tests.support.redis_server import RedisServer
 from tests.support.signals import give_children_default_signals
 
@@ -63,9 +64,9 @@ def ca(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 
 
 @pytest.fixture
-def mail_server(tmp_path: Path, ca: Certificates) -> Iterator[MailServer]:
+def mail_server(tmp_path: Path, ca: Certificates) -> Iterator[FaithfulMailServer]:
     """Empty mailboxes of an agent and a customer, by IMAP and SMTP with TLS."""
-    with MailServer(tmp_path, certificates=ca) as server:
+    with FaithfulMailServer(tmp_path, certificates=ca) as server:
         yield server
 
 

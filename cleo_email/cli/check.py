@@ -22,7 +22,6 @@ from cleo_email.imap.mailbox import Mailbox
 from cleo_email.pipeline.workflows import load_suppliers, next_due
 from cleo_email.runtime import Deadline, now_ms
 from cleo_email.settings import Settings, gather, misspelt, no_dotenv
-from cleo_email.settings.providers import OAUTH_NEEDS
 from cleo_email.store import Store
 from cleo_email.store.connection import connect_web
 
@@ -181,7 +180,7 @@ def _with_needs(settings: Settings, result: CheckResult) -> CheckResult:
     refused = result.level == "wrong" and "login" in result.text.lower()
     if not refused or preset is None or "cleo-email login" in result.text:
         return result
-    needs = preset.needs if settings.oauth is None else OAUTH_NEEDS.get(preset.name, "")
+    needs = preset.needs if settings.oauth is None else preset.oauth_needs
     return replace(result, text=f"{result.text}. {preset.title}: {needs}") if needs else result
 
 

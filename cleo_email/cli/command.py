@@ -1,11 +1,10 @@
-"""What the commands share: the settings of this directory, options, the progress bar."""
+"""What the commands share: the settings of this directory, options, how far a long command is."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -13,8 +12,6 @@ import click
 from cleo_email.embedded.redis import embedded_redis
 from cleo_email.errors import CleoError, SettingsError
 from cleo_email.settings import Settings, export_dotenv, no_dotenv, read_settings
-
-BAR_WIDTH = 30
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
@@ -52,21 +49,12 @@ def settings_here(**defaults: str) -> Settings:
     return read_settings(defaults={**embedded_redis(), **defaults})
 
 
-@contextmanager
-def progress_bar(*, quiet: bool) -> Iterator[Callable[[int, int], None]]:
-    """Give a function of (done, total) that draws on standard error where that is a terminal."""
+def counter(*, quiet: bool) -> Callable[[int, int], None]:
+    """Return a function of (done, total) that counts on standard error where that is a terminal."""
     shown = sys.stderr.isatty() and not quiet
-    drawn = False
 
-    def draw(done: int, total: int) -> None:
-        nonlocal drawn
-        if shown and total > 0:
-            bar = ("#" * (BAR_WIDTH * min(done, total) // total)).ljust(BAR_WIDTH, ".")
-            print(f"\r[{bar}] {done} of {total} mails", end="", file=sys.stderr, flush=True)
-            drawn = True
+    def count(done: int, total: int) -> None:
+        if shown:
+            print(f"\r{done} of {total} mails", end="\n" * (done >= total), file=sys.stderr, flush=True)
 
-    try:
-        yield draw
-    finally:
-        if drawn:
-            print(file=sys.stderr)
+    return count

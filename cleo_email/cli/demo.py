@@ -52,9 +52,8 @@ def demo(keep: bool) -> None:
         log = stack.enter_context((folder / "demo.log").open("wb"))
         with socket.create_server((HOST, 0)) as free:
             web = f"{HOST}:{free.getsockname()[1]}"
-        supervisor = Supervisor(
-            commands(_environ(mail, redis.url), web, folder), output=log, keeper=redis.ensure
-        )
+        children = commands(_environ(mail, redis.url), web, folder)
+        supervisor = Supervisor(children, output=log, keeper=redis.ensure)
         thread = threading.Thread(target=supervisor.run, name="supervisor", daemon=True)
         thread.start()
         stack.callback(thread.join)
@@ -91,10 +90,8 @@ def _environ(mail: MailServer, redis_url: str) -> dict[str, str]:
 def _converse(mail: MailServer, web: str) -> None:
     """Let a customer write, by mail and by webhook, and show the answers. Raises CleoError without one."""
     question = EmailMessage(policy.SMTP)
-    question["From"] = f"Anna Customer <{CUSTOMER}>"
-    question["To"] = AGENT
-    question["Subject"] = "Opening hours?"
-    question["Message-ID"] = make_msgid(domain="example.test")
+    question["From"], question["To"] = f"Anna Customer <{CUSTOMER}>", AGENT
+    question["Subject"], question["Message-ID"] = "Opening hours?", make_msgid(domain="example.test")
     question.set_content("Hello Cleo,\n\nare you open on **Saturdays**?\n\nKind regards\nAnna\n")
     account = mail.smtp_account(CUSTOMER)
     with smtplib.SMTP(account.host, account.port, timeout=10) as smtp:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 
 import click
 
@@ -16,6 +17,7 @@ from cleo_email.oauth.login import RedirectListener, log_in_by_code
 from cleo_email.settings import Settings, gather
 
 WAIT_S = 900.0
+_say = partial(print, flush=True)
 
 
 @click.command(cls=SettingsCommand)
@@ -46,7 +48,12 @@ def login(provider: str | None, browser: bool, paste: bool, port: int) -> None:
     source = app.token_source
     assert source is not None
     by_code = client.device_url and client.provider != GOOGLE.name and not (browser or paste)
-    tokens = _enter_code(client) if by_code else _use_browser(settings, client, port, paste=paste)
+    token_url = Endpoint("EMAIL_OAUTH_TOKEN_URL", client.token_url, os.environ)
+    if by_code:
+        device_url = Endpoint("EMAIL_OAUTH_DEVICE_URL", client.device_url, os.environ)
+        tokens = log_in_by_code(client, device_url, token_url, _say)
+    else:
+        tokens = _use_browser(settings, client, token_url, port, paste=paste)
     if not tokens.refresh_token:
         raise CleoError(
             "the server gave no refresh token, so the login would end within the hour; Microsoft needs the "
@@ -59,31 +66,19 @@ def login(provider: str | None, browser: bool, paste: bool, port: int) -> None:
         print(f"For every process set EMAIL_OAUTH_PROVIDER={provider}")
 
 
-def _enter_code(client: OAuthClient) -> Tokens:
-    device_url = Endpoint("EMAIL_OAUTH_DEVICE_URL", client.device_url, os.environ)
-    return log_in_by_code(client, device_url, _token_url(client), _say)
-
-
-def _use_browser(settings: Settings, client: OAuthClient, port: int, *, paste: bool) -> Tokens:
+def _use_browser(
+    settings: Settings, client: OAuthClient, token_url: Endpoint, port: int, *, paste: bool
+) -> Tokens:
     if not client.authorization_url:
         raise SettingsError(["EMAIL_OAUTH_AUTHORIZATION_URL: found nothing, expected where people log in"])
     with RedirectListener(port) as listener:
         attempt = listener.login
-        _say(
-            f"Open this in a browser and log in as {settings.user}:\n\n{attempt.url(client, settings.user)}\n"
-        )
+        address = attempt.url(client, settings.user)
+        _say(f"Open this in a browser and log in as {settings.user}:\n\n{address}\n")
         if paste:
             _say("The browser then cannot open an address of 127.0.0.1: paste that address here.")
             address = sys.stdin.readline()
         else:
             _say("Waiting. If that browser runs on another machine: cleo-email login --paste")
             address = listener.wait(WAIT_S)
-    return attempt.tokens(client, _token_url(client), address)
-
-
-def _token_url(client: OAuthClient) -> Endpoint:
-    return Endpoint("EMAIL_OAUTH_TOKEN_URL", client.token_url, os.environ)
-
-
-def _say(text: str) -> None:
-    print(text, flush=True)
+    return attempt.tokens(client, token_url, address)

@@ -15,7 +15,7 @@ from cleo_email.errors import NotFound, UnreadableMessage, WrongState
 from cleo_email.mail.headers import shown
 from cleo_email.mail.parse import parse
 from cleo_email.mail.wire import clean_text
-from cleo_email.store import Messages, Record, State, Store, iso
+from cleo_email.store import Messages, Record, State, iso
 
 PAGE = 500  # records that are read at once
 HEADERS = ("from", "reply-to", "to", "cc", "date", "subject", "authentication-results")
@@ -82,13 +82,10 @@ def show(id_: str, form: str | None, as_json: bool) -> None:
 @as_json
 def release(ids: tuple[str, ...], held: bool, reason: str, as_json: bool) -> int:
     """Let held messages through."""
-    if held == bool(ids):
-        raise click.UsageError("expected one or more ids, or --held --reason TEXT")
-    if held != bool(reason.strip()):  # all that is held would be spam, too
+    if held and not reason.strip():  # all that is held would be spam, too
         raise click.UsageError("--held and --reason TEXT go together")
-    app = _app()
-    ids = ids or _in_state(app.store, State.HELD, reason)
-    return _decide(app.decisions.release, ids, "again", as_json=as_json)
+    app, chosen = _choose(ids, State.HELD, reason, whole_state=held)
+    return _decide(app.decisions.release, chosen, "again", as_json=as_json)
 
 
 @messages.command(cls=SettingsCommand)
@@ -101,13 +98,8 @@ def retry(ids: tuple[str, ...], failed: bool, reason: str, as_json: bool) -> int
 
     An uncertain one may have been sent: look at it first. For that reason --failed does not take those.
     """
-    if failed == bool(ids):
-        raise click.UsageError("expected one or more ids, or --failed")
-    if reason and not failed:
-        raise click.UsageError("--reason goes with --failed")
-    app = _app()
-    ids = ids or _in_state(app.store, State.FAILED, reason)
-    return _decide(app.decisions.retry, ids, "again", as_json=as_json)
+    app, chosen = _choose(ids, State.FAILED, reason, whole_state=failed)
+    return _decide(app.decisions.retry, chosen, "again", as_json=as_json)
 
 
 @messages.command(cls=SettingsCommand)
@@ -118,14 +110,21 @@ def dismiss(ids: tuple[str, ...], as_json: bool) -> int:
     return _decide(_app().decisions.dismiss, ids, as_json=as_json)
 
 
-def _in_state(store: Store, state: State, reason: str) -> tuple[str, ...]:
-    """Return ids, oldest first, so that each conversation goes on in its order."""
+def _choose(ids: Sequence[str], state: State, reason: str, *, whole_state: bool) -> tuple[App, Sequence[str]]:
+    """Return the app, and the ids, or all in the state, oldest first: each thread goes on in its order."""
+    if whole_state == bool(ids):
+        raise click.UsageError(f"expected one or more ids, or --{state}")
+    if reason and not whole_state:
+        raise click.UsageError(f"--reason goes with --{state}")
+    app = _app()
+    if ids:
+        return app, ids
     found: list[str] = []
     cursor: str | None = ""
     while cursor is not None:
-        records, cursor = store.messages.page(state=state, limit=PAGE, cursor=cursor)
+        records, cursor = app.store.messages.page(state=state, limit=PAGE, cursor=cursor)
         found += [record.id for record in records if reason.lower() in record.reason.lower()]
-    return tuple(reversed(found))
+    return app, found[::-1]
 
 
 def _decide(decide: Callable[[str], Record], ids: Sequence[str], again: str = "", *, as_json: bool) -> int:

@@ -9,7 +9,7 @@ import os
 import click
 
 from cleo_email.app import App
-from cleo_email.cli.command import SettingsCommand, as_json, progress_bar, settings_here
+from cleo_email.cli.command import SettingsCommand, as_json, counter, settings_here
 from cleo_email.crashpoints import arm
 from cleo_email.errors import CleoError
 from cleo_email.runtime import set_up_logging
@@ -27,8 +27,7 @@ def poll(as_json: bool) -> None:
     poller = App.for_worker(settings_here().with_email()).poller
     if poller is None:
         raise CleoError("EMAIL_IMAP_HOST is not set: there is no mailbox to poll")
-    with progress_bar(quiet=as_json) as progress:
-        result = poller.run(force=True, progress=progress)
+    result = poller.run(force=True, progress=counter(quiet=as_json))
     if as_json:
         print(json.dumps(dataclasses.asdict(result)))
     elif result.busy:

@@ -8,7 +8,7 @@ import json
 import click
 
 from cleo_email.app import App
-from cleo_email.cli.command import SettingsCommand, as_json, progress_bar, settings_here, whole_number
+from cleo_email.cli.command import SettingsCommand, as_json, counter, settings_here, whole_number
 from cleo_email.errors import CleoError
 from cleo_email.pipeline.recover import Recovery
 from cleo_email.runtime import set_up_logging
@@ -30,8 +30,7 @@ def recover(days: int, apply: bool, as_json: bool) -> None:
     recoverer = App.for_worker(settings_here()).recoverer
     if recoverer is None:
         raise CleoError("EMAIL_IMAP_HOST is not set: there is no mailbox to recover from")
-    with progress_bar(quiet=as_json) as progress:
-        result = recoverer.run(days=days, apply=apply, progress=progress)
+    result = recoverer.run(days=days, apply=apply, progress=counter(quiet=as_json))
     if as_json:
         print(json.dumps(dataclasses.asdict(result), indent=1))
     else:

@@ -1,30 +1,26 @@
 """A mail server for one's own machine: IMAP by pymap and submission (RFC 6409) by aiosmtpd, with TLS.
 
-It serves the demonstration and the tests, in a thread (``with MailServer(directory) as server``). Mail lives
-in memory only. The packages come with the extra ``embedded``. This module touches what pymap keeps private,
-each time because pymap would otherwise change or lose a mail; ``tests/embedded/test_mailserver.py`` fails
-when an upgrade moves one of these places.
+It serves the demonstration, and with ``tests/support/mail_server.py`` the tests, in a thread
+(``with MailServer(directory) as server``). Mail lives in memory only. The packages come with the extra
+``embedded``.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hmac
 import logging
-import os
 import secrets
 import ssl
 import threading
 import weakref
 from argparse import Namespace
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.headerregistry import HeaderRegistry
 from email.utils import format_datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import trustme
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
@@ -33,18 +29,14 @@ from proxyprotocol.sock import SocketInfo
 from pymap.backend.dict import Config
 from pymap.backend.dict import Login as PymapLogins
 from pymap.backend.dict.filter import FilterSet
-from pymap.backend.dict.mailbox import MailboxData, MailboxSet, Message
+from pymap.backend.dict.mailbox import MailboxSet
 from pymap.concurrent import Subsystem
-from pymap.config import BackendCapability
 from pymap.imap import IMAPServer
-from pymap.listtree import ListEntry, ListTree
-from pymap.mime.parsed import ParsedHeaders
 from pymap.parsing.message import AppendMessage
 from pymap.user import UserMetadata
 from pysasl.hashing import Cleartext
 
 from cleo_email.accounts import ImapAccount, Login, SmtpAccount
-from cleo_email.errors import CleoError
 
 HOST = "127.0.0.1"
 AGENT = "agent@cleo.test"
@@ -82,9 +74,8 @@ def write_certificates(directory: Path) -> Certificates:
     server = authority.issue_cert("localhost", HOST, "::1")
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     files = Certificates(directory / "ca.pem", directory / "server.pem", directory / "server.key")
-    files.key_file.unlink(missing_ok=True)
-    with os.fdopen(os.open(files.key_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(server.private_key_pem.bytes())
+    files.key_file.touch(0o600)
+    files.key_file.write_bytes(server.private_key_pem.bytes())
     files.cert_file.write_bytes(b"".join(blob.bytes() for blob in server.cert_chain_pems))
     files.ca_file.write_bytes(authority.cert_pem.bytes())
     return files
@@ -112,7 +103,10 @@ class MailServer:
         self._stop = asyncio.Event()
         self._thread = threading.Thread(target=self._run, name="mail-server", daemon=True)
         self._started: Future[None] = Future()
-        self._imap: _ImapServer | None = None
+        self._mailboxes = self._make_mailboxes()
+
+    def _make_mailboxes(self) -> Mailboxes:
+        return Mailboxes(self.logins, self.certificates.server_context())
 
     def imap_account(self, address: str) -> ImapAccount:
         return ImapAccount(HOST, self.imap_port, self._login(address))
@@ -123,30 +117,20 @@ class MailServer:
     def _login(self, address: str) -> Login:
         return next(login for login in self.logins if login.user == address)
 
-    def deliver(self, address: str, source: bytes) -> int:
-        """File bytes in the INBOX of an account, unchanged and without SMTP; return the UID."""
-        if self._loop is None or self._imap is None:
-            raise CleoError("the embedded mail server is not running")
-        filing = self._imap.deliver(self._login(address).user, source)
-        return asyncio.run_coroutine_threadsafe(filing, self._loop).result(timeout=60)
-
-    def start(self) -> Self:
+    def __enter__(self) -> Self:
         """Return when both ports answer."""
         self._thread.start()
         self._started.result()
         return self
+
+    def __exit__(self, *error: object) -> None:
+        self.stop()
 
     def stop(self) -> None:
         """Close every connection and both ports; the mail is gone."""
         if self._loop and self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stop.set)
             self._thread.join()
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(self, *error: object) -> None:
-        self.stop()
 
     def _run(self) -> None:
         try:
@@ -158,9 +142,8 @@ class MailServer:
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
-        tls = self.certificates.server_context()
-        self._imap = imap = _ImapServer(self.logins, tls)
-        submission = _SubmissionServer(self.logins, imap, tls)
+        imap, tls = self._mailboxes, self.certificates.server_context()
+        submission = _Submission(imap, tls)
         listening = [
             await asyncio.start_server(imap.connected, HOST, 0, ssl=tls, limit=_LINE_LIMIT),
             await self._loop.create_server(submission.session, HOST, 0),
@@ -176,42 +159,10 @@ class MailServer:
         await asyncio.sleep(0)  # the loop closes what was cut in its next round
 
 
-class _ImapServer:
-    """The mailboxes of some accounts, INBOX and Sent, in memory.
-
-    Custom keywords are refused (PERMANENTFLAGS has no ``\\*``), as at Microsoft 365.
-    """
-
-    def __init__(self, logins: Iterable[Login], tls: ssl.SSLContext) -> None:
-        # pymap answers BYE, to a SEARCH of all mail too, where the standard parser raises on one header.
-        ParsedHeaders._registry = _LenientHeaders()
-        self._config = _Config(tls)
-        self._logins = PymapLogins(self._config)
-        self._folders = {login.user: _Folders() for login in logins}
-        self.transports: weakref.WeakSet[asyncio.WriteTransport] = weakref.WeakSet()
-        for login in logins:
-            user = UserMetadata(self._config, login.user, password=login.password)
-            self._logins.users_dict[login.user] = user
-            self._config.set_cache[login.user] = (self._folders[login.user], FilterSet())
-
-    async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.transports.add(writer.transport)
-        peer = SocketInfo.get(writer, ProxyResultUnknown())
-        await IMAPServer(self._logins, self._config)(reader, writer, peer)
-
-    async def deliver(self, user: str, source: bytes) -> int:
-        """File a mail in the user's INBOX, byte for byte; return its UID."""
-        inbox = await self._folders[user].get_mailbox("INBOX")
-        return (await inbox.append(AppendMessage(source, datetime.now(UTC), frozenset()), recent=True)).uid
-
-
-class _Config(Config):
+class ImapConfig(Config):
     """A configuration in code instead of pymap's command line."""
 
     greeting = b"cleo-email embedded mail server ready"  # the inherited one asks the DNS on each connection
-    backend_capability = BackendCapability(
-        idle=True, object_id=True, multi_append=True, custom=[b"SPECIAL-USE"]
-    )
 
     def __init__(self, tls: ssl.SSLContext) -> None:
         super().__init__(
@@ -230,79 +181,67 @@ class _Config(Config):
         )
 
 
-class _Folders(MailboxSet):
-    """A user's folders. LIST says where sent mail goes (RFC 6154), as the services of the world do."""
+class Mailboxes:
+    """The mailboxes of some accounts, in memory, by IMAP.
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._inbox = _Folder(self._content_cache, self._thread_cache)
-        self._set["Sent"] = _Folder(self._content_cache, self._thread_cache)
-        self._subscribed["Sent"] = True
+    Custom keywords are refused (PERMANENTFLAGS has no ``\\*``), as at Microsoft 365.
+    """
 
-    async def list_mailboxes(self) -> ListTree:
-        return _Tree(self.delimiter).update("INBOX", *self._set)
+    config = ImapConfig
+    folders: type[MailboxSet] = MailboxSet
 
+    def __init__(self, logins: Sequence[Login], tls: ssl.SSLContext) -> None:
+        self.logins = {login.user.casefold(): login for login in logins}
+        self.transports: weakref.WeakSet[asyncio.WriteTransport] = weakref.WeakSet()
+        self._config = self.config(tls)
+        self._pymap = PymapLogins(self._config)
+        self._folders = {login.user: self.folders() for login in logins}
+        for login in logins:
+            user = UserMetadata(self._config, login.user, password=login.password)
+            self._pymap.users_dict[login.user] = user
+            self._config.set_cache[login.user] = (self._folders[login.user], FilterSet())
 
-class _Tree(ListTree):
-    def list(self) -> Iterable[ListEntry]:
-        return [_Sent(**vars(entry)) if entry.name == "Sent" else entry for entry in super().list()]
+    async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.transports.add(writer.transport)
+        peer = SocketInfo.get(writer, ProxyResultUnknown())
+        await IMAPServer(self._pymap, self._config)(reader, writer, peer)
 
+    def owner(self, address: str) -> str | None:
+        """Return the account of an address; ``name+anything@domain`` is ``name@domain``."""
+        local, _, domain = address.casefold().rpartition("@")
+        names = (f"{local}@{domain}", f"{local.partition('+')[0]}@{domain}")
+        return next((self.logins[name].user for name in names if name in self.logins), None)
 
-class _Sent(ListEntry):
-    @property
-    def attributes(self) -> list[bytes]:
-        return [*super().attributes, b"Sent"]
-
-
-class _Folder(MailboxData):
-    async def append(self, append_msg: AppendMessage, *, recent: bool = False) -> Message:
-        """Give a mail without a time the time with its zone, and keep each byte for byte.
-
-        pymap drops the last byte of a mail that has no empty line after its headers.
-        """
-        dated = replace(append_msg, when=append_msg.when or datetime.now(UTC))
-        message = await super().append(dated, recent=recent)
-        assert message._content is not None
-        message._content._raw = memoryview(dated.literal)
-        return message
-
-
-class _LenientHeaders(HeaderRegistry):
-    """Count a header that the standard library raises on as empty in SEARCH and ENVELOPE."""
-
-    def __call__(self, name: str, value: str) -> Any:
-        try:
-            return super().__call__(name, value)
-        except Exception:  # noqa: BLE001 - IndexError, AttributeError, HeaderParseError and more are on record
-            return super().__call__(name, "")
+    async def deliver(self, user: str, source: bytes) -> int:
+        """File a mail in the user's INBOX; return its UID."""
+        inbox = await self._folders[user].get_mailbox("INBOX")
+        return (await inbox.append(AppendMessage(source, datetime.now(UTC), frozenset()), recent=True)).uid
 
 
-class _Smtp(SMTP):
+class _Session(SMTP):
     line_length_limit = _LINE_LIMIT
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)  # called again after STARTTLS
+        self.event_handler.transports.add(transport)
 
-class _SubmissionServer:
+
+class _Submission:
     """STARTTLS first, then AUTH, then mail: each recipient's copy goes into the INBOX of ``imap``.
 
     The handler methods have the names that aiosmtpd looks for.
     """
 
-    def __init__(self, logins: Iterable[Login], imap: _ImapServer, tls: ssl.SSLContext) -> None:
-        self._logins = {login.user.casefold(): login for login in logins}
+    def __init__(self, imap: Mailboxes, tls: ssl.SSLContext) -> None:
+        self.transports: weakref.WeakSet[asyncio.WriteTransport] = weakref.WeakSet()
         self._imap = imap
         self._tls = tls
-        self._sessions: weakref.WeakSet[SMTP] = weakref.WeakSet()
         # aiosmtpd logs addresses at INFO, message text at DEBUG, and a complaint about itself at each login.
         logging.getLogger("mail.log").setLevel(logging.ERROR)
 
-    @property
-    def transports(self) -> list[asyncio.WriteTransport]:
-        found = (session.transport for session in self._sessions)
-        return [transport for transport in found if isinstance(transport, asyncio.WriteTransport)]
-
     def session(self) -> SMTP:
         """Return the protocol of a new connection."""
-        session = _Smtp(
+        return _Session(
             self,
             hostname=_HOST_NAME,
             ident="ESMTP cleo-email embedded mail server",
@@ -313,28 +252,19 @@ class _SubmissionServer:
             data_size_limit=_MAX_BYTES,
             loop=asyncio.get_running_loop(),
         )
-        self._sessions.add(session)
-        return session
 
     def _authenticate(
-        self, server: SMTP, session: Session, envelope: Envelope, mechanism: str, data: Any
+        self, server: SMTP, session: Session, envelope: Envelope, mechanism: str, data: LoginPassword
     ) -> AuthResult:
-        if mechanism not in ("PLAIN", "LOGIN") or not isinstance(data, LoginPassword):
-            return AuthResult(success=False, handled=False)
-        login = self._logins.get(data.login.decode("utf-8", "replace").casefold())
-        expected = login.password.encode() if login else secrets.token_bytes(16)
-        return AuthResult(success=hmac.compare_digest(expected, data.password), handled=False)
-
-    def _user_for(self, address: str) -> str | None:
-        """Return the account of an address; ``name+anything@domain`` is ``name@domain``."""
-        local, _, domain = address.casefold().rpartition("@")
-        names = (f"{local}@{domain}", f"{local.partition('+')[0]}@{domain}")
-        return next((self._logins[name].user for name in names if name in self._logins), None)
+        login = self._imap.logins.get(data.login.decode("utf-8", "replace").casefold())
+        return AuthResult(
+            success=login is not None and login.password.encode() == data.password, handled=False
+        )
 
     async def handle_RCPT(  # noqa: N802
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
-        if self._user_for(address) is None:
+        if self._imap.owner(address) is None:
             return "550 5.1.1 No such user here: mail is taken for local accounts only"
         envelope.rcpt_tos.append(address)
         return "250 2.1.5 OK"
@@ -343,7 +273,7 @@ class _SubmissionServer:
         assert isinstance(envelope.content, bytes)
         queue_id = secrets.token_hex(5).upper()
         for recipient in dict.fromkeys(envelope.rcpt_tos):
-            user = self._user_for(recipient)
+            user = self._imap.owner(recipient)
             assert user is not None  # else RCPT was refused
             await self._imap.deliver(user, _trace(session, envelope, recipient, queue_id) + envelope.content)
         return f"250 2.0.0 OK: queued as {queue_id}"
@@ -351,12 +281,11 @@ class _SubmissionServer:
 
 def _trace(session: Session, envelope: Envelope, recipient: str, queue_id: str) -> bytes:
     """Return what a server puts on top when it delivers (RFC 5321 section 4.4)."""
-    peer = session.peer[0] if isinstance(session.peer, tuple) else "unknown"
     sender = (envelope.mail_from or "").strip("<>")  # aiosmtpd spells the null sender with its brackets
     return (
         f"Return-Path: <{sender}>\r\n"
         f"Delivered-To: {recipient}\r\n"
-        f"Received: from {session.host_name} ([{peer}])\r\n"
+        f"Received: from {session.host_name} ([{HOST}])\r\n"
         f"\tby {_HOST_NAME} (cleo-email) with ESMTPSA id {queue_id}\r\n"
         f"\tfor <{recipient}>; {format_datetime(datetime.now(UTC).astimezone())}\r\n"
     ).encode("utf-8", "surrogateescape")

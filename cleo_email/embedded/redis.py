@@ -172,14 +172,14 @@ class EmbeddedRedis:
         places = ["--dir", str(self._directory), "--unixsocket", str(self._socket)]
         command = [str(binary), *places, *_OPTIONS.split(), "--save", ""]
         log = self._directory / "redis.log"
-        anew = os.O_TRUNC if log.exists() and log.stat().st_size > _LOG_LIMIT else os.O_APPEND
-        output = os.open(log, os.O_WRONLY | os.O_CREAT | anew, 0o600)
-        try:
-            return spawn(command, cwd=self._directory, output=output, pass_fds=[lock])
-        except OSError as error:
-            raise CleoError(f"the embedded Redis could not be started: {error}") from error
-        finally:
-            os.close(output)
+        if log.exists() and log.stat().st_size > _LOG_LIMIT:
+            log.unlink()
+        log.touch(0o600)
+        with log.open("ab") as output:
+            try:
+                return spawn(command, cwd=self._directory, output=output.fileno(), pass_fds=[lock])
+            except OSError as error:
+                raise CleoError(f"the embedded Redis could not be started: {error}") from error
 
     def _await_answer(self, process: subprocess.Popen[bytes]) -> None:
         begun, patience = time.monotonic(), _START_S

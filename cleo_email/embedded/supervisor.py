@@ -11,7 +11,6 @@ where this process writes, with no pipe in between that could hold them up or lo
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import signal
 import subprocess
@@ -25,9 +24,8 @@ from pathlib import Path
 from types import FrameType
 from typing import BinaryIO
 
-from cleo_email.errors import CleoError
+from cleo_email.errors import BAD_SETTINGS, CleoError
 
-SETTINGS_FAULT = 3  # exit status
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _LOOK = 0.1  # seconds between two looks at the children
 _KEEPER_INTERVAL = 1.0  # seconds between two calls of the keeper
@@ -104,9 +102,9 @@ class Supervisor:
         self._keeper = keeper
         self._keeper_due = 0.0
         self._status = 0
-        self._kill_at: float | None = None  # set once we are stopping
         self._stop_requests = 0
         self._hurry = False
+        self._kill_at: float | None = None  # set once the children have been asked to end
 
     @property
     def pids(self) -> dict[str, int]:
@@ -125,59 +123,56 @@ class Supervisor:
                 if signal.getsignal(number) is not signal.SIG_IGN:  # nohup means what it says
                     handlers[number] = signal.signal(number, self._on_stop_signal)
         try:
-            while self._kill_at is None or self.pids:
-                self._look(time.monotonic())
+            while not self._stop_requests or self.pids:
+                now = time.monotonic()
+                for child in self._children:
+                    self._look_at(child, now)
+                if self._stop_requests and self._kill_at is None:
+                    self._kill_at = now + self._pace.grace
+                    for process in filter(None, (child.process for child in self._children)):
+                        process.terminate()
+                elif self._keeper and not self._stop_requests and now >= self._keeper_due:
+                    try:
+                        self._keeper()
+                    except CleoError as error:
+                        self._say(str(error))
+                    self._keeper_due = time.monotonic() + _KEEPER_INTERVAL
                 time.sleep(_LOOK)
         finally:
             for child in self._children:  # no child is left, however the loop ended
                 if child.process:
                     _kill_group(child.process)
-                    child.process.wait()
             for number, handler in handlers.items():
                 signal.signal(number, signal.SIG_DFL if handler is None else handler)
         return self._status
 
-    def _look(self, now: float) -> None:
-        for child in self._children:
-            if child.process and (status := child.process.poll()) is not None:
-                self._ended(child, child.process, status, now)
-        if self._stop_requests and self._kill_at is None:
-            self._begin_to_stop(now)
-        if self._kill_at is not None:
-            if self._hurry or now >= self._kill_at:
-                self._kill()
-            return
-        for child in self._children:
-            if child.process is None and now >= child.due_at:
-                self._start(child, now)
-        if self._keeper and now >= self._keeper_due:
-            try:
-                self._keeper()
-            except CleoError as error:
-                self._say(str(error))
-            self._keeper_due = time.monotonic() + _KEEPER_INTERVAL
-
-    def _start(self, child: _Child, now: float) -> None:
-        child.started_at = now
+    def _look_at(self, child: _Child, now: float) -> None:
+        """Start the child if it is due, see to its end, or kill it if it has had its time to end."""
         one, output = child.command, self._output.fileno() if self._output else None
-        try:
-            child.process = spawn(one.argv, env=one.env, cwd=one.cwd, output=output)
-        except OSError as error:
-            self._restart_later(child, now, f"could not be started: {error}")
-
-    def _ended(self, child: _Child, process: subprocess.Popen[bytes], status: int, now: float) -> None:
-        _kill_group(process)  # what it left behind would hold its port
-        child.process = None
-        if self._kill_at is not None:
-            return
-        if status == SETTINGS_FAULT:
-            self._say(f"{child.command.name} ended with a settings fault; stopping everything")
-            self._status = SETTINGS_FAULT
-            self._begin_to_stop(now)
-        elif status >= 0:
-            self._restart_later(child, now, f"ended with exit status {status}")
-        else:
-            self._restart_later(child, now, f"was ended by {signal.Signals(-status).name}")
+        if child.process is None:
+            if not self._stop_requests and now >= child.due_at:
+                child.started_at = now
+                try:
+                    child.process = spawn(one.argv, env=one.env, cwd=one.cwd, output=output)
+                except OSError as error:
+                    self._restart_later(child, now, f"could not be started: {error}")
+        elif (status := child.process.poll()) is not None:
+            _kill_group(child.process)  # what it left behind would hold its port
+            child.process = None
+            if self._stop_requests:
+                return
+            if status == BAD_SETTINGS:
+                self._say(f"{one.name} ended with a settings fault; stopping everything")
+                self._status = BAD_SETTINGS
+                self.stop()
+            elif status >= 0:
+                self._restart_later(child, now, f"ended with exit status {status}")
+            else:
+                self._restart_later(child, now, f"was ended by {signal.Signals(-status).name}")
+        elif self._kill_at is not None and (self._hurry or now >= self._kill_at):
+            self._say(f"{one.name} did not end in time; killed")
+            _kill_group(child.process)
+            child.process = None
 
     def _restart_later(self, child: _Child, now: float, what: str) -> None:
         if now - child.started_at >= self._pace.healthy_after:
@@ -185,20 +180,6 @@ class Supervisor:
         child.due_at = now + child.delay
         self._say(f"{child.command.name} {what}; starting it again in {child.delay:g} s")
         child.delay = min(child.delay * 2, self._pace.longest_delay)
-
-    def _begin_to_stop(self, now: float) -> None:
-        self._kill_at = now + self._pace.grace
-        for child in self._children:
-            if child.process:
-                child.process.terminate()
-
-    def _kill(self) -> None:
-        for child in self._children:
-            if child.process:
-                self._say(f"{child.command.name} did not end in time; killed")
-                _kill_group(child.process)
-        self._kill_at = math.inf
-        self._hurry = False
 
     def _say(self, text: str) -> None:
         output = self._output or sys.stderr.buffer
@@ -244,6 +225,7 @@ def spawn(
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    """Kill the child and whatever it started in its session. It is no error if none of them is left."""
+    """Kill the child and whatever it started in its session, as far as they are left."""
     with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS: EPERM for a group of zombies
         os.killpg(process.pid, signal.SIGKILL)
+    process.wait()

@@ -23,6 +23,7 @@ from cleo_email.imap.values import (
     content_of,
     having,
     info_of,
+    ranges,
     search_date,
     status_of,
     uid_sets,
@@ -34,8 +35,6 @@ QUIET = 30.0  # seconds without an answer after which a kept connection is tried
 BATCH_MESSAGES = 25  # of one FETCH of bodies
 BATCH_OCTETS = 16 * 1024 * 1024  # of one FETCH of bodies; a larger message comes alone
 HEADER_OCTETS = 256 * 1024  # of a header that is fetched alone
-_DESCRIBE = 500  # messages in one FETCH of sizes
-_STORE = 1000  # messages in one STORE
 _SEARCH_WINDOW = 50_000  # messages in one SEARCH: imaplib refuses lines above a million octets
 _LAST_UID = 2**32 - 1
 
@@ -61,6 +60,7 @@ class Mailbox:
     ) -> None:
         self.folder = folder
         self.logins = 0
+        self._place = f"{account.host}:{account.port}: {folder}"
         self._account = account
         self._context = ssl_context
         self._timeouts = timeouts or ImapTimeouts()
@@ -116,8 +116,8 @@ class Mailbox:
     def describe(self, uids: Iterable[int]) -> dict[int, MessageInfo]:
         """Return size, date and flags by UID; a UID that is gone is absent. Raises BatchFailed."""
         found: dict[int, MessageInfo] = {}
-        for batch, uid_set in uid_sets(uids, _DESCRIBE):
-            messages = self._fetch(batch, uid_set, "(UID RFC822.SIZE INTERNALDATE FLAGS)")
+        for batch, _ in uid_sets(uids):
+            messages = self._fetch(batch, "(UID RFC822.SIZE INTERNALDATE FLAGS)")
             for uid in batch:
                 if info := info_of(uid, messages.get(uid, {})):
                     found[uid] = info
@@ -143,28 +143,26 @@ class Mailbox:
         return next((content for _, content in parts), b"")
 
     def _contents(self, batch: list[int], item: str, name: bytes) -> Iterator[tuple[int, bytes]]:
-        messages = self._fetch(batch, ",".join(map(str, batch)), f"(UID {item})")
+        messages = self._fetch(batch, f"(UID {item})")
         empty: list[int] = []
         for uid in batch:
-            for key, value in messages.pop(uid, {}).items():
-                if key.startswith(name):
-                    content = content_of(value)
-                    if content is None:
-                        empty.append(uid)
-                    else:
-                        yield uid, content
+            for value in (value for key, value in messages.pop(uid, {}).items() if key.startswith(name)):
+                if (content := content_of(value)) is not None:
+                    yield uid, content
+                else:
+                    empty.append(uid)
         # Dovecot gives NIL for a message that has been expunged meanwhile. For one that is still there it is
         # a fault, and without an error the message would be fetched in vain for ever.
-        still_there = sorted(self._fetch(empty, ",".join(map(str, empty)), "(UID FLAGS)")) if empty else []
+        still_there = sorted(self._fetch(empty, "(UID FLAGS)")) if empty else []
         if still_there:
             raise BatchFailed(
                 f"{self._place}: the server gives no content for UIDs {still_there}", still_there
             )
 
-    def _fetch(self, uids: list[int], uid_set: str, items: str) -> dict[int, dict[bytes, Any]]:
+    def _fetch(self, uids: list[int], items: str) -> dict[int, dict[bytes, Any]]:
         connection, _ = self._inbox()  # a fault in here is not the fault of these messages
         try:
-            return connection.fetch(uid_set, items)
+            return connection.fetch(ranges(uids), items)
         except (MailboxUnavailable, RefusedForGood) as exc:
             raise BatchFailed(str(exc), uids) from exc
 
@@ -181,18 +179,17 @@ class Mailbox:
         system = [flag for flag in wanted if flag.startswith("\\")]
         keywords = [flag for flag in wanted if not flag.startswith("\\")]
         confirmed: set[int] = set()
-        for batch, uid_set in uid_sets(uids, _STORE):
+        for batch, uid_set in uid_sets(uids):
             connection, status = self._inbox()
             if status.read_only:
                 raise MailboxError(f"{self._place} is read-only: nothing can be marked as read there")
             kept = keywords if status.keywords_allowed else []
             if decisive := system or kept:
-                missing = set(batch) - having(_store(connection, uid_set, system, kept), decisive)
+                stored = having(_store(connection, uid_set, system, kept), decisive)
+                confirmed |= stored & set(batch)
                 # Dovecot, for one, says nothing about a message whose flags a STORE did not change: ask.
-                unchanged: set[int] = set()
-                for _, rest in uid_sets(missing, _STORE):
-                    unchanged |= having(connection.fetch(rest, "(UID FLAGS)"), decisive)
-                confirmed |= set(batch) - (missing - unchanged)
+                for _, rest in uid_sets(set(batch) - stored):
+                    confirmed |= having(connection.fetch(rest, "(UID FLAGS)"), decisive) & set(batch)
         return confirmed
 
     # --- sent mail --------------------------------------------------------------------------------------
@@ -212,7 +209,7 @@ class Mailbox:
             folder = self.sent_folder()
             if folder is None:
                 raise RefusedForGood(
-                    f"{self._server}: there is no folder for sent mail and none can be created;"
+                    f"{self._account.host}: there is no folder for sent mail and none can be created;"
                     " create one named Sent, or set EMAIL_SAVE_SENT=0"
                 )
             try:
@@ -252,26 +249,13 @@ class Mailbox:
 
     def check(self) -> str:
         """Return one line about the mailbox for the command line."""
-        status = self.open()
-        folder = self.sent_folder(create=False)
-        return ", ".join(
-            [
-                f"{self._place}: {status.exists} messages",
-                "READ-ONLY, so nothing can be marked as read" if status.read_only else "writable",
-                "keywords are kept" if status.keywords_allowed else "keywords are not kept",
-                f"sent mail in {folder!r}" if folder else "no folder for sent mail yet",
-            ]
-        )
+        status, folder = self.open(), self.sent_folder(create=False)
+        access = "READ-ONLY, so nothing can be marked as read" if status.read_only else "writable"
+        keywords = "kept" if status.keywords_allowed else "not kept"
+        sent_mail = f"sent mail in {folder!r}" if folder else "no folder for sent mail yet"
+        return f"{self._place}: {status.exists} messages, {access}, keywords are {keywords}, {sent_mail}"
 
     # --- the connection ---------------------------------------------------------------------------------
-
-    @property
-    def _server(self) -> str:
-        return f"{self._account.host}:{self._account.port}"
-
-    @property
-    def _place(self) -> str:
-        return f"{self._server}: {self.folder}"
 
     def _connection(self, *, try_after: float = QUIET) -> ImapConnection:
         """Return the kept connection if it lives, or a new one."""

@@ -14,7 +14,6 @@ _NAMES = (
     "|gesendete nachrichten|gesendete mails|envoyés|éléments envoyés|posta inviata|inviata|enviados"
     "|elementos enviados|verzonden|verzonden items|sendt|skickat|wysłane"
 ).split("|")
-_HEADERS = 500  # in one FETCH
 _MESSAGE_ID = re.compile(r"<[^<>]+>")
 _NOT_SELECTABLE = frozenset({"\\noselect", "\\nonexistent"})
 
@@ -22,24 +21,17 @@ _NOT_SELECTABLE = frozenset({"\\noselect", "\\nonexistent"})
 def find_sent_folder(connection: ImapConnection) -> str | None:
     r"""Return the folder marked ``\Sent`` (RFC 6154), else one with a usual name in our own namespace."""
     prefix = connection.namespace() or ""
-    best: tuple[int, str] | None = None
+    found: dict[str, str] = {}
     for attributes, delimiter, name in connection.folders():
         if attributes & _NOT_SELECTABLE:
             continue
         if "\\sent" in attributes:
             return name
-        plain = _without_prefix(name, prefix, delimiter)
-        if plain in _NAMES and (best is None or _NAMES.index(plain) < best[0]):
-            best = (_NAMES.index(plain), name)
-    return best[1] if best else None
-
-
-def _without_prefix(name: str, prefix: str, delimiter: str) -> str:
-    name = name.removeprefix(prefix)
-    inbox = "inbox" + delimiter
-    if delimiter and name.lower().startswith(inbox):
-        name = name[len(inbox) :]
-    return name.casefold()
+        plain, inbox = name.removeprefix(prefix), "inbox" + delimiter
+        if delimiter and plain.lower().startswith(inbox):
+            plain = plain[len(inbox) :]
+        found.setdefault(plain.casefold(), name)
+    return next((found[usual] for usual in _NAMES if usual in found), None)
 
 
 def create_sent_folder(connection: ImapConnection) -> str | None:
@@ -80,7 +72,7 @@ def answered_ids(connection: ImapConnection, since: date) -> frozenset[str]:
 
 def _fields(connection: ImapConnection, uids: Iterable[int], wanted: str) -> Iterator[str]:
     """Yield the values of the header fields named ``wanted``, unfolded (RFC 5322 section 2.2.3)."""
-    for _, uid_set in uid_sets(uids, _HEADERS):
+    for _, uid_set in uid_sets(uids):
         messages = connection.fetch(uid_set, f"(UID BODY.PEEK[HEADER.FIELDS ({wanted})])")
         for items in messages.values():
             for name, header in items.items():

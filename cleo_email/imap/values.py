@@ -76,30 +76,28 @@ class BatchFailed(MailboxUnavailable):
         self.uids = tuple(uids)
 
 
-SET_OCTETS = 7000  # servers need not take command lines above 8000 octets (RFC 2683 section 3.2.1.5)
+# In one sequence set: at ten digits each they leave room in a line of 8000 octets, and servers need not take
+# longer ones (RFC 2683 section 3.2.1.5).
+SET_UIDS = 500
 
 
-def uid_sets(uids: Iterable[int], most: int) -> Iterator[tuple[list[int], str]]:
-    """Yield ascending UIDs and their sequence set, at most ``most`` UIDs and ``SET_OCTETS`` long."""
-    batch: list[int] = []
-    for uid in sorted(set(uids)):
-        batch.append(uid)
-        if len(batch) == most or (len(batch) % 100 == 0 and len(_ranges(batch)) > SET_OCTETS - 1200):
-            yield batch, _ranges(batch)
-            batch = []
-    if batch:
-        yield batch, _ranges(batch)
+def uid_sets(uids: Iterable[int]) -> Iterator[tuple[list[int], str]]:
+    """Yield ascending UIDs, ``SET_UIDS`` at a time, and their sequence set."""
+    ordered = sorted(set(uids))
+    for start in range(0, len(ordered), SET_UIDS):
+        batch = ordered[start : start + SET_UIDS]
+        yield batch, ranges(batch)
 
 
-def _ranges(uids: list[int]) -> str:
+def ranges(uids: list[int]) -> str:
+    """Return UIDs as a sequence set (RFC 3501 section 9)."""
     parts: list[str] = []
     start = previous = uids[0]
     for uid in [*uids[1:], 0]:
-        if uid == previous + 1:
-            previous = uid
-            continue
-        parts.append(str(start) if start == previous else f"{start}:{previous}")
-        start = previous = uid
+        if uid != previous + 1:
+            parts.append(str(start) if start == previous else f"{start}:{previous}")
+            start = uid
+        previous = uid
     return ",".join(parts)
 
 

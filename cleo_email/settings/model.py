@@ -22,7 +22,7 @@ from cleo_email.mail.address import ascii_address
 from cleo_email.mail.headers import parse_addresses
 from cleo_email.mail.model import Address
 from cleo_email.oauth.client import OAuthClient, make_client
-from cleo_email.settings.providers import NAMES, Preset, find_preset, preset_of_host
+from cleo_email.settings.providers import Preset, find_preset, preset_of_host
 from cleo_email.settings.workflows import EXPECTED, Workflow
 
 
@@ -228,7 +228,7 @@ class Settings(WebhookSettings):
     reply_all: bool = env("EMAIL_REPLY_ALL", _FLAG, False)
 
     # Logins without a password, and the key that keeps them.
-    provider: str = env("EMAIL_PROVIDER", f"one of {NAMES}", "")
+    provider: str = env("EMAIL_PROVIDER", "the name of a mail provider, such as gmail", "")
     secret_keys: SecretKeys = env("CLEO_SECRET_KEY", _A_KEY, ())
     oauth_provider: Annotated[Literal["", "google", "microsoft"], Lower] = env(
         "EMAIL_OAUTH_PROVIDER", "google or microsoft", ""

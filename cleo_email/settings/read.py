@@ -24,7 +24,7 @@ from cleo_email.errors import SettingsError
 from cleo_email.http.address import web_address
 from cleo_email.oauth.client import CLIENT_CREDENTIALS, GOOGLE, MICROSOFT, guess_grant
 from cleo_email.settings.model import Settings, read_address
-from cleo_email.settings.providers import find_preset
+from cleo_email.settings.providers import find_preset, presets
 from cleo_email.settings.workflows import read_workflows
 
 _FIELDS = {str(field.alias): field for field in Settings.model_fields.values()}
@@ -169,7 +169,7 @@ def misspelt(given: Values) -> list[str]:
     return lines
 
 
-def _line(name: str, values: Values) -> str:
+def _line(name: str, values: Values, expected: str | None = None) -> str:
     value = values.get(name)
     if value is None:
         found = "nothing"
@@ -178,7 +178,7 @@ def _line(name: str, values: Values) -> str:
     else:  # repr and not ascii: an umlaut is shown, what is invisible or turns the line around is escaped
         found = repr(value if len(value) <= 60 else value[:57] + "...")
     hint = _unquoted_comma(value or "") if name == "EMAIL_FROM_ADDRESS" else ""
-    return f"{name}: found {found}, expected {_FIELDS[name].description}{hint}"
+    return f"{name}: found {found}, expected {expected or _FIELDS[name].description}{hint}"
 
 
 def _unquoted_comma(value: str) -> str:
@@ -211,7 +211,7 @@ def _apply_provider(values: dict[str, str]) -> list[str]:
         return []
     preset = find_preset(values["EMAIL_PROVIDER"])
     if preset is None:
-        return [_line("EMAIL_PROVIDER", values)]
+        return [_line("EMAIL_PROVIDER", values, f"one of {', '.join(presets())}")]
     for kind, host, port in (("SMTP", preset.smtp_host, preset.smtp_port), ("IMAP", preset.imap_host, 993)):
         if f"EMAIL_{kind}_HOST" not in values:
             values[f"EMAIL_{kind}_HOST"] = host

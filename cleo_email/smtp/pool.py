@@ -6,7 +6,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Self
 
 from cleo_email.accounts import SmtpAccount
@@ -39,14 +39,12 @@ class Submitter:
         max_connections: int = 4,
         idle_seconds: float = 20.0,
         mails_per_connection: int = 100,
-        ehlo_name: str = "",
     ) -> None:
         self._account = account
         self._context = context or ssl.create_default_context()
         self._timeouts = timeouts or SmtpTimeouts()
         self._idle_seconds = idle_seconds
         self._mails_per_connection = mails_per_connection
-        self._ehlo_name = ehlo_name
         self._slots = threading.BoundedSemaphore(max_connections)
         self._lock = threading.Lock()  # guards what follows
         self._idle: list[SmtpConnection] = []
@@ -94,9 +92,8 @@ class Submitter:
         with self._lock:
             self._closed = True
             idle, self._idle = self._idle, []
-            reaper, self._reaper = self._reaper, None
-        if reaper is not None:
-            reaper.cancel()
+            if self._reaper is not None:
+                self._reaper.cancel()
         for connection in idle:
             connection.leave()
 
@@ -111,32 +108,24 @@ class Submitter:
     def _transact(self, connection: SmtpConnection, mail: OutboundEmail, hook: Callable[[], None]) -> Receipt:
         try:
             receipt = transact(connection, mail, hook)
-        except SubmissionLoginRefused:
-            connection.leave()
-            raise
-        except SubmissionError as error:
-            if isinstance(error, LinkLost | SubmissionUncertain):
-                connection.close()
-            else:
+        except BaseException as error:
+            broken = isinstance(error, LinkLost | SubmissionUncertain | SubmissionLoginRefused)
+            if isinstance(error, SubmissionError) and not broken:
                 self._keep_if_reset(connection)
-            raise
-        except BaseException:
-            connection.close()
+            else:
+                connection.close()
             raise
         self._keep(connection)
         return receipt
 
     def _description(self, connection: SmtpConnection) -> str:
         account = self._account
-        parts = [f"{account.host}:{account.port}"]
-        if isinstance(connection.sock, ssl.SSLSocket):
-            parts.append(str(connection.sock.version()))
+        assert isinstance(connection.sock, ssl.SSLSocket)  # nothing travels in clear
         has_login = account.login.password or account.login.access_token
-        parts.append(f"logged in as {account.login.user}" if has_login else "no login")
+        login = f"logged in as {account.login.user}" if has_login else "no login"
         limit = connection.esmtp_features.get("size", "").strip()
-        if limit.isdecimal() and int(limit):
-            parts.append(f"mail up to {int(limit)} bytes")
-        return ", ".join(parts)
+        size = f", mail up to {int(limit)} bytes" if limit.isdecimal() and int(limit) else ""
+        return f"{account.host}:{account.port}, {connection.sock.version()}, {login}{size}"
 
     # --- the pool ---------------------------------------------------------------------------------------
 
@@ -152,7 +141,7 @@ class Submitter:
             self._slots.release()
 
     def _open(self, deadline: Deadline) -> SmtpConnection:
-        return open_session(self._account, self._context, self._timeouts, deadline, self._ehlo_name)
+        return open_session(self._account, self._context, self._timeouts, deadline)
 
     def _idle_session(self, deadline: Deadline) -> SmtpConnection | None:
         """Return the session that was used last and is still good, if there is one."""
@@ -172,13 +161,11 @@ class Submitter:
 
     def _keep_if_reset(self, connection: SmtpConnection) -> None:
         """Send RSET after a refusal, so that nothing of the refused mail is left for the next one."""
-        try:
+        with suppress(OSError):
             if connection.command("RSET").accepted:
                 self._keep(connection)
-            else:
-                connection.leave()
-        except OSError:
-            connection.close()
+                return
+        connection.leave()
 
     def _keep(self, connection: SmtpConnection) -> None:
         connection.idle_since = time.monotonic()

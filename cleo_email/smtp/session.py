@@ -6,6 +6,7 @@ Credentials never travel in clear, not on loopback either. The only file that kn
 from __future__ import annotations
 
 import base64
+import contextlib
 import ipaddress
 import re
 import smtplib
@@ -115,7 +116,7 @@ class SmtpConnection(smtplib.SMTP):
 
     # --- opening ----------------------------------------------------------------------------------------
 
-    def dial(self, host: str, port: int, ehlo_name: str = "") -> None:
+    def dial(self, host: str, port: int) -> None:
         """Connect; each address of the host has its own time-out within the deadline."""
         problem = OSError("the name has no address")
         try:
@@ -132,21 +133,16 @@ class SmtpConnection(smtplib.SMTP):
                 problem = error
                 continue
             self.sock = sock
-            self.local_hostname = ehlo_name or own_name(socket.gethostname(), sock.getsockname()[0])
+            self.local_hostname = own_name(socket.gethostname(), sock.getsockname()[0])
             return
         raise problem
 
     def secure(self, context: ssl.SSLContext, host: str) -> None:
         """Start TLS. What was received in clear before is thrown away (RFC 3207 section 4.2)."""
-        assert self.sock is not None
-        plain, self.sock = self.sock, None
         self.file = None
+        plain = self._socket()
         plain.settimeout(self.deadline.cap(self.timeouts.connect))
-        try:
-            self.sock = context.wrap_socket(plain, server_hostname=host)
-        except BaseException:
-            plain.close()
-            raise
+        self.sock = context.wrap_socket(plain, server_hostname=host)
         self.ehlo_resp = None
         self.esmtp_features = {}
         self.does_esmtp = False
@@ -216,13 +212,10 @@ class SmtpConnection(smtplib.SMTP):
 
     def leave(self) -> None:
         """Say QUIT, wait for nothing, close. Never raises an OSError."""
-        try:
+        with contextlib.suppress(OSError):
             self._socket().settimeout(1)
             self._socket().sendall(b"QUIT\r\n")
-        except OSError:
-            pass
-        finally:
-            self.close()
+        self.close()
 
     def refusal(self, stage: str, reply: Reply) -> SubmissionError:
         """Return the error for a reply to ``stage`` that is not the hoped-for one."""
@@ -257,11 +250,7 @@ def own_name(hostname: str, address: str) -> str:
 
 
 def open_session(
-    account: SmtpAccount,
-    context: ssl.SSLContext,
-    timeouts: SmtpTimeouts,
-    deadline: Deadline,
-    ehlo_name: str = "",
+    account: SmtpAccount, context: ssl.SSLContext, timeouts: SmtpTimeouts, deadline: Deadline
 ) -> SmtpConnection:
     """Connect, secure and log in. Where that fails raise a fitting SubmissionError and leave nothing open."""
     token = _token(account)
@@ -272,20 +261,17 @@ def open_session(
     scrub.hide(token, xoauth2_response(user, token))
     place = f"{account.host}:{account.port}"
     try:
-        _connect(connection, account, context, ehlo_name)
+        _connect(connection, account, context)
         _log_in(connection, account, token)
         connection.send_at_once()
-    except ssl.SSLCertVerificationError as error:
+    except BaseException as error:
         connection.close()
-        why = f"{place} shows a certificate that is not trusted ({error.verify_message})"
-        raise SubmissionError(
-            scrub.line(f"{why}; for a private CA set SSL_CERT_FILE or SSL_CERT_DIR")
-        ) from None
-    except OSError as error:
-        connection.close()
-        raise LinkLost(scrub.line(f"no session with {place}: {error}{_hint(error, account)}")) from None
-    except BaseException:
-        connection.close()
+        if isinstance(error, ssl.SSLCertVerificationError):
+            why = f"{place} shows a certificate that is not trusted ({error.verify_message})"
+            advice = "for a private CA set SSL_CERT_FILE or SSL_CERT_DIR"
+            raise SubmissionError(scrub.line(f"{why}; {advice}")) from None
+        if isinstance(error, OSError):
+            raise LinkLost(scrub.line(f"no session with {place}: {error}{_hint(error, account)}")) from None
         raise
     return connection
 
@@ -314,15 +300,14 @@ def _hint(error: OSError, account: SmtpAccount) -> str:
     return f" (EMAIL_SMTP_PORT {account.port} means {meaning}; 465 means TLS at once, every other STARTTLS)"
 
 
-def _connect(
-    connection: SmtpConnection, account: SmtpAccount, context: ssl.SSLContext, ehlo_name: str
-) -> None:
-    connection.dial(account.host, account.port, ehlo_name)
-    if account.port == IMPLICIT_TLS:
+def _connect(connection: SmtpConnection, account: SmtpAccount, context: ssl.SSLContext) -> None:
+    implicit = account.port == IMPLICIT_TLS
+    connection.dial(account.host, account.port)
+    if implicit:
         connection.secure(context, account.host)
     _expect(220, "the connection", connection, connection.reply())
     _ehlo(connection)
-    if account.port == IMPLICIT_TLS:
+    if implicit:
         return
     if not connection.has_extn("starttls"):
         raise SubmissionError(

@@ -25,6 +25,7 @@ from pymap.mime.parsed import ParsedHeaders
 
 from cleo_email.accounts import Login
 from cleo_email.embedded.mailserver import AGENT, CUSTOMER, Certificates, MailServer
+from tests.support.mail_server import FaithfulMailServer
 from tests.support.messages import SAMPLES
 
 MAIL = (
@@ -61,7 +62,9 @@ def inbox(client: IMAPClient) -> dict[int, bytes]:
 # --- SMTP to IMAP -------------------------------------------------------------------------------------------
 
 
-def test_submitted_mail_lands_byte_for_byte_under_the_headers_of_a_delivery(mail_server: MailServer) -> None:
+def test_submitted_mail_lands_byte_for_byte_under_the_headers_of_a_delivery(
+    mail_server: FaithfulMailServer,
+) -> None:
     tricky = MAIL + b".\r\n..\r\n. x\r\nFrom here\r\n" + b"y" * 5000 + b"\r\n\x00\xff\r\n"
     with submission(mail_server, CUSTOMER) as client:
         client.ehlo("desk.example.test")
@@ -80,7 +83,9 @@ def test_submitted_mail_lands_byte_for_byte_under_the_headers_of_a_delivery(mail
     )
 
 
-def test_each_recipient_gets_a_copy_and_a_bounce_has_an_empty_return_path(mail_server: MailServer) -> None:
+def test_each_recipient_gets_a_copy_and_a_bounce_has_an_empty_return_path(
+    mail_server: FaithfulMailServer,
+) -> None:
     with submission(mail_server, AGENT) as client:
         client.sendmail("", [AGENT.upper(), "agent+order.7@cleo.test", CUSTOMER], MAIL)
     with mailbox(mail_server, AGENT) as client:
@@ -95,7 +100,7 @@ def test_each_recipient_gets_a_copy_and_a_bounce_has_an_empty_return_path(mail_s
 
 
 @pytest.mark.parametrize("stranger", ["nobody@cleo.test", "someone@gmail.com", "root", "agent@sub.cleo.test"])
-def test_mail_for_anybody_else_is_refused_with_550(mail_server: MailServer, stranger: str) -> None:
+def test_mail_for_anybody_else_is_refused_with_550(mail_server: FaithfulMailServer, stranger: str) -> None:
     with submission(mail_server, CUSTOMER) as client:
         refused = client.sendmail(CUSTOMER, [stranger, AGENT], MAIL)
         assert refused[stranger][0] == 550
@@ -105,7 +110,7 @@ def test_mail_for_anybody_else_is_refused_with_550(mail_server: MailServer, stra
         assert len(inbox(client)) == 1
 
 
-def test_no_login_in_clear_and_no_mail_without_a_login(mail_server: MailServer) -> None:
+def test_no_login_in_clear_and_no_mail_without_a_login(mail_server: FaithfulMailServer) -> None:
     account = mail_server.smtp_account(CUSTOMER)
     with smtplib.SMTP(account.host, account.port, timeout=20) as client:
         client.ehlo()
@@ -120,7 +125,7 @@ def test_no_login_in_clear_and_no_mail_without_a_login(mail_server: MailServer) 
 
 @pytest.mark.parametrize("mechanism", ["auth_plain", "auth_login"])
 def test_a_wrong_password_is_refused_and_both_mechanisms_take_the_right_one(
-    mail_server: MailServer, mechanism: str
+    mail_server: FaithfulMailServer, mechanism: str
 ) -> None:
     login = mail_server.smtp_account(CUSTOMER).login
     for user, password in [(login.user, "wrong"), ("nobody@cleo.test", login.password), (login.user, "")]:
@@ -136,7 +141,9 @@ def test_a_wrong_password_is_refused_and_both_mechanisms_take_the_right_one(
         assert client.auth(mechanism.removeprefix("auth_").upper(), getattr(client, mechanism))[0] == 235
 
 
-def test_a_client_that_does_not_know_the_authority_gets_no_connection(mail_server: MailServer) -> None:
+def test_a_client_that_does_not_know_the_authority_gets_no_connection(
+    mail_server: FaithfulMailServer,
+) -> None:
     with pytest.raises(ssl.SSLCertVerificationError):
         imaplib.IMAP4_SSL(
             "127.0.0.1", mail_server.imap_port, ssl_context=ssl.create_default_context(), timeout=20
@@ -151,7 +158,7 @@ def test_a_client_that_does_not_know_the_authority_gets_no_connection(mail_serve
 # --- IMAP ---------------------------------------------------------------------------------------------------
 
 
-def test_peeking_leaves_mail_unseen_and_flags_stick(mail_server: MailServer) -> None:
+def test_peeking_leaves_mail_unseen_and_flags_stick(mail_server: FaithfulMailServer) -> None:
     first, second = (mail_server.deliver(AGENT, MAIL) for _ in range(2))
     with mailbox(mail_server, AGENT) as client:
         client.select_folder("INBOX")
@@ -171,7 +178,7 @@ def test_peeking_leaves_mail_unseen_and_flags_stick(mail_server: MailServer) -> 
         assert client.search("ANSWERED") == [first]
 
 
-def test_the_time_of_arrival_is_now_with_a_zone(mail_server: MailServer) -> None:
+def test_the_time_of_arrival_is_now_with_a_zone(mail_server: FaithfulMailServer) -> None:
     uid = mail_server.deliver(AGENT, MAIL)
     with mailbox(mail_server, AGENT) as client:
         client.append("Sent", MAIL)
@@ -183,7 +190,7 @@ def test_the_time_of_arrival_is_now_with_a_zone(mail_server: MailServer) -> None
             assert abs(arrived - datetime.now(UTC)) < timedelta(minutes=1)
 
 
-def test_a_copy_filed_in_the_sent_folder_is_found_by_its_message_id(mail_server: MailServer) -> None:
+def test_a_copy_filed_in_the_sent_folder_is_found_by_its_message_id(mail_server: FaithfulMailServer) -> None:
     with mailbox(mail_server, AGENT) as client:
         assert client.find_special_folder(SENT) == "Sent"
         assert b"SPECIAL-USE" in client.capabilities()
@@ -195,14 +202,14 @@ def test_a_copy_filed_in_the_sent_folder_is_found_by_its_message_id(mail_server:
         assert client.search(["HEADER", "Message-ID", "<3@example.test>"]) == []
 
 
-def test_custom_keywords_are_not_possible_as_on_some_servers(mail_server: MailServer) -> None:
+def test_custom_keywords_are_not_possible_as_on_some_servers(mail_server: FaithfulMailServer) -> None:
     uid = mail_server.deliver(AGENT, MAIL)
     with mailbox(mail_server, AGENT) as client:
         assert b"\\*" not in client.select_folder("INBOX")[b"PERMANENTFLAGS"]
         assert b"$CleoAccepted" not in client.add_flags([uid], [b"$CleoAccepted"]).get(uid, ())
 
 
-def test_a_wrong_password_is_an_authentication_failure(mail_server: MailServer) -> None:
+def test_a_wrong_password_is_an_authentication_failure(mail_server: FaithfulMailServer) -> None:
     account = mail_server.imap_account(AGENT)
     for user, password in [(AGENT, "wrong"), ("nobody@cleo.test", account.login.password), (CUSTOMER, "")]:
         with (
@@ -214,13 +221,13 @@ def test_a_wrong_password_is_an_authentication_failure(mail_server: MailServer) 
             client.login(user, password)
 
 
-def test_a_mailbox_is_its_owners_alone(mail_server: MailServer) -> None:
+def test_a_mailbox_is_its_owners_alone(mail_server: FaithfulMailServer) -> None:
     mail_server.deliver(AGENT, MAIL)
     with mailbox(mail_server, CUSTOMER) as client:
         assert inbox(client) == {}
 
 
-def test_a_command_may_name_thousands_of_uids(mail_server: MailServer) -> None:
+def test_a_command_may_name_thousands_of_uids(mail_server: FaithfulMailServer) -> None:
     uid = mail_server.deliver(AGENT, MAIL)
     with mailbox(mail_server, AGENT) as client:
         client.select_folder("INBOX")
@@ -245,7 +252,7 @@ HOSTILE = [
 ]
 
 
-def test_no_mail_is_refused_or_changed_and_none_ends_the_connection(mail_server: MailServer) -> None:
+def test_no_mail_is_refused_or_changed_and_none_ends_the_connection(mail_server: FaithfulMailServer) -> None:
     with mailbox(mail_server, AGENT) as client:
         client.select_folder("INBOX")
         for source in HOSTILE:
@@ -259,6 +266,7 @@ def test_no_mail_is_refused_or_changed_and_none_ends_the_connection(mail_server:
         assert client.search(["SUBJECT", "Hallo"]) == [last]
 
 
+<<<<<<< HEAD
 def test_messages_of_every_kind_come_out_as_they_went_in(mail_server: MailServer) -> None:
     expected = {mail_server.deliver(AGENT, sample.source): sample.source for sample in SAMPLES}
     with mailbox(mail_server, AGENT) as client:
@@ -266,6 +274,9 @@ def test_messages_of_every_kind_come_out_as_they_went_in(mail_server: MailServer
 
 
 def test_every_real_message_comes_out_as_it_went_in(mail_server: MailServer, corpora: Path) -> None:
+=======
+def test_every_real_message_comes_out_as_it_went_in(mail_server: FaithfulMailServer, corpora: Path) -> None:
+>>>>>>> p3-cli
     sources = [
         path.read_bytes()
         for path in sorted(corpora.rglob("*"))
@@ -305,7 +316,7 @@ def test_accounts_are_random_or_given(tmp_path: Path, ca: Certificates) -> None:
 
 
 def test_the_private_parts_of_pymap_are_where_they_were() -> None:
-    """An upgrade that moves one of these needs a look at ``mailserver.py``: each is replaced or set there."""
+    """An upgrade that moves one needs a look at ``tests/support/mail_server.py``, which replaces it."""
     folders = MailboxSet()
     assert isinstance(ParsedHeaders._registry, HeaderRegistry)
     assert isinstance(folders._inbox, MailboxData)

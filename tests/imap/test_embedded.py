@@ -8,10 +8,11 @@ from datetime import UTC, datetime
 import pytest
 
 from cleo_email.accounts import ImapAccount, Login
-from cleo_email.embedded.mailserver import AGENT, Certificates, MailServer
+from cleo_email.embedded.mailserver import AGENT, Certificates
 from cleo_email.errors import MailboxError, MailboxLoginRefused
 from cleo_email.imap.mailbox import Mailbox
 from cleo_email.imap.values import ACCEPTED, SEEN
+from tests.support.mail_server import FaithfulMailServer
 
 WHEN = datetime(2026, 3, 1, 11, 30, tzinfo=UTC)
 SOURCE = (
@@ -20,12 +21,12 @@ SOURCE = (
 
 
 @pytest.fixture
-def mailbox(mail_server: MailServer, ca: Certificates) -> Iterator[Mailbox]:
+def mailbox(mail_server: FaithfulMailServer, ca: Certificates) -> Iterator[Mailbox]:
     with Mailbox(mail_server.imap_account(AGENT), ssl_context=ca.client_context()) as box:
         yield box
 
 
-def test_a_mail_is_found_fetched_and_marked(mail_server: MailServer, mailbox: Mailbox) -> None:
+def test_a_mail_is_found_fetched_and_marked(mail_server: FaithfulMailServer, mailbox: Mailbox) -> None:
     mail_server.deliver(AGENT, SOURCE)
     mail_server.deliver(AGENT, SOURCE)
     status = mailbox.open()
@@ -53,7 +54,9 @@ def test_sent_mail_is_filed_and_found(mailbox: Mailbox) -> None:
     assert mailbox.search_unseen() == []
 
 
-def test_a_wrong_password_and_an_unknown_certificate(mail_server: MailServer, ca: Certificates) -> None:
+def test_a_wrong_password_and_an_unknown_certificate(
+    mail_server: FaithfulMailServer, ca: Certificates
+) -> None:
     right = mail_server.imap_account(AGENT)
     wrong = ImapAccount(right.host, right.port, Login(right.login.user, "wrong"))
     with pytest.raises(MailboxLoginRefused):

@@ -10,7 +10,7 @@ import pytest
 from cleo_email.cli.check import CheckResult, _with_needs, examine
 from cleo_email.errors import SettingsError
 from cleo_email.settings import Settings, read_settings
-from cleo_email.settings.providers import NAMES, PRESETS, find_preset
+from cleo_email.settings.providers import find_preset, presets
 from tests.support.channel import ROOT
 from tests.support.smtp_server import SmtpServer
 
@@ -35,10 +35,10 @@ def faults(base: dict[str, str], **env: str) -> tuple[str, ...]:
     return caught.value.faults
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", presets())
 def test_each_provider_is_complete_and_safe(name: str) -> None:
     settings = read(BASE, EMAIL_PROVIDER=name)
-    preset = PRESETS[name]
+    preset = presets()[name]
     assert settings.imap is not None, "the inbox is polled"
     assert (settings.smtp.host, settings.smtp.port) == (preset.smtp_host, preset.smtp_port)
     assert (settings.imap.host, settings.imap.port) == (preset.imap_host, 993)
@@ -63,7 +63,7 @@ def test_common_spellings(name: str) -> None:
 def test_an_unknown_provider_is_told_the_names() -> None:
     lines = faults(BASE, EMAIL_PROVIDER="gnail")
     assert any(line.startswith("EMAIL_PROVIDER: found 'gnail', expected one of gmail, ") for line in lines)
-    assert all(name in lines[0] for name in NAMES.split(", "))
+    assert all(name in lines[0] for name in presets())
 
 
 def test_servers_set_by_hand_are_recognised_for_their_needs() -> None:
@@ -210,5 +210,5 @@ def test_the_table_of_the_documents_is_that_of_the_code() -> None:
     text = (ROOT / "docs" / "providers.md").read_text()
     rows = re.findall(r"^\| `([^`]+)` \| (\S+):(\d+) \| (\S+) \|", text, re.MULTILINE)
     assert {name: (smtp, int(port), imap) for name, smtp, port, imap in rows} == {
-        preset.name: (preset.smtp_host, preset.smtp_port, preset.imap_host) for preset in PRESETS.values()
+        preset.name: (preset.smtp_host, preset.smtp_port, preset.imap_host) for preset in presets().values()
     }

@@ -16,10 +16,10 @@ import trustme
 from imapclient import IMAPClient
 
 from cleo_email.accounts import Login
-from cleo_email.embedded.mailserver import MailServer
 from tests.support import dovecot, imap_server
 from tests.support.dovecot import SENT_MARKED, Dovecot
 from tests.support.imap_server import FakeImapServer, Message
+from tests.support.mail_server import FaithfulMailServer
 from tests.support.mails import AGENT, PASSWORD
 
 SENT_EXISTS = "mailbox Sent {\n  special_use = \\Sent\n  auto = create\n}"
@@ -112,7 +112,7 @@ class EmbeddedInbox(ByImap):
     password = "geheim"  # pymap compares plain passwords in ASCII only
 
     def __init__(self, directory: Path) -> None:
-        self._server = MailServer(directory / "embedded", logins=[Login(AGENT, self.password)])
+        self._server = FaithfulMailServer(directory / "embedded", logins=[Login(AGENT, self.password)])
         self.ca = self._server.certificates.ca_file.read_bytes()
         self.context = self._server.certificates.client_context()
 
@@ -121,7 +121,7 @@ class EmbeddedInbox(ByImap):
         return self._server.imap_port
 
     def start(self) -> None:
-        self._server.start()
+        self._server.__enter__()
 
     def stop(self) -> None:
         raise NotImplementedError("its mail lives in memory")
