@@ -13,7 +13,7 @@ from cleo_email.settings import Settings
 from cleo_email.web import docs, health, incoming, messages, send
 from cleo_email.web.base import RequestRefused, current, error
 from cleo_email.web.bodies import drain
-from cleo_email.webhooks.fetch import Fetch
+from cleo_email.webhooks.base import Fetch
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from cleo_email.pipeline.receive import IncomingMail
-from cleo_email.webhooks.base import HOUR_S, BasicProvider, NotNow, WebhookRequest, aligned, bare_path
+from cleo_email.webhooks.base import HOUR_S, BasicProvider, NotNow, WebhookRequest, aligned
 
 
 class CloudMailin(BasicProvider):
@@ -27,11 +27,5 @@ class CloudMailin(BasicProvider):
         if not source:
             raise NotNow("CloudMailin's request has no raw mail: choose the Raw format for this address")
         passed = [form.text("envelope[spf][domain]")] if form.text("envelope[spf][result]") == "pass" else []
-        arrival = IncomingMail(
-            source,
-            self.name,
-            envelope_from=bare_path(form.text(sender)) if form.has(sender) else None,
-            envelope_to=bare_path(form.text("envelope[to]")),
-            authenticated=aligned(source, passed),
-        )
-        return [arrival]
+        path = form.text(sender) if form.has(sender) else None
+        return [self.mail(source, path, form.text("envelope[to]"), authenticated=aligned(source, passed))]

@@ -14,6 +14,7 @@ from urllib.parse import unquote_to_bytes
 from werkzeug.http import parse_options_header
 
 from cleo_email.errors import CleoError
+from cleo_email.scrub import JsonObject, read_json
 
 MULTIPART = "multipart/form-data"
 MAX_FIELDS = 1000
@@ -69,6 +70,13 @@ class Form:
 
     def has(self, name: str) -> bool:
         return bool(self.all(name))
+
+    def json(self, name: str) -> JsonObject:
+        """Return the JSON object in a field that only adds to the mail; an empty one where it is none."""
+        try:
+            return JsonObject.of(read_json(self.text(name)))
+        except ValueError:
+            return JsonObject()
 
     def is_ambiguous(self, *names: str) -> bool:
         """Return whether one of these has two different values: a sender may have written one of them."""

@@ -1,19 +1,58 @@
-"""A provider's request is verified, recognised if it came before, and its mails are stored."""
+"""All mail providers, and their requests: verified, recognised if they came before, their mails stored."""
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
+from pydantic import SecretStr
+
 from cleo_email.errors import NotFound, StoreUnavailable
 from cleo_email.pipeline.receive import IncomingMail, Receiver
+from cleo_email.settings import Settings
 from cleo_email.store import Events
-from cleo_email.webhooks.base import NoMail, NotNow, NotSetUp, WebhookProvider, WebhookRequest, header_of
+from cleo_email.webhooks.base import (
+    Fetch,
+    NoMail,
+    NotNow,
+    NotSetUp,
+    WebhookProvider,
+    WebhookRequest,
+    header_of,
+)
+from cleo_email.webhooks.brevo import Brevo
+from cleo_email.webhooks.cloudmailin import CloudMailin
+from cleo_email.webhooks.mailgun import Mailgun
+from cleo_email.webhooks.postmark import Postmark
+from cleo_email.webhooks.resend import Resend
+from cleo_email.webhooks.sendgrid import SendGrid
+from cleo_email.webhooks.ses import Ses
 
 log = logging.getLogger(__name__)
+
+
+def build_providers(settings: Settings, fetch: Fetch) -> tuple[WebhookProvider, ...]:
+    """Return all providers; each refuses requests as long as its secret is not set."""
+
+    def shown(secrets: Iterable[SecretStr]) -> list[str]:
+        return [secret.get_secret_value() for secret in secrets]
+
+    def key(secret: SecretStr | None) -> str:
+        return secret.get_secret_value() if secret else ""
+
+    size = settings.max_message_bytes
+    return (
+        Mailgun(shown(settings.mailgun_keys), fetch),
+        Postmark(shown(settings.postmark_auth), fetch),
+        SendGrid(settings.sendgrid_keys, shown(settings.webhook_secrets), fetch),
+        Ses(settings.ses_topics, fetch),
+        CloudMailin(shown(settings.cloudmailin_auth), fetch),
+        Resend(shown(settings.resend_secrets), fetch, key(settings.resend_api_key), size),
+        Brevo(shown(settings.brevo_auth), fetch, key(settings.brevo_api_key), size),
+    )
 
 
 @dataclass(frozen=True)
@@ -34,15 +73,13 @@ class HandledRequest:
 
 
 class WebhookHandler:
-    """Takes the requests of every provider. ``max_bytes``: how large a mail may be."""
+    """Takes the requests of every provider."""
 
-    def __init__(
-        self, providers: Sequence[WebhookProvider], intake: Receiver, events: Events, *, max_bytes: int
-    ) -> None:
-        self._providers: Mapping[str, WebhookProvider] = {provider.name: provider for provider in providers}
+    def __init__(self, settings: Settings, fetch: Fetch, intake: Receiver, events: Events) -> None:
+        self._providers = {provider.name: provider for provider in build_providers(settings, fetch)}
         self._intake = intake
         self._events = events
-        self._max_bytes = max_bytes
+        self._max_bytes = settings.max_message_bytes
         self._warned: set[str] = set()
 
     @property

@@ -23,7 +23,7 @@ from cleo_email.mail.wire import (
     parameters,
     text_part,
 )
-from cleo_email.webhooks.base import JsonObject
+from cleo_email.scrub import JsonObject
 
 _NAME = re.compile(r"[!-9;-~]{1,100}\Z")  # RFC 5322 section 2.2
 # They describe the original's structure, which ours does not have.
