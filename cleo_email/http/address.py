@@ -143,15 +143,16 @@ def trust_store(environ: Mapping[str, str]) -> tuple[str, str]:
     :raises SettingsError: what is named cannot be read.
     """
     file, folders = environ.get("SSL_CERT_FILE", ""), environ.get("SSL_CERT_DIR", "")
+    faults = []
     try:
         if file:
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=file)
     except OSError:  # ssl.SSLError is one
-        raise SettingsError(
-            [f"SSL_CERT_FILE: found {file!r}, expected a file of certificates in PEM"]
-        ) from None
+        faults.append(f"SSL_CERT_FILE: found {file!r}, expected a readable file of PEM certificates")
     if folders and not all(Path(folder).is_dir() for folder in folders.split(os.pathsep) if folder):
-        raise SettingsError([f"SSL_CERT_DIR: found {folders!r}, expected a directory"])
+        faults.append(f"SSL_CERT_DIR: found {folders!r}, expected a directory of PEM certificates")
+    if faults:
+        raise SettingsError(faults)
     system = ssl.get_default_verify_paths()
     if not file and Path(system.openssl_cafile).is_file():
         file = system.openssl_cafile

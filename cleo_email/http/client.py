@@ -57,9 +57,7 @@ class HttpAnswer:
 class HttpClient:
     """Calls one address; safe to use from many threads.
 
-    :param environ: where ``*_PROXY`` and ``SSL_CERT_*`` are looked up.
-    :param max_bytes: an answer of more is not read to its end; ``MAX_ANSWER_BYTES`` where not given.
-    :raises SettingsError: the proxy or the trust store in ``environ`` cannot be used.
+    ``environ`` has ``*_PROXY`` and ``SSL_CERT_*``; SettingsError where these cannot be used.
     """
 
     def __init__(
@@ -81,7 +79,7 @@ class HttpClient:
         return self._ask(headers, deadline, body)
 
     def get(self, headers: Mapping[str, str], deadline: Deadline) -> HttpAnswer:
-        """As :meth:`post`, without a body."""
+        """Do as :meth:`post` does, without a body."""
         return self._ask(headers, deadline, None)
 
     def reach(self, deadline: Deadline) -> None:

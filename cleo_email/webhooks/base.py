@@ -245,8 +245,7 @@ def json_object(data: bytes | str, what: str) -> JsonObject:
 
 def base64_content(text: str, what: str) -> bytes:
     """Return the decoded ``text``; raise Unusable, which names it ``what``, where it is no base64."""
-    data = decoded(text)
-    if data is None:
+    if (data := decoded(text)) is None:
         raise Unusable(f"{what} is no base64")
     return data
 
@@ -257,12 +256,8 @@ def bare_path(value: str) -> str:
 
 
 def return_path(headers: Iterable[tuple[str, str]]) -> str | None:
-    """Return the envelope sender from the topmost Return-Path, which the last server wrote.
-
-    '' is the null sender, None says that there is no such header (RFC 5321 section 4.4).
-    """
-    paths = (bare_path(value) for name, value in headers if name.lower() == "return-path")
-    return next(paths, None)
+    """Return the topmost Return-Path, which the last server wrote (RFC 5321 section 4.4), None for none."""
+    return next((value for name, value in headers if name.lower() == "return-path"), None)
 
 
 # --- the sender's domain ----------------------------------------------------------------------------------

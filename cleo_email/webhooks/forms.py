@@ -125,10 +125,8 @@ def _part(body: bytes, start: int, end: int) -> FormPart:
     gap = body.find(b"\r\n\r\n", start, min(end + 2, start + MAX_PART_HEADER))
     if gap == -1:
         raise MalformedForm("the header of a part does not end, or is too long")
-    lines = body[start:gap].decode("utf-8", "replace").split("\r\n")
-    headers = {
-        name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)
-    }
+    lines = [line.partition(":") for line in body[start:gap].decode("utf-8", "replace").split("\r\n")]
+    headers = {name.strip().lower(): value.strip() for name, _, value in lines}
     # A path of Windows is sent as it is: only a quote and a backslash are escaped by all programs.
     disposition = _LONE_BACKSLASH.sub(lambda found: found[1] or r"\\", headers.get("content-disposition", ""))
     options = parse_options_header(disposition)[1]
