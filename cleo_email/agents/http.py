@@ -12,14 +12,7 @@ from pydantic_core import to_json
 from cleo_email.agents.base import AgentRequest, final_answer
 from cleo_email.errors import AgentError, AgentUnavailable, SettingsError
 from cleo_email.http.address import web_address
-from cleo_email.http.client import (
-    MAX_ANSWER_BYTES,
-    AnswerTooLarge,
-    HttpAnswer,
-    HttpClient,
-    NotHttp,
-    UntrustedCertificate,
-)
+from cleo_email.http.client import AnswerTooLarge, HttpAnswer, HttpClient, NotHttp, UntrustedCertificate
 from cleo_email.mail.model import Answer
 from cleo_email.runtime import Deadline
 from cleo_email.scrub import JsonObject, one_line, read_json
@@ -66,12 +59,10 @@ class JsonService:
         headers = {"Content-Type": "application/json", "Idempotency-Key": request_id}
         try:
             return self._client.post(body, headers, deadline)
-        except AnswerTooLarge:
-            raise AgentError(f"{self} sent more than {MAX_ANSWER_BYTES // 2**20} MiB") from None
         except UntrustedCertificate as error:
             why = f"its certificate is not trusted ({one_line(str(error), 80)})"
             raise AgentError(f"{self}: {why}; SSL_CERT_FILE names a CA of one's own") from None
-        except NotHttp as error:
+        except (AnswerTooLarge, NotHttp) as error:
             raise AgentError(f"{self}: {error}") from None
         except OSError as error:
             raise AgentUnavailable(f"{self}: {self._shown(error.strerror or str(error))}") from None

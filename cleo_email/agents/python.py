@@ -120,9 +120,9 @@ def load_callable(spec: CallableSpec) -> Callable[[JsonObject], object]:
         said = f"{kind}: {one_line(str(error))} ({place})"
         raise agent_fault(written, f"a module and a name in it that can be imported ({said})") from None
     if inspect.isclass(target) or not callable(target):
-        kind = "a class" if inspect.isclass(target) else f"a {type(target).__name__}"
+        kind = "class" if inspect.isclass(target) else type(target).__name__
         expected = "a function or another callable that takes the request"
-        raise agent_fault(f"{written} is {kind}", expected)
+        raise agent_fault(f"{written} is a {kind}", expected)
     return target
 
 
@@ -207,9 +207,7 @@ def _plain(value: object) -> object:
 
 def _checked(answer: Answer) -> Answer:
     """Put an Answer that was made elsewhere under the same rules as every other."""
-    if answer.ignore:
-        return final_answer({"ignore": answer.ignore})
-    checked = final_answer({"reply": answer.text})
+    checked = final_answer({"ignore": answer.ignore} if answer.ignore else {"reply": answer.text})
     if checked.ignore:
         return checked
     for file in answer.attachments:

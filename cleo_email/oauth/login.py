@@ -135,25 +135,43 @@ def _query(address: str) -> dict[str, str]:
     return {name: values[0] for name, values in found.items()}
 
 
-class RedirectListener:
+class _Handler(http.server.BaseHTTPRequestHandler):
+    timeout = 10
+    server_version = "cleo-email"
+    sys_version = ""
+
+    def do_GET(self) -> None:
+        assert isinstance(self.server, RedirectListener)
+        ours = self.server.take(self.path)
+        self.send_response(200 if ours else 404)
+        self.send_header("Content-Type", "text/html; charset=utf-8")
+        self.send_header("Connection", "close")
+        self.end_headers()
+        self.wfile.write(_DONE if ours else _NOT_OURS)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Write nothing: the request line holds the code."""
+
+
+class RedirectListener(http.server.ThreadingHTTPServer):
     """Waits on 127.0.0.1 for the browser. ``port`` 0 takes any free one. Raises TokenError if it is taken."""
 
     def __init__(self, port: int = 0) -> None:
         self._address = ""
         self._arrived = threading.Event()
         try:
-            self._server = http.server.ThreadingHTTPServer(("127.0.0.1", port), self._handler())
+            super().__init__(("127.0.0.1", port), _Handler)
         except OSError as error:
             raise TokenError(f"port {port} of 127.0.0.1 cannot be used: {error.strerror}") from None
-        self.login = BrowserLogin(f"http://127.0.0.1:{self._server.server_address[1]}/")
+        self.login = BrowserLogin(f"http://127.0.0.1:{self.server_port}/")
 
     def __enter__(self) -> Self:
-        threading.Thread(target=self._server.serve_forever, name="login", daemon=True).start()
+        threading.Thread(target=self.serve_forever, name="login", daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        self.shutdown()
+        self.server_close()
 
     def wait(self, seconds: float) -> str:
         """Return the address that the browser was sent to. Raises TokenError when none came in time."""
@@ -161,28 +179,7 @@ class RedirectListener:
             raise TokenError("the browser did not come back in time; try again")
         return self._address
 
-    def _handler(self) -> type[http.server.BaseHTTPRequestHandler]:
-        listener = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            timeout = 10
-            server_version = "cleo-email"
-            sys_version = ""
-
-            def do_GET(self) -> None:
-                ours = listener._take(self.path)
-                self.send_response(200 if ours else 404)
-                self.send_header("Content-Type", "text/html; charset=utf-8")
-                self.send_header("Connection", "close")
-                self.end_headers()
-                self.wfile.write(_DONE if ours else _NOT_OURS)
-
-            def log_message(self, format: str, *args: object) -> None:
-                """Write nothing: the request line holds the code."""
-
-        return Handler
-
-    def _take(self, path: str) -> bool:
+    def take(self, path: str) -> bool:
         """Return whether it is the one redirect with our state: any program of this machine can connect."""
         if len(path) > LONGEST_ADDRESS or not self.login.is_answer(path):
             return False

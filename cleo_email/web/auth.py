@@ -43,9 +43,9 @@ def _require(secrets: Sequence[SecretStr], given: str, wrong: RequestRefused, un
     if not secrets:
         if not is_direct_loopback():
             raise RequestRefused(wrong.status, unset, headers=wrong.headers)
-    elif not equals_one(
-        given.encode("utf-8", "replace"), [one.get_secret_value().encode() for one in secrets]
-    ):
+        return
+    shown = [secret.get_secret_value().encode() for secret in secrets]
+    if not equals_one(given.encode("utf-8", "replace"), shown):
         raise _counted(wrong)
 
 

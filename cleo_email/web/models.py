@@ -62,8 +62,7 @@ def _ids(value: str) -> str:
 
 
 def _one_id(value: str) -> str:
-    found = _ids(value)
-    if " " in found:
+    if " " in (found := _ids(value)):
         raise ValueError("expected one Message-ID such as <id@example.com>")
     return found
 
@@ -89,13 +88,8 @@ class IncomingFields(BaseModel):
         """Return the mail. It has no Date: a copy that comes by IMAP with one is still the same mail."""
         subject = " ".join(self.subject.split())
         headers = [("From", self.from_address), ("To", self.to_address), ("Subject", subject)]
-        ids = {
-            "Message-ID": self.message_id,
-            "In-Reply-To": self.in_reply_to,
-            "References": self.references,
-        }
-        to = self.to_address.rpartition("<")[2].rstrip(">")
-        source = rebuild(headers, ids, text=self.body)
+        ids = {"Message-ID": self.message_id, "In-Reply-To": self.in_reply_to, "References": self.references}
+        source, to = rebuild(headers, ids, text=self.body), self.to_address.rpartition("<")[2].rstrip(">")
         return IncomingMail(source, "webhook", envelope_to=to, same_for_s=HOUR_S)
 
 

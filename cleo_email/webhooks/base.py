@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, Protocol
 
+from pydantic import SecretStr
+
 from cleo_email.errors import CleoError, UnreadableMessage
 from cleo_email.mail.address import a_label, distinct, split_address
 from cleo_email.mail.decoding import decode_base64_strict
@@ -94,6 +96,9 @@ class WebhookRequest:
         return json_object(self.body, "the request")
 
 
+Mails = Sequence[IncomingMail]
+
+
 class WebhookProvider(ABC):
     """A mail provider with all its valid ``secrets``; ``setting`` is the variable that they come from.
 
@@ -114,11 +119,13 @@ class WebhookProvider(ABC):
     remember_s: ClassVar[int]
     same_for_s: ClassVar[int | None] = None
 
-    def __init__(self, secrets: Sequence[str], fetch: Fetch, api_key: str = "", max_bytes: int = 0) -> None:
+    def __init__(
+        self, secrets: Sequence[SecretStr], fetch: Fetch, api_key: SecretStr | None = None, max_bytes: int = 0
+    ) -> None:
         """``max_bytes`` bounds what is fetched of one mail, for which ``api_key`` may be needed."""
-        self._secrets = [secret.encode() for secret in secrets]
+        self._secrets = [secret.get_secret_value().encode() for secret in secrets]
         self._fetch = fetch
-        self._api_key = api_key
+        self._api_key = api_key.get_secret_value() if api_key else ""
         self._max_bytes = max_bytes
 
     @property
@@ -141,7 +148,7 @@ class WebhookProvider(ABC):
         return hashlib.sha256(request.body).hexdigest()
 
     @abstractmethod
-    def extract(self, request: WebhookRequest) -> Sequence[IncomingMail]:
+    def extract(self, request: WebhookRequest) -> Mails:
         """Return the mails in a proved request. Raise NoMail, Unusable or NotNow."""
 
     def unsigned(self) -> Unproven:
@@ -158,7 +165,7 @@ class WebhookProvider(ABC):
 class BasicProvider(WebhookProvider):
     """A provider that logs in with ``user:password`` on every request (RFC 7617)."""
 
-    signs_body: ClassVar[bool] = False
+    signs_body = False
 
     def prove(self, request: WebhookRequest) -> None:
         scheme, _, written = request.header("authorization").strip().partition(" ")

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import ClassVar
 
 from cleo_email.mail.model import AttachedFile
 from cleo_email.pipeline.receive import IncomingMail
 from cleo_email.runtime import Deadline
 from cleo_email.scrub import JsonObject
-from cleo_email.webhooks.base import HOUR_S, BasicProvider, NoMail, Unusable, WebhookRequest, return_path
+from cleo_email.webhooks import base
+from cleo_email.webhooks.base import HOUR_S, NoMail, Unusable, WebhookRequest, return_path
 from cleo_email.webhooks.rebuild import file_part, header_pairs, mailboxes, rebuild
 
 FILES_S = 20.0  # of one request; gunicorn ends one that takes a minute
@@ -22,20 +22,20 @@ _MOST_FILES = 20
 _TOKEN = re.compile(r"[A-Za-z0-9._~=-]{1,2000}")
 
 
-class Brevo(BasicProvider):
+class Brevo(base.BasicProvider):
     """``secrets`` are ``user:password`` (in the URL that Brevo is given) or bearer tokens."""
 
-    name: ClassVar[str] = "brevo"
-    setting: ClassVar[str] = "EMAIL_BREVO_AUTH"
-    remember_s: ClassVar[int] = 3 * 24 * HOUR_S
-    same_for_s: ClassVar[int | None] = HOUR_S
+    name = "brevo"
+    setting = "EMAIL_BREVO_AUTH"
+    remember_s = 3 * 24 * HOUR_S
+    same_for_s = HOUR_S
 
     def credentials(self, scheme: str, written: str) -> bytes | None:
         return (
             written.encode("utf-8", "replace") if scheme == "bearer" else super().credentials(scheme, written)
         )
 
-    def extract(self, request: WebhookRequest) -> Sequence[IncomingMail]:
+    def extract(self, request: WebhookRequest) -> base.Mails:
         items = request.json.objects("items")
         if not items:
             raise NoMail("Brevo's request has no items: it is about no mail that came in")

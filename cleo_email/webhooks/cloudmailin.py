@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from typing import ClassVar
 
-from cleo_email.pipeline.receive import IncomingMail
-from cleo_email.webhooks.base import HOUR_S, BasicProvider, NotNow, WebhookRequest, aligned
+from cleo_email.webhooks.base import HOUR_S, BasicProvider, Mails, NotNow, WebhookRequest, aligned
 
 
 class CloudMailin(BasicProvider):
     """Any 4xx makes it return the mail to its sender, any 5xx makes the sender's server try again."""
 
-    name: ClassVar[str] = "cloudmailin"
-    setting: ClassVar[str] = "EMAIL_CLOUDMAILIN_AUTH"
-    remember_s: ClassVar[int] = 5 * 24 * HOUR_S  # as long as mail servers try (RFC 5321 section 4.5.4.1)
+    name = "cloudmailin"
+    setting = "EMAIL_CLOUDMAILIN_AUTH"
+    remember_s = 5 * 24 * HOUR_S  # as long as mail servers try (RFC 5321 section 4.5.4.1)
 
     def event(self, request: WebhookRequest) -> str:
         source = request.form.bytes("message")
         return hashlib.sha256(source).hexdigest() if source else ""
 
-    def extract(self, request: WebhookRequest) -> Sequence[IncomingMail]:
+    def extract(self, request: WebhookRequest) -> Mails:
         form, sender = request.form, "envelope[from]"
         source = form.bytes("message")
         if not source:

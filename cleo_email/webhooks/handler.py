@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
-
-from pydantic import SecretStr
 
 from cleo_email.errors import NotFound, StoreUnavailable
 from cleo_email.pipeline.receive import IncomingMail, Receiver
@@ -38,22 +36,15 @@ log = logging.getLogger(__name__)
 
 def build_providers(settings: Settings, fetch: Fetch) -> tuple[WebhookProvider, ...]:
     """Return all providers; each refuses requests as long as its secret is not set."""
-
-    def shown(secrets: Iterable[SecretStr]) -> list[str]:
-        return [secret.get_secret_value() for secret in secrets]
-
-    def key(secret: SecretStr | None) -> str:
-        return secret.get_secret_value() if secret else ""
-
     size = settings.max_message_bytes
     return (
-        Mailgun(shown(settings.mailgun_keys), fetch),
-        Postmark(shown(settings.postmark_auth), fetch),
-        SendGrid(settings.sendgrid_keys, shown(settings.webhook_secrets), fetch),
+        Mailgun(settings.mailgun_keys, fetch),
+        Postmark(settings.postmark_auth, fetch),
+        SendGrid(settings.sendgrid_keys, settings.webhook_secrets, fetch),
         Ses(settings.ses_topics, fetch),
-        CloudMailin(shown(settings.cloudmailin_auth), fetch),
-        Resend(shown(settings.resend_secrets), fetch, key(settings.resend_api_key), size),
-        Brevo(shown(settings.brevo_auth), fetch, key(settings.brevo_api_key), size),
+        CloudMailin(settings.cloudmailin_auth, fetch),
+        Resend(settings.resend_secrets, fetch, settings.resend_api_key, size),
+        Brevo(settings.brevo_auth, fetch, settings.brevo_api_key, size),
     )
 
 

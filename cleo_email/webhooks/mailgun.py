@@ -8,10 +8,7 @@ in ``mime``.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Sequence
-from typing import ClassVar
 
-from cleo_email.pipeline.receive import IncomingMail
 from cleo_email.scrub import read_json
 from cleo_email.webhooks import base
 from cleo_email.webhooks.base import HOUR_S, NotNow, Unusable, WebhookRequest
@@ -22,13 +19,13 @@ _TWICE = "Mailgun's form has two different values of one field: the mail may be 
 
 
 class Mailgun(base.WebhookProvider):
-    name: ClassVar[str] = "mailgun"
-    setting: ClassVar[str] = "EMAIL_MAILGUN_SIGNING_KEY"
-    gives_up_with: ClassVar[int] = 406
-    unset_status: ClassVar[int] = 403
-    fresh_s: ClassVar[int] = 8 * HOUR_S + 1800  # it repeats a request for 8 hours
-    remember_s: ClassVar[int] = fresh_s + HOUR_S
-    same_for_s: ClassVar[int | None] = HOUR_S
+    name = "mailgun"
+    setting = "EMAIL_MAILGUN_SIGNING_KEY"
+    gives_up_with = 406
+    unset_status = 403
+    fresh_s = 8 * HOUR_S + 1800  # it repeats a request for 8 hours
+    remember_s = fresh_s + HOUR_S
+    same_for_s = HOUR_S
 
     def prove(self, request: WebhookRequest) -> None:
         stamp, token = request.form.text("timestamp"), request.form.text("token")
@@ -42,7 +39,7 @@ class Mailgun(base.WebhookProvider):
         # Time and token are signed as one string: where the one ends is not.
         return request.form.text("timestamp") + request.form.text("token")
 
-    def extract(self, request: WebhookRequest) -> Sequence[IncomingMail]:
+    def extract(self, request: WebhookRequest) -> base.Mails:
         form = request.form
         if form.has("message-url") and not form.has("body-mime"):
             raise NotNow("the Mailgun route stores the mail: use forward() with a URL that ends in mime")

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import ClassVar
 
-from cleo_email.pipeline.receive import IncomingMail
 from cleo_email.scrub import JsonObject
 from cleo_email.webhooks import base
 from cleo_email.webhooks.base import HOUR_S, NoMail, Unusable, WebhookRequest
@@ -17,17 +14,17 @@ _ATTACHMENT = "an attachment of Postmark's request"
 
 
 class Postmark(base.BasicProvider):
-    name: ClassVar[str] = "postmark"
-    setting: ClassVar[str] = "EMAIL_POSTMARK_AUTH"
-    gives_up_with: ClassVar[int] = 403  # and it repeats after a 401, so that a wrong password loses no mail
-    remember_s: ClassVar[int] = 12 * HOUR_S  # it repeats for 10.5 hours
-    same_for_s: ClassVar[int | None] = HOUR_S
+    name = "postmark"
+    setting = "EMAIL_POSTMARK_AUTH"
+    gives_up_with = 403  # and it repeats after a 401, so that a wrong password loses no mail
+    remember_s = 12 * HOUR_S  # it repeats for 10.5 hours
+    same_for_s = HOUR_S
 
     def event(self, request: WebhookRequest) -> str:
         # Two mails of one id are two: the password proves both, and a retry brings the same bytes.
         return f"{request.json.text('MessageID')}:{super().event(request)}"
 
-    def extract(self, request: WebhookRequest) -> Sequence[IncomingMail]:
+    def extract(self, request: WebhookRequest) -> base.Mails:
         data = request.json
         kind = data.text("RecordType") or "Inbound"
         if kind != "Inbound":

@@ -8,25 +8,11 @@ from __future__ import annotations
 import base64
 import hmac
 import re
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
-from cleo_email.pipeline.receive import IncomingMail
 from cleo_email.scrub import JsonObject
-from cleo_email.webhooks.base import (
-    HOUR_S,
-    NoMail,
-    NotNow,
-    TooMuch,
-    Unusable,
-    WebhookProvider,
-    WebhookRequest,
-    decoded,
-    equals_one,
-    json_object,
-    require_fresh,
-    return_path,
-)
+from cleo_email.webhooks import base
+from cleo_email.webhooks.base import HOUR_S, NoMail, NotNow, TooMuch, Unusable, WebhookRequest
 from cleo_email.webhooks.rebuild import header_pairs, rebuild
 
 API = "https://api.resend.com/emails/receiving/"
@@ -34,13 +20,13 @@ API_BYTES = 16 * 1024 * 1024
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
-class Resend(WebhookProvider):
+class Resend(base.WebhookProvider):
     """``secrets`` are ``whsec_`` and base64, as Resend shows them."""
 
-    name: ClassVar[str] = "resend"
-    setting: ClassVar[str] = "EMAIL_RESEND_SIGNING_SECRET"
-    unset_status: ClassVar[int] = 403
-    remember_s: ClassVar[int] = 36 * HOUR_S  # it repeats a request for about 28 hours
+    name = "resend"
+    setting = "EMAIL_RESEND_SIGNING_SECRET"
+    unset_status = 403
+    remember_s = 36 * HOUR_S  # it repeats a request for about 28 hours
 
     def prove(self, request: WebhookRequest) -> None:
         id_, stamp = request.header("svix-id"), request.header("svix-timestamp")
@@ -48,15 +34,15 @@ class Resend(WebhookProvider):
         keys = [base64.b64decode(secret.removeprefix(b"whsec_")) for secret in self._secrets]
         wanted = [hmac.digest(key, message, "sha256") for key in keys]
         words = request.header("svix-signature").split(" ")[:20]
-        given = [decoded(word.removeprefix("v1,")) for word in words if word.startswith("v1,")]
-        if not id_ or not any(equals_one(one, wanted) for one in given if one):
+        given = [base.decoded(word.removeprefix("v1,")) for word in words if word.startswith("v1,")]
+        if not id_ or not any(base.equals_one(one, wanted) for one in given if one):
             raise self.unsigned()
-        require_fresh(stamp, request.now, past_s=self.fresh_s)
+        base.require_fresh(stamp, request.now, past_s=self.fresh_s)
 
     def event(self, request: WebhookRequest) -> str:
         return request.header("svix-id")
 
-    def extract(self, request: WebhookRequest) -> Sequence[IncomingMail]:
+    def extract(self, request: WebhookRequest) -> base.Mails:
         kind, data = request.json.text("type"), request.json.object("data")
         if kind != "email.received":
             raise NoMail(f"Resend reports {kind[:40] or 'nothing'}, not a mail that came in")
@@ -66,8 +52,10 @@ class Resend(WebhookProvider):
         if not self._api_key:
             raise NotNow("Resend sends no mail with its events: set EMAIL_RESEND_API_KEY to have it fetched")
         bearer = {"Authorization": f"Bearer {self._api_key}"}
-        mail = json_object(self._fetch(API + id_, headers=bearer, max_bytes=API_BYTES), "Resend's answer")
-        path = return_path(header_pairs(mail.object("headers")))
+        mail = base.json_object(
+            self._fetch(API + id_, headers=bearer, max_bytes=API_BYTES), "Resend's answer"
+        )
+        path = base.return_path(header_pairs(mail.object("headers")))
         source, facts = self._source(mail)
         return [self.mail(source, path, next(iter(data.texts("to")), ""), **facts)]
 

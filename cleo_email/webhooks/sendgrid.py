@@ -9,16 +9,15 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Sequence
-from typing import ClassVar
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_der_public_key
+from pydantic import SecretStr
 
 from cleo_email.mail.address import split_address
 from cleo_email.mail.model import AttachedFile
-from cleo_email.pipeline.receive import IncomingMail
 from cleo_email.webhooks import base
 from cleo_email.webhooks.base import HOUR_S, Fetch, Unusable, WebhookRequest, read_header
 from cleo_email.webhooks.forms import Form
@@ -30,13 +29,13 @@ _DKIM = re.compile(r"\{@([A-Za-z0-9.-]{1,253}) : pass\}")
 
 
 class SendGrid(base.WebhookProvider):
-    name: ClassVar[str] = "sendgrid"
-    setting: ClassVar[str] = "EMAIL_SENDGRID_PUBLIC_KEY or EMAIL_WEBHOOK_SECRET"
-    fresh_s: ClassVar[int] = 73 * HOUR_S  # it repeats a request for 3 days
-    remember_s: ClassVar[int] = fresh_s + HOUR_S
-    same_for_s: ClassVar[int | None] = HOUR_S
+    name = "sendgrid"
+    setting = "EMAIL_SENDGRID_PUBLIC_KEY or EMAIL_WEBHOOK_SECRET"
+    fresh_s = 73 * HOUR_S  # it repeats a request for 3 days
+    remember_s = fresh_s + HOUR_S
+    same_for_s = HOUR_S
 
-    def __init__(self, public_keys: Sequence[str], secrets: Sequence[str], fetch: Fetch) -> None:
+    def __init__(self, public_keys: Sequence[str], secrets: Sequence[SecretStr], fetch: Fetch) -> None:
         """``public_keys``: base64 DER of elliptic-curve keys, as the settings have checked."""
         super().__init__(secrets, fetch)
         self._keys = [load_der_public_key(base64.b64decode(key)) for key in public_keys]
@@ -60,7 +59,7 @@ class SendGrid(base.WebhookProvider):
 
     # Its event is the hash of the body: a signature can be rewritten by anybody (r, n - s).
 
-    def extract(self, request: WebhookRequest) -> Sequence[IncomingMail]:
+    def extract(self, request: WebhookRequest) -> base.Mails:
         form = request.form
         envelope = form.json("envelope")
         source = form.bytes("email") or _rebuilt(form)
@@ -103,11 +102,10 @@ def _rebuilt(form: Form) -> bytes:
 
 def _text(form: Form, name: str) -> str:
     """Return a field in the charset that the JSON in ``charsets`` names for it."""
-    data = form.bytes(name)
     try:
-        return data.decode(form.json("charsets").text(name) or "utf-8", "replace")
+        return form.bytes(name).decode(form.json("charsets").text(name) or "utf-8", "replace")
     except (LookupError, ValueError):
-        return data.decode("utf-8", "replace")
+        return form.text(name)
 
 
 def _files(form: Form) -> list[AttachedFile]:
@@ -118,7 +116,6 @@ def _files(form: Form) -> list[AttachedFile]:
         file, info = form.file(key), described.object(key)
         if file is None:
             raise Unusable("a file that attachment-info names is not in SendGrid's request")
-        name = file.filename or info.text("filename")
-        kind = file.content_type or info.text("type")
+        name, kind = file.filename or info.text("filename"), file.content_type or info.text("type")
         files.append(file_part(name, kind, file.content, info.text("content-id")))
     return files

@@ -13,12 +13,12 @@ import re
 import threading
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import ClassVar
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from pydantic import SecretStr
 
 from cleo_email.pipeline.receive import IncomingMail
 from cleo_email.scrub import JsonObject
@@ -49,19 +49,24 @@ _NO_CONTENT = (
 
 
 class Ses(base.WebhookProvider):
-    name: ClassVar[str] = "ses"
-    setting: ClassVar[str] = "EMAIL_SES_TOPIC_ARN"
-    fresh_s: ClassVar[int] = 2 * HOUR_S  # a delivery policy may spread its retries over an hour
-    remember_s: ClassVar[int] = fresh_s + HOUR_S
+    name = "ses"
+    setting = "EMAIL_SES_TOPIC_ARN"
+    fresh_s = 2 * HOUR_S  # a delivery policy may spread its retries over an hour
+    remember_s = fresh_s + HOUR_S
 
     def __init__(self, topics: Sequence[str], fetch: Fetch) -> None:
-        super().__init__(topics, fetch)
+        super().__init__([SecretStr(topic) for topic in topics], fetch)
         self._topics = frozenset(topics)
         self._keys: dict[str, tuple[float, rsa.RSAPublicKey | None]] = {}
         self._guard = threading.Lock()
 
     def prove(self, request: WebhookRequest) -> None:
-        message = _message(request)
+        try:
+            message = request.json
+        except Unusable:
+            message = JsonObject()
+        if message.text("Type") not in _SIGNED:
+            raise Unproven("the request is no message of Amazon SNS")
         if message.text("TopicArn") not in self._topics:
             raise Unproven("the message is of no topic in EMAIL_SES_TOPIC_ARN")
         if not -self.fresh_s <= _seconds(message.text("Timestamp")) - request.now <= base.FUTURE_S:
@@ -84,7 +89,7 @@ class Ses(base.WebhookProvider):
     def event(self, request: WebhookRequest) -> str:
         return request.json.text("MessageId")
 
-    def extract(self, request: WebhookRequest) -> Sequence[IncomingMail]:
+    def extract(self, request: WebhookRequest) -> base.Mails:
         message = request.json
         match message["Type"]:
             case "SubscriptionConfirmation":
@@ -144,17 +149,6 @@ class Ses(base.WebhookProvider):
         today = datetime.fromtimestamp(now, UTC)
         valid = certificate.not_valid_before_utc <= today <= certificate.not_valid_after_utc
         return key if valid and isinstance(key, rsa.RSAPublicKey) else None
-
-
-def _message(request: WebhookRequest) -> JsonObject:
-    """Return the message of SNS that the request is. Raise Unproven."""
-    try:
-        message = request.json
-    except Unusable:
-        message = JsonObject()
-    if message.text("Type") not in _SIGNED:
-        raise Unproven("the request is no message of Amazon SNS")
-    return message
 
 
 def _path_on_host(url: str, topic: str) -> str:
