@@ -68,12 +68,9 @@ class AgentAttachment(_Frozen):
 
     @classmethod
     def of(cls, attachment: AttachedFile) -> AgentAttachment:
-        return cls(
-            filename=attachment.filename,
-            content_type=attachment.content_type,
-            size=attachment.size,
-            content=base64.b64encode(attachment.content).decode("ascii"),
-        )
+        name, kind, size = attachment.filename, attachment.content_type, attachment.size
+        content = base64.b64encode(attachment.content).decode("ascii")
+        return cls(filename=name, content_type=kind, size=size, content=content)
 
 
 class AgentMessage(_Frozen):
@@ -120,11 +117,9 @@ class Agent(Protocol):
     """What answers mail. Safe to call from many threads at once."""
 
     def answer(self, request: AgentRequest, *, deadline: float) -> Answer:
-        """Return the final answer.
+        """Return the final answer within ``deadline`` seconds, whatever the other side does.
 
-        :param deadline: seconds that the whole call may take, whatever the other side does.
-        :raises AgentUnavailable: asking again can help.
-        :raises AgentError: asking again will not help.
+        Raise AgentUnavailable where asking again can help, else AgentError.
         """
         ...
 

@@ -38,7 +38,7 @@ def chat_messages(request: AgentRequest) -> list[dict[str, Any]]:
     """Return system prompt, history and the mail: a string, or parts where images come with it."""
     messages: list[dict[str, Any]] = [{"role": "system", "content": _system(request)}]
     for turn in request.history:
-        # Nobody but us speaks as the system.
+        # Only we speak as the system.
         role = "assistant" if turn.role == "assistant" else "user"
         messages.append({"role": role, "content": turn.content})
     text = "\n\n".join(_user_texts(request))

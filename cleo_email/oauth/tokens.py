@@ -194,14 +194,13 @@ class TokenSource:
         return {**form, "refresh_token": refresh}
 
     def _failed(self, saved: Saved, error: TokenError) -> str:
-        lasting = not error.retry_helps
         noted = dataclasses.replace(
             saved,
             seed=self._client.seed,
             fault=self._explained(error),
-            fault_until=self._clock() + (LASTING_REST_MS if lasting else REST_MS),
+            fault_until=self._clock() + (REST_MS if error.retry_helps else LASTING_REST_MS),
             fault_settings=self._client.settings_digest,
-            fault_is_lasting=lasting,
+            fault_is_lasting=not error.retry_helps,
         )
         try:
             self._put(noted)
@@ -213,10 +212,8 @@ class TokenSource:
         if not isinstance(error, Refused):
             return str(error)
         if error.code == "invalid_grant" and self._client.grant != CLIENT_CREDENTIALS:
-            return (
-                f"the login of the mailbox has ended (revoked, expired, or another password): run "
-                f"`{self._client.login_command}`; {error}"
-            )
+            ended = "the login of the mailbox has ended (revoked, expired, or another password)"
+            return f"{ended}: run `{self._client.login_command}`; {error}"
         return f"{error}; look at EMAIL_OAUTH_CLIENT_ID, EMAIL_OAUTH_CLIENT_SECRET and EMAIL_OAUTH_SCOPE"
 
     def _in_spite_of_fault(self, saved: Saved) -> str:

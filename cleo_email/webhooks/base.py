@@ -277,8 +277,8 @@ def return_path(headers: Iterable[tuple[str, str]]) -> str | None:
 
 def header_of(source: bytes) -> bytes:
     """Return the header block of a mail, with its blank line."""
-    ends = [at + len(gap) for gap in (b"\r\n\r\n", b"\n\n") if (at := source.find(gap)) >= 0]
-    return source[: min(ends)] if ends else source
+    end = re.search(rb"\r\n\r\n|\n\n", source)
+    return source[: end.end()] if end else source
 
 
 def read_header(source: bytes) -> InboundEmail:

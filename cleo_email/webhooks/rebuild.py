@@ -77,10 +77,8 @@ def _multipart(subtype: str, parts: Sequence[bytes]) -> bytes:
 
 def _file(item: AttachedFile) -> bytes:
     kind = item.content_type if MEDIA_TYPE.match(item.content_type) else UNKNOWN_TYPE
-    encoding = "base64"
-    if kind.lower() == "message/rfc822":  # RFC 2046 section 5.2.1: not base64
-        encoding = "8bit"
-    elif kind.lower().startswith(("multipart/", "message/")):
+    encoding = "8bit" if kind.lower() == "message/rfc822" else "base64"  # RFC 2046 section 5.2.1
+    if encoding == "base64" and kind.lower().startswith(("multipart/", "message/")):
         kind = UNKNOWN_TYPE
     disposition = "inline" if item.inline else "attachment"
     head = [

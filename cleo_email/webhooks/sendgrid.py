@@ -57,7 +57,7 @@ class SendGrid(base.WebhookProvider):
             raise self.unsigned()
         base.require_fresh(stamp, request.now, past_s=self.fresh_s)
 
-    # Its event is the hash of the body: a signature can be rewritten by anybody (r, n - s).
+    # Its event is the hash of the body: a signature can be rewritten by any reader (r, n - s).
 
     def extract(self, request: WebhookRequest) -> base.Mails:
         form = request.form
@@ -81,7 +81,7 @@ def _passed(form: Form, envelope_from: str, source: bytes) -> list[str]:
     """Return the domains for which SendGrid saw SPF or DKIM pass; its fields stand outside of the mail.
 
     DKIM counts only where there was a single signature, as the domains of several stand in one string and
-    each was written by whoever signed; and only a signature over the whole body (no ``l=``).
+    each was written by its signer; and only a signature over the whole body (no ``l=``).
     """
     passed = []
     if form.text("SPF") == "pass" and (parts := split_address(base.bare_path(envelope_from))):

@@ -3,7 +3,7 @@
 A message of the Simple Notification Service is proved by the certificate that Amazon signs with. The
 certificate's URL stands in the message, so that only URLs of Amazon's own are fetched: those of the SNS host
 of the region in which our topic lives. Only topics that the operator names (EMAIL_SES_TOPIC_ARN) are
-accepted, as anybody can have a topic that Amazon signs for.
+accepted, as Amazon signs for every customer's topics.
 """
 
 from __future__ import annotations
