@@ -1,15 +1,14 @@
-"""What the fuzz targets share: atheris if it is installed, seeds from the corpora."""
+"""What the fuzz targets share: atheris if it is installed, seeds of our own and from the corpora."""
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-CORPORA = Path(os.environ.get("CLEO_CORPORA", ROOT.parent / "shared" / "corpora"))
+from tests.support.corpora import CORPORA
+from tests.support.messages import SAMPLES
 
 
 def run(one_input: Callable[[bytes], None], arguments: list[str]) -> None:
@@ -25,6 +24,10 @@ def run(one_input: Callable[[bytes], None], arguments: list[str]) -> None:
         )
     if all(argument.startswith("-") for argument in arguments[1:]):
         arguments = [*arguments, tempfile.mkdtemp(prefix="fuzz-")]
+    seeds = Path(tempfile.mkdtemp(prefix="seeds-"))
+    for sample in SAMPLES:
+        (seeds / sample.name).write_bytes(sample.source)
+    arguments = [*arguments, str(seeds)]
     if CORPORA.is_dir():
         arguments = [*arguments, str(CORPORA)]
     atheris.instrument_all()

@@ -14,9 +14,9 @@ from collections import Counter
 from pathlib import Path
 
 from tests.support.agent_server import AgentServer
-from tests.support.channel import pss_mb
+from tests.support.channel import Rig, pss_mb
+from tests.support.mails import mail
 from tests.support.redis_server import RedisServer
-from tests.support.rig import Rig, mail
 
 
 def main() -> None:
@@ -40,10 +40,10 @@ def main() -> None:
 
 def _measure(rig: Rig, count: int, *, kill: bool) -> None:
     rig.deliver(*(mail(n) for n in range(count)))
-    web = rig.channel.start_web()
+    web = rig.start_web()
     begun = time.monotonic()
-    worker = rig.channel.start_worker()
-    rig.channel.wait(lambda: "worker started" in rig.channel.log.read_text(), 20)
+    worker = rig.start_worker()
+    rig.wait(lambda: "worker started" in rig.log.read_text(), 20)
     started = time.monotonic()
     times: list[float] = []
     memory = sampled = 0.0
@@ -56,20 +56,20 @@ def _measure(rig: Rig, count: int, *, kill: bool) -> None:
             sampled = time.monotonic()
             memory = max(memory, pss_mb(worker.pid) + pss_mb(web.pid))
         if kill and not killed and len(times) >= count // 2:
-            rig.channel.kill(worker)
+            rig.kill(worker)
             killed = True
-            worker = rig.channel.start_worker()
-        if killed and sum(len(rig.channel.records(s)) for s in ("replied", "uncertain")) == count:
+            worker = rig.start_worker()
+        if killed and sum(len(rig.records(s)) for s in ("replied", "uncertain")) == count:
             break
     answered = Counter(reply["In-Reply-To"] for reply in rig.replies())
-    rig.channel.wait(lambda: sum(len(rig.channel.records(s)) for s in ("replied", "uncertain")) == count, 60)
+    rig.wait(lambda: sum(len(rig.records(s)) for s in ("replied", "uncertain")) == count, 60)
     print(
         f"first reply {times[0] - started:.2f} s, last {times[-1] - started:.2f} s after the worker was ready"
     )
     print(f"          ({times[-1] - begun:.2f} s after its process began)")
     print(f"memory (PSS) of worker and web together {memory:.0f} MiB at most")
     print(f"{len(answered)} of {count} answered, {sum(n > 1 for n in answered.values())} doubled, "
-          f"{len(rig.channel.records('uncertain'))} uncertain")  # fmt: skip
+          f"{len(rig.records('uncertain'))} uncertain")  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import resource
 import subprocess
 import sys
@@ -25,11 +24,10 @@ sys.path.insert(0, str(ROOT))
 from cleo_email.errors import UnreadableMessage  # noqa: E402
 from cleo_email.mail.parse import attachment_text, parse  # noqa: E402
 from cleo_email.mail.quotes import split_quoted  # noqa: E402
-from tests.mail.corpora import raw_messages, trimmer_cases  # noqa: E402
 from tests.mail.hostile import HOSTILE  # noqa: E402
 from tests.mail.replies import replies  # noqa: E402
+from tests.support.corpora import CORPORA, MISSING, raw_messages, trimmer_cases  # noqa: E402
 
-CORPORA = Path(os.environ.get("CLEO_CORPORA", ROOT.parent / "shared" / "corpora"))
 SECONDS, MEGABYTES, RATE, TRIMMED = 2.0, 300, 1000, 45
 Figures = dict[str, float]
 
@@ -129,6 +127,9 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.one:
         print(json.dumps(hostile(arguments.one)))
+        return 0
+    if not CORPORA.is_dir():
+        print(f"skipped: {MISSING}")
         return 0
     read, cut = corpora(), reply_extraction()
     hard = {} if arguments.no_hostile else _all_hostile(quiet=arguments.json)

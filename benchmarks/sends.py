@@ -23,8 +23,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.support.channel import Rig
 from tests.support.redis_server import RedisServer
-from tests.support.rig import Rig
 
 SEND = "/email/send"
 START = "/workflows"
@@ -47,27 +47,26 @@ def run(
     rig: Rig, *, count: int, kills: int, rng: random.Random, path: str = SEND, wait_s: float = 300.0
 ) -> Result:
     """Send ``count`` mails from four callers while web and worker are killed ``kills`` times."""
-    channel = rig.channel
-    processes = {"web": channel.start_web(), "worker": channel.start_worker()}
-    channel.wait(lambda: channel.get("/readyz")[0] == 200)
+    processes = {"web": rig.start_web(), "worker": rig.start_worker()}
+    rig.wait(lambda: rig.get("/readyz")[0] == 200)
     begun = time.monotonic()
     stop = threading.Event()
     repeats: list[int] = []
     with ThreadPoolExecutor(4) as pool:
-        answers = pool.map(lambda n: _send(channel.post, path, n, repeats, stop), range(count))
+        answers = pool.map(lambda n: _send(rig.post, path, n, repeats, stop), range(count))
         for _ in range(kills):
             # Spread over the run, whatever its speed: the next kill waits for some progress.
             seen = len(rig.smtp.mails) + rng.randrange(1, max(2, count // (kills + 1)))
             _until(lambda seen=seen: len(rig.smtp.mails) >= min(seen, count - 1), 20)  # type: ignore[misc]
             name = rng.choice(["web", "worker"])
-            channel.kill(processes[name])
-            processes[name] = channel.start_web() if name == "web" else channel.start_worker()
+            rig.kill(processes[name])
+            processes[name] = rig.start_web() if name == "web" else rig.start_worker()
         ids = [answer["id"] for answer in answers if answer]
     done = ("replied", "uncertain")
-    channel.wait(lambda: sum(len(channel.records(state)) for state in done) >= count, wait_s)
+    rig.wait(lambda: sum(len(rig.records(state)) for state in done) >= count, wait_s)
     sent = Counter(mail["Message-ID"] for mail in rig.replies())
-    uncertain = channel.records("uncertain")
-    records = channel.records()
+    uncertain = rig.records("uncertain")
+    records = rig.records()
     subjects = Counter(record["subject"] for record in records)
     lost = [r for r in records if not sent[r["reply_message_id"]] and r not in uncertain]
     return Result(

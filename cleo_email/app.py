@@ -81,7 +81,7 @@ class App:
     def store(self) -> Store:
         settings = self.settings
         account = f"{settings.user.casefold()}@{settings.imap_host}:{settings.imap_port}"
-        return Store.on(
+        return Store(
             self.redis,
             account=account if settings.imap_host else "",
             retention_days=settings.retention_days,
@@ -270,18 +270,20 @@ class App:
         """None without a mailbox."""
         if self.mailbox is None:
             return None
-        from cleo_email.pipeline.poll import InboxReader, Poller
-        from cleo_email.pipeline.upkeep import MailboxFiler, PartialFetcher, SendSettler, Upkeep
+        from cleo_email.pipeline.poll import Poller
+        from cleo_email.pipeline.upkeep import Upkeep
 
         settings, store, mailbox, receiver = self.settings, self.store, self.mailbox, self.receiver
         most = settings.max_message_bytes
-        reader = InboxReader(store, mailbox, receiver, max_bytes=most, max_age_days=settings.max_age_days)
-        upkeep = Upkeep(
-            MailboxFiler(store, mailbox, save_sent=settings.save_sent),
-            SendSettler(store, mailbox),
-            PartialFetcher(store, mailbox, receiver, max_bytes=most),
+        return Poller(
+            store,
+            mailbox,
+            receiver,
+            Upkeep(store, mailbox, receiver, save_sent=settings.save_sent, max_bytes=most),
+            max_bytes=most,
+            max_age_days=settings.max_age_days,
+            interval_s=settings.poll_interval,
         )
-        return Poller(store, mailbox, reader, upkeep, interval_s=settings.poll_interval)
 
     @cached_property
     def sweeper(self) -> Sweeper:

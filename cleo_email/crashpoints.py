@@ -1,8 +1,7 @@
 """Named instants at which ``script/crash-test`` kills this process.
 
-In production nothing is armed and ``reach`` costs a comparison. Armed by ``CLEO_CRASH_AT=name`` (or
-``name:3`` for the third time that the point is reached): the process then says so on standard error and ends
-by SIGKILL, exactly there.
+In production nothing is armed and ``crashpoint`` costs a comparison. With ``CLEO_CRASH_AT=name`` (or
+``name:3`` for the third time) the process says so on standard error and ends by SIGKILL there.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ _armed: dict[str, int] = {}
 
 
 def arm(environ: Mapping[str, str]) -> None:
-    """Read ``CLEO_CRASH_AT``; unknown names are refused, so that a test cannot pass by a typing error."""
+    """Read ``CLEO_CRASH_AT``. Refuse unknown names, so that a test cannot pass by a typing error."""
     wanted = environ.get("CLEO_CRASH_AT", "")
     if not wanted:
         return
@@ -60,7 +59,7 @@ def arm(environ: Mapping[str, str]) -> None:
 
 
 def crashpoint(name: str) -> None:
-    """Say that this instant has come."""
+    """End the process here, where that was asked for."""
     if not _armed or name not in _armed:
         return
     with _guard:

@@ -1,8 +1,7 @@
 """Every error that leaves a module of this package, in one tree.
 
-``retry_helps`` tells a temporary fault, which is tried again later with the same input, from one that ends in
-a state that a person can see. Edges (IMAP, SMTP, Redis,
-agents) turn foreign exceptions into these and never let their own escape.
+``retry_helps`` is true for a temporary fault, which is tried again later with the same input; any other ends
+in a state that a person can see. Edges (IMAP, SMTP, Redis, agents) turn foreign exceptions into these.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from typing import ClassVar
 
 
 def place_of(error: BaseException) -> str:
-    """The kind of an unexpected error and where it rose; its text may hold what a stranger sent."""
+    """Return the kind of an unexpected error and its place; its text may hold what a stranger sent."""
     frames = traceback.extract_tb(error.__traceback__)
     where = f"{frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno}" if frames else "an unknown place"
     return f"{type(error).__name__} at {where}"
@@ -39,7 +38,7 @@ class SettingsError(CleoError):
 
 
 class UnreadableMessage(CleoError):
-    """Bytes that no reader can make a message of (beyond a cap on headers, parts or depth)."""
+    """The bytes are no message that can be read (beyond a cap on headers, parts or depth)."""
 
 
 class InvalidField(CleoError):
@@ -120,7 +119,7 @@ class SubmissionLoginRefused(SubmissionError):
 
 
 class SubmissionUncertain(SubmissionError):
-    """The connection broke after the end of DATA and before its answer: nobody knows."""
+    """The connection broke after the end of DATA and before its answer: the server may have the mail."""
 
 
 # --- mailbox (IMAP) -------------------------------------------------------------------------------------

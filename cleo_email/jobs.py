@@ -50,12 +50,12 @@ def poll() -> str:
 
 
 def chores() -> str:
-    """Set flags, file into Sent, settle uncertain sends."""
+    """Do the upkeep of the mailbox. The name is older than that word, and jobs in Redis carry it."""
     poller = _app().poller
     if poller is None:
         return "EMAIL_IMAP_HOST is not set: there is no mailbox"
     try:
-        done = poller.chores()
+        done = poller.run_upkeep()
         return "busy" if done is None else f"{done} done"
     except (MailboxError, StoreUnavailable) as error:
         return f"failed: {error}"

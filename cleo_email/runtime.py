@@ -19,7 +19,7 @@ Clock = Callable[[], int]
 
 
 def now_ms() -> int:
-    """Milliseconds since 1970 UTC."""
+    """Return milliseconds since 1970 UTC."""
     return time.time_ns() // 1_000_000
 
 
@@ -30,7 +30,7 @@ DAY = 24 * HOUR
 
 
 def backoff_ms(failures: int) -> int:
-    """Milliseconds to wait after the n-th failure in a row: 10 s, then doubling up to an hour."""
+    """Return the milliseconds to wait after the n-th failure in a row: 10 s, doubling up to an hour."""
     return int(min(10 * SECOND * 2 ** min(max(failures, 1) - 1, 20), HOUR))
 
 
@@ -40,9 +40,8 @@ REDIS_CONNECT_S = 3
 REDIS_ANSWER_S = 15
 REDIS_RETRIES = 4
 REDIS_PAUSE_S = 1.0  # the longest between two tries
-REDIS_S = (
-    REDIS_POOL_S + (1 + REDIS_RETRIES) * (REDIS_CONNECT_S + REDIS_ANSWER_S) + REDIS_RETRIES * REDIS_PAUSE_S
-)
+REDIS_TRY_S = REDIS_CONNECT_S + REDIS_ANSWER_S
+REDIS_S = REDIS_POOL_S + REDIS_TRY_S + REDIS_RETRIES * (REDIS_PAUSE_S + REDIS_TRY_S)
 
 # Whether the sender is proven: for each signature the policies of two domains, and a key.
 DNS_S = 4.0  # one question, its repetitions included
@@ -63,16 +62,8 @@ RECORD_S = 120.0
 
 # An operation that Redis leaves unanswered ends the job, but for those around the end of DATA: the mark
 # before it, the one at which the waiting ends, and one more without the lock.
-AROUND_THE_AGENT_S = (
-    PROOF_S
-    + COMPOSING_TURN_S
-    + SENDING_TURN_S
-    + TOKEN_RENEWAL_S
-    + TOKEN_REQUEST_S
-    + SUBMISSION_S
-    + RECORD_S
-    + 3 * REDIS_S
-)
+AROUND_THE_AGENT_S = PROOF_S + COMPOSING_TURN_S + SENDING_TURN_S + TOKEN_RENEWAL_S + TOKEN_REQUEST_S
+AROUND_THE_AGENT_S += SUBMISSION_S + RECORD_S + 3 * REDIS_S
 
 
 class Deadline:
@@ -120,6 +111,23 @@ def give_back_large_blocks() -> None:
         return
 
 
+class SeldomLog:
+    """Lets a fault that goes on be logged once in ten minutes."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._logged: dict[str, float] = {}
+
+    def is_due(self, fault: str) -> bool:
+        """Return whether the fault is to be logged now."""
+        now = time.monotonic()
+        with self._guard:
+            due = now - self._logged.get(fault, -600.0) >= 600.0
+            if due:
+                self._logged[fault] = now
+        return due
+
+
 class LargeWork:
     """Lets at most ``at_once`` threads of this process work on something of ``from_bytes`` or more.
 
@@ -132,7 +140,7 @@ class LargeWork:
 
     @contextmanager
     def turn(self, size: int, *, patience: float | None = None) -> Iterator[bool]:
-        """True once it is our turn; False if that was not so within ``patience`` seconds (None: for ever)."""
+        """Yield True once it is our turn, False if it is not within ``patience`` seconds (None: for ever)."""
         if size < self._from:
             yield True
             return
@@ -144,17 +152,16 @@ class LargeWork:
                 self._slots.release()
 
 
-# SendGrid can show a secret only in its URL, which an access log would repeat.
 _IN_URL = re.compile(r"([?&]secret=)[^&\s\"']+")
 
 
 class WithoutSecrets(logging.Filter):
-    """Takes ``secret=…`` of a URL out of every line."""
+    """Takes ``secret=…`` of a URL out of every line. SendGrid can show a secret only in its URL."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         try:
             text = record.getMessage()
-        except (TypeError, ValueError):  # a format that does not fit: logging tells of it
+        except (TypeError, ValueError):  # a format that does not fit: logging reports it
             return True
         if "secret=" in text:
             record.msg, record.args = _IN_URL.sub(r"\1…", text), ()
@@ -162,7 +169,7 @@ class WithoutSecrets(logging.Filter):
 
 
 def set_up_logging(level: int = logging.INFO) -> None:
-    """To standard error. RQ tells each wake-up three times at INFO; our own lines tell each message once."""
+    """Log to standard error: our lines from INFO on, RQ's from WARNING on (it logs each wake-up thrice)."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     handler.addFilter(WithoutSecrets())
@@ -172,7 +179,7 @@ def set_up_logging(level: int = logging.INFO) -> None:
         logging.getLogger(name).addFilter(WithoutSecrets())
     root.setLevel(logging.WARNING)
     logging.getLogger("cleo_email").setLevel(level)
-    # Set before RQ looks: it sets INFO where nobody has set a level.
+    # Before RQ looks: it sets INFO where no level is set.
     for name in ("rq.worker", "rq.job", "rq.queue", "rq.registry"):
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("rq.worker").propagate = True

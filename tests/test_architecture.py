@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections import defaultdict
 from pathlib import Path
 
@@ -66,6 +67,16 @@ def imports(tree: ast.Module) -> set[str]:
 
 def test_every_room_stands_on_a_floor() -> None:
     assert {room(module) for module in MODULES} == set(FLOOR)
+
+
+def test_the_page_draws_the_same_floors() -> None:
+    page = (PACKAGE.parent / "docs/architecture.md").read_text("utf-8")
+    table = page.partition("## The floors")[2].partition("## The walk")[0]
+    drawn = [
+        row.split("|")[2] for row in table.splitlines() if row.startswith("|") and "`" in row.split("|")[2]
+    ][1:]
+    found = [set(re.findall(r"`(\w+)(?:/|\.py)`", cell)) for cell in drawn]
+    assert found == [set(rooms.split()) for rooms in reversed(FLOORS[:-1])]
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.agent_server import AgentServer
-from tests.support.channel import AGENT
-from tests.support.rig import Rig, mail, text_of
+from tests.support.channel import Rig
+from tests.support.mails import AGENT, mail, text_of
 
 pytestmark = pytest.mark.servers("dovecot")
 
@@ -33,26 +33,25 @@ def post_body(number: int, **fields: str) -> dict[str, str]:
 
 
 def test_forty_mails_by_both_ways_are_answered_once_each_in_order_and_threaded(rig: Rig) -> None:
-    channel = rig.channel
-    channel.start_web()
+    rig.start_web()
     rig.deliver(*(mail(n) for n in range(19)))
     rig.deliver(
         mail(19, sender="customer0@example.test", subject="Re: Question 0", references="<q0@example.test>")
     )
     for n in range(19):
-        status, answer = channel.post(post_body(n))
+        status, answer = rig.post(post_body(n))
         assert (status, answer["status"], answer["thread_id"]) == (202, "accepted", f"<w{n}@example.test>")
     last = post_body(
         19, from_address="caller0@example.test", subject="AW: Web 0", references="<w0@example.test>"
     )
-    status, answer = channel.post(last)
+    status, answer = rig.post(last)
     assert (status, answer["thread_id"]) == (202, "<w0@example.test>")
-    assert len(rig.unseen()) == 20, "nothing may be marked before a worker has stored it"
+    assert rig.unseen() == 20, "nothing may be marked before a worker has stored it"
 
-    channel.start_worker()
-    channel.wait(lambda: len(channel.records("replied")) == 40)
+    rig.start_worker()
+    rig.wait(lambda: len(rig.records("replied")) == 40)
 
-    records = channel.records()
+    records = rig.records()
     assert len(records) == 40
     replies = rig.replies()
     assert len(replies) == 40
@@ -72,50 +71,50 @@ def test_forty_mails_by_both_ways_are_answered_once_each_in_order_and_threaded(r
         assert order.index(first) < order.index(second)
         late = next(reply for reply in replies if reply["In-Reply-To"] == second)
         assert late["References"].split() == [first, second]
-    assert rig.unseen() == []
+    assert rig.unseen() == 0
     with rig.imap() as client:
         client.select_folder("INBOX", readonly=True)
-        channel.wait(lambda: len(client.search(["ANSWERED", "KEYWORD", "$CleoReplied"])) == 20)
+        rig.wait(lambda: len(client.search(["ANSWERED", "KEYWORD", "$CleoReplied"])) == 20)
 
 
 def test_only_the_final_answer_is_mailed_whatever_tools_come_before(tmp_path: Path, redis_url: str) -> None:
     with AgentServer(tools=3) as agent, Rig(tmp_path, redis_url, env={"CLEO_AGENT": agent.url}) as rig:
-        rig.channel.start_worker()
+        rig.start_worker()
         rig.deliver(mail(1, text="What is it?"))
         rig.smtp.wait_for(lambda server: len(server.mails) == 1, 20)
-        rig.channel.start_web()
-        rig.channel.wait(lambda: rig.channel.records("replied"))
+        rig.start_web()
+        rig.wait(lambda: rig.records("replied"))
         (reply,) = rig.replies()
         assert text_of(reply) == "final: What is it?"
         assert b"tool result" not in rig.smtp.mails[0].source
         assert b"thinking" not in rig.smtp.mails[0].source
         (asked,) = agent.requests()
-        assert asked["key"] == asked["id"] == rig.channel.records()[0]["id"]
+        assert asked["key"] == asked["id"] == rig.records()[0]["id"]
         assert asked["message"]["from_address"] == "customer1@example.test"
 
 
 def test_the_same_mail_by_imap_and_by_webhook_gets_one_reply(rig: Rig) -> None:
-    rig.channel.start_web()
-    rig.channel.start_worker()
+    rig.start_web()
+    rig.start_worker()
     rig.deliver(mail(1))
     rig.smtp.wait_for(lambda server: len(server.mails) == 1, 20)
-    status, answer = rig.channel.post(
+    status, answer = rig.post(
         post_body(
             1, from_address="customer1@example.test", subject="Question 1", message_id="<q1@example.test>"
         )
     )
     assert (status, answer["status"]) == (200, "duplicate")
-    status, first = rig.channel.post(post_body(2, message_id="<q2@example.test>", subject="Question 2",
+    status, first = rig.post(post_body(2, message_id="<q2@example.test>", subject="Question 2",
                                                from_address="customer2@example.test"))  # fmt: skip
     assert status == 202
     rig.deliver(mail(2))
-    rig.channel.wait(lambda: rig.unseen() == [])
-    rig.channel.wait(lambda: len(rig.channel.records("replied")) == 2)
-    records = rig.channel.records()
+    rig.wait(lambda: rig.unseen() == 0)
+    rig.wait(lambda: len(rig.records("replied")) == 2)
+    records = rig.records()
     assert {record["id"] for record in records} == {answer["id"], first["id"]}
     with rig.imap() as client:
         client.select_folder("INBOX", readonly=True)
-        rig.channel.wait(lambda: len(client.search(["ANSWERED"])) == 2)
+        rig.wait(lambda: len(client.search(["ANSWERED"])) == 2)
     assert Counter(reply["In-Reply-To"] for reply in rig.replies()) == {
         "<q1@example.test>": 1,
         "<q2@example.test>": 1,
@@ -128,7 +127,7 @@ def test_two_threads_of_one_sender_at_once_get_their_own_answers(tmp_path: Path,
             mail(1, sender="anna@example.test", text="about apples"),
             mail(2, sender="anna@example.test", text="about pears"),
         )
-        rig.channel.start_worker()
+        rig.start_worker()
         rig.smtp.wait_for(lambda server: len(server.mails) == 2, 20)
         answers = {reply["In-Reply-To"]: text_of(reply) for reply in rig.replies()}
         assert answers == {
@@ -142,22 +141,21 @@ def test_a_thread_goes_on_with_its_history_and_a_stranger_gets_none_of_it(
     tmp_path: Path, redis_url: str
 ) -> None:
     with AgentServer() as agent, Rig(tmp_path, redis_url, env={"CLEO_AGENT": agent.url}) as rig:
-        channel = rig.channel
-        channel.start_web()
-        channel.start_worker()
-        channel.post(post_body(1, from_address="anna@example.test", body="my secret is 4711"))
+        rig.start_web()
+        rig.start_worker()
+        rig.post(post_body(1, from_address="anna@example.test", body="my secret is 4711"))
         rig.smtp.wait_for(lambda server: len(server.mails) == 1, 20)
         ours = rig.replies()[0]["Message-ID"]
         # A client that leaves References out: our own Message-ID alone leads to the thread.
-        status, answer = channel.post(
+        status, answer = rig.post(
             post_body(2, from_address="Anna <ANNA@example.test>", in_reply_to=ours, body="and now?")
         )
         assert (status, answer["thread_id"]) == (202, "<w1@example.test>")
         # Somebody who was told the ids quotes them.
         quoting = {"in_reply_to": ours, "references": f"<w1@example.test> {ours}"}
-        status, answer = channel.post(post_body(3, from_address="mallory@example.test", **quoting))
+        status, answer = rig.post(post_body(3, from_address="mallory@example.test", **quoting))
         assert (status, answer["thread_id"]) == (202, "<w3@example.test>")
-        channel.wait(lambda: len(channel.records("replied")) == 3)
+        rig.wait(lambda: len(rig.records("replied")) == 3)
         histories = {request["message"]["message_id"]: request["history"] for request in agent.requests()}
         assert histories["<w2@example.test>"] == [
             {"role": "user", "content": "my secret is 4711"},
@@ -179,19 +177,18 @@ def test_a_mailbox_that_may_only_be_read_is_told_of_until_it_may_be_written(
         rig.dovecot.extra = plugins
         rig.dovecot.start()
         rig.deliver(mail(1), mail(2))
-        channel = rig.channel
-        channel.start_web()
-        channel.start_worker()
-        channel.wait(lambda: "read-only" in str(channel.get("/readyz")[1]))
-        done = channel.run("check")
+        rig.start_web()
+        rig.start_worker()
+        rig.wait(lambda: "read-only" in str(rig.get("/readyz")[1]))
+        done = rig.run("check")
         assert done.returncode == 1
         (line,) = [line for line in done.stdout.splitlines() if line.startswith("WRONG")]
         assert "imap" in line
         assert "READ-ONLY" in line
-        assert channel.records() == []
+        assert rig.records() == []
         rules.write_text(f"INBOX user={AGENT} lrwstip\n")
-        channel.wait(lambda: len(channel.records("replied")) == 2)
-        channel.wait(lambda: not rig.unseen())
+        rig.wait(lambda: len(rig.records("replied")) == 2)
+        rig.wait(lambda: not rig.unseen())
         assert len(rig.replies()) == 2
 
 
@@ -203,22 +200,22 @@ def test_a_server_whose_certificate_is_not_trusted_is_refused(
         half = tmp_path / "half.pem"
         other = rig.smtp.ca.cert_pem.bytes() if which == "imap" else rig.dovecot.ca_file.read_bytes()
         half.write_bytes(other)
-        done = rig.channel.run("check", SSL_CERT_FILE=str(half))
+        done = rig.run("check", SSL_CERT_FILE=str(half))
         assert done.returncode == 1
         (line,) = [line for line in done.stdout.splitlines() if line.startswith("WRONG")]
         assert which in line
         assert "SSL_CERT_FILE" in line
-        rig.channel.env["SSL_CERT_FILE"] = str(half)
-        rig.channel.start_web()
-        rig.channel.start_worker()
+        rig.env["SSL_CERT_FILE"] = str(half)
+        rig.start_web()
+        rig.start_worker()
         if which == "imap":
             rig.deliver(mail(1))
-            rig.channel.wait(lambda: "SSL_CERT_FILE" in rig.channel.get("/readyz")[1]["error"])
-            assert rig.channel.records() == []
+            rig.wait(lambda: "SSL_CERT_FILE" in rig.get("/readyz")[1]["error"])
+            assert rig.records() == []
         else:
-            rig.channel.post(post_body(1))
-            rig.channel.wait(lambda: rig.channel.records("failed"))
-            assert "SSL_CERT_FILE" in rig.channel.records("failed")[0]["reason"]
+            rig.post(post_body(1))
+            rig.wait(lambda: rig.records("failed"))
+            assert "SSL_CERT_FILE" in rig.records("failed")[0]["reason"]
         assert rig.smtp.mails == []
 
 
@@ -229,15 +226,15 @@ def test_a_killed_worker_loses_and_doubles_nothing(tmp_path: Path, redis_url: st
         Rig(tmp_path, redis_url, env={"CLEO_AGENT": agent.url, **env}) as rig,
     ):
         rig.deliver(*(mail(n) for n in range(60)))
-        rig.channel.start_web()
-        worker = rig.channel.start_worker()
+        rig.start_web()
+        worker = rig.start_worker()
         rig.smtp.wait_for(lambda server: len(server.mails) >= 25, 30)
-        rig.channel.kill(worker)
-        rig.channel.start_worker()
+        rig.kill(worker)
+        rig.start_worker()
         done = ("replied", "uncertain")
-        rig.channel.wait(lambda: sum(len(rig.channel.records(state)) for state in done) == 60, 60)
+        rig.wait(lambda: sum(len(rig.records(state)) for state in done) == 60, 60)
         answered = Counter(reply["In-Reply-To"] for reply in rig.replies())
         assert set(answered.values()) == {1}
-        lost = {record["message_id"] for record in rig.channel.records()} - set(answered)
-        assert lost <= {record["message_id"] for record in rig.channel.records("uncertain")}
+        lost = {record["message_id"] for record in rig.records()} - set(answered)
+        assert lost <= {record["message_id"] for record in rig.records("uncertain")}
         assert len(answered) + len(lost) == 60

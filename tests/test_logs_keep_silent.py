@@ -11,8 +11,8 @@ import pytest
 
 from cleo_email.runtime import WithoutSecrets
 from tests.support.agent_server import AgentServer
-from tests.support.channel import PASSWORD
-from tests.support.rig import Rig, mail
+from tests.support.channel import Rig
+from tests.support.mails import PASSWORD, mail
 from tests.webhooks import samples
 
 API_TOKEN = "api-token-Zx81"
@@ -27,9 +27,8 @@ def test_no_secret_and_no_mail_is_logged(tmp_path: Path, redis_url: str) -> None
     env = {**samples.secrets_env(), "CLEO_API_TOKEN": API_TOKEN, "CLEO_AGENT_TOKEN": AGENT_TOKEN}
     del env["EMAIL_SENDGRID_PUBLIC_KEY"]  # then its secret stands in the URL
     with AgentServer() as agent, Rig(tmp_path, redis_url, env={**env, "CLEO_AGENT": agent.url}) as rig:
-        channel = rig.channel
-        channel.start_web("--access-logfile", "-", "--capture-output")
-        channel.start_worker()
+        rig.start_web("--access-logfile", "-", "--capture-output")
+        rig.start_worker()
         rig.deliver(mail(1, text=f"by IMAP {BODY}"))
         requests = [
             samples.mailgun(samples.mail(2, text=BODY)),
@@ -40,15 +39,15 @@ def test_no_secret_and_no_mail_is_logged(tmp_path: Path, redis_url: str) -> None
             samples.signed(samples.mail(7, text=BODY), path="/email/incoming/raw"),
         ]
         for request in requests:
-            status, answer, _ = channel.call("POST", request.path, request.body, dict(request.headers))
+            status, answer, _ = rig.call("POST", request.path, request.body, dict(request.headers))
             assert status in (200, 202), (request.path, answer)
         rig.smtp.wait_for(lambda server: len(server.mails) == 7, 30)
         provoke_refusals(rig)
         bearer = {"Authorization": f"Bearer {API_TOKEN}"}
-        assert channel.call("GET", "/email/messages", headers=bearer)[0] == 200
-        done = channel.run("check")
+        assert rig.call("GET", "/email/messages", headers=bearer)[0] == 200
+        done = rig.run("check")
         assert PASSWORD not in done.stdout + done.stderr
-        log = channel.log.read_text("utf-8", "replace")
+        log = rig.log.read_text("utf-8", "replace")
     assert "accepted by mailgun" in log
     assert "replied" in log
     assert "/email/incoming/sendgrid?secret=…" in log, "the access log is on, and keeps the URL"
@@ -69,14 +68,12 @@ def provoke_refusals(rig: Rig) -> None:
     ):
         for path in ("/email/incoming", "/email/incoming/postmark", "/email/incoming/ses"):
             body = json.dumps({"TopicArn": WRONG, "Type": "Notification", "Message": BODY}).encode()
-            status, _, _ = rig.channel.call(
-                "POST", path, body, {"Content-Type": "application/json", **headers}
-            )
+            status, _, _ = rig.call("POST", path, body, {"Content-Type": "application/json", **headers})
             assert status in (401, 403, 429)
     request = samples.sendgrid_by_url(samples.mail(8, text=BODY), WRONG)
-    assert rig.channel.call("POST", request.path, request.body, dict(request.headers))[0] in (403, 429)
+    assert rig.call("POST", request.path, request.body, dict(request.headers))[0] in (403, 429)
     broken = samples.Request("/email/incoming/postmark", BODY.encode(), samples.basic(samples.POSTMARK))
-    assert rig.channel.call("POST", broken.path, broken.body, dict(broken.headers))[0] == 403
+    assert rig.call("POST", broken.path, broken.body, dict(broken.headers))[0] == 403
 
 
 def every_secret(env: dict[str, str]) -> list[str]:

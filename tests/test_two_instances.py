@@ -8,45 +8,37 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from email import policy
 from pathlib import Path
+from typing import Self
 
 import pytest
 
 from tests.support.agent_server import AgentServer
-from tests.support.channel import PASSWORD, Channel
-from tests.support.rig import text_of
-from tests.support.smtp_server import SmtpServer
+from tests.support.channel import Channel, Rig
+from tests.support.mails import text_of
 
 NAMES = ("one@alpha.test", "two@beta.test")
 
 
-class Side:
+class Side(Rig):
     """One installation: its processes, its Redis, and the server that takes its mail."""
 
-    def __init__(self, stack: ExitStack, directory: Path, redis_url: str, name: str, **env: str) -> None:
+    def __init__(self, directory: Path, redis_url: str, name: str, **env: str) -> None:
+        super().__init__(directory, redis_url, polls=False, env={"EMAIL_USER": name, **env})
         self.name = name
-        self.smtp = stack.enter_context(SmtpServer(passwords={name: PASSWORD}))
-        directory.mkdir()
-        trusted = directory / "ca.pem"
-        trusted.write_bytes(self.smtp.ca.cert_pem.bytes())
-        settings = {
-            "EMAIL_USER": name,
-            "EMAIL_SMTP_HOST": "127.0.0.1",
-            "EMAIL_SMTP_PORT": str(self.smtp.port),
-            "SSL_CERT_FILE": str(trusted),
-            "REDIS_URL": redis_url,
-            **env,
-        }
-        self.channel = stack.enter_context(Channel(directory, settings))
-        self.channel.start_web()
-        self.channel.start_worker()
         self.taken = 0
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        self.start_web()
+        self.start_worker()
+        return self
 
     def hand_over(self, other: Side) -> int:
         """Bring what was sent since the last time to the other one's webhook, without Auto-Submitted."""
         new = self.smtp.mails[self.taken :]
         for sent in new:
             message = email.message_from_bytes(sent.source, policy=policy.default)
-            status, answer = other.channel.post(
+            status, answer = other.post(
                 {
                     "from_address": self.name,
                     "to_address": other.name,
@@ -62,10 +54,10 @@ class Side:
         return len(new)
 
     def at_rest(self) -> bool:
-        return all(record["state"] in ("replied", "held") for record in self.channel.records())
+        return all(record["state"] in ("replied", "held") for record in self.records())
 
     def held(self) -> list[str]:
-        return [record["reason"] for record in self.channel.records("held")]
+        return [record["reason"] for record in self.records("held")]
 
 
 @pytest.fixture
@@ -88,7 +80,7 @@ def play(one: Side, two: Side) -> None:
         "body": "Are you there?",
         "message_id": "<start@beta.test>",
     }
-    assert one.channel.post(body)[0] == 202
+    assert one.post(body)[0] == 202
     pause = threading.Event()
     quiet = 0
     for _ in range(1200):
@@ -105,23 +97,23 @@ def test_two_of_ours_stop_at_the_cap_of_the_thread(
 ) -> None:
     with ExitStack() as stack:
         env = {"CLEO_AGENT": agent.url, "EMAIL_MAX_REPLIES_PER_THREAD": "4"}
-        one = Side(stack, tmp_path / "one", database(redis_url, 1), NAMES[0], **env)
-        two = Side(stack, tmp_path / "two", database(redis_url, 2), NAMES[1], **env)
+        one = stack.enter_context(Side(tmp_path / "one", database(redis_url, 1), NAMES[0], **env))
+        two = stack.enter_context(Side(tmp_path / "two", database(redis_url, 2), NAMES[1], **env))
         play(one, two)
         assert (len(one.smtp.mails), len(two.smtp.mails)) == (4, 4)
         (reason,) = one.held() + two.held()
         assert "EMAIL_MAX_REPLIES_PER_THREAD" in reason
         # A person may let it go on by one.
         side = one if one.held() else two
-        (held,) = side.channel.records("held")
-        assert side.channel.run("messages", "release", held["id"]).returncode == 0
+        (held,) = side.records("held")
+        assert side.run("messages", "release", held["id"]).returncode == 0
         side.smtp.wait_for(lambda server: len(server.mails) == 5)
 
 
 def test_two_of_ours_that_repeat_themselves_stop_sooner(tmp_path: Path, redis_url: str) -> None:
     with ExitStack() as stack:
-        one = Side(stack, tmp_path / "one", database(redis_url, 1), NAMES[0], CLEO_AGENT="echo")
-        two = Side(stack, tmp_path / "two", database(redis_url, 2), NAMES[1], CLEO_AGENT="echo")
+        one = stack.enter_context(Side(tmp_path / "one", database(redis_url, 1), NAMES[0], CLEO_AGENT="echo"))
+        two = stack.enter_context(Side(tmp_path / "two", database(redis_url, 2), NAMES[1], CLEO_AGENT="echo"))
         play(one, two)
         assert (len(one.smtp.mails), len(two.smtp.mails)) == (10, 10)
         (reason,) = one.held() + two.held()
@@ -139,8 +131,8 @@ def test_two_of_ours_that_start_a_thread_each_time_stop_at_the_cap_of_the_sender
     monkeypatch.setattr(Channel, "post", without_threads)
     with ExitStack() as stack:
         env = {"CLEO_AGENT": agent.url, "EMAIL_MAX_REPLIES_PER_SENDER": "5"}
-        one = Side(stack, tmp_path / "one", database(redis_url, 1), NAMES[0], **env)
-        two = Side(stack, tmp_path / "two", database(redis_url, 2), NAMES[1], **env)
+        one = stack.enter_context(Side(tmp_path / "one", database(redis_url, 1), NAMES[0], **env))
+        two = stack.enter_context(Side(tmp_path / "two", database(redis_url, 2), NAMES[1], **env))
         play(one, two)
         assert (len(one.smtp.mails), len(two.smtp.mails)) == (5, 5)
         (reason,) = one.held() + two.held()

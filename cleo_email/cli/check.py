@@ -137,7 +137,7 @@ def _redis_setting(redis: Redis, name: str) -> str:
 
 def _processes(redis: Redis) -> Iterator[CheckResult]:
     try:
-        health = Store.on(redis).health.read()
+        health = Store(redis).health.read()
     except StoreUnavailable as error:
         yield CheckResult("redis", "wrong", str(error))
         return

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import KW_ONLY, dataclass
+
 from cleo_email.errors import UnreadableMessage, WrongState
 from cleo_email.mail.parse import parse
 from cleo_email.mail.thread import own_threads, people_of
@@ -14,57 +16,60 @@ from cleo_email.store.queue import WakeQueue
 BEGUN_ANEW = ("tries", "faults", "sends", "sends_since", "data_ended_at")
 
 
+@dataclass
 class Decisions:
-    def __init__(self, store: Store, wake: WakeQueue, policy: Policy, *, clock: Clock = now_ms) -> None:
-        self._store = store
-        self._wake = wake
-        self._policy = policy
-        self._clock = clock
+    """Carries out what a person decides, from the command line or by HTTP."""
+
+    store: Store
+    wake: WakeQueue
+    policy: Policy
+    _: KW_ONLY
+    clock: Clock = now_ms
 
     def release(self, id_: str) -> Record:
-        """Let a held message through, whatever held it. Raises NotFound, WrongState, StoreUnavailable."""
-        record = self._store.messages.get(id_)
+        """Let a held message through, whatever held it. Raise NotFound, WrongState, StoreUnavailable."""
+        record = self.store.messages.get(id_)
         if record.state is not State.HELD:
             raise WrongState(f"message {id_} is {record.state}, not held; there is nothing to release")
         self._again(record, "released by a person", released=True)
-        return self._store.messages.get(id_)
+        return self.store.messages.get(id_)
 
     def retry(self, id_: str) -> Record:
         """Try a failed or uncertain message again: a kept answer is sent as it is, else the agent is asked.
 
-        An uncertain message that was sent after all would then arrive twice, with the same Message-ID. One
-        that waits for its next try anyway is tried now. Raises NotFound, WrongState, StoreUnavailable.
+        An uncertain message that was sent after all would then arrive twice, with the same Message-ID. A
+        message that waits for its next try is tried now. Raise NotFound, WrongState, StoreUnavailable.
         """
-        record = self._store.messages.get(id_)
-        if record.state in AT_WORK and self._store.conversations.hurry(record.thread_id, self._clock()):
-            self._wake.wake(record.thread_id)
+        record = self.store.messages.get(id_)
+        if record.state in AT_WORK and self.store.conversations.hurry(record.thread_id, self.clock()):
+            self.wake.wake(record.thread_id)
             return record
         if record.state not in (State.FAILED, State.UNCERTAIN):
             raise WrongState(
                 f"message {id_} is {record.state}; only failed and uncertain messages can be retried"
             )
         self._again(record, "retried by a person")
-        return self._store.messages.get(id_)
+        return self.store.messages.get(id_)
 
     def dismiss(self, id_: str) -> Record:
-        """A person has seen it, and nothing more is to happen: ``ignored``. Nothing is sent.
+        """End a message that waits, as ``ignored``: a person has seen it, and nothing is sent.
 
-        Raises NotFound, WrongState, StoreUnavailable.
+        Raise NotFound, WrongState, StoreUnavailable.
         """
-        record = self._store.messages.get(id_)
+        record = self.store.messages.get(id_)
         if record.state not in WAITING:
             raise WrongState(
                 f"message {id_} is {record.state}; only held, failed and uncertain messages can be dismissed"
             )
         reason = f"dismissed by a person; before that {record.state}: {record.reason}"
-        self._store.messages.move(
-            id_, State.IGNORED, now=self._clock(), reason=reason, only_from=[record.state]
+        self.store.messages.move(
+            id_, State.IGNORED, now=self.clock(), reason=reason, only_from=[record.state]
         )
-        return self._store.messages.get(id_)
+        return self.store.messages.get(id_)
 
     def _again(self, record: Record, reason: str, *, released: bool = False) -> None:
         thread = record.thread_id
-        kept = self._store.messages.answer(record.id) is not None
+        kept = self.store.messages.answer(record.id) is not None
         fields: dict[str, str | int] = dict.fromkeys(BEGUN_ANEW, 0)
         if released:
             fields["released"] = 1
@@ -72,29 +77,29 @@ class Decisions:
         to = State.SUBMITTING if kept else State.RECEIVED
         fetch = bool(record.partial) and not kept
         effects = Effects(fields=fields, push=not fetch)
-        now = self._clock()
-        self._store.messages.move(
+        now = self.clock()
+        self.store.messages.move(
             record.id, to, now=now, reason=reason, effects=effects, only_from=[record.state]
         )
         if fetch:
-            self._store.fetching.add(record.id, now)
+            self.store.fetching.add(record.id, now)
         else:
-            self._wake.wake(thread)
+            self.wake.wake(thread)
 
     def _admit(self, record: Record, *, kept: bool) -> str:
-        """Who is named in a released mail takes part in its thread, as with any accepted mail.
+        """Let the people named in a released mail take part in its thread, as with any accepted mail.
 
-        The thread's id: another one where the thread has become that of others.
+        Return the thread's id: another one where the thread has become that of others.
         """
-        source = self._store.messages.source(record.id)
+        source = self.store.messages.source(record.id)
         if source is None and kept:
-            return record.thread_id  # a mail that Cleo writes first: nobody is named but its recipients
+            return record.thread_id  # a mail that Cleo writes first names only its recipients
         if source is None:
             raise WrongState(f"message {record.id} can no longer be answered: its source was dropped")
         try:
             mail = parse(source)
         except UnreadableMessage:
             return record.thread_id
-        people = people_of(mail, self._policy.own_addresses)
+        people = people_of(mail, self.policy.own_addresses)
         sender = mail.from_[0].key if mail.from_ else ""
-        return self._store.threads.admit(record.id, sender, people, own_threads(mail), self._clock())
+        return self.store.threads.admit(record.id, sender, people, own_threads(mail), self.clock())

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from cleo_email.crashpoints import crashpoint
@@ -41,112 +42,170 @@ log = logging.getLogger(__name__)
 
 HORIZON_MS = 72 * HOUR
 PROBE_MS = MINUTE
-# A login fault is everybody's: those who wait for its end look again so often, and use up no attempt.
+# A refused login concerns every mail: those that wait for its end look again so often, and use up no attempt.
 LOGIN_PAUSE_MS = 20 * SECOND
-# Large mails go out a few at a time; who waits longer than SENDING_TURN_S rests for so long.
+# Large mails go out a few at a time; one that waits longer than SENDING_TURN_S rests for so long.
 LARGE_AT_ONCE = 2
 LARGE_PAUSE_MS = 5 * SECOND
+UNMARKED = {"data_ended_at": 0}
 
 
 @dataclass
-class _Attempt:
-    """One submission. ``marked``: the time noted in the record before the end of DATA; 0 before that."""
+class LockedRecord:
+    """A record whose conversation this worker has locked; every change is made under that lock.
 
+    ``move``, ``rest`` and ``finish`` raise LockLost and StoreUnavailable.
+    """
+
+    store: Store
     record: Record
     lock: Lock
+    clock: Clock
+
+    def reload(self) -> Record:
+        """Read the record again. Raise NotFound where it was forgotten."""
+        self.record = self.store.messages.get(self.record.id)
+        return self.record
+
+    def move(self, to: State, reason: str, effects: Effects, *, quiet: bool = False) -> None:
+        move, now = self.store.messages.move, self.clock()
+        move(self.record.id, to, now=now, reason=reason, lock=self.lock, effects=effects, quiet=quiet)
+
+    def rest(self, due: int, reason: str, fields: Mapping[str, str | int], *, quiet: bool = False) -> None:
+        """Keep the state; the conversation goes on at ``due`` (ms)."""
+        self.move(self.record.state, reason, Effects(fields=fields, due=due), quiet=quiet)
+
+    def finish(self, to: State, reason: str, fields: Mapping[str, str | int] | None = None) -> None:
+        """Take the record off its conversation. People see in the mailbox what is held or has failed."""
+        filing = self.clock() if self.record.mailbox and to is not State.IGNORED else None
+        self.move(to, reason, Effects(fields=fields or {}, pop=True, filing=filing))
+        if to is not State.HELD:  # there may be thousands, and the budget has logged that it is used up
+            level = logging.ERROR if to is State.FAILED else logging.INFO
+            log.log(level, "message %s %s: %s", self.record.id, to, reason)
+
+
+@dataclass
+class _Submission(LockedRecord):
+    """A record whose answer is being submitted. ``marked``: the time that was noted in it before the end of
+    DATA, 0 until then."""
+
+    insist: Callable[[Callable[[], None], float], None]
     marked: int = 0
 
+    def move(self, to: State, reason: str, effects: Effects, *, quiet: bool = False) -> None:
+        """Record what came of it. What came after the mark is recorded even if Redis was away and the lock
+        went to another worker: all that this one can have done is to call the message uncertain."""
+        under_lock = partial(super().move, to, reason, effects, quiet=quiet)
+        if not self.marked:
+            under_lock()
+            return
+        until = time.monotonic() + RECORD_S
+        try:
+            self.insist(under_lock, until)
+        except (LockLost, WrongState):
+            as_marked = partial(
+                self.store.messages.move,
+                self.record.id,
+                to,
+                now=self.clock(),
+                reason=reason,
+                effects=replace(effects, push=not effects.pop),
+                only_from=[State.SUBMITTING, State.UNCERTAIN],
+                given=("data_ended_at", self.marked),
+                quiet=quiet,
+            )
+            self.insist(as_marked, until)
 
+
+@dataclass
 class Delivery:
-    def __init__(
-        self,
-        store: Store,
-        submitter: Submitter,
-        *,
-        has_mailbox: bool,
-        budget: Budget,
-        clock: Clock = now_ms,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        self._store = store
-        self._submitter = submitter
-        self._has_mailbox = has_mailbox
-        self._budget = budget
-        self._clock = clock
-        self._sleep = sleep
-        self._large = LargeWork(LARGE_AT_ONCE)
+    """Submits kept answers. ``has_mailbox``: Sent can be searched and our copies put there."""
 
-    def submit(self, record: Record, lock: Lock) -> None:
+    store: Store
+    submitter: Submitter
+    _: KW_ONLY
+    has_mailbox: bool
+    budget: Budget
+    clock: Clock = now_ms
+    sleep: Callable[[float], None] = time.sleep
+    _large: LargeWork = field(init=False, default_factory=lambda: LargeWork(LARGE_AT_ONCE))
+
+    def submit(self, work: LockedRecord) -> None:
         """Submit the kept answer of a record that is ``submitting``.
 
-        Raises LockLost, StoreUnavailable; every outcome of SMTP ends in a state or a later try.
+        Raise LockLost, StoreUnavailable; every outcome of SMTP ends in a state or a later try.
         """
-        attempt = _Attempt(record, lock)
+        record = work.record
+        submission = _Submission(work.store, work.record, work.lock, work.clock, self._insist)
         if record.data_ended_at:
-            self._uncertain(attempt, "the process ended after the end of DATA and before its answer")
+            self.call_uncertain(submission, "the process ended after the end of DATA and before its answer")
             return
-        fault = self._store.health.read().submission_fault
-        if fault and not self._store.ticks.tick("submission-probe", PROBE_MS):
-            self._wait(attempt, fault, LOGIN_PAUSE_MS)
+        fault = self.store.health.read().submission_fault
+        if fault and not self.store.ticks.tick("submission-probe", PROBE_MS):
+            self._wait(submission, fault, LOGIN_PAUSE_MS)
             return
-        size = self._store.messages.answer_size(record.id)
+        size = self.store.messages.answer_size(record.id)
         with self._large.turn(size, patience=SENDING_TURN_S) as now:
             if now:
-                self._submit_kept(attempt, fault)
+                self._submit_kept(submission, fault)
             else:
-                self._wait(attempt, "other large mails are being sent", LARGE_PAUSE_MS)
+                self._wait(submission, "other large mails are being sent", LARGE_PAUSE_MS)
 
-    def call_uncertain(self, record: Record, lock: Lock, why: str) -> None:
-        """Nobody knows any more whether the server has the mail of this record: ``uncertain``.
+    def call_uncertain(self, work: LockedRecord, why: str) -> None:
+        """Record that the server may have the mail or not. Raise LockLost, StoreUnavailable."""
+        reason = f"it may have been sent or not ({why}); "
+        settling = None
+        if self.has_mailbox:
+            settling = self.clock()
+            reason += f"Sent is searched for {work.record.reply_message_id}"
+        else:
+            reason += "without EMAIL_IMAP_HOST nobody can look into Sent"
+        # A submission that a person has asked for again is searched for as often as the first one.
+        work.move(State.UNCERTAIN, reason, Effects(fields={"looks": 0}, pop=True, settling=settling))
+        log.warning("message %s is uncertain: %s", work.record.id, why)
 
-        Raises LockLost, StoreUnavailable; the record's ``data_ended_at`` says it then, too.
-        """
-        self._uncertain(_Attempt(record, lock), why)
-
-    def _submit_kept(self, attempt: _Attempt, fault: str) -> None:
-        record = attempt.record
-        mail = self._store.messages.answer(record.id)
+    def _submit_kept(self, submission: _Submission, fault: str) -> None:
+        record = submission.record
+        mail = self.store.messages.answer(record.id)
         if mail is None:
-            self._fail(attempt, "the kept answer is gone; nothing was sent")
-            return
-        if used := self._budget.before_sending(record, mail):
-            filing = self._clock() if record.mailbox else None
-            self._move(attempt, State.HELD, used, Effects(pop=True, filing=filing))
-            return
-        self._hand_over(attempt, mail, fault)
+            submission.finish(State.FAILED, "the kept answer is gone; nothing was sent", UNMARKED)
+        elif used := self.budget.before_sending(record, mail):
+            submission.finish(State.HELD, used)
+        else:
+            self._hand_over(submission, mail, fault)
 
-    def _hand_over(self, attempt: _Attempt, mail: OutboundEmail, fault: str) -> None:
+    def _hand_over(self, submission: _Submission, mail: OutboundEmail, fault: str) -> None:
         crashpoint("submit-before-data")
         try:
-            receipt = self._submitter.submit(mail, before_end_of_data=lambda: self._mark(attempt))
+            receipt = self.submitter.submit(mail, before_end_of_data=lambda: self._mark(submission))
         except SubmissionLoginRefused as error:
             why = str(error)
             log.error("nothing can be sent: %s", why)
-            self._insist(lambda: self._store.health.submission_fault(why))
-            self._wait(attempt, why, LOGIN_PAUSE_MS)
+            self._insist(lambda: self.store.health.submission_fault(why))
+            self._wait(submission, why, LOGIN_PAUSE_MS)
         except SubmissionUnavailable as error:
-            self._later(attempt, str(error))
+            self._later(submission, str(error))
         except SubmissionUncertain as error:
-            self._uncertain(attempt, str(error))
+            self.call_uncertain(submission, str(error))
         except SubmissionError as error:
-            self._fail(attempt, str(error))
+            submission.finish(State.FAILED, str(error), UNMARKED)
         else:
             crashpoint("submit-after-250")
-            self._sent(attempt.record, mail, receipt, fault)
+            self._sent(submission.record, mail, receipt, fault)
             crashpoint("submit-after-record")
 
-    def _mark(self, attempt: _Attempt) -> None:
+    def _mark(self, submission: _Submission) -> None:
         crashpoint("submit-before-end-of-data")
-        now = self._clock()
+        now = self.clock()
         try:
-            self._store.messages.mark_data_end(attempt.record.id, attempt.lock, now)
+            self.store.messages.mark_data_end(submission.record.id, submission.lock, now)
         except StoreUnavailable:
-            # Whether the mark is there nobody can say; the end of DATA is not sent, so it must not stay.
-            attempt.marked = now
+            # The mark may be there or not; the end of DATA is not sent, so it must not stay.
+            submission.marked = now
             with suppress(LockLost, WrongState):
-                self._move(attempt, State.SUBMITTING, "", Effects(fields={"data_ended_at": 0}), quiet=True)
+                submission.move(State.SUBMITTING, "", Effects(fields=UNMARKED), quiet=True)
             raise
-        attempt.marked = now
+        submission.marked = now
         crashpoint("submit-after-mark")
 
     def _sent(self, record: Record, mail: OutboundEmail, receipt: Receipt, fault: str) -> None:
@@ -154,14 +213,14 @@ class Delivery:
         reason = "; ".join(f"{who} was refused: {words}" for who, words in receipt.refused.items())
         effects = Effects(
             pop=True,
-            filing=self._clock() if self._has_mailbox else None,
+            filing=self.clock() if self.has_mailbox else None,
             people=[address.lower() for address in mail.recipients],
         )
         self._insist(
-            lambda: self._store.messages.move(
+            lambda: self.store.messages.move(
                 record.id,
                 State.REPLIED,
-                now=self._clock(),
+                now=self.clock(),
                 reason=reason,
                 effects=effects,
                 only_from=[State.SUBMITTING, State.UNCERTAIN],
@@ -169,95 +228,28 @@ class Delivery:
         )
         log.info("message %s replied%s", record.id, f" ({reason})" if reason else "")
         if fault:
-            self._store.health.submission_fault("")
+            self.store.health.submission_fault("")
 
-    def _wait(self, attempt: _Attempt, why: str, pause_ms: int) -> None:
-        """Not an attempt: the record stays as it is and its conversation rests."""
-        now = self._clock()
-        effects = Effects(fields={"data_ended_at": 0}, due=now + pause_ms)
-        quiet = attempt.record.reason.startswith("waiting: ")
-        self._move(attempt, State.SUBMITTING, f"waiting: {why}", effects, quiet=quiet)
+    def _wait(self, submission: _Submission, why: str, pause_ms: int) -> None:
+        """Let the conversation rest for a while. This counts as no attempt."""
+        quiet = submission.record.reason.startswith("waiting: ")
+        submission.rest(self.clock() + pause_ms, f"waiting: {why}", UNMARKED, quiet=quiet)
 
-    def _later(self, attempt: _Attempt, why: str) -> None:
-        record, now = attempt.record, self._clock()
-        since = record.sends_since or now
-        sends = record.sends + 1
+    def _later(self, submission: _Submission, why: str) -> None:
+        record, now = submission.record, self.clock()
+        since, sends = record.sends_since or now, record.sends + 1
         if now - since > HORIZON_MS:
-            self._fail(attempt, f"given up after 72 h: {why}")
+            submission.finish(State.FAILED, f"given up after 72 h: {why}", UNMARKED)
             return
         due = now + backoff_ms(sends)
-        fields = {
-            "sends": sends,
-            "sends_since": since,
-            "attempts": record.attempts + 1,
-            "data_ended_at": 0,
-        }
+        fields = {"sends": sends, "sends_since": since, "attempts": record.attempts + 1, **UNMARKED}
         reason = f"submission {sends} failed, the next is due {iso(due)}: {why}"
-        self._move(attempt, State.SUBMITTING, reason, Effects(fields=fields, due=due))
+        submission.rest(due, reason, fields)
         log.warning("message %s: %s", record.id, reason)
 
-    def _uncertain(self, attempt: _Attempt, why: str) -> None:
-        record = attempt.record
-        reason = f"it may have been sent or not ({why}); "
-        settling = None
-        if self._has_mailbox:
-            settling = self._clock()
-            reason += f"Sent is searched for {record.reply_message_id}"
-        else:
-            reason += "without EMAIL_IMAP_HOST nobody can look into Sent"
-        # A submission that a person has asked for again is searched for as often as the first one.
-        effects = Effects(fields={"looks": 0}, pop=True, settling=settling)
-        self._move(attempt, State.UNCERTAIN, reason, effects)
-        log.warning("message %s is uncertain: %s", record.id, why)
-
-    def _fail(self, attempt: _Attempt, why: str) -> None:
-        record = attempt.record
-        fields = {"data_ended_at": 0}
-        filing = self._clock() if record.mailbox else None
-        self._move(attempt, State.FAILED, why, Effects(fields=fields, pop=True, filing=filing))
-        log.error("message %s failed: %s", record.id, why)
-
-    def _move(
-        self, attempt: _Attempt, to: State, reason: str, effects: Effects, *, quiet: bool = False
-    ) -> None:
-        """Record it under the lock. What came after the mark is recorded even if Redis was away and the lock
-        went to another worker: all that this one can have done is to call the message uncertain."""
-
-        def locked() -> None:
-            self._store.messages.move(
-                attempt.record.id,
-                to,
-                now=self._clock(),
-                reason=reason,
-                lock=attempt.lock,
-                effects=effects,
-                quiet=quiet,
-            )
-
-        def known() -> None:
-            self._store.messages.move(
-                attempt.record.id,
-                to,
-                now=self._clock(),
-                reason=reason,
-                effects=replace(effects, push=not effects.pop),
-                only_from=[State.SUBMITTING, State.UNCERTAIN],
-                given=("data_ended_at", attempt.marked),
-                quiet=quiet,
-            )
-
-        if not attempt.marked:
-            locked()
-            return
-        until = time.monotonic() + RECORD_S
-        try:
-            self._insist(locked, until)
-        except (LockLost, WrongState):
-            self._insist(known, until)
-
     def _insist(self, record: Callable[[], None], until: float | None = None) -> None:
-        """A fact that is known here alone waits for Redis, for RECORD_S or until then (monotonic), and is
-        tried once in any case. Raises StoreUnavailable after that."""
+        """Record a fact that is known here alone: try once in any case, and again for RECORD_S or until then
+        (monotonic). Raise StoreUnavailable after that."""
         until = time.monotonic() + RECORD_S if until is None else until
         while True:
             try:
@@ -265,6 +257,6 @@ class Delivery:
             except StoreUnavailable:
                 if time.monotonic() > until:
                     raise
-                self._sleep(1)
+                self.sleep(1)
             else:
                 return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 
 from cleo_email.crashpoints import crashpoint
 from cleo_email.errors import NotFound, UnreadableMessage, WrongState
@@ -19,7 +19,7 @@ from cleo_email.mail.thread import (
     quoted_ids,
     threads_in_question,
 )
-from cleo_email.runtime import Clock, now_ms
+from cleo_email.runtime import DAY, Clock, now_ms
 from cleo_email.screening.authentication import authenticated
 from cleo_email.screening.reports import Report, read_report
 from cleo_email.screening.screen import Policy, screen
@@ -89,7 +89,6 @@ class ReportDesk:
         )
 
 
-DAY_S = 86_400
 # Ways on which a mail has passed the operator's own mail server, whose Authentication-Results may count.
 THROUGH_OUR_SERVER = frozenset({"imap", "raw"})
 _BECOMES = {Action.ANSWER: State.RECEIVED, Action.IGNORE: State.IGNORED, Action.HOLD: State.HELD}
@@ -97,144 +96,135 @@ _BECOMES = {Action.ANSWER: State.RECEIVED, Action.IGNORE: State.IGNORED, Action.
 
 @dataclass(frozen=True)
 class IncomingMail:
-    """A mail that has arrived: its bytes and what the way it took says about it.
-
-    ``envelope_from`` is None where the way does not tell it, '' for the null sender (RFC 5321 section 4.5.5).
-    ``hold`` is a reason to keep it for a person whatever it says. ``partial`` bytes are a header only.
-    ``same_for_s`` bounds how long an equal mail without a Message-ID counts as the same.
-    ``authenticated`` is what that way knows of the sender, None for nothing.
-    """
+    """A mail that has arrived: its bytes, and what the way it took says about it."""
 
     source: bytes
     ingress: str
-    envelope_from: str | None = None
+    envelope_from: str | None = (
+        None  # None where it is unknown, "" for the null sender (RFC 5321 section 4.5.5)
+    )
     envelope_to: str = ""
-    hold: str = ""
-    partial: bool = False
-    mailbox: str = ""
+    hold: str = ""  # a reason to keep the mail for a person, whatever it says
+    partial: bool = False  # ``source`` is a header only
+    mailbox: str = ""  # UIDVALIDITY/UID of a polled mail
     fingerprint: str = ""
-    same_for_s: int | None = None
-    authenticated: bool | None = None
+    same_for_s: int | None = None  # how long an equal mail without a Message-ID counts as the same
+    authenticated: bool | None = None  # whether the sender is proven, None where that is unknown
 
 
 def unfetched(mailbox: str) -> IncomingMail:
-    """A polled mail of which nothing is known but where it lies (UIDVALIDITY/UID)."""
+    """Return a polled mail of which nothing is known but where it lies (UIDVALIDITY/UID)."""
     return IncomingMail(b"", "imap", mailbox=mailbox, partial=True, fingerprint=f"uid:{mailbox}")
 
 
+@dataclass
 class Receiver:
-    def __init__(
-        self,
-        store: Store,
-        wake: WakeQueue,
-        policy: Policy,
-        signer: Signer,
-        *,
-        max_age_days: int,
-        retention_days: int,
-        verifies: bool = False,
-        clock: Clock = now_ms,
-    ) -> None:
-        """``verifies``: the worker looks at the signatures of a mail before anybody answers it."""
-        self._verifies = verifies
-        self._signer = signer
-        self._store = store
-        self._wake = wake
-        self._policy = policy
-        self._clock = clock
-        self._bouncing = ReportDesk(store, clock=clock)
-        # As long as a mail can still lie in the inbox, it must be known again.
-        self._remember_s = (max(max_age_days, retention_days) + 14) * DAY_S
+    """Every method raises StoreUnavailable."""
 
-    def accept(self, arrival: IncomingMail) -> Accepted:
-        """Store a mail durably, once. Raises StoreUnavailable: then nothing was stored."""
+    store: Store
+    wake: WakeQueue
+    policy: Policy
+    signer: Signer
+    _: KW_ONLY
+    max_age_days: int
+    retention_days: int
+    verifies: bool = False  # the worker checks the DKIM signatures of a mail before it is answered
+    clock: Clock = now_ms
+
+    def __post_init__(self) -> None:
+        self._reports = ReportDesk(self.store, clock=self.clock)
+        # As long as a mail can still lie in the inbox, it must be known again.
+        self._remember_s = (max(self.max_age_days, self.retention_days) + 14) * DAY // 1000
+
+    def accept(self, incoming: IncomingMail) -> Accepted:
+        """Store a mail durably, once. Raise StoreUnavailable where nothing was stored."""
         try:
-            mail = parse(arrival.source)
+            mail = parse(incoming.source)
         except UnreadableMessage as error:
-            return self.quarantine(arrival, f"the mail cannot be read: {error}")
-        verdict, trusted = self._judge(mail, arrival)
+            return self.quarantine(incoming, f"the mail cannot be read: {error}")
+        verdict, trusted = self._judge(mail, incoming)
         if verdict.action is Action.IGNORE:
-            self._bouncing.note(arrival.source, mail, arrival.envelope_from)
-        key, date = fingerprint(mail, arrival.source)
+            self._reports.note(incoming.source, mail, incoming.envelope_from)
+        key, date = fingerprint(mail, incoming.source)
         identity = Identity(
-            arrival.fingerprint or key,
+            incoming.fingerprint or key,
             date,
-            remember_s=(not mail.message_id and arrival.same_for_s) or self._remember_s,
+            remember_s=(not mail.message_id and incoming.same_for_s) or self._remember_s,
         )
-        # Who is named in a mail whose sender may be forged takes part in nothing yet.
-        open_ = verdict.action is Action.ANSWER and not self._waits_for_proof(trusted)
-        people = people_of(mail, self._policy.own_addresses) if open_ else ()
+        # The people named in a mail whose sender may be forged do not take part in its thread yet.
+        admitted = verdict.action is Action.ANSWER and not self._waits_for_proof(trusted)
+        people = people_of(mail, self.policy.own_addresses) if admitted else ()
         crashpoint("accept-before-store")
         while True:
-            record = self._record(mail, arrival, verdict, trusted)
-            # A thread named by the sender is open to the sender, whatever happens meanwhile.
+            record = self._record(mail, incoming, verdict, trusted)
+            # A thread named after the sender is open to the sender, whatever happens meanwhile.
             sender = mail.from_[0].key if mail.from_ and record.thread_id != by_sender(mail) else ""
             try:
-                accepted = self._store.messages.accept(
-                    record, arrival.source, identity, people, sender=sender
+                accepted = self.store.messages.accept(
+                    record, incoming.source, identity, people, sender=sender
                 )
                 break
             except ThreadClosed:
                 continue  # others have begun the thread since it was chosen: it is not chosen again
         crashpoint("accept-after-store")
-        if not accepted.duplicate:
-            log.info(
-                "message %s accepted by %s: %s%s", accepted.id, arrival.ingress, record.state, _why(record)
-            )
-        if accepted.duplicate and arrival.mailbox:
-            self._found_in_mailbox(accepted.id, arrival.mailbox)
-        if accepted.state is State.RECEIVED and not accepted.duplicate:
-            self._wake.wake(accepted.thread_id)
+        if accepted.duplicate:
+            if incoming.mailbox:
+                self._found_in_mailbox(accepted.id, incoming.mailbox)
+            return accepted
+        why = f" ({record.reason})" if record.reason and record.state is not State.RECEIVED else ""
+        log.info("message %s accepted by %s: %s%s", accepted.id, incoming.ingress, record.state, why)
+        if accepted.state is State.RECEIVED:
+            self.wake.wake(accepted.thread_id)
             crashpoint("accept-after-wake")
         return accepted
 
-    def foresee(self, arrival: IncomingMail) -> tuple[bool, State]:
-        """Whether the mail is known, and what ``accept`` would make of it if not. Stores nothing.
+    def foresee(self, incoming: IncomingMail) -> tuple[bool, State]:
+        """Return whether the mail is known, and what ``accept`` would make of it if not. Store nothing.
 
-        Raises StoreUnavailable.
+        Raise StoreUnavailable.
         """
         try:
-            mail = parse(arrival.source)
+            mail = parse(incoming.source)
         except UnreadableMessage:
-            (key, date), state = (_unreadable(arrival), ""), State.FAILED
+            (key, date), state = (_unreadable(incoming), ""), State.FAILED
         else:
-            key, date = fingerprint(mail, arrival.source)
-            state = _BECOMES[self._judge(mail, arrival)[0].action]
-        return self._store.messages.first_of(arrival.fingerprint or key, date) is not None, state
+            key, date = fingerprint(mail, incoming.source)
+            state = _BECOMES[self._judge(mail, incoming)[0].action]
+        return self.store.messages.first_of(incoming.fingerprint or key, date) is not None, state
 
     def _found_in_mailbox(self, id_: str, where: str) -> None:
-        """A mail that came by webhook lies in the mailbox too: people see there what became of it."""
-        self._store.messages.note(id_, "mailbox", where)
+        """Note where in the mailbox a mail lies that came by webhook: people see there what became of it."""
+        self.store.messages.note(id_, "mailbox", where)
         try:
             # Only now: an answer that was sent before the note was made finds no mail to be flagged.
-            state = self._store.messages.get(id_).state
+            state = self.store.messages.get(id_).state
         except NotFound:
             return
         if state not in AT_WORK:
-            self._store.filing.add(id_, self._clock())
+            self.store.filing.add(id_, self.clock())
 
-    def _judge(self, mail: InboundEmail, arrival: IncomingMail) -> tuple[Verdict, bool | None]:
-        trusted = arrival.authenticated
-        if trusted is None and self._policy.authserv_id:
-            # A mail provider hands on whatever header a stranger has written; our own server's strips it.
-            own = arrival.ingress in THROUGH_OUR_SERVER
-            trusted = authenticated(mail, self._policy.authserv_id) if own else False
-        policy = self._policy
+    def _judge(self, mail: InboundEmail, incoming: IncomingMail) -> tuple[Verdict, bool | None]:
+        trusted = incoming.authenticated
+        if trusted is None and self.policy.authserv_id:
+            # A provider hands on whatever header a stranger has written; the operator's own server strips it.
+            own = incoming.ingress in THROUGH_OUR_SERVER
+            trusted = authenticated(mail, self.policy.authserv_id) if own else False
+        policy = self.policy
         if self._waits_for_proof(trusted):
             policy = replace(policy, authserv_id=None)
-        verdict = screen(mail, envelope_from=arrival.envelope_from, policy=policy, authenticated=trusted)
-        if arrival.hold and verdict.action is not Action.IGNORE:
-            verdict = Verdict(Action.HOLD, arrival.hold)
+        verdict = screen(mail, envelope_from=incoming.envelope_from, policy=policy, authenticated=trusted)
+        if incoming.hold and verdict.action is not Action.IGNORE:
+            verdict = Verdict(Action.HOLD, incoming.hold)
         return verdict, trusted
 
     def _waits_for_proof(self, trusted: bool | None) -> bool:
-        """Asking DNS takes too long for who posts or polls: the worker does it, and holds what is forged."""
-        return self._verifies and trusted is not True
+        """Return whether the worker is to ask DNS, which takes too long for a webhook or a poll."""
+        return self.verifies and trusted is not True
 
     def _record(
-        self, mail: InboundEmail, arrival: IncomingMail, verdict: Verdict, trusted: bool | None
+        self, mail: InboundEmail, incoming: IncomingMail, verdict: Verdict, trusted: bool | None
     ) -> Record:
-        now = self._clock()
+        now = self.clock()
         notes = "; ".join(mail.notes)
         return Record(
             id=new_id(now),
@@ -246,50 +236,44 @@ class Receiver:
             message_id=mail.message_id,
             in_reply_to=mail.in_reply_to[0] if mail.in_reply_to else "",
             from_address=mail.from_address,
-            to_address=arrival.envelope_to or (mail.to[0].addr if mail.to else ""),
+            to_address=incoming.envelope_to or (mail.to[0].addr if mail.to else ""),
             subject=mail.subject[:1000],
-            ingress=arrival.ingress,
-            envelope_from=arrival.envelope_from or "",
-            envelope_known=int(arrival.envelope_from is not None),
+            ingress=incoming.ingress,
             authenticated="" if trusted is None else str(int(trusted)),
-            mailbox=arrival.mailbox,
-            partial=int(arrival.partial),
+            mailbox=incoming.mailbox,
+            partial=int(incoming.partial),
         )
 
     def _thread(self, mail: InboundEmail) -> str:
-        known = self._store.threads.by_our_ids(quoted_ids(mail)[:200])
+        known = self.store.threads.by_our_ids(quoted_ids(mail)[:200])
         ours = {message_id: thread for message_id, (thread, _) in known.items()}
-        proof = self._signer.judge(mail, quoted_ids(mail)[:200])
-        people = self._store.threads.people(threads_in_question(mail, ours, proof))
+        proof = self.signer.judge(mail, quoted_ids(mail)[:200])
+        people = self.store.threads.people(threads_in_question(mail, ours, proof))
         thread = choose_thread(mail, ours, people, proof)
-        self._bouncing.settle([id_ for _, (of, id_) in known.items() if of == thread])
+        self._reports.settle([id_ for _, (of, id_) in known.items() if of == thread])
         return thread
 
-    def quarantine(self, arrival: IncomingMail, why: str) -> Accepted:
-        """A mail that cannot be fetched or read is recorded as failed, where a person finds it."""
-        now = self._clock()
-        key = arrival.fingerprint or _unreadable(arrival)
+    def quarantine(self, incoming: IncomingMail, why: str) -> Accepted:
+        """Record a mail that cannot be fetched or read as failed, where a person finds it."""
+        now = self.clock()
+        key = incoming.fingerprint or _unreadable(incoming)
         record = Record(
             id=new_id(now),
             state=State.FAILED,
             reason=why,
-            # A thread of its own: nobody's mail may be read in the history of another's.
+            # A thread of its own: it must not be read in the history of other people's.
             thread_id=f"unreadable:{hashlib.sha256(key.encode()).hexdigest()[:32]}",
             received_at=now,
             updated_at=now,
-            ingress=arrival.ingress,
-            mailbox=arrival.mailbox,
-            partial=int(arrival.partial),
-            to_address=arrival.envelope_to,
+            ingress=incoming.ingress,
+            mailbox=incoming.mailbox,
+            partial=int(incoming.partial),
+            to_address=incoming.envelope_to,
         )
         identity = Identity(key, remember_s=self._remember_s)
-        accepted = self._store.messages.accept(record, arrival.source, identity, ())
+        accepted = self.store.messages.accept(record, incoming.source, identity, ())
         return replace(accepted, state=State.FAILED)
 
 
-def _unreadable(arrival: IncomingMail) -> str:
-    return f"bytes:{hashlib.sha256(arrival.source).hexdigest()}"
-
-
-def _why(record: Record) -> str:
-    return f" ({record.reason})" if record.reason and record.state is not State.RECEIVED else ""
+def _unreadable(incoming: IncomingMail) -> str:
+    return f"bytes:{hashlib.sha256(incoming.source).hexdigest()}"

@@ -1,7 +1,7 @@
-"""Send a mail that answers nobody, on the same durable path as answers.
+"""Send a mail that is no answer, on the same durable path as answers.
 
-Content of files is bytes, or a binary file that is read here. A path is never opened: whoever may name a path
-would decide which of this machine's files leave by mail.
+Content of files is bytes, or a binary file that is read here. A path is never opened: else a caller who may
+name one would decide which of this machine's files leave by mail.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import hashlib
 import json
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from datetime import UTC, datetime
 from os import PathLike
 from typing import BinaryIO
@@ -51,12 +51,12 @@ class Attachment:
         object.__setattr__(self, "content_type", content_type)
 
     def file(self) -> model.AttachedFile:
-        """As it goes into a mail."""
+        """Return the file as it goes into a mail."""
         return make_file(self.filename, self.content, self.content_type)
 
 
 def read_content(content: object) -> bytes:
-    """Bytes, or all that a binary file object still holds; TypeError for anything else, a path above all."""
+    """Return bytes, or the rest of a binary file. Raise TypeError for anything else, a path above all."""
     if isinstance(content, bytes):
         return content
     if isinstance(content, (bytearray, memoryview)):
@@ -78,7 +78,7 @@ def read_content(content: object) -> bytes:
 MAX_RECIPIENTS = 50
 MAX_KEY = 255  # characters
 KEY_REMEMBERED_S = 86_400
-REMEMBERED = 100_000  # characters of a mail that a thread's history keeps
+REMEMBERED = 100_000  # characters of a mail, and of an answer, that a thread's history keeps
 # How far back the last mail of a thread is looked for among records that have none (ignored starts).
 LOOK_BACK = 50
 SENT = frozenset({State.SUBMITTING, State.REPLIED, State.UNCERTAIN})
@@ -105,15 +105,9 @@ class NewMail:
     thread_id: str = ""
 
     def digest(self) -> str:
-        """The same for the same mail, whatever its key."""
-        parts = [
-            [(a.name, a.addr) for a in self.to],
-            [(a.name, a.addr) for a in self.cc],
-            self.subject,
-            self.body,
-            self.thread_id,
-            digests(self.attachments),
-        ]
+        """Return the same for the same mail, whatever its key."""
+        people = [[(a.name, a.addr) for a in addresses] for addresses in (self.to, self.cc)]
+        parts = [*people, self.subject, self.body, self.thread_id, digests(self.attachments)]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
@@ -122,7 +116,7 @@ def digests(files: Sequence[AttachedFile]) -> list[tuple[str, str, str]]:
 
 
 def read_addresses(field: str, value: str | Sequence[str]) -> tuple[Address, ...]:
-    """One address or several, each ``a@b`` or ``Name <a@b>``. Raises InvalidField."""
+    """Return one address or several, each ``a@b`` or ``Name <a@b>``. Raise InvalidField."""
     texts = [value] if isinstance(value, str) else list(value)
     if len(texts) > MAX_RECIPIENTS:
         raise _too_many(field, len(texts))
@@ -130,36 +124,28 @@ def read_addresses(field: str, value: str | Sequence[str]) -> tuple[Address, ...
 
 
 def key_digest(idempotency_key: str) -> str:
-    """What is remembered of a key. Raises InvalidField for one that is too long."""
+    """Return what is remembered of a key. Raise InvalidField for one that is too long."""
     if len(idempotency_key) > MAX_KEY:
         raise InvalidField("Idempotency-Key", f"longer than {MAX_KEY} characters: use a UUID, for example")
     return hashlib.sha256(idempotency_key.encode("utf-8", "surrogatepass")).hexdigest()
 
 
+@dataclass
 class Sender:
     """``max_bytes`` bounds a finished mail."""
 
-    def __init__(
-        self,
-        store: Store,
-        wake: WakeQueue,
-        signer: Signer,
-        from_: Address,
-        *,
-        max_bytes: int,
-        clock: Clock = now_ms,
-    ) -> None:
-        self._store = store
-        self._signer = signer
-        self._wake = wake
-        self._from = from_
-        self._max_bytes = max_bytes
-        self._clock = clock
+    store: Store
+    wake: WakeQueue
+    signer: Signer
+    from_: Address
+    _: KW_ONLY
+    max_bytes: int
+    clock: Clock = now_ms
 
     def send(self, draft: NewMail, *, idempotency_key: str = "") -> SentMessage:
         """Store a mail for submission. With a key, the same call within 24 hours gives the same mail.
 
-        Raises InvalidField, NotFound (no such thread), KeyReused, StoreUnavailable (nothing was stored).
+        Raise InvalidField, NotFound (no such thread), KeyReused, StoreUnavailable (nothing was stored).
         """
         if not draft.to:
             raise InvalidField("to", "to: no recipient; give at least one address")
@@ -170,7 +156,7 @@ class Sender:
         key = key_digest(idempotency_key) if idempotency_key else secrets.token_hex(16)
         mail, parent = self.compose(draft)
         thread = draft.thread_id or mail.message_id
-        now = self._clock()
+        now = self.clock()
         record = Record(
             id=new_id(now),
             state=State.SUBMITTING,
@@ -178,7 +164,7 @@ class Sender:
             received_at=now,
             updated_at=now,
             in_reply_to=parent,
-            from_address=self._from.addr,
+            from_address=self.from_.addr,
             to_address=draft.to[0].addr,
             subject=draft.subject[:1000],
             ingress="send",
@@ -188,48 +174,44 @@ class Sender:
         )
         identity = Identity(f"send:{key}", remember_s=KEY_REMEMBERED_S)
         people = [address.lower() for address in mail.recipients]
-        accepted = self._store.messages.accept(record, b"", identity, people, answer=mail)
+        accepted = self.store.messages.accept(record, b"", identity, people, answer=mail)
         if accepted.duplicate:
-            return self._first(accepted.id, digest)
-        self._wake.wake(thread)
+            first = self.store.messages.get(accepted.id)
+            if first.outbound != digest:
+                raise KeyReused("this Idempotency-Key was used for another mail within the last 24 hours")
+            return SentMessage(first.id, first.reply_message_id, first.thread_id)
+        self.wake.wake(thread)
         return SentMessage(record.id, mail.message_id, thread)
 
-    def _first(self, id_: str, digest: str) -> SentMessage:
-        first = self._store.messages.get(id_)
-        if first.outbound != digest:
-            raise KeyReused("this Idempotency-Key was used for another mail within the last 24 hours")
-        return SentMessage(first.id, first.reply_message_id, first.thread_id)
-
     def compose(self, draft: NewMail, *, message_id: str = "") -> tuple[OutboundEmail, str]:
-        """The mail, and the message that it follows ('' for a new thread).
+        """Return the mail, and the message that it follows ('' for a new thread).
 
-        Raises InvalidField (of ``body`` or ``attachments`` where the finished mail is too large) and NotFound
-        (no thread).
+        Raise NotFound (no such thread), InvalidField (of ``body`` or ``attachments`` for too large a mail).
         """
         parent = self._last_id(draft.thread_id) if draft.thread_id else ""
         root = draft.thread_id if draft.thread_id.startswith("<") else ""
         mail = compose_message(
-            from_=self._from,
+            from_=self.from_,
             to=draft.to,
             cc=draft.cc,
             subject=draft.subject,
             markdown=draft.body,
             attachments=draft.attachments,
-            message_id=message_id or self._signer.new(draft.to, draft.thread_id),
-            date=datetime.fromtimestamp(self._clock() / 1000, UTC),
+            message_id=message_id or self.signer.new(draft.to, draft.thread_id),
+            date=datetime.fromtimestamp(self.clock() / 1000, UTC),
             in_reply_to=parent,
             references=[id_ for id_ in dict.fromkeys([root, parent]) if id_],
         )
-        if len(mail.source) > self._max_bytes:
-            limit = f"EMAIL_MAX_MESSAGE_BYTES ({self._max_bytes})"
+        if len(mail.source) > self.max_bytes:
+            limit = f"EMAIL_MAX_MESSAGE_BYTES ({self.max_bytes})"
             files = sum(len(file.content) for file in draft.attachments)
             field = "attachments" if files > len(draft.body) else "body"  # what there is to make smaller
             raise InvalidField(field, f"the mail has {len(mail.source)} bytes, more than {limit}")
         return mail, parent
 
     def _last_id(self, thread_id: str) -> str:
-        """The newest mail of the thread: ours where we have sent one, else theirs. '' if it has none yet."""
-        records, _ = self._store.messages.page(thread_id=no_surrogates(thread_id), limit=LOOK_BACK)
+        """Return the newest mail of the thread, ours or theirs, '' if it has none yet."""
+        records, _ = self.store.messages.page(thread_id=no_surrogates(thread_id), limit=LOOK_BACK)
         if not records:
             raise NotFound(f"there is no thread {thread_id[:200]!r}; leave thread_id out to start one")
         for record in records:

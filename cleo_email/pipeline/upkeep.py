@@ -1,7 +1,7 @@
 """Upkeep of the mailbox: flags, our copy in Sent, uncertain submissions, mail fetched when a person asks.
 
-All of it waits in the store until the mailbox is at hand and is repeated until it is done. None of it can
-change what was sent, and none of it decides whether new mail is read.
+All of it waits in the store until there is a connection to the mailbox, and is repeated until it is done.
+None of it can change what was sent, and none of it decides whether new mail is read.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import KW_ONLY, dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from cleo_email.crashpoints import crashpoint
 from cleo_email.errors import NotFound, WrongState
@@ -19,291 +20,211 @@ from cleo_email.imap.mailbox import Mailbox
 from cleo_email.imap.session import RefusedForGood, RefusedForNow
 from cleo_email.imap.values import ACCEPTED, ANSWERED, FAILED, HELD, REPLIED, SEEN, BatchFailed, MailboxStatus
 from cleo_email.pipeline.receive import IncomingMail, Receiver
-from cleo_email.runtime import HOUR, MINUTE, SECOND, Clock, now_ms
+from cleo_email.runtime import DAY, HOUR, MINUTE, SECOND, Clock, now_ms
 from cleo_email.store import Effects, Record, State, Store
 
 log = logging.getLogger(__name__)
 
+# How long one run may keep the mailbox from the poll, its last step aside. A copy takes 0.1 s over the net.
+RUN_S = 1.0
 # How long a server that files by itself may take before our own copy is made.
 FIRST_LOOK_MS = 5 * SECOND
 # When a copy that could not be put into Sent is tried again, at first.
 NEXT_COPY_MS = 30 * SECOND
-DAY = 24 * HOUR
+# When Sent is searched for an uncertain mail: some servers file a mail only after they have passed it on.
+LOOKS_MS = (0, 20 * SECOND, 2 * MINUTE, 10 * MINUTE, HOUR)
+_KEYWORDS = {State.REPLIED: REPLIED, State.HELD: HELD, State.FAILED: FAILED}
+
+T = TypeVar("T")
 
 
-class MailboxFiler:
-    """Uses the mailbox's connection; the caller holds the mailbox's lock."""
+@dataclass
+class Upkeep:
+    """Uses the mailbox's connection; the caller holds the mailbox's lock. ``max_bytes`` in octets.
 
-    def __init__(
-        self,
-        store: Store,
-        mailbox: Mailbox,
-        *,
-        save_sent: bool,
-        clock: Clock = now_ms,
-    ) -> None:
-        self._store = store
-        self._mailbox = mailbox
-        self._save_sent = save_sent
-        self._clock = clock
+    Every method raises MailboxError (of the connection) and StoreUnavailable.
+    """
 
-    def due(self) -> list[Record]:
-        return self._store.messages.load(self._store.filing.due(self._clock()))
+    store: Store
+    mailbox: Mailbox
+    receiver: Receiver
+    _: KW_ONLY
+    save_sent: bool
+    max_bytes: int
+    clock: Clock = now_ms
+    timer: Callable[[], float] = time.monotonic
 
-    def flag(self, records: Sequence[Record]) -> None:
-        """\\Answered and a keyword by state, one STORE for each: people see it in their own client.
+    def run(self) -> int:
+        """Do what is due, as far as ``RUN_S`` goes, and return how many answers are filed.
 
-        Raises MailboxError.
+        What was not done stays due.
         """
+        until = self.timer() + RUN_S
+        store, now = self.store, self.clock()
+        records = store.messages.load(store.filing.due(now))
+        self._flag(records)
+        done = sum(self._file(record) for record in self._in_time(records, until))
+        for id_ in self._in_time(store.settling.due(now), until):
+            self._settle(id_)
+        for id_ in self._in_time(store.fetching.due(now), until):
+            self._fetch(id_)
+        return done
+
+    def _in_time(self, items: Iterable[T], until: float) -> Iterator[T]:
+        """Yield the first item in any case, the others until then: copies must not delay new mail."""
+        for number, item in enumerate(items):
+            if number and self.timer() >= until:
+                return
+            yield item
+
+    def _move(self, id_: str, to: State, reason: str = "", **more: Any) -> None:
+        self.store.messages.move(id_, to, now=self.clock(), reason=reason, **more)
+
+    # --- flags, and our copy in Sent ------------------------------------------------------------------------
+
+    def _flag(self, records: Sequence[Record]) -> None:
+        """Set \\Answered and a keyword by state, one STORE for each: people see it in their own client."""
         if not records:
             return
         crashpoint("chores-before-flags")
-        status = self._mailbox.open()
+        status = self.mailbox.open()
         uids: dict[tuple[str, ...], list[int]] = defaultdict(list)
         for record in records:
             validity, _, uid = record.mailbox.partition("/")
             if uid and int(validity) == status.uidvalidity:
-                uids[_flags(record.state, keywords=status.keywords_allowed)].append(int(uid))
+                flags: tuple[str, ...] = (ANSWERED,) if record.state is State.REPLIED else ()
+                if status.keywords_allowed and record.state in _KEYWORDS:
+                    flags = (*flags, _KEYWORDS[record.state])
+                uids[flags].append(int(uid))
         for flags, members in uids.items():
             if flags and not status.read_only:
-                self._mailbox.add_flags(members, flags)
+                self.mailbox.add_flags(members, flags)
         crashpoint("chores-after-flags")
 
-    def file(self, record: Record) -> int:
-        """Put our copy into Sent; 1 where nothing is left to do, 0 where it is tried again later.
-
-        Raises MailboxError (of the connection), StoreUnavailable.
-        """
+    def _file(self, record: Record) -> bool:
+        """Put our copy into Sent. Return whether nothing is left to do; else it is tried again later."""
         try:
-            return self._file(record)
+            done = self._copy_to_sent(record)
         except (RefusedForNow, RefusedForGood) as error:
-            return self._later(record, str(error))
+            # A server that takes no copies costs a try now and then, and only for a day.
+            age = self.clock() - record.updated_at
+            done = age > DAY
+            if done:
+                text = "no copy of the answer to message %s was put into Sent, given up: %s"
+                log.error(text, record.id, error)
+            else:
+                log.warning("our copy of the answer to message %s is not in Sent: %s", record.id, error)
+                self.store.filing.add(record.id, self.clock() + min(max(age, NEXT_COPY_MS), HOUR))
+        if done:
+            self.store.filing.done(record.id)
+        return done
 
-    def _later(self, record: Record, why: str) -> int:
-        """A server that takes no copies costs a try now and then, and only for a day."""
-        age = self._clock() - record.updated_at
-        if age > DAY:
-            log.error("no copy of the answer to message %s was put into Sent, given up: %s", record.id, why)
-            self._store.filing.done(record.id)
-            return 1
-        log.warning("our copy of the answer to message %s is not in Sent: %s", record.id, why)
-        self._store.filing.add(record.id, self._clock() + min(max(age, NEXT_COPY_MS), HOUR))
-        return 0
-
-    def _file(self, record: Record) -> int:
-        """Our copy in Sent, unless the server files by itself: that is found out by looking, once."""
-        if record.state is not State.REPLIED or not self._save_sent:
-            self._store.filing.done(record.id)
-            return 1
-        mode = self._store.mailbox.sent_mode() or self._decide(record)
-        if mode == "server":
-            self._store.filing.done(record.id)
-            return 1
-        if not mode:
-            return 0
-        answer = self._store.messages.answer(record.id)
-        begun = record.filing_begun and lies_in_sent(self._mailbox, record)
+    def _copy_to_sent(self, record: Record) -> bool:
+        """Make our copy, unless the server files by itself: that is found out by looking, once."""
+        if record.state is not State.REPLIED or not self.save_sent:
+            return True
+        mode = self.store.mailbox.sent_mode() or self._find_sent_mode(record)
+        if mode != "client":
+            return mode == "server"
+        answer = self.store.messages.answer(record.id)
+        begun = record.filing_begun and self._lies_in_sent(record)
         if answer is not None and not begun:
-            self._store.messages.note(record.id, "filing_begun", self._clock())
+            self.store.messages.note(record.id, "filing_begun", self.clock())
             # A copy that the server will not take, or that breaks the connection, must not stop the others.
-            self._store.filing.add(record.id, self._clock() + NEXT_COPY_MS)
+            self.store.filing.add(record.id, self.clock() + NEXT_COPY_MS)
             crashpoint("chores-before-sent")
-            self._mailbox.append_sent(answer.source, datetime.fromtimestamp(self._clock() / 1000, UTC))
+            self.mailbox.append_sent(answer.source, datetime.fromtimestamp(self.clock() / 1000, UTC))
             crashpoint("chores-after-sent")
-        self._store.filing.done(record.id)
-        return 1
+        return True
 
-    def _decide(self, record: Record) -> str:
-        """Who files into Sent, ``server`` or ``client``; '' while it is too early to know."""
+    def _find_sent_mode(self, record: Record) -> str:
+        """Return who files into Sent, ``server`` or ``client``; '' while it is too early to know."""
         mode = "client"
-        if lies_in_sent(self._mailbox, record):
+        if self._lies_in_sent(record):
             mode = "server"
-        elif self._clock() - record.updated_at < FIRST_LOOK_MS:
-            self._store.filing.add(record.id, record.updated_at + FIRST_LOOK_MS)
+        elif self.clock() - record.updated_at < FIRST_LOOK_MS:
+            self.store.filing.add(record.id, record.updated_at + FIRST_LOOK_MS)
             return ""
-        self._store.mailbox.set_sent_mode(mode)
+        self.store.mailbox.set_sent_mode(mode)
         return mode
 
+    def _lies_in_sent(self, record: Record) -> bool:
+        day = datetime.fromtimestamp(record.received_at / 1000, UTC).date()
+        # By the server's clock and zone; a Sent of years is not searched from its beginning.
+        return self.mailbox.find_in_sent(record.reply_message_id, since=day - timedelta(days=2))
 
-def lies_in_sent(mailbox: Mailbox, record: Record) -> bool:
-    """Whether the answer lies in Sent. Raises MailboxError."""
-    day = datetime.fromtimestamp(record.received_at / 1000, UTC).date()
-    # By the server's clock and zone; a Sent of years is not searched from its beginning.
-    return mailbox.find_in_sent(record.reply_message_id, since=day - timedelta(days=2))
+    # --- uncertain submissions ------------------------------------------------------------------------------
 
-
-def _flags(state: State, *, keywords: bool) -> tuple[str, ...]:
-    keyword = {State.REPLIED: REPLIED, State.HELD: HELD, State.FAILED: FAILED}.get(state)
-    flags = [ANSWERED] if state is State.REPLIED else []
-    if keywords and keyword:
-        flags.append(keyword)
-    return tuple(flags)
-
-
-# When Sent is searched: some servers file a mail only after they have passed it on.
-LOOKS_MS = (0, 20 * SECOND, 2 * MINUTE, 10 * MINUTE, HOUR)
-
-
-class SendSettler:
-    """Uses the mailbox's connection; the caller holds the mailbox's lock."""
-
-    def __init__(self, store: Store, mailbox: Mailbox, *, clock: Clock = now_ms) -> None:
-        self._store = store
-        self._mailbox = mailbox
-        self._clock = clock
-
-    def due(self) -> list[str]:
-        return self._store.settling.due(self._clock())
-
-    def settle(self, id_: str) -> None:
-        """A copy in Sent proves that the mail was sent. Its absence proves nothing: a person decides.
-
-        Raises MailboxError (of the connection), StoreUnavailable.
-        """
+    def _settle(self, id_: str) -> None:
+        """Search Sent: a copy there proves that the mail was sent. Its absence proves nothing: a person
+        decides."""
         try:
-            record = self._store.messages.get(id_)
-            if record.state is State.UNCERTAIN and self._lies_in_sent(record):
-                self._sent_after_all(id_)
+            record = self.store.messages.get(id_)
+            if record.state is State.UNCERTAIN and self._was_sent(record):
+                crashpoint("settle-after-find")
+                now, reason = self.clock(), "a copy in Sent shows that it was sent"
+                effects = Effects(filing=now, fields={"filing_begun": now})
+                self._move(id_, State.REPLIED, reason, effects=effects, only_from=[State.UNCERTAIN])
+                log.info("message %s is settled: %s", id_, reason)
+                self.store.settling.done(id_)
                 return
         except (NotFound, WrongState):
-            self._store.settling.done(id_)
+            self.store.settling.done(id_)
             return
         looks = record.looks + 1
         if record.state is not State.UNCERTAIN or looks >= len(LOOKS_MS):
-            self._store.settling.done(id_)
+            self.store.settling.done(id_)
             return
-        self._store.messages.note(id_, "looks", looks)
-        self._store.settling.add(id_, self._clock() + LOOKS_MS[looks])
+        self.store.messages.note(id_, "looks", looks)
+        self.store.settling.add(id_, self.clock() + LOOKS_MS[looks])
 
-    def _lies_in_sent(self, record: Record) -> bool:
+    def _was_sent(self, record: Record) -> bool:
         try:
-            return lies_in_sent(self._mailbox, record)
+            return self._lies_in_sent(record)
         except (RefusedForNow, RefusedForGood) as error:  # a server that does not search Sent shows nothing
             log.warning("Sent cannot be searched for the answer to message %s: %s", record.id, error)
             return False
 
-    def _sent_after_all(self, id_: str) -> None:
-        crashpoint("settle-after-find")
-        self._store.messages.move(
-            id_,
-            State.REPLIED,
-            now=self._clock(),
-            reason="a copy in Sent shows that it was sent",
-            effects=Effects(filing=self._clock(), fields={"filing_begun": self._clock()}),
-            only_from=[State.UNCERTAIN],
-        )
-        log.info("message %s is settled: a copy in Sent shows that it was sent", id_)
-        self._store.settling.done(id_)
+    # --- mail of which only the header is stored, or nothing ------------------------------------------------
 
-
-class PartialFetcher:
-    """Uses the mailbox's connection; the caller holds the mailbox's lock. ``max_bytes`` in octets."""
-
-    def __init__(
-        self, store: Store, mailbox: Mailbox, intake: Receiver, *, max_bytes: int, clock: Clock = now_ms
-    ) -> None:
-        self._store = store
-        self._mailbox = mailbox
-        self._intake = intake
-        self._max_bytes = max_bytes
-        self._clock = clock
-
-    def due(self) -> list[str]:
-        return self._store.fetching.due(self._clock())
-
-    def fetch(self, id_: str) -> None:
-        """Fetch the mail and let it go on. Raises MailboxError (of the connection), StoreUnavailable."""
+    def _fetch(self, id_: str) -> None:
+        """Fetch a mail that a person released or retries, and let it go on."""
         try:
-            self._fetch(self._store.messages.get(id_))
+            self._fetch_whole(self.store.messages.get(id_))
         except (NotFound, WrongState):
             log.info("message %s is not to be fetched any more", id_)
-        self._store.fetching.done(id_)
+        self.store.fetching.done(id_)
 
-    def _fetch(self, record: Record) -> None:
-        quarantined = not self._store.messages.source(record.id)
-        status = self._mailbox.open()
+    def _fetch_whole(self, record: Record) -> None:
+        quarantined = not self.store.messages.source(record.id)
+        status = self.mailbox.open()
         try:
             source = self._whole(record, status)
         except (BatchFailed, RefusedForNow, RefusedForGood) as error:
             # else it would be tried for ever, before everything that waits behind it
             source = f"the server could not deliver the mail: {error}"
         if isinstance(source, str):
-            state = State.FAILED if quarantined else State.HELD
-            self._move(record, state, source)
+            self._move(record.id, State.FAILED if quarantined else State.HELD, source)
         elif quarantined:
-            self._accept(record, source, status)
+            # Nothing was known of it: its sender, its thread, whether it was accepted already on another way.
+            # So it comes in like any other, and the record points to its own.
+            accepted = self.receiver.accept(IncomingMail(source, "imap", mailbox=record.mailbox))
+            if not status.read_only:
+                self.mailbox.add_flags([int(record.mailbox.partition("/")[2])], (SEEN, ACCEPTED))
+            self._move(record.id, State.IGNORED, f"fetched at last: it goes on as message {accepted.id}")
         else:
-            self._store.messages.replace_source(record.id, source)
-            self._store.messages.move(
-                record.id, State.RECEIVED, now=self._clock(), quiet=True, effects=Effects(push=True)
-            )
+            self.store.messages.replace_source(record.id, source)
+            self._move(record.id, State.RECEIVED, quiet=True, effects=Effects(push=True))
 
     def _whole(self, record: Record, status: MailboxStatus) -> bytes | str:
-        """The mail, or why there is none."""
+        """Return the mail, or why there is none."""
         validity, _, uid = record.mailbox.partition("/")
         if not uid:
             return "the mail came without its text, and not from the mailbox: it cannot be fetched"
         if int(validity) != status.uidvalidity:
             return "the mail cannot be found any more: the mailbox has a new UIDVALIDITY"
-        info = self._mailbox.describe([int(uid)]).get(int(uid))
-        if info is not None and info.size > self._max_bytes:
-            return f"{info.size} bytes, more than EMAIL_MAX_MESSAGE_BYTES ({self._max_bytes}): raise it first"
-        fetched = self._mailbox.fetch_one(int(uid))
+        info = self.mailbox.describe([int(uid)]).get(int(uid))
+        if info is not None and info.size > self.max_bytes:
+            return f"{info.size} bytes, more than EMAIL_MAX_MESSAGE_BYTES ({self.max_bytes}): raise it first"
+        fetched = self.mailbox.fetch_one(int(uid))
         return fetched.source if fetched is not None else "the mail is no more in the mailbox"
-
-    def _accept(self, record: Record, source: bytes, status: MailboxStatus) -> None:
-        """Nothing was known of a mail in quarantine: who wrote it, in which thread, and whether it was taken
-        already on another way. So it comes in like any other, and the record points to its own."""
-        accepted = self._intake.accept(IncomingMail(source, "imap", mailbox=record.mailbox))
-        uid = int(record.mailbox.partition("/")[2])
-        if not status.read_only:
-            self._mailbox.add_flags([uid], (SEEN, ACCEPTED))
-        self._move(record, State.IGNORED, f"fetched at last: it goes on as message {accepted.id}")
-
-    def _move(self, record: Record, state: State, reason: str) -> None:
-        self._store.messages.move(record.id, state, now=self._clock(), reason=reason)
-
-
-Thing = TypeVar("Thing")
-
-# How long one run may keep the mailbox from the poll, its last step aside. A copy takes 0.1 s over the net.
-RUN_S = 1.0
-
-
-class Upkeep:
-    def __init__(
-        self,
-        filing: MailboxFiler,
-        settling: SendSettler,
-        fetching: PartialFetcher,
-        *,
-        timer: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._filing = filing
-        self._settling = settling
-        self._fetching = fetching
-        self._timer = timer
-
-    def run(self) -> int:
-        """Do what is due, as far as ``RUN_S`` goes; the number of answers that are filed.
-
-        Raises MailboxError, StoreUnavailable; what was not done stays due.
-        """
-        until = self._timer() + RUN_S
-        records = self._filing.due()
-        self._filing.flag(records)
-        done = 0
-        for record in self._in_time(records, until):
-            done += self._filing.file(record)
-        for id_ in self._in_time(self._settling.due(), until):
-            self._settling.settle(id_)
-        for id_ in self._in_time(self._fetching.due(), until):
-            self._fetching.fetch(id_)
-        return done
-
-    def _in_time(self, things: Iterable[Thing], until: float) -> Iterator[Thing]:
-        """The first of ``things`` in any case, the others until then: copies must not delay new mail."""
-        for number, thing in enumerate(things):
-            if number and self._timer() >= until:
-                return
-            yield thing

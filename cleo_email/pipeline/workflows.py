@@ -10,7 +10,7 @@ import re
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -31,7 +31,7 @@ from cleo_email.errors import (
 )
 from cleo_email.mail.attachment import make_file, safe_filename
 from cleo_email.mail.message_id import Signer
-from cleo_email.mail.model import Address, Answer, AttachedFile, JsonObject, OutboundEmail
+from cleo_email.mail.model import Address, Answer, AttachedFile, JsonObject, OutboundEmail, Turn
 from cleo_email.pipeline.send import KEY_REMEMBERED_S, NewMail, Sender, digests, key_digest, read_content
 from cleo_email.pipeline.send import Attachment as Given
 from cleo_email.runtime import COMPOSING_TURN_S, DAY, Clock, Deadline, LargeWork, now_ms
@@ -40,20 +40,23 @@ from cleo_email.store import Identity, Record, Start, State, Store, new_id
 from cleo_email.store.queue import WakeQueue
 from cleo_email.store.threads import workflow_key
 
+log = logging.getLogger(__name__)
+
 INGRESS = "workflow"
 MAX_USERS = 500
 # The workflow goes to the agent with each mail of its threads: it is context, not a way to carry files.
 MAX_CONTEXT = 262_144  # bytes of JSON
 MAX_CONTEXTS = 16_777_216  # of all users of one request, which are stored in one step
 MAX_COPIES = 1 << 30  # bytes in Redis of the mails of one request: each is kept for some days
-_SEPARATORS = re.compile(r"[\s_.-]+")
+
+Supplier = Callable[[dict[str, Any]], object]
 
 
 @dataclass(frozen=True)
 class StartRequest:
     """What is to begin. ``workflow_data``, ``config_id`` and ``instance`` go to the agent as given.
 
-    ``users`` maps each address to what the caller calls that user.
+    ``users`` has what the caller calls each user, and the address.
     """
 
     workflow_id: str
@@ -70,48 +73,39 @@ class StartRequest:
 
 @dataclass(frozen=True)
 class Started:
+    """A start that is stored, for one user."""
+
     id: str
     user_id: str
     thread_id: str
 
 
+@dataclass
 class WorkflowStarter:
-    """``configured`` is None without CLEO_WORKFLOWS: then any id is taken. ``max_bytes`` bounds a mail."""
+    """``configured`` is None without CLEO_WORKFLOWS: then any id is accepted. ``max_bytes`` bounds a mail."""
 
-    def __init__(
-        self,
-        store: Store,
-        wake: WakeQueue,
-        signer: Signer,
-        from_: Address,
-        configured: Mapping[str, Workflow] | None,
-        *,
-        max_bytes: int,
-        retention_days: int,
-        clock: Clock = now_ms,
-    ) -> None:
-        self._store = store
-        self._wake = wake
-        self._signer = signer
-        self._from = from_
-        self._configured = configured
-        self._max_bytes = max_bytes
-        self._room_s = retention_days * DAY // 1000
-        self._clock = clock
+    store: Store
+    wake: WakeQueue
+    signer: Signer
+    from_: Address
+    configured: Mapping[str, Workflow] | None
+    _: KW_ONLY
+    max_bytes: int
+    retention_days: int
+    clock: Clock = now_ms
 
     def start(self, request: StartRequest, *, idempotency_key: str = "") -> list[Started]:
         """Store a start for each user. With a key, the same request within 24 hours is the same start.
 
-        Raises InvalidField, KeyReused, StoreUnavailable (nothing was stored).
+        Raise InvalidField, KeyReused, StoreUnavailable (nothing was stored).
         """
         self._check(request)
-        if not idempotency_key:
-            return self._begin(request, f"workflow:{secrets.token_hex(16)}", KEY_REMEMBERED_S)
-        name = f"workflow:{key_digest(idempotency_key)}"
-        return self._begin(request, name, KEY_REMEMBERED_S, _digest(request))
+        key = key_digest(idempotency_key) if idempotency_key else secrets.token_hex(16)
+        digest = _digest(request) if idempotency_key else ""
+        return self._begin(request, f"workflow:{key}", KEY_REMEMBERED_S, digest)
 
     def start_scheduled(self, workflow: Workflow, at_ms: int) -> list[Started]:
-        """The start that is due at that time, whoever else starts it too."""
+        """Store the start that is due at that time, once, even if several workers do so."""
         users = [(address.addr, address) for address in workflow.users]
         data = workflow.workflow_data
         request = StartRequest(workflow.id, users, new_room=workflow.new_room, workflow_data=data)
@@ -119,7 +113,7 @@ class WorkflowStarter:
         return self._begin(request, f"schedule:{name}", 30 * DAY // 1000) if users else []
 
     def _check(self, request: StartRequest) -> None:
-        if self._configured is not None and request.workflow_id not in self._configured:
+        if self.configured is not None and request.workflow_id not in self.configured:
             raise InvalidField(
                 "workflow_id", "there is no such workflow in the file that CLEO_WORKFLOWS names"
             )
@@ -129,8 +123,8 @@ class WorkflowStarter:
             raise InvalidField("user_ids", f"{len(request.users)} users, at most {MAX_USERS} in one request")
         # Base64 with its line ends (RFC 2045 section 6.8) takes 78 bytes for each 57.
         size = sum(file.size for file in request.attachments) * 78 // 57
-        if size > self._max_bytes:
-            limit = f"EMAIL_MAX_MESSAGE_BYTES ({self._max_bytes})"
+        if size > self.max_bytes:
+            limit = f"EMAIL_MAX_MESSAGE_BYTES ({self.max_bytes})"
             raise InvalidField("attachments", f"the files take {size} bytes in a mail, more than {limit}")
         if size * len(request.users) > MAX_COPIES:
             most = MAX_COPIES // size
@@ -143,63 +137,53 @@ class WorkflowStarter:
         for given, address in request.users:
             first.setdefault(address.key, (given, address))
         users = list(first.values())
-        known = self._store.messages.first_of(f"{name}:{users[0][1].key}")
+        known = self.store.messages.first_of(f"{name}:{users[0][1].key}")
         batch = hashlib.sha256(name.encode()).hexdigest() if request.attachments else ""
         starts = [self._start(request, given, one, name, remember_s, batch) for given, one in users]
         # Before anything is stored: another request may share some of the users with this one, or none.
-        if digest and self._store.messages.first_value(name, digest, KEY_REMEMBERED_S) != digest:
+        if digest and self.store.messages.first_value(name, digest, KEY_REMEMBERED_S) != digest:
             raise KeyReused("this Idempotency-Key was used for another request within the last 24 hours")
         files = () if known else request.attachments
-        accepted = self._store.messages.accept_together(starts, batch=batch, files=files)
+        accepted = self.store.messages.accept_together(starts, batch=batch, files=files)
         for start, one in zip(starts, accepted, strict=True):
             if not one.duplicate:
-                self._wake.wake(one.thread_id)
+                self.wake.wake(one.thread_id)
             elif files:  # the same request at the same moment: its first copy has the files already
                 with suppress(StoreUnavailable):
-                    self._store.files.done(batch, start.record.id)
+                    self.store.files.done(batch, start.record.id)
         return [
             Started(one.id, given, one.thread_id) for one, (given, _) in zip(accepted, users, strict=True)
         ]
 
     def _start(
-        self,
-        request: StartRequest,
-        given: str,
-        user: Address,
-        name: str,
-        remember_s: int,
-        batch: str,
+        self, request: StartRequest, given: str, user: Address, name: str, remember_s: int, batch: str
     ) -> Start:
-        now = self._clock()
+        now = self.clock()
         key = _room_key(request.workflow_id, user)
-        latest = "" if request.new_room else self._store.threads.latest(key)
-        thread = latest or self._signer.new([user])
+        latest = "" if request.new_room else self.store.threads.latest(key)
+        thread = latest or self.signer.new([user])
         context = self._context(request, given)
-        plan = {
-            "opens": not latest,
-            "name": user.name,
-            "files": batch,
-            "size": sum(file.size for file in request.attachments),
-        }
+        size = sum(file.size for file in request.attachments)
+        plan = {"opens": not latest, "name": user.name, "files": batch, "size": size}
         record = Record(
             id=new_id(now),
             state=State.RECEIVED,
             thread_id=thread,
             received_at=now,
             updated_at=now,
-            from_address=self._from.addr,
+            from_address=self.from_.addr,
             to_address=user.addr,
             subject=context["subject"][:1000],
             ingress=INGRESS,
             workflow=json.dumps(context),
             outbound=json.dumps(plan),
         )
-        keys = [(key, thread, self._room_s), (workflow_key(thread), record.workflow, 0)]
+        keys = [(key, thread, self.retention_days * DAY // 1000), (workflow_key(thread), record.workflow, 0)]
         return Start(record, Identity(f"{name}:{user.key}", remember_s=remember_s), [user.key], keys)
 
     def _context(self, request: StartRequest, user_id: str) -> JsonObject:
-        """What the agent is told of the workflow, at its start and with each reply in its thread."""
-        configured = (self._configured or {}).get(request.workflow_id, Workflow(id=request.workflow_id))
+        """Return what the agent gets of the workflow, at its start and with each reply in its thread."""
+        configured = (self.configured or {}).get(request.workflow_id, Workflow(id=request.workflow_id))
         context: JsonObject = {
             "workflow_id": request.workflow_id,
             "user_id": user_id,
@@ -227,13 +211,13 @@ class WorkflowStarter:
 
 
 def default_subject(workflow_id: str) -> str:
-    """``weekly_report`` is called "Weekly report"."""
-    words = _SEPARATORS.sub(" ", workflow_id).strip()
+    """Return "Weekly report" for ``weekly_report``."""
+    words = re.sub(r"[\s_.-]+", " ", workflow_id).strip()
     return (words[:1].upper() + words[1:])[:200] or "Message"
 
 
 def _room_key(workflow_id: str, user: Address) -> str:
-    """Under which key the latest thread of a user and a workflow is kept."""
+    """Return the key of the latest thread of a user and a workflow."""
     return "room:" + hashlib.sha256(json.dumps([workflow_id, user.key]).encode()).hexdigest()
 
 
@@ -248,99 +232,91 @@ def _digest(request: StartRequest) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-log = logging.getLogger(__name__)
-
-Supplier = Callable[[dict[str, Any]], object]
-
-
+@dataclass
 class ThreadOpener:
-    """``suppliers`` are the callables of the configured attachments, by reference; all those of one mail
-    together have ``timeout`` seconds."""
+    """Asks the agent for the mail that begins a thread.
 
-    def __init__(
-        self,
-        store: Store,
-        sender: Sender,
-        configured: Mapping[str, Workflow],
-        suppliers: Mapping[str, Supplier],
-        *,
-        timeout: float = 300.0,
-    ) -> None:
-        self._store = store
-        self._sender = sender
-        self._configured = configured
-        self._suppliers = suppliers
-        self._timeout = timeout
-        self._large = LargeWork(1)
+    ``suppliers`` are the callables of the configured attachments, by reference; all those of one mail
+    together have ``timeout`` seconds.
+    """
+
+    store: Store
+    sender: Sender
+    configured: Mapping[str, Workflow]
+    suppliers: Mapping[str, Supplier]
+    _: KW_ONLY
+    timeout: float = 300.0
+    _large: LargeWork = field(init=False, default_factory=lambda: LargeWork(1))
 
     def question(self, record: Record) -> AgentRequest:
-        """No mail has come in: the agent gets the workflow, and whom it is about to write to."""
-        workflow = json.loads(record.workflow)
-        history = self._store.threads.history(record.thread_id, but=record.id)
-        return AgentRequest(
-            id=record.id,
-            thread_id=record.thread_id,
-            message=AgentMessage(to_address=record.to_address, subject=record.subject),
-            history=tuple(HistoryTurn(role=turn.role, content=turn.content) for turn in history),
-            workflow=workflow,
-            language=workflow["language"],
-            model=workflow["model"],
-        )
+        """Return the agent's request. No mail has come in: it gets the workflow, and the addressee."""
+        history = self.store.threads.history(record.thread_id, but=record.id)
+        message = AgentMessage(to_address=record.to_address, subject=record.subject)
+        return agent_request(record, message, history, json.loads(record.workflow))
 
     def compose(self, record: Record, answer: Answer) -> OutboundEmail:
-        """The mail to the user. Raises InvalidField, AgentUnavailable (a supplier failed), AgentError."""
+        """Return the mail. Raise InvalidField, AgentUnavailable (a supplier failed), AgentError."""
         plan = json.loads(record.outbound)
-        # Before our turn with large things comes: a supplier may take its time, and the others would wait.
+        # Not within our turn with large mails: a supplier may take its time, and the others would wait.
         more = [*self._configured_files(record), *answer.attachments]
         size = plan["size"] + sum(file.size for file in more)
         with self._large.turn(size, patience=COMPOSING_TURN_S) as now:
             if not now:
                 raise AgentUnavailable("other large mails are being composed")
-            return self._compose(record, plan, answer.text, more)
-
-    def _compose(
-        self, record: Record, plan: JsonObject, text: str, more: Sequence[AttachedFile]
-    ) -> OutboundEmail:
-        draft = NewMail(
-            to=[Address(record.to_address, plan["name"])],
-            subject=json.loads(record.workflow)["subject"],
-            body=text,
-            attachments=[*self._requested(plan["files"]), *more],
-            thread_id="" if plan["opens"] else record.thread_id,
-        )
-        message_id = record.thread_id if plan["opens"] else ""
-        return self._sender.compose(draft, message_id=message_id)[0]
+            draft = NewMail(
+                to=[Address(record.to_address, plan["name"])],
+                subject=json.loads(record.workflow)["subject"],
+                body=answer.text,
+                attachments=[*self._requested(plan["files"]), *more],
+                thread_id="" if plan["opens"] else record.thread_id,
+            )
+            message_id = record.thread_id if plan["opens"] else ""
+            return self.sender.compose(draft, message_id=message_id)[0]
 
     def done(self, record: Record) -> None:
-        """The answer is kept, or there will be none: the files of the request are needed no more."""
+        """Give up the files of the request: the answer is kept, or there will be none."""
         if batch := json.loads(record.outbound)["files"]:
-            self._store.files.done(batch, record.id)
+            self.store.files.done(batch, record.id)
 
     def _requested(self, batch: str) -> tuple[AttachedFile, ...]:
         if not batch:
             return ()
-        files = self._store.files.get(batch)
+        files = self.store.files.get(batch)
         if files is None:
             raise InvalidField("attachments", "the files of the start were dropped after 30 days")
         return files
 
     def _configured_files(self, record: Record) -> Iterable[AttachedFile]:
         context = json.loads(record.workflow)
-        workflow = self._configured.get(context["workflow_id"])
-        limit = Deadline(self._timeout)
+        workflow = self.configured.get(context["workflow_id"])
+        limit = Deadline(self.timeout)
         for entry in workflow.attachments if workflow else ():
             if isinstance(entry, AttachedFile):
                 yield entry
             else:
-                yield from _supplied(entry, self._suppliers[entry.reference], context, limit)
+                yield from _supplied(entry, self.suppliers[entry.reference], context, limit)
+
+
+def agent_request(
+    record: Record, message: AgentMessage, history: Sequence[Turn], workflow: JsonObject | None
+) -> AgentRequest:
+    return AgentRequest(
+        id=record.id,
+        thread_id=record.thread_id,
+        message=message,
+        history=tuple(HistoryTurn(role=turn.role, content=turn.content) for turn in history),
+        workflow=workflow,
+        language=(workflow or {}).get("language"),
+        model=(workflow or {}).get("model"),
+    )
 
 
 class _NoAttachment(Exception):
-    """What a callable gave is no file; the text is ours."""
+    """What a callable returned is no file; the text is ours."""
 
 
 def load_suppliers(configured: Mapping[str, Workflow]) -> dict[str, Supplier]:
-    """Every callable that the workflows name. Raises SettingsError with a line for each that is none."""
+    """Return the callables that the workflows name. Raise SettingsError with a line for each that is none."""
     references = {
         entry.reference: workflow.id
         for workflow in configured.values()
@@ -377,7 +353,7 @@ def _load(reference: str) -> Supplier:
 def _supplied(
     entry: Supplied, supplier: Supplier, context: JsonObject, limit: Deadline
 ) -> list[AttachedFile]:
-    """What the callable gives: bytes, a binary file, an Attachment of ours, or a list of these."""
+    """Return what the callable gives: bytes, a binary file, an Attachment of ours, or a list of these."""
 
     def files(_abandoned: Callable[[], bool]) -> list[AttachedFile]:
         given = supplier(json.loads(json.dumps(context)))
@@ -393,7 +369,7 @@ def _supplied(
         error = failed.error
     if isinstance(error, _NoAttachment):
         raise AgentError(f"{entry.reference} supplied no attachment: {error}")
-    # A stranger's callable: a later try may find what it needs. Its text may hold what nobody else may see.
+    # The operator's callable: a later try may find what it needs. Its text may hold what is private.
     said = limit.said if error is None else f"it failed with {place_of(error)}"
     raise AgentUnavailable(f"{entry.reference}: {said}") from error
 
@@ -406,52 +382,54 @@ def _file(entry: Supplied, item: object, number: int) -> AttachedFile:
     return make_file(name, read_content(item), entry.content_type)
 
 
+@dataclass
 class WorkflowScheduler:
-    """What is due is decided from the last time that was started, kept in the store.
+    """Starts what is due since the last time that was started, which is kept in the store.
 
-    A tick that is missed while no worker runs is made up for once, however many were missed. Uniqueness does
-    not hang on who looks first: the start of one due time has one identity for each user.
+    Times that are missed while no worker runs are made up for once, however many they are. Several workers
+    may look at once: the start of one due time has one identity for each user.
     """
 
-    def __init__(
-        self, store: Store, starting: WorkflowStarter, workflows: Sequence[Workflow], *, clock: Clock = now_ms
-    ) -> None:
-        self._store = store
-        self._starting = starting
-        self._workflows = [one for one in workflows if one.schedule and one.users]
-        self._clock = clock
+    store: Store
+    starter: WorkflowStarter
+    workflows: Sequence[Workflow]
+    _: KW_ONLY
+    clock: Clock = now_ms
+
+    def __post_init__(self) -> None:
+        self.workflows = [one for one in self.workflows if one.schedule and one.users]
 
     def __bool__(self) -> bool:
-        return bool(self._workflows)
+        return bool(self.workflows)
 
     def run(self) -> int:
-        """Start what is due; how many workflows. Raises StoreUnavailable."""
-        return sum(self._one(workflow) for workflow in self._workflows)
+        """Start what is due and return how many workflows that were. Raise StoreUnavailable."""
+        return sum(self._one(workflow) for workflow in self.workflows)
 
     def _one(self, workflow: Workflow) -> bool:
-        now = self._clock()
+        now = self.clock()
         due = last_due(workflow.schedule, workflow.timezone, now)
         # Another schedule is another clock: a change of the file does not make up for times before it.
         parts = [workflow.id, workflow.schedule, workflow.timezone]
         name = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-        last = self._store.ticks.scheduled(name, first=now)
+        last = self.store.ticks.scheduled(name, first=now)
         if due <= last:
             return False
         try:
-            started = self._starting.start_scheduled(workflow, due)
+            started = self.starter.start_scheduled(workflow, due)
         except StoreUnavailable:
             raise
         except CleoError as error:
             log.error("workflow %s could not be started: %s", workflow.id, error)
             started = []
-        # After the starts: whoever dies in between leaves it to the next one, who finds the same identities.
-        self._store.ticks.set_scheduled(name, due)
+        # Last: a worker that dies in between leaves it to the next, which finds the same identities.
+        self.store.ticks.set_scheduled(name, due)
         log.info("workflow %s was started for %d users by its schedule", workflow.id, len(started))
         return True
 
 
 def last_due(schedule: str, timezone: str, now_ms: int) -> int:
-    """The latest time (ms since 1970 UTC) at or before ``now_ms`` at which a cron expression is due."""
+    """Return the latest time (ms since 1970 UTC) at or before ``now_ms`` when a cron expression is due."""
     zone = ZoneInfo(timezone)
     # get_prev gives times before the one it is asked about; the due second itself counts.
     now = datetime.fromtimestamp(now_ms // 1000 + 1, UTC).astimezone(zone)
@@ -463,7 +441,7 @@ def last_due(schedule: str, timezone: str, now_ms: int) -> int:
 
 
 def next_due(schedule: str, timezone: str, now_ms: int) -> datetime:
-    """When a cron expression makes its next start, in its own time zone."""
+    """Return when a cron expression makes its next start, in its own time zone."""
     now = datetime.fromtimestamp(now_ms / 1000, UTC).astimezone(ZoneInfo(timezone))
     times = croniter(schedule, now)
     while True:

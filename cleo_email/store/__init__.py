@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from redis import Redis
 
 from cleo_email.store.conversations import Conversations
@@ -14,7 +12,6 @@ from cleo_email.store.locks import Lock, Locks
 from cleo_email.store.mailbox import DueList, MailboxState
 from cleo_email.store.messages import (
     AT_WORK,
-    FINAL,
     WAITING,
     Accepted,
     Effects,
@@ -30,66 +27,24 @@ from cleo_email.store.messages import (
 from cleo_email.store.threads import Threads
 from cleo_email.store.ticks import Ticks
 
-__all__ = [
-    "AT_WORK",
-    "FINAL",
-    "WAITING",
-    "Accepted",
-    "Claim",
-    "Conversations",
-    "DueList",
-    "Effects",
-    "Events",
-    "Failures",
-    "HealthStore",
-    "Identity",
-    "Lock",
-    "Locks",
-    "MailboxState",
-    "Messages",
-    "Record",
-    "Start",
-    "State",
-    "Store",
-    "ThreadClosed",
-    "Threads",
-    "Ticks",
-    "WaitingFiles",
-    "iso",
-    "new_id",
-]
+__all__ = ["AT_WORK", "WAITING", "Accepted", "Claim", "Effects", "Events", "Identity", "Lock", "Locks"]
+__all__ += ["Messages", "Record", "Start", "State", "Store", "ThreadClosed", "iso", "new_id"]
 
 
-@dataclass(frozen=True)
 class Store:
-    messages: Messages
-    conversations: Conversations
-    threads: Threads
-    health: HealthStore
-    ticks: Ticks
-    locks: Locks
-    mailbox: MailboxState
-    filing: DueList
-    settling: DueList
-    fetching: DueList
-    events: Events
-    failures: Failures
-    files: WaitingFiles
+    """The parts of the store on one connection."""
 
-    @classmethod
-    def on(cls, redis: Redis, *, account: str = "", retention_days: int = 90) -> Store:
-        return cls(
-            Messages(redis, retention_days=retention_days),
-            Conversations(redis),
-            Threads(redis),
-            HealthStore(redis),
-            Ticks(redis),
-            Locks(redis),
-            MailboxState(redis, account),
-            DueList(redis, "filing"),
-            DueList(redis, "settling"),
-            DueList(redis, "fetching"),
-            Events(redis),
-            Failures(redis),
-            WaitingFiles(redis),
-        )
+    def __init__(self, redis: Redis, *, account: str = "", retention_days: int = 90) -> None:
+        self.messages = Messages(redis, retention_days=retention_days)
+        self.conversations = Conversations(redis)
+        self.threads = Threads(redis)
+        self.health = HealthStore(redis)
+        self.ticks = Ticks(redis)
+        self.locks = Locks(redis)
+        self.mailbox = MailboxState(redis, account)
+        self.filing = DueList(redis, "filing")
+        self.settling = DueList(redis, "settling")
+        self.fetching = DueList(redis, "fetching")
+        self.events = Events(redis)
+        self.failures = Failures(redis)
+        self.files = WaitingFiles(redis)

@@ -29,6 +29,7 @@ def _source(name: str) -> str:
 
 
 def script(redis: Redis, name: str) -> Script:
+    """Return the script in ``name``.lua beside this file."""
     return redis.register_script(_source(name))
 
 
@@ -38,9 +39,9 @@ HUNG_S = 2.0
 
 
 def connect_web(url: str, **options: Any) -> Redis:
-    """For a process that somebody waits for: a hung or absent Redis costs at most about 4 s.
+    """Return a connection for requests that a caller waits for: a hung or absent Redis costs about 4 s.
 
-    No health check of idle connections: it would wait for a hung one twice, and the one retry is for them.
+    Idle connections get no health check: it would wait for a hung one twice, and the one retry is for them.
     ``options`` are redis-py's; those of the URL win.
     """
     return Redis.from_url(
@@ -54,14 +55,14 @@ def connect_web(url: str, **options: Any) -> Redis:
 
 
 class AskedOnce(Retry):
-    """Those who queue behind a caller that has waited in vain are told so at once, not one after another."""
+    """Refuses callers at once for a while after one has waited in vain, so that they do not wait in turn."""
 
     def __init__(self, backoff: AbstractBackoff, retries: int) -> None:
         super().__init__(backoff, retries)
         self._resume = 0.0
 
     def __deepcopy__(self, memo: object) -> AskedOnce:
-        return self  # every connection makes a copy: what one has met counts for all
+        return self  # every connection makes a copy: a fault of one counts for all
 
     def call_with_retry(self, do: Callable[[], Result], *args: Any, **kwargs: Any) -> Result:
         if time.monotonic() < self._resume:
@@ -74,7 +75,7 @@ class AskedOnce(Retry):
 
 
 def connect_worker(url: str, *, connections: int) -> Redis:
-    """For many threads that can wait; each operation of the store may be repeated without harm."""
+    """Return connections for many threads that can wait; every operation may be repeated without harm."""
     pool = BlockingConnectionPool.from_url(
         url,
         max_connections=connections,
@@ -89,7 +90,7 @@ def connect_worker(url: str, *, connections: int) -> Redis:
 
 @contextmanager
 def redis_errors() -> Iterator[None]:
-    """Foreign errors become ours at the edge."""
+    """Turn errors of Redis into StoreUnavailable."""
     try:
         yield
     except (RedisError, OSError) as error:
@@ -101,7 +102,10 @@ PIECE = 1 << 20  # bytes
 
 
 def read_large(redis: Redis, key: str) -> bytes | None:
-    """The string at ``key``, which nobody changes meanwhile, or None where there is none."""
+    """Return the string at ``key``, which must not change meanwhile, or None where there is none.
+
+    In pieces: redis-py copies a large answer four times.
+    """
     first = cast("bytes", redis.getrange(key, 0, PIECE - 1))
     if not first:
         return cast("bytes | None", redis.get(key))

@@ -1,4 +1,4 @@
-"""Which conversations have work, when it is due, and whose wake-up is on its way."""
+"""Conversations: which have work, when it is due, and whose wake-up is on its way."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Conversations:
         self._drop = script(redis, "drop")
 
     def head(self, thread_id: str, now: int) -> str | None:
-        """The message to handle now, or None where there is none or it is not due yet."""
+        """Return the message to handle now, None where there is none or it is not due yet."""
         with redis_errors(), self._redis.pipeline(transaction=False) as pipe:
             pipe.lindex(f"{PREFIX}conversation:{thread_id}", 0)
             pipe.zscore(f"{PREFIX}active", thread_id)
@@ -28,18 +28,18 @@ class Conversations:
         return cast("bytes", head).decode()
 
     def drop_head(self, thread_id: str, id_: str) -> None:
-        """Take an id without a record (its time was over) off the list."""
+        """Take an id whose record was forgotten off the list."""
         with redis_errors():
             self._drop(keys=[f"{PREFIX}conversation:{thread_id}", f"{PREFIX}active"], args=[id_, thread_id])
 
     def due(self, now: int, limit: int, *, offset: int = 0) -> list[str]:
-        """Threads with work that is due, longest waiting first, those that are being handled included."""
+        """Return threads with work that is due, longest waiting first, being handled or not."""
         with redis_errors():
             raw = self._redis.zrange(f"{PREFIX}active", "-inf", now, byscore=True, offset=offset, num=limit)
         return [item.decode() for item in cast("list[bytes]", raw)]
 
     def hurry(self, thread_id: str, now: int) -> bool:
-        """What was due later is due now; False where there is no work, or none that waits."""
+        """Make due now what was due later. Return False where there is no such work."""
         with redis_errors():
             return bool(self._redis.zadd(f"{PREFIX}active", {thread_id: now}, xx=True, lt=True, ch=True))
 
@@ -51,10 +51,6 @@ class Conversations:
         return [thread for thread, taken in zip(threads, held, strict=True) if not taken]
 
     def claim_wake(self, thread_id: str, seconds: int) -> bool:
-        """True for one caller in ``seconds``: a wake-up that was lost is repeated, not multiplied."""
+        """Return True for one caller in ``seconds``: a lost wake-up is repeated, not multiplied."""
         with redis_errors():
             return bool(self._redis.set(f"{PREFIX}woken:{thread_id}", 1, nx=True, ex=seconds))
-
-    def waiting(self) -> int:
-        with redis_errors():
-            return self._redis.zcard(f"{PREFIX}active")

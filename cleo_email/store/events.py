@@ -1,4 +1,4 @@
-"""What the web process remembers: which events of a provider were taken, and how often a secret was wrong."""
+"""What the web process remembers: events of a provider, and how often a secret was wrong."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from redis import Redis
 
 from cleo_email.store.connection import PREFIX, redis_errors, script
 
-CLAIM_S = 60  # longest stay of one request; a crashed one gives the event free again
+CLAIM_S = 60  # the longest that one request takes; after a crash the event may come again then
 
 
 @dataclass(frozen=True)
 class Claim:
-    """One event on its way in. ``note`` is what was left with it when it was taken before."""
+    """One event that is being taken. ``note`` is what was stored with it when it was taken before."""
 
     key: str
     token: str
@@ -25,19 +25,19 @@ class Claim:
 
     @property
     def is_taken(self) -> bool:
-        """Stored by an earlier request; if neither ours nor taken, another request is at it right now."""
+        """Whether an earlier request stored it. If it is neither ours nor taken, another one is at it now."""
         return bool(self.note)
 
 
 class Events:
-    """Every event is taken once for as long as it is remembered, whatever becomes of the record."""
+    """Takes every event once as long as it is remembered, whatever becomes of the record."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._unlock = script(redis, "unlock")
 
     def claim(self, name: str) -> Claim:
-        """Begin with the event ``name`` (any text). Raises StoreUnavailable."""
+        """Begin with the event ``name`` (any text). Raise StoreUnavailable."""
         key = f"{PREFIX}event:{hashlib.sha256(name.encode('utf-8', 'replace')).hexdigest()}"
         token = f"pending:{secrets.token_hex(8)}"
         with redis_errors():
@@ -50,19 +50,19 @@ class Events:
         return Claim(key, token, is_ours=value == token, note="" if pending else value)
 
     def done(self, claim: Claim, note: str, seconds: int) -> None:
-        """It is stored: remember it, with ``note`` (not empty), for ``seconds``. Raises StoreUnavailable."""
+        """Remember that the event is stored, with a ``note``, for ``seconds``. Raise StoreUnavailable."""
         with redis_errors():
             self._redis.set(claim.key, note, ex=seconds)
 
     def release(self, claim: Claim) -> None:
-        """It was not stored: it may come again. Raises StoreUnavailable."""
+        """Let an event that was not stored come again. Raise StoreUnavailable."""
         with redis_errors():
             # In one step: it may expire at any moment, and be taken or stored by another request.
             self._unlock(keys=[claim.key], args=[claim.token, 0])
 
 
 class Failures:
-    """Wrong secrets per minute, of one address and of all; at most ``overall`` keys a minute."""
+    """Counts wrong secrets per minute, of one address and of all; at most ``overall`` keys a minute."""
 
     def __init__(self, redis: Redis, *, per_address: int = 60, overall: int = 200) -> None:
         self._redis = redis
@@ -70,7 +70,7 @@ class Failures:
         self._overall = overall
 
     def count(self, address: str, now_s: int) -> int:
-        """Note one more; seconds to wait where that is too many, else 0. Raises StoreUnavailable."""
+        """Count one more. Return the seconds to wait where that is too many, else 0."""
         minute, second = divmod(now_s, 60)
         stem = f"{PREFIX}failures:{minute}"
         with redis_errors():

@@ -11,29 +11,31 @@ from redis import Redis
 from cleo_email.mail.model import AttachedFile
 from cleo_email.store.connection import PREFIX, read_large, redis_errors
 
-# Nobody may be left to drop them (a failed start that no person retries): then they go by themselves.
+# They expire where no mail is left to drop them (a failed start that is never retried).
 KEEP_S = 30 * 86_400
 
 
 class WaitingFiles:
+    """Keeps files by batch, until every record that needs them is done."""
+
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
     @staticmethod
     def put(pipe: Any, batch: str, files: Sequence[AttachedFile], record_ids: Sequence[str]) -> None:
-        """Queue on ``pipe`` what keeps the files as long as one of the records needs them."""
+        """Store on ``pipe`` the files, and which records need them."""
         pipe.set(f"{PREFIX}files:{batch}", pack(files), ex=KEEP_S)
         pipe.sadd(f"{PREFIX}files:{batch}:for", *record_ids)
         pipe.expire(f"{PREFIX}files:{batch}:for", KEEP_S)
 
     def get(self, batch: str) -> tuple[AttachedFile, ...] | None:
-        """The files, or None where they were dropped."""
+        """Return the files, or None where they were dropped."""
         with redis_errors():
             packed = read_large(self._redis, f"{PREFIX}files:{batch}")
         return None if packed is None else unpack(packed)
 
     def done(self, batch: str, record_id: str) -> None:
-        """The record needs them no more; the last one drops them."""
+        """Note that the record needs them no more. The last one drops them."""
         with redis_errors():
             self._redis.srem(f"{PREFIX}files:{batch}:for", record_id)
             if not self._redis.exists(f"{PREFIX}files:{batch}:for"):
@@ -41,7 +43,7 @@ class WaitingFiles:
 
 
 def pack(files: Sequence[AttachedFile]) -> bytes:
-    """A line of JSON with names, types and sizes, then the bytes one after the other."""
+    """Return a line of JSON with names, types and sizes, then the bytes one after the other."""
     head = json.dumps([[file.filename, file.content_type, file.size] for file in files]).encode()
     return b"\n".join([head, b"".join(file.content for file in files)])
 

@@ -27,6 +27,8 @@ class Health:
 
 
 class HealthStore:
+    """Keeps the time of the last sign of life, and the faults that a person has to mend."""
+
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
@@ -34,28 +36,28 @@ class HealthStore:
         self._set("worker", now)
 
     def polled(self, now: int) -> None:
-        """A poll succeeded: whatever was wrong with the mailbox is over."""
+        """Note that a poll succeeded: what was wrong with the mailbox is over."""
         with redis_errors(), self._redis.pipeline() as pipe:
             pipe.hset(f"{PREFIX}pulse", "polled", now)
             pipe.hdel(f"{PREFIX}pulse", "poll_fault", "poll_faults")
             pipe.execute()
 
     def poll_fault(self, text: str) -> int:
-        """Note why a poll failed; the number of failures in a row."""
+        """Note why a poll failed. Return the number of failures in a row."""
         with redis_errors(), self._redis.pipeline() as pipe:
             pipe.hset(f"{PREFIX}pulse", "poll_fault", text)
             pipe.hincrby(f"{PREFIX}pulse", "poll_faults", 1)
             return int(pipe.execute()[1])
 
     def fresh_start(self) -> None:
-        """A worker starts, perhaps with other settings: what was wrong is tried again at once."""
+        """Try again at once what was wrong: a worker starts, perhaps with other settings."""
         with redis_errors(), self._redis.pipeline() as pipe:
             pipe.hdel(f"{PREFIX}pulse", "submission_fault", "poll_faults")
             pipe.delete(f"{PREFIX}rest:poll", f"{PREFIX}tick:poll", f"{PREFIX}tick:submission-probe")
             pipe.execute()
 
     def submission_fault(self, text: str) -> None:
-        """Nothing can be sent until a person acts; '' ends it."""
+        """Note why nothing can be sent until a person acts; '' ends it."""
         self._set("submission_fault", text)
 
     def read(self) -> Health:
@@ -69,7 +71,7 @@ class HealthStore:
         )
 
     def memory_share(self) -> float | None:
-        """Used share of Redis's ``maxmemory``, or None where it has no limit or does not tell."""
+        """Return the used share of Redis's ``maxmemory``, None where it has no limit or does not say."""
         with redis_errors():
             info = cast("dict[str, int]", self._redis.info("memory"))
         limit = int(info.get("maxmemory", 0))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from redis import Redis
@@ -17,6 +17,8 @@ from cleo_email.store.connection import PREFIX, redis_errors, script
 
 @dataclass(frozen=True)
 class Lock:
+    """A lock that is held. ``token`` proves it to the scripts."""
+
     name: str
     token: str
 
@@ -39,7 +41,7 @@ class Locks:
 
     @contextmanager
     def hold(self, name: str) -> Iterator[Lock | None]:
-        """The lock of that name, or None where another one holds it."""
+        """Yield the lock of that name, or None where it is taken."""
         lock = Lock(name, secrets.token_hex(8))
         with redis_errors():
             taken = self._redis.set(lock.key, lock.token, nx=True, px=self._ttl)
@@ -50,14 +52,16 @@ class Locks:
             return
         with self._guard:
             self._held[lock.token] = lock
-            self._start()
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._renew, name="cleo-locks", daemon=True)
+                self._thread.start()
         try:
             yield lock
         finally:
             self._release(lock)
 
     def release_all(self) -> None:
-        """At the end of a process: what it could not finish may be taken over at once."""
+        """Let other processes take over at once what this one, at its end, could not finish."""
         self._stop.set()
         for lock in list(self._held.values()):
             self._release(lock)
@@ -65,16 +69,8 @@ class Locks:
     def _release(self, lock: Lock) -> None:
         with self._guard:
             self._held.pop(lock.token, None)
-        try:
-            with redis_errors():
-                self._unlock(keys=[lock.key], args=[lock.token, 0])
-        except StoreUnavailable:
-            return  # it expires by itself
-
-    def _start(self) -> None:
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._renew, name="cleo-locks", daemon=True)
-            self._thread.start()
+        with suppress(StoreUnavailable), redis_errors():  # else it expires by itself
+            self._unlock(keys=[lock.key], args=[lock.token, 0])
 
     def _renew(self) -> None:
         while not self._stop.wait(self._ttl / 3000):

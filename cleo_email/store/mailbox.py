@@ -1,4 +1,4 @@
-"""What is remembered of the mailbox: how far it was read, and which work waits for it."""
+"""What is remembered of the mailbox: how far it was read, and what work waits for it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cleo_email.store.connection import PREFIX, redis_errors
 
 
 class MailboxState:
-    """What the poll remembers of a mailbox, per UIDVALIDITY. ``account`` is '' where there is none."""
+    """Keeps what polls need, per UIDVALIDITY. ``account`` is '' where there is no mailbox."""
 
     def __init__(self, redis: Redis, account: str) -> None:
         self._redis = redis
@@ -18,7 +18,7 @@ class MailboxState:
         self.is_configured = bool(account)
 
     def cursor(self, uidvalidity: int) -> int | None:
-        """The highest UID that was taken up, or None for a mailbox (or a UIDVALIDITY) never seen."""
+        """Return the highest UID that was taken up, None for a mailbox or a UIDVALIDITY never seen."""
         with redis_errors():
             raw = cast("bytes | None", self._redis.hget(f"{self._key}:cursor", str(uidvalidity)))
         return int(raw) if raw is not None else None
@@ -28,35 +28,34 @@ class MailboxState:
             self._redis.hset(f"{self._key}:cursor", str(uidvalidity), uid)
 
     def known(self) -> bool:
-        """Whether this mailbox was ever read under any UIDVALIDITY."""
+        """Return whether this mailbox was ever read under any UIDVALIDITY."""
         with redis_errors():
             return bool(self._redis.exists(f"{self._key}:cursor"))
 
     def trouble(self, uidvalidity: int) -> dict[int, int]:
-        """UID to the number of times that it alone could not be fetched."""
+        """Return how often each UID that failed alone could not be fetched."""
         with redis_errors():
             raw = cast("dict[bytes, bytes]", self._redis.hgetall(f"{self._key}:trouble:{uidvalidity}"))
         return {int(uid): int(count) for uid, count in raw.items()}
 
+    def add_trouble(self, uidvalidity: int, uid: int) -> None:
+        with redis_errors():
+            self._redis.hincrby(f"{self._key}:trouble:{uidvalidity}", str(uid), 1)
+
     def sent_mode(self) -> str:
-        """Who files into Sent: ``server``, ``client``, or '' as long as nobody has looked."""
+        """Return who files into Sent: ``server``, ``client``, or '' where that is not known yet."""
         with redis_errors():
             raw = cast("bytes | None", self._redis.get(f"{PREFIX}sent-mode"))
         return (raw or b"").decode()
 
     def set_sent_mode(self, mode: str) -> None:
-        """Remembered for a week: a mailbox may move to another server."""
+        """Remember it for a week: a mailbox may move to another server."""
         with redis_errors():
             self._redis.set(f"{PREFIX}sent-mode", mode, ex=7 * 86_400)
 
-    def add_trouble(self, uidvalidity: int, uid: int) -> int:
-        key = f"{self._key}:trouble:{uidvalidity}"
-        with redis_errors():
-            return self._redis.hincrby(key, str(uid), 1)
-
 
 class DueList:
-    """Work on the mailbox that waits for the next connection: ``filing`` and ``settling``."""
+    """Records that wait for the mailbox: to be filed, settled or fetched."""
 
     def __init__(self, redis: Redis, name: str) -> None:
         self._redis = redis

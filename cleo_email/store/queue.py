@@ -1,4 +1,4 @@
-"""RQ as we use it: a job is a wake-up that carries an id; the truth about a message is in the store."""
+"""The RQ queues: a job is a wake-up that carries an id; the truth about a message is in the store."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ MAILBOX = "cleo-email-mailbox"
 
 ANSWER_JOB = "cleo_email.jobs.answer"
 POLL_JOB = "cleo_email.jobs.poll"
-CHORES_JOB = "cleo_email.jobs.chores"
-ALLOWED = frozenset({ANSWER_JOB, POLL_JOB, CHORES_JOB})
+UPKEEP_JOB = "cleo_email.jobs.chores"  # its name in Redis
+ALLOWED = frozenset({ANSWER_JOB, POLL_JOB, UPKEEP_JOB})
 
 RESULT_TTL_S = 60
 FAILURE_TTL_S = 3600
@@ -63,7 +63,7 @@ class PlainSerializer:
 
 
 class PlainJob(Job):
-    """An RQ job that runs nothing but the functions of this package's ``jobs``, before, after or instead."""
+    """An RQ job that runs nothing but the functions of this package's ``jobs``, and no callbacks."""
 
     @property
     def func(self) -> Any:
@@ -72,17 +72,7 @@ class PlainJob(Job):
         return super().func
 
     # RQ imports a callback by the name that stands in Redis, and importing a module already runs it.
-    @property
-    def success_callback(self) -> None:
-        return None
-
-    @property
-    def failure_callback(self) -> None:
-        return None
-
-    @property
-    def stopped_callback(self) -> None:
-        return None
+    success_callback = failure_callback = stopped_callback = property(lambda _self: None)
 
     def restore(self, raw_data: Any) -> None:
         """Read the job's hash; a malformed one counts as none, else it would end RQ's loop."""
@@ -116,32 +106,27 @@ class WakeQueue:
 
     def conversation(self, thread_id: str) -> None:
         """Wake a worker for the thread. Raises StoreUnavailable."""
-        self._put(self._answers, ANSWER_JOB, (thread_id,), timeout=self._timeout, what="conversation")
+        self._put(self._answers, ANSWER_JOB, thread_id, timeout=self._timeout, what="conversation")
 
     def poll(self, every_s: int) -> None:
-        """Ask for one poll; it is of no use any more when the next but one is due."""
-        self._put(self._mailbox, POLL_JOB, (), timeout=3600, ttl=max(2, 2 * every_s), what="poll")
+        """Ask for one poll; the job expires when the next but one is due."""
+        self._put(self._mailbox, POLL_JOB, timeout=3600, ttl=max(2, 2 * every_s), what="poll")
 
-    def chores(self) -> None:
-        self._put(self._mailbox, CHORES_JOB, (), timeout=600, ttl=60, what="mailbox chores")
+    def upkeep(self) -> None:
+        self._put(self._mailbox, UPKEEP_JOB, timeout=600, ttl=60, what="mailbox upkeep")
 
     def waiting(self) -> int:
         with redis_errors():
             return int(self._answers.count)
 
-    def _put(
-        self, to: Queue, name: str, args: tuple[Any, ...], *, timeout: int, what: str, ttl: int | None = None
-    ) -> None:
+    def _put(self, to: Queue, name: str, *args: str, timeout: int, what: str, ttl: int | None = None) -> None:
+        options: dict[str, Any] = {
+            "result_ttl": RESULT_TTL_S,
+            "failure_ttl": FAILURE_TTL_S,
+            "description": what,
+        }
         with redis_errors():
-            to.enqueue_call(
-                name,
-                args=args,
-                timeout=timeout,
-                ttl=ttl,
-                result_ttl=RESULT_TTL_S,
-                failure_ttl=FAILURE_TTL_S,
-                description=what,
-            )
+            to.enqueue_call(name, args=args, timeout=timeout, ttl=ttl, **options)
 
 
 def queue(redis: Redis, name: str) -> Queue:

@@ -13,7 +13,7 @@ from cleo_email.store.connection import PREFIX, redis_errors
 
 
 class SigningKeys:
-    """``configured`` keys are used as they are; without any, one is kept in Redis."""
+    """Keys that sign Message-IDs: the ``configured`` ones, or one that is kept in Redis."""
 
     def __init__(self, redis: Redis, configured: Sequence[bytes]) -> None:
         self._redis = redis
@@ -21,7 +21,7 @@ class SigningKeys:
         self._guard = threading.Lock()
 
     def __call__(self) -> Sequence[bytes]:
-        """Raises StoreUnavailable."""
+        """Return the keys. Raise StoreUnavailable."""
         with self._guard:
             if not self._keys:
                 name = f"{PREFIX}message-id-key"
@@ -32,6 +32,8 @@ class SigningKeys:
 
 
 class TokenStore:
+    """Keeps OAuth logins, which are encrypted by the caller."""
+
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
@@ -40,6 +42,6 @@ class TokenStore:
             return cast("bytes | None", self._redis.get(f"{PREFIX}oauth:{name}"))
 
     def put(self, name: str, blob: bytes) -> None:
-        """Kept for good: a refresh token lives as long as its owner wants."""
+        """Store it without an end: a refresh token lives as long as its owner wants."""
         with redis_errors():
             self._redis.set(f"{PREFIX}oauth:{name}", blob)

@@ -1,4 +1,4 @@
-"""Who takes part in a thread, which of our Message-IDs leads to it, and what was said in it."""
+"""Threads: who takes part, which of our Message-IDs lead there, what was said, how much was sent."""
 
 from __future__ import annotations
 
@@ -20,18 +20,20 @@ _ASKED = _SAID | {State.FAILED, State.IGNORED}
 
 
 def workflow_key(thread_id: str) -> str:
-    """Where the workflow of a thread is kept, as long as any record of the thread."""
+    """Return where the workflow of a thread is kept, as long as any record of the thread."""
     return f"workflow:{thread_id}"
 
 
 class Threads:
+    """Every method raises StoreUnavailable where Redis does not answer."""
+
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._reserve = script(redis, "reserve")
         self._admit = script(redis, "admit")
 
     def by_our_ids(self, message_ids: Sequence[str]) -> dict[str, tuple[str, str]]:
-        """Of these Message-IDs those that we sent: each with the thread and the record it was sent for."""
+        """Return those of the Message-IDs that we sent, each with its thread and its record."""
         if not message_ids:
             return {}
         with redis_errors():
@@ -40,7 +42,7 @@ class Threads:
         return {key: cast("tuple[str, str]", tuple(json.loads(raw))) for key, raw in pairs if raw}
 
     def people(self, thread_ids: Sequence[str]) -> dict[str, frozenset[str]]:
-        """Casefolded addresses of those who take part, per thread."""
+        """Return the addresses of those who take part, in lower case, per thread."""
         with redis_errors(), self._redis.pipeline(transaction=False) as pipe:
             for thread in thread_ids:
                 pipe.smembers(f"{PREFIX}people:{thread}")
@@ -51,40 +53,32 @@ class Threads:
         }
 
     def admit(self, id_: str, sender: str, people: Sequence[str], own: Sequence[str], now: int) -> str:
-        """Let ``people`` take part in the thread of record ``id_``; the thread it then belongs to.
+        """Let ``people`` take part in the thread of record ``id_``, and return the thread it then belongs to.
 
         Where the thread has people and ``sender`` is none of them, the record moves to the first of ``own``
         that is open to the sender.
         """
+        lists = [json.dumps(list(people)), json.dumps(list(own))]
         with redis_errors():
-            lists = [json.dumps(list(people)), json.dumps(list(own))]
-            told = self._admit(args=[PREFIX, id_, sender, *lists, now])
-        return cast("bytes", told).decode()
+            return cast("bytes", self._admit(args=[PREFIX, id_, sender, *lists, now])).decode()
 
     def workflow(self, thread_id: str) -> JsonObject | None:
-        """The workflow that the thread belongs to, as its latest start gave it, or None."""
+        """Return the workflow that the thread belongs to, as its latest start gave it, or None."""
         with redis_errors():
             raw = cast("bytes | None", self._redis.get(f"{PREFIX}{workflow_key(thread_id)}"))
         return cast("JsonObject", json.loads(raw)) if raw else None
 
     def latest(self, key: str) -> str:
-        """The thread that was last opened under this key, or ''."""
+        """Return the thread that was last opened under this key, or ''."""
         with redis_errors():
             raw = cast("bytes | None", self._redis.get(f"{PREFIX}{key}"))
         return raw.decode() if raw else ""
 
     def history(self, thread_id: str, *, but: str) -> tuple[Turn, ...]:
-        """What was asked and answered in the thread so far, oldest first, without the message ``but``."""
+        """Return what was asked and answered in the thread, oldest first, without the message ``but``."""
+        index, most = f"{PREFIX}index:thread:{thread_id}", HISTORY_MESSAGES + 1
         with redis_errors():
-            ids = self._redis.zrange(
-                f"{PREFIX}index:thread:{thread_id}",
-                "+",
-                "-",
-                desc=True,
-                bylex=True,
-                offset=0,
-                num=HISTORY_MESSAGES + 1,
-            )
+            ids = self._redis.zrange(index, "+", "-", desc=True, bylex=True, offset=0, num=most)
             with self._redis.pipeline(transaction=False) as pipe:
                 for item in cast("list[bytes]", ids):
                     pipe.hmget(f"{PREFIX}m:{item.decode()}", "id", "state", "text", "answer_text")
@@ -104,12 +98,12 @@ class Threads:
         return tuple(reversed(turns))
 
     def units(self, budget: str, since: int) -> int:
-        """How many units of a budget were taken after ``since`` (ms)."""
+        """Return how many units of a budget were taken after ``since`` (ms)."""
         with redis_errors():
             return self._redis.zcount(f"{PREFIX}budget:{budget}", f"({since}", "+inf")
 
     def reserve(self, id_: str, now: int, budgets: Sequence[tuple[str, int, int]]) -> str:
-        """Take one unit of every budget (name, window in ms, limit); '' or the name of one used up."""
+        """Take one unit of every budget (name, window in ms, limit). Return '' or the name of one used up."""
         flat = [str(item) for budget in budgets for item in budget]
         with redis_errors():
             return cast("bytes", self._reserve(args=[PREFIX, id_, now, *flat])).decode()

@@ -1,4 +1,4 @@
-"""What the machines race for: ticks, rests after a fault, and when a schedule was last served."""
+"""What workers compete for: ticks, rests after a fault, and when a schedule was last served."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from cleo_email.store.connection import PREFIX, redis_errors
 
 
 class Ticks:
-    """Expiring keys by which one of all processes acts. Every method raises StoreUnavailable."""
+    """Lets one of all processes act, by keys that expire. Every method raises StoreUnavailable."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
     def tick(self, name: str, every_ms: int) -> bool:
-        """True for exactly one caller of all machines per ``every_ms``."""
+        """Return True for exactly one caller of all machines per ``every_ms``."""
         with redis_errors():
             return bool(self._redis.set(f"{PREFIX}tick:{name}", 1, nx=True, px=every_ms))
 
     def next_tick(self, name: str, ms: int) -> None:
-        """The tick comes in so many milliseconds, whatever was said before."""
+        """Let the tick come in so many milliseconds, whatever was set before."""
         with redis_errors():
             self._redis.set(f"{PREFIX}tick:{name}", 1, px=max(ms, 1))
 
     def opened(self, name: str, quiet_ms: int) -> bool:
-        """True for the first of a run of calls between each two of which less than ``quiet_ms`` passed."""
+        """Return True for the first of a run of calls that follow each other within ``quiet_ms``."""
         with redis_errors():
             return self._redis.set(f"{PREFIX}open:{name}", 1, px=quiet_ms, get=True) is None
 
@@ -41,7 +41,7 @@ class Ticks:
             return bool(self._redis.exists(f"{PREFIX}rest:{name}"))
 
     def scheduled(self, name: str, *, first: int) -> int:
-        """When a schedule was last served; ``first`` for one that is met for the first time."""
+        """Return when a schedule was last served, ``first`` where it is new."""
         with redis_errors(), self._redis.pipeline() as pipe:
             pipe.hsetnx(f"{PREFIX}schedules", name, first)
             pipe.hget(f"{PREFIX}schedules", name)

@@ -1,4 +1,4 @@
-"""``python worker.py``: everything a small installation needs beside the web process."""
+"""The worker process (``python worker.py``): all that an installation needs beside the web process."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ WATCH_S = 5.0
 
 
 def main() -> int:
-    """Run the worker of this machine's settings until SIGTERM; its exit status."""
+    """Run the worker by the environment's settings until SIGTERM. Return the exit status."""
     settings = start_process()
     try:
         for line in misspelt(gather()):
             log.warning("%s", line)
         return run_worker(settings)
-    except SettingsError as error:  # CLEO_AGENT names nobody
+    except SettingsError as error:  # CLEO_AGENT names no agent
         print_faults(error)
         return BAD_SETTINGS
 
 
 def run_worker(settings: Settings) -> int:
-    """Run until SIGTERM or SIGINT; the exit status."""
+    """Run until SIGTERM or SIGINT. Return the exit status."""
     stop = threading.Event()
     signals = _Signals(stop)
     if not settings.enabled:
@@ -48,46 +48,34 @@ def run_worker(settings: Settings) -> int:
         signals.wait()
         return 0
     app = shared_app("worker", None, lambda: App.for_worker(settings))
-    # Everything that a job uses is built before the first job comes, and a fault in a setting shown at once.
+    # What a job uses is built before the first job comes, and a fault in a setting shown at once.
     _ = (app.answerer, app.poller, app.sweeper, app.scheduler)
     _announce(app)
-    workers = [_Supervised(app, ANSWERS, settings.concurrency, stop)]
+    holders = [_start_worker(app, ANSWERS, settings.concurrency, stop)]
     if app.poller is not None:
-        workers.append(_Supervised(app, MAILBOX, 1, stop))
+        holders.append(_start_worker(app, MAILBOX, 1, stop))
     Ticker(app, stop).start()
-    threading.Thread(target=_watch, args=(workers, stop), name="cleo-watchdog", daemon=True).start()
+    threading.Thread(target=_watch, args=(holders, stop), name="cleo-watchdog", daemon=True).start()
     signals.wait()
     log.info("stopping: taking no more work, finishing for at most %d s", DRAIN_S)
-    _drain(workers)
+    _drain(holders)
     app.store.locks.release_all()
     app.submitter.close()
     return 0
 
 
-class _Supervised:
-    """One RQ worker in a thread, rebuilt whenever its loop ends."""
+def _start_worker(app: App, name: str, slots: int, stop: threading.Event) -> list[ThreadWorker]:
+    """Keep an RQ worker at work on a queue in a thread. Return its holder."""
+    url = app.settings.redis_url.get_secret_value()
+    holder: list[ThreadWorker] = []
 
-    def __init__(self, app: App, name: str, slots: int, stop: threading.Event) -> None:
-        url = app.settings.redis_url.get_secret_value()
-        self._current: list[ThreadWorker] = []
+    def build() -> ThreadWorker:
+        # Connections of its own: RQ stretches their time-outs for its blocking reads.
+        return ThreadWorker(connect_worker(url, connections=slots + 8), name, slots=slots)
 
-        def build() -> ThreadWorker:
-            # Connections of its own: RQ stretches their time-outs for its blocking reads.
-            return ThreadWorker(connect_worker(url, connections=slots + 8), name, slots=slots)
-
-        threading.Thread(
-            target=work_until_stopped, args=(build, self._current, stop), name=name, daemon=True
-        ).start()
-
-    def stop(self) -> None:
-        for worker in self._current:
-            worker.stop()
-
-    def drain(self, seconds: float) -> int:
-        return sum(worker.drain(seconds) for worker in self._current)
-
-    def overdue(self) -> list[float]:
-        return [age for worker in self._current for age in worker.overdue()]
+    args = (build, holder, stop)
+    threading.Thread(target=work_until_stopped, args=args, name=name, daemon=True).start()
+    return holder
 
 
 def _announce(app: App) -> None:
@@ -104,7 +92,7 @@ def _announce(app: App) -> None:
 
 
 def _whose_mail(settings: Settings) -> str:
-    """Which mailbox is answered, by whom, for whom. Of an agent's URL the origin: the rest may be secret."""
+    """Return which mailbox is answered by which agent. Of its URL the origin: the rest may be secret."""
     whose = settings.from_address.addr
     if settings.imap_host:
         own = settings.user.lower() == whose.lower()
@@ -115,10 +103,10 @@ def _whose_mail(settings: Settings) -> str:
     return f"answers the mail of {whose} (agent: {called}; senders: {allowed})"
 
 
-def _watch(workers: list[_Supervised], stop: threading.Event) -> None:
+def _watch(holders: list[list[ThreadWorker]], stop: threading.Event) -> None:
     """End the process when a job or an agent's function hangs: nothing can interrupt it from inside."""
     while not stop.wait(WATCH_S):
-        late = [age for worker in workers for age in worker.overdue()]
+        late = [age for holder in holders for worker in holder for age in worker.overdue()]
         late += [age for age in stuck_calls() if age > OVERTIME_S]
         if late:
             log.error("a job has outlived its deadline by %d s: this worker ends itself", max(late))
@@ -126,8 +114,9 @@ def _watch(workers: list[_Supervised], stop: threading.Event) -> None:
             os._exit(1)
 
 
-def _drain(workers: list[_Supervised]) -> None:
+def _drain(holders: list[list[ThreadWorker]]) -> None:
     until = time.monotonic() + DRAIN_S
+    workers = [worker for holder in holders for worker in holder]
     for worker in workers:
         worker.stop()
     left = sum(worker.drain(max(0.0, until - time.monotonic())) for worker in workers)

@@ -24,6 +24,7 @@ from rq.timeouts import BaseDeathPenalty
 from rq.worker import SimpleWorker
 
 from cleo_email.errors import place_of
+from cleo_email.runtime import SeldomLog
 from cleo_email.store.queue import PlainJob, PlainSerializer, queue
 
 log = logging.getLogger(__name__)
@@ -31,12 +32,10 @@ log = logging.getLogger(__name__)
 HEARTBEAT_S = 10
 DEQUEUE_S = 2  # how long a stop request may go unnoticed
 OVERTIME_S = 60
-OVER_S = 60  # without a fault of its kind: the next one is a new one
-AGAIN_S = 600  # a fault that goes on is told again
 
 
 class NoDeathPenalty(BaseDeathPenalty):
-    """Leaves the job alone; see the module's text."""
+    """Leaves the job alone: a blocked socket cannot be interrupted by a timer."""
 
     def __enter__(self) -> None:
         return None
@@ -48,7 +47,7 @@ class NoDeathPenalty(BaseDeathPenalty):
 
 
 class ThreadWorker(SimpleWorker):
-    """Listens on one queue with ``slots`` threads. ``stop`` makes ``work`` return; jobs run on meanwhile."""
+    """Listens on one queue with ``slots`` threads. ``stop`` makes ``work`` return; jobs go on meanwhile."""
 
     death_penalty_class = NoDeathPenalty
     job_class = PlainJob
@@ -83,23 +82,23 @@ class ThreadWorker(SimpleWorker):
         return DEQUEUE_S + 10
 
     def _set_ip_address(self, connection: Redis) -> None:
-        """Not asked for: redis-py cannot read CLIENT INFO where the path of a Unix socket has a blank."""
+        """Do not ask: redis-py cannot read CLIENT INFO where the path of a Unix socket has a blank."""
         self.ip_address = "unknown"
 
     def _install_signal_handlers(self) -> None:
-        """Signals are the process's, not one of its workers'."""
+        """Leave signals to the process."""
 
     def procline(self, message: str) -> None:
-        """The process's title is not ours to change."""
+        """Leave the title of the process alone."""
 
     def subscribe(self) -> None:
-        """No commands by pub/sub: one connection and one thread less, and one way less to be told things."""
+        """Take no commands by pub/sub: one connection and one thread less."""
 
     def unsubscribe(self) -> None:
         return None
 
     def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
-        """RQ beats three times per job, each with three commands; once in a while is enough for its TTL."""
+        """Beat once in a while, which its TTL needs; RQ does three times per job, by three commands each."""
         if pipeline is None and time.monotonic() < self._next_beat:
             return
         if pipeline is None:
@@ -164,7 +163,7 @@ class ThreadWorker(SimpleWorker):
         return bool(self._running)
 
     def drain(self, seconds: float) -> int:
-        """Wait until no job runs, at most ``seconds``; the number of those that still do."""
+        """Wait until no job runs, at most ``seconds``. Return how many still do."""
         until = time.monotonic() + seconds
         with self._idle:
             while self._running and (left := until - time.monotonic()) > 0:
@@ -172,7 +171,7 @@ class ThreadWorker(SimpleWorker):
             return len(self._running)
 
     def overdue(self) -> list[float]:
-        """Seconds by which running jobs have outlived their timeout and a minute of grace."""
+        """Return by how many seconds jobs have outlived their timeout, where that is more than OVERTIME_S."""
         now = time.monotonic()
         with self._guard:
             ages = [(now - since) - float(job.timeout or 0) for job, _, since in self._running.values()]
@@ -196,26 +195,7 @@ class ThreadWorker(SimpleWorker):
                     break
 
 
-class Faults:
-    """While Redis is away every worker of this process ends again and again: that is told once for all."""
-
-    def __init__(self) -> None:
-        self._guard = threading.Lock()
-        self._last: dict[str, float] = {}  # kind of error -> when it last came (monotonic)
-        self._told: dict[str, float] = {}
-
-    def tell(self, error: Exception) -> None:
-        kind, now = type(error).__name__, time.monotonic()
-        with self._guard:
-            quiet = now - self._last.get(kind, -AGAIN_S) < OVER_S
-            self._last[kind] = now
-            if quiet and now - self._told.get(kind, -AGAIN_S) < AGAIN_S:
-                return
-            self._told[kind] = now
-        log.warning("the queue's worker ended (%s); it starts again", place_of(error))
-
-
-_faults = Faults()
+_faults = SeldomLog()
 
 
 def work_until_stopped(
@@ -223,8 +203,8 @@ def work_until_stopped(
 ) -> None:
     """Keep a worker at work: RQ's loop ends on some Redis faults, the channel must not.
 
-    ``holder`` has the one at work, and those before it as long as their jobs run: they are drained and
-    watched like any other.
+    ``holder`` has the one at work, and earlier ones as long as their jobs run: these are drained and watched
+    like any other.
     """
     while not stop.is_set():
         try:
@@ -233,12 +213,13 @@ def work_until_stopped(
             if not stop.is_set():
                 worker.work(logging_level=None)
         except Exception as error:  # noqa: BLE001 - the thread's edge: if it ended, nothing would be answered
-            _faults.tell(error)
+            if _faults.is_due(type(error).__name__):  # while Redis is away it ends again and again
+                log.warning("the queue's worker ended (%s); it starts again", place_of(error))
         stop.wait(2)
 
 
 def _give_back(job: Job, queue: Queue) -> None:
-    """The job goes to the next worker. Should this fail, the sweeper wakes its conversation."""
+    """Give the job to the next worker. Should this fail, the sweeper wakes its conversation."""
     try:
         with queue.connection.pipeline() as pipe:
             pipe.lrem(queue.intermediate_queue_key, 1, job.id)

@@ -1,4 +1,4 @@
-"""What happens on a schedule: polls, sweeps, chores, signs of life. All workers race for each tick."""
+"""Do what recurs: polls, sweeps, upkeep, signs of life. All workers compete for each tick."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from collections.abc import Callable
 from cleo_email.app import App
 from cleo_email.errors import StoreUnavailable, place_of
 from cleo_email.pipeline.poll import UNTOLD_MS
+from cleo_email.runtime import SeldomLog, now_ms
 
 log = logging.getLogger(__name__)
 
 STEP_S = 0.25
 SWEEP_MS = 2_000
-CHORES_MS = 2_000
+UPKEEP_MS = 2_000
 FORGET_MS = 600_000
 SCHEDULE_MS = 1_000
 SEEN_S = 10.0
-TOLD_AGAIN_S = 600.0
 
 
 class Ticker(threading.Thread):
-    """One per worker process; works as long as the process does, whatever its steps raise."""
+    """Runs its steps as long as the worker process does, whatever they raise."""
 
     def __init__(self, app: App, stop: threading.Event) -> None:
         super().__init__(name="cleo-ticker", daemon=True)
@@ -31,7 +31,7 @@ class Ticker(threading.Thread):
         self._stop_event = stop
         self._seen = 0.0
         self._away = False
-        self._told: dict[str, float] = {}  # an unexpected fault and its place -> when it was logged
+        self._faults = SeldomLog()
         self._steps: list[Callable[[], None]] = [
             self._show_life,
             self._sweep,
@@ -40,14 +40,14 @@ class Ticker(threading.Thread):
             self._start_what_is_scheduled,
         ]
         if app.poller is not None:
-            self._steps += [self._poll, self._do_chores]
+            self._steps += [self._poll, self._upkeep]
 
     def run(self) -> None:
         while not self._stop_event.wait(STEP_S):
             self._round()
 
     def _round(self) -> None:
-        """Every step by itself: one that always fails must not keep the others from their work."""
+        """Run every step by itself: one that always fails must not keep the others from their work."""
         away = False
         for step in self._steps:
             try:
@@ -57,22 +57,18 @@ class Ticker(threading.Thread):
                     log.warning("%s; trying again", error)
                 away = True
             except Exception as error:  # noqa: BLE001 - the thread's edge: if it ended, nothing would be polled
-                self._tell(f"{step.__name__.lstrip('_')}: unexpected {place_of(error)}")
+                fault = f"{step.__name__.lstrip('_')}: unexpected {place_of(error)}"
+                if self._faults.is_due(fault):
+                    log.error("a regular task fails, the others go on: %s", fault)
         self._away = away
         if away:
             self._stop_event.wait(1)
-
-    def _tell(self, fault: str) -> None:
-        now = time.monotonic()
-        if now - self._told.get(fault, -TOLD_AGAIN_S) >= TOLD_AGAIN_S:
-            self._told[fault] = now
-            log.error("a regular task fails, the others go on: %s", fault)
 
     # --- the steps --------------------------------------------------------------------------------------
 
     def _show_life(self) -> None:
         if time.monotonic() - self._seen > SEEN_S:
-            self._app.store.health.worker_seen(time.time_ns() // 1_000_000)
+            self._app.store.health.worker_seen(now_ms())
             self._seen = time.monotonic()
 
     def _sweep(self) -> None:
@@ -96,12 +92,11 @@ class Ticker(threading.Thread):
         if self._tick("poll", min(interval * 1000, UNTOLD_MS)):
             self._app.wake.poll(interval)
 
-    def _do_chores(self) -> None:
-        now = time.time_ns() // 1_000_000
-        store = self._app.store
-        waiting = any(chores.due(now, 1) for chores in (store.filing, store.settling, store.fetching))
-        if waiting and self._tick("chores", CHORES_MS):
-            self._app.wake.chores()
+    def _upkeep(self) -> None:
+        now, store = now_ms(), self._app.store
+        waiting = any(due_list.due(now, 1) for due_list in (store.filing, store.settling, store.fetching))
+        if waiting and self._tick("chores", UPKEEP_MS):
+            self._app.wake.upkeep()
 
     def _tick(self, name: str, every_ms: int) -> bool:
         return self._app.store.ticks.tick(name, every_ms)

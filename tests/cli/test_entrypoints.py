@@ -14,8 +14,8 @@ from cleo_email.embedded.mailserver import AGENT as DEMO_AGENT
 from cleo_email.embedded.mailserver import CUSTOMER, Certificates, MailServer
 from cleo_email.settings import read_settings
 from tests.support.agent_server import AgentServer
-from tests.support.channel import ROOT, Channel
-from tests.support.rig import Rig, mail
+from tests.support.channel import ROOT, Channel, Rig
+from tests.support.mails import mail
 
 WRONG = {
     "ENABLED_CLIENTS": "email",
@@ -90,17 +90,17 @@ def test_a_dotenv_file_is_enough(tmp_path: Path, redis_url: str) -> None:
 @pytest.mark.servers("dovecot")
 def test_sigterm_takes_no_more_work_and_finishes_what_it_has(tmp_path: Path, redis_url: str) -> None:
     with AgentServer(delay=3) as agent, Rig(tmp_path, redis_url, env={"CLEO_AGENT": agent.url}) as rig:
-        rig.channel.start_web()
-        worker = rig.channel.start_worker()
+        rig.start_web()
+        worker = rig.start_worker()
         rig.deliver(mail(1))
-        rig.channel.wait(lambda: len(agent.requests()) == 1)
+        rig.wait(lambda: len(agent.requests()) == 1)
         worker.send_signal(signal.SIGTERM)
-        rig.channel.wait(lambda: "taking no more work" in rig.channel.log.read_text())
+        rig.wait(lambda: "taking no more work" in rig.log.read_text())
         rig.deliver(mail(2))
         assert worker.wait(20) == 0
         assert [reply["In-Reply-To"] for reply in rig.replies()] == ["<q1@example.test>"]
-        assert len(rig.unseen()) == 1
-        rig.channel.start_worker()
+        assert rig.unseen() == 1
+        rig.start_worker()
         rig.smtp.wait_for(lambda server: len(server.mails) == 2, 20)
 
 

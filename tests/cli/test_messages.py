@@ -16,7 +16,7 @@ from cleo_email.pipeline.receive import IncomingMail
 from cleo_email.store import State
 from tests.support.bench import Bench
 from tests.support.channel import Channel
-from tests.support.rig import mail
+from tests.support.mails import mail
 
 ENV = {
     "ENABLED_CLIENTS": "email",

@@ -10,12 +10,12 @@ from functools import partial
 from pathlib import Path
 
 from cleo_email.errors import StoreUnavailable
-from tests.crash.inboxes import FakeInbox
 from tests.crash.rig import IMAP, WEBHOOK, CrashRig, Letter, Tally
 from tests.crash.scenario import Scenario
 from tests.support import dovecot
 from tests.support.agent_server import AgentServer
 from tests.support.imap_server import Answer, Session, bye, first, hang_up, silence
+from tests.support.inboxes import FakeInbox
 
 SIGTERM, REDIS, IMAP_SERVER, SMTP_SERVER = "SIGTERM", "Redis", "IMAP server", "SMTP server"
 FEW = tuple(Letter(n) for n in range(1, 7))
@@ -72,27 +72,27 @@ def freeze_redis(rig: CrashRig, seconds: float, meanwhile: Callable[[], object] 
 
 
 def _idle(ingress: str, rig: CrashRig) -> Tally:
-    rig.channel.start_web()
-    rig.channel.start_worker()
+    rig.start_web()
+    rig.start_worker()
     rig.bring(ingress, FEW[:3])
-    rig.channel.wait(rig.is_over)
+    rig.wait(rig.is_over)
     since = kill_redis(rig, 1.0)
     rig.bring(ingress, FEW[3:])
     return rig.finish(since, 200)
 
 
 def _accepting(ingress: str, rig: CrashRig) -> Tally:
-    rig.channel.start_web()
+    rig.start_web()
     stored = _stored(rig)
     if ingress == IMAP:
         rig.bring(IMAP, MANY)
-        rig.channel.start_worker()
-        rig.channel.wait(lambda: stored() >= 10)
+        rig.start_worker()
+        rig.wait(lambda: stored() >= 10)
         return rig.finish(kill_redis(rig, 1.0))
-    rig.channel.start_worker()
+    rig.start_worker()
     sender = threading.Thread(target=rig.bring, args=(WEBHOOK, MANY))
     sender.start()
-    rig.channel.wait(lambda: stored() >= 10)
+    rig.wait(lambda: stored() >= 10)
     since = kill_redis(rig, 1.0)
     sender.join()
     return rig.finish(since)
@@ -101,7 +101,7 @@ def _accepting(ingress: str, rig: CrashRig) -> Tally:
 def _stored(rig: CrashRig) -> Callable[[], int]:
     def count() -> int:
         try:
-            return len(rig.records())
+            return len(rig.stored())
         except StoreUnavailable:
             return 0
 
@@ -110,23 +110,23 @@ def _stored(rig: CrashRig) -> Callable[[], int]:
 
 def _answering(how: Callable[..., float], away: float, ingress: str, rig: CrashRig) -> Tally:
     with AgentServer(delay=3.0) as agent:
-        rig.channel.env["CLEO_AGENT"] = agent.url
-        rig.channel.start_web()
+        rig.env["CLEO_AGENT"] = agent.url
+        rig.start_web()
         rig.bring(ingress, FEW)
-        rig.channel.start_worker()
-        rig.channel.wait(lambda: len(agent.requests()) >= len(FEW))
+        rig.start_worker()
+        rig.wait(lambda: len(agent.requests()) >= len(FEW))
         return rig.finish(how(rig, away))
 
 
 def _submitting(fault: str, how: Callable[..., float], away: float, ingress: str, rig: CrashRig) -> Tally:
     """All mails wait in the middle of their submission; they go on while Redis is not there."""
     rig.smtp.inject(fault)
-    rig.channel.start_web()
+    rig.start_web()
     rig.bring(ingress, FEW[:3])
-    rig.channel.start_worker()
+    rig.start_worker()
     rig.smtp.wait_for(lambda server: sum(line == "DATA" for line in server.commands) >= 3, 30)
     if fault.startswith("dot"):
-        rig.channel.wait(lambda: all(record.data_ended_at for record in rig.records()))
+        rig.wait(lambda: all(record.data_ended_at for record in rig.stored()))
     return rig.finish(how(rig, away, rig.smtp.gate.set))
 
 
@@ -142,18 +142,18 @@ def _sigterm() -> Iterator[Scenario]:
 def _terminated(thinking: float, ingress: str, rig: CrashRig) -> Tally:
     """All mails are with the agent when the worker is told to stop; later ones wait for the next worker."""
     with AgentServer(delay=thinking) as agent:
-        rig.channel.env["CLEO_AGENT"] = agent.url
-        rig.channel.start_web()
+        rig.env["CLEO_AGENT"] = agent.url
+        rig.start_web()
         rig.bring(ingress, FEW[:3])
-        worker = rig.channel.start_worker()
-        rig.channel.wait(lambda: len(agent.requests()) >= 3)
+        worker = rig.start_worker()
+        rig.wait(lambda: len(agent.requests()) >= 3)
         begun = time.monotonic()
         worker.terminate()
         rig.bring(ingress, FEW[3:])
         assert worker.wait(29) == 0
         took = time.monotonic() - begun
         since = time.monotonic()
-        rig.channel.start_worker()
+        rig.start_worker()
         tally = rig.finish(since)
         asked = len(agent.requests())
     # One wake-up may still be taken off the queue in the two seconds in which the stop is noticed.
@@ -194,8 +194,8 @@ def _scripted(directory: Path) -> CrashRig:
 def _restart_imap(rig: CrashRig) -> Tally:
     stored = _stored(rig)
     rig.bring(IMAP, MANY)
-    rig.channel.start_worker()
-    rig.channel.wait(lambda: stored() >= 10)
+    rig.start_worker()
+    rig.wait(lambda: stored() >= 10)
     rig.inbox.stop()
     time.sleep(5)
     rig.inbox.start()
@@ -218,17 +218,17 @@ def _imap_fault(command: str, answer: Answer, rig: CrashRig) -> Tally:
     rig.inbox.server.answers[command] = first(answer, 2 if answer is not silence else 1)
     rig.bring(IMAP, FEW)
     since = time.monotonic()
-    rig.channel.start_worker()
+    rig.start_worker()
     return rig.finish(since, 200)
 
 
 def _new_uidvalidity(rig: CrashRig) -> Tally:
     """The mailbox was rebuilt: all UIDs are void, and one new mail was opened by a person meanwhile."""
     assert isinstance(rig.inbox, FakeInbox)
-    rig.channel.env["EMAIL_POLL_INTERVAL_SECONDS"] = "2"
+    rig.env["EMAIL_POLL_INTERVAL_SECONDS"] = "2"
     rig.bring(IMAP, FEW[:3])
-    rig.channel.start_worker()
-    rig.channel.wait(lambda: rig.is_over() and rig.filed())
+    rig.start_worker()
+    rig.wait(lambda: rig.is_over() and rig.filed())
     server = rig.inbox.server
     server.inbox.reverse()
     server.uidvalidity = 8
@@ -274,8 +274,8 @@ def _smtp_scenario(stage: str, action: str, ingress: str, *, files: bool = False
 def _smtp_fault(fault: str, ingress: str, rig: CrashRig) -> Tally:
     """The first mail meets the fault, the others find the server in order."""
     rig.smtp.inject(fault)
-    rig.channel.start_web("--workers", "1")
+    rig.start_web("--workers", "1")
     rig.bring(ingress, FEW[:3])
     since = time.monotonic()
-    rig.channel.start_worker(EMAIL_CONCURRENCY="1")
+    rig.start_worker(EMAIL_CONCURRENCY="1")
     return rig.finish(since, 200)

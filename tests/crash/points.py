@@ -79,27 +79,27 @@ def _play(point: str, ingress: str, rig: CrashRig) -> Tally:
 
 def _kill_worker(rig: CrashRig, point: str, armed: str, ingress: str, before: tuple[Letter, ...]) -> float:
     if ingress == WEBHOOK:
-        rig.channel.start_web("--workers", "1")
+        rig.start_web("--workers", "1")
     rig.bring(ingress, before)
-    worker = rig.channel.start_worker(CLEO_CRASH_AT=armed)
+    worker = rig.start_worker(CLEO_CRASH_AT=armed)
     rig.await_death(worker, point)
     rig.bring(ingress, WHILE_DEAD)
     restarted = time.monotonic()
-    rig.channel.start_worker()
+    rig.start_worker()
     return restarted
 
 
 def _kill_gunicorn(rig: CrashRig, point: str, armed: str, before: tuple[Letter, ...]) -> float:
     """The sender gets no answer and repeats, as providers do."""
-    rig.channel.start_worker()
-    web = rig.channel.start_web("--workers", "1", CLEO_CRASH_AT=armed)
+    rig.start_worker()
+    web = rig.start_web("--workers", "1", CLEO_CRASH_AT=armed)
     (victim,) = children(web.pid)
     for letter in before:
-        if not rig.post(letter):
+        if not rig.offer(letter):
             break
-    rig.channel.wait(lambda: victim not in children(web.pid) and rig.was_killed_at(point))
+    rig.wait(lambda: victim not in children(web.pid) and rig.was_killed_at(point))
     Channel.kill(web)
     restarted = time.monotonic()
-    rig.channel.start_web("--workers", "1")
+    rig.start_web("--workers", "1")
     rig.bring(WEBHOOK, (*before, *WHILE_DEAD))
     return restarted

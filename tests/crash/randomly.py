@@ -63,9 +63,8 @@ class _Run:
         self._said = 0.0
 
     def play(self) -> int:
-        channel = self.rig.channel
-        self.web = channel.start_web()
-        self.workers = [channel.start_worker() for _ in range(WORKERS)]
+        self.web = self.rig.start_web()
+        self.workers = [self.rig.start_worker() for _ in range(WORKERS)]
         killer = threading.Thread(target=self._kill_now_and_then)
         killer.start()
         try:
@@ -84,7 +83,7 @@ class _Run:
             if way == IMAP:
                 self.rig.inbox.deliver(letter.source())
             else:
-                self.rig.channel.wait(lambda letter=letter: self.rig.post(letter), 60)  # type: ignore[misc]
+                self.rig.wait(lambda letter=letter: self.rig.offer(letter), 60)  # type: ignore[misc]
             self.handed += 1
             self._say()
             behind = self.begun + self.handed / self.plan.rate - time.monotonic()
@@ -126,20 +125,20 @@ class _Run:
 
     def _worker(self) -> None:
         number = self.chance.randrange(WORKERS)
-        self.rig.channel.kill(self.workers[number])
+        self.rig.kill(self.workers[number])
         self.killed["worker"] += 1
         time.sleep(self.chance.uniform(0, 1))
-        self.workers[number] = self.rig.channel.start_worker()
+        self.workers[number] = self.rig.start_worker()
 
     def _gunicorn_worker(self) -> None:
         for pid in self.chance.sample(children(self.web.pid), 1):
-            self.rig.channel.kill_pid(pid)
+            self.rig.kill_pid(pid)
             self.killed["gunicorn worker"] += 1
 
     def _gunicorn(self) -> None:
-        self.rig.channel.kill(self.web)
+        self.rig.kill(self.web)
         self.killed["gunicorn"] += 1
-        self.web = self.rig.channel.start_web()
+        self.web = self.rig.start_web()
 
     def _redis(self) -> None:
         self.rig.redis.kill()
@@ -173,7 +172,7 @@ class _Run:
         )
 
     def _report(self, tally: Tally) -> int:
-        records = self.rig.records()
+        records = self.rig.stored()
         waits = sorted((r.updated_at - r.received_at) / 1000 for r in records if r.state is State.REPLIED)
         kinds = ", ".join(f"{name} {count}" for name, count in self.killed.most_common())
         print(
@@ -190,7 +189,7 @@ class _Run:
         if tally.failed:
             problems.append(f"{tally.failed} failed, expected none")
         if tally.uncertain and self.plan.files:
-            accepted = set(self.rig.replies())
+            accepted = set(self.rig.answered())
             late = [r for r in records if r.state is State.UNCERTAIN and r.message_id in accepted]
             problems += [f"{r.message_id} is uncertain though Sent shows its answer" for r in late]
         for problem in problems:

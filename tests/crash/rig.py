@@ -1,4 +1,4 @@
-"""One channel with servers of its own, mail into it by either way, and the count of what became of it."""
+"""Mail into a channel by either way, and the count of what became of it."""
 
 from __future__ import annotations
 
@@ -7,20 +7,16 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from email import message_from_bytes
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from cleo_email.errors import StoreUnavailable
 from cleo_email.store import AT_WORK, Record, State, Store
-from tests.crash.inboxes import Inbox, usual
-from tests.support.channel import AGENT, Channel
-from tests.support.redis_server import RedisServer
-from tests.support.rig import mail
-from tests.support.smtp_server import AcceptedMail, SmtpServer
+from tests.support.channel import Rig
+from tests.support.inboxes import Inbox, usual
+from tests.support.mails import AGENT, mail
 
 IMAP, WEBHOOK = "imap", "webhook"
 PATIENCE_S = 150.0
@@ -75,19 +71,10 @@ class Tally:
     problems: list[str] = field(default_factory=list)
 
 
-class SelfFiling(SmtpServer):
-    """A provider that may put each mail that it accepts into Sent by itself."""
+class CrashRig(Rig):
+    """A rig whose Redis is its own, and which knows every mail that was handed over."""
 
-    inbox: Inbox | None = None
-
-    def accept_mail(self, mail: AcceptedMail) -> None:
-        super().accept_mail(mail)
-        if self.inbox is not None:
-            self.inbox.file(mail.source)
-
-
-class CrashRig:
-    """``with CrashRig(directory) as rig``. ``files``: the provider files into Sent by itself."""
+    inbox: Inbox
 
     def __init__(
         self,
@@ -97,50 +84,18 @@ class CrashRig:
         files: bool = False,
         env: Mapping[str, str] | None = None,
     ) -> None:
-        directory.mkdir(parents=True, exist_ok=True)
-        self.directory = directory
-        self.inbox = inbox or usual(directory)
-        self.files = files
-        self.redis = RedisServer(directory / "redis")
-        self.smtp = SelfFiling(passwords={AGENT: self.inbox.password})
+        interval = {"EMAIL_POLL_INTERVAL_SECONDS": "60"}  # the default: a short one would hide delays
+        found = inbox or usual(directory)
+        super().__init__(directory, inbox=found, files=files, env={**interval, **(env or {})})
         self.letters: dict[str, Letter] = {}
-        self._env = dict(env or {})
-        self._replies: list[str] = []
-        self._stack = ExitStack()
+        self._answered: list[str] = []
 
     def __enter__(self) -> Self:
-        with ExitStack() as stack:
-            stack.enter_context(self.redis)
-            stack.callback(self.inbox.close)
-            self.inbox.start()
-            if self.files:
-                self.smtp.inbox = self.inbox
-            stack.enter_context(self.smtp)
-            trusted = self.directory / "trusted.pem"
-            trusted.write_bytes(self.smtp.ca.cert_pem.bytes() + self.inbox.ca)
-            self.channel = stack.enter_context(Channel(self.directory, self._environment(trusted)))
-            self._client = stack.enter_context(self.redis.client())
-            self.store = Store.on(self._client)
-            self._stack = stack.pop_all()
+        super().__enter__()
+        self._client = self.redis.client()
+        self._servers.callback(self._client.close)
+        self.store = Store(self._client)
         return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stack.__exit__(kind, value, trace)
-
-    def _environment(self, trusted: Path) -> dict[str, str]:
-        return {
-            "EMAIL_PASSWORD": self.inbox.password,
-            "EMAIL_SMTP_HOST": "127.0.0.1",
-            "EMAIL_SMTP_PORT": str(self.smtp.port),
-            "EMAIL_IMAP_HOST": "127.0.0.1",
-            "EMAIL_IMAP_PORT": str(self.inbox.port),
-            "EMAIL_POLL_INTERVAL_SECONDS": "60",  # the default: a short one would hide delays
-            "REDIS_URL": self.redis.url,
-            "SSL_CERT_FILE": str(trusted),
-            **self._env,
-        }
 
     # --- mail in ----------------------------------------------------------------------------------------
 
@@ -152,12 +107,12 @@ class CrashRig:
             self.inbox.deliver(*(letter.source() for letter in letters))
             return
         for letter in letters:
-            self.channel.wait(lambda letter=letter: self.post(letter), 60)  # type: ignore[misc]
+            self.wait(lambda letter=letter: self.offer(letter), 60)  # type: ignore[misc]
 
-    def post(self, letter: Letter) -> bool:
+    def offer(self, letter: Letter) -> bool:
         """One attempt; whether it was taken."""
         self.letters[letter.message_id] = letter
-        status, answer = self.channel.post(letter.body())
+        status, answer = self.post(letter.body())
         assert status in (0, 200, 202, 502, 503), (status, answer)
         return status in (200, 202)
 
@@ -170,11 +125,11 @@ class CrashRig:
         assert self.was_killed_at(point), f"not killed at {point}"
 
     def was_killed_at(self, point: str) -> bool:
-        return f"CLEO_CRASH_AT: killed at {point}\n" in self.channel.log.read_text("utf-8", "replace")
+        return f"CLEO_CRASH_AT: killed at {point}\n" in self.log.read_text("utf-8", "replace")
 
     # --- the count --------------------------------------------------------------------------------------
 
-    def records(self) -> list[Record]:
+    def stored(self) -> list[Record]:
         found: list[Record] = []
         cursor: str | None = ""
         while cursor is not None:
@@ -182,25 +137,25 @@ class CrashRig:
             found += page
         return found
 
-    def replies(self) -> list[str]:
+    def answered(self) -> list[str]:
         """The Message-IDs answered, in the order in which the SMTP server accepted the answers."""
-        for sent in self.smtp.mails[len(self._replies) :]:
-            self._replies.append(str(message_from_bytes(sent.source)["In-Reply-To"]))
-        return list(self._replies)
+        for sent in self.smtp.mails[len(self._answered) :]:
+            self._answered.append(str(message_from_bytes(sent.source)["In-Reply-To"]))
+        return list(self._answered)
 
     def is_over(self) -> bool:
         """Every mail has a record in an end state."""
         try:
-            records = {record.message_id: record for record in self.records()}
+            records = {record.message_id: record for record in self.stored()}
         except StoreUnavailable:
             return False
         # Where the provider files by itself and took the mail, Sent shows it: then it must settle by itself.
-        shown = set(self.replies()) if self.files else set()
+        shown = set(self.answered()) if self._files else set()
         return all(_is_settled(records.get(letter), shown) for letter in list(self.letters))
 
     def filed(self) -> bool:
         """Nothing waits for the mailbox any more but searches that have already been made in vain."""
-        asked = (record for record in self.records() if record.state is State.UNCERTAIN)
+        asked = (record for record in self.stored() if record.state is State.UNCERTAIN)
         return not self._client.zcard("cleo:filing") and all(record.looks for record in asked)
 
     def finish(self, since: float, patience: float = PATIENCE_S) -> Tally:
@@ -216,9 +171,9 @@ class CrashRig:
         return tally
 
     def count(self) -> Tally:
-        records = [record for record in self.records() if record.message_id in self.letters]
+        records = [record for record in self.stored() if record.message_id in self.letters]
         states = Counter(record.state for record in records)
-        replies = Counter(self.replies())
+        replies = Counter(self.answered())
         tally = Tally(
             accepted=len({record.message_id for record in records}),
             replied=states[State.REPLIED],
@@ -240,9 +195,9 @@ class CrashRig:
 
         Two processes that store at the same time may do it in another order than they looked at the clock.
         """
-        place = {message_id: number for number, message_id in enumerate(self.replies())}
+        place = {message_id: number for number, message_id in enumerate(self.answered())}
         threads: dict[str, list[Record]] = {}
-        for record in sorted(self.records(), key=lambda record: record.id):
+        for record in sorted(self.stored(), key=lambda record: record.id):
             threads.setdefault(record.thread_id, []).append(record)
         faults = []
         for thread, members in threads.items():

@@ -70,8 +70,9 @@ def test_what_the_pins_need_is_pinned_too_and_nothing_else_is(python: str) -> No
         "extra": "",
     }
 
-    def applies(requirement: Requirement) -> bool:
-        return requirement.marker is None or requirement.marker.evaluate(environment)
+    def applies(requirement: Requirement, extras: set[str] = frozenset()) -> bool:  # type: ignore[assignment]
+        marker = requirement.marker
+        return marker is None or any(marker.evaluate({**environment, "extra": x}) for x in ("", *extras))
 
     pinned = {name: pin for name, pin in pins().items() if applies(pin)}
     others = [name for name, pin in pinned.items() if installed(name) not in (None, version(pin))]
@@ -86,7 +87,7 @@ def test_what_the_pins_need_is_pinned_too_and_nothing_else_is(python: str) -> No
         assert wanted.specifier.contains(version(pinned[name])), f"{pinned[name]} is outside of {wanted}"
         if name not in reached:
             reached.add(name)
-            waiting += [requirement for requirement in needs(name) if applies(requirement)]
+            waiting += [requirement for requirement in needs(name) if applies(requirement, wanted.extras)]
     assert reached == set(pinned)
 
 

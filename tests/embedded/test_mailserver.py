@@ -25,6 +25,7 @@ from pymap.mime.parsed import ParsedHeaders
 
 from cleo_email.accounts import Login
 from cleo_email.embedded.mailserver import AGENT, CUSTOMER, Certificates, MailServer
+from tests.support.messages import SAMPLES
 
 MAIL = (
     b"From: customer@example.test\r\nSubject: Hallo\r\nMessage-ID: <1@example.test>\r\n\r\n"
@@ -256,6 +257,12 @@ def test_no_mail_is_refused_or_changed_and_none_ends_the_connection(mail_server:
         client.noop()
         assert client.search(["HEADER", "Message-ID", "<1@example.test>"]) == [last]
         assert client.search(["SUBJECT", "Hallo"]) == [last]
+
+
+def test_messages_of_every_kind_come_out_as_they_went_in(mail_server: MailServer) -> None:
+    expected = {mail_server.deliver(AGENT, sample.source): sample.source for sample in SAMPLES}
+    with mailbox(mail_server, AGENT) as client:
+        assert inbox(client) == expected
 
 
 def test_every_real_message_comes_out_as_it_went_in(mail_server: MailServer, corpora: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from cleo_email.imap.mailbox import Mailbox
 from tests.support.dovecot import Dovecot
+from tests.support.messages import SAMPLES
 
 pytestmark = pytest.mark.servers("dovecot")
 
@@ -88,6 +89,14 @@ def test_large_mail_comes_alone_and_small_mail_together(
     sizes = [(uid, 17_000_000 if uid == 30 else info.size) for uid, info in infos.items()]
     assert [one.source for one in mailbox.fetch(sizes)] == sources
     assert [len(batch) for batch in batches] == [25, 4, 1, 25, 5]
+
+
+def test_mail_of_every_kind_comes_back_byte_for_byte(dovecot: Dovecot, user: str, mailbox: Mailbox) -> None:
+    dovecot.fill(user, *(sample.source for sample in SAMPLES))
+    mailbox.open()
+    infos = mailbox.describe(mailbox.search_unseen())
+    fetched = [one.source for one in mailbox.fetch((uid, info.size) for uid, info in infos.items())]
+    assert sorted(fetched) == sorted(sample.source for sample in SAMPLES)
 
 
 def test_real_mail_comes_back_byte_for_byte(

@@ -9,21 +9,12 @@ from cleo_email.mail.compose import compose_reply
 from cleo_email.mail.model import Answer
 from cleo_email.mail.parse import parse
 from tests.mail.test_compose import ALICE, CLEO, DATE, OUR_ID, assert_transportable, modern, unfolded
-
-FOLDERS = [
-    "sisimai-set-of-emails",
-    "stalwart-mail-parser",
-    "mail-gem",
-    "webklex-php-imap",
-    "cpython-test_email",
-]
+from tests.support.corpora import raw_messages
 
 
 def test_replies_to_real_messages(corpora: Path) -> None:
     answered = unusable = 0
-    for path in sorted(
-        file for folder in FOLDERS for file in (corpora / folder).rglob("*") if file.is_file()
-    ):
+    for path in raw_messages(corpora):
         try:
             inbound = parse(path.read_bytes())
         except UnreadableMessage:

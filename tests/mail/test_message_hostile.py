@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from cleo_email.errors import UnreadableMessage
 from cleo_email.mail.model import InboundEmail
 from cleo_email.mail.parse import attachment_text, parse
-from tests.mail import corpora as real
 from tests.mail.hostile import HOSTILE
+from tests.support.corpora import raw_messages
 
 _SECONDS = 5.0  # of CPU; below 1 on an idle machine
 _BYTES = 300_000_000
@@ -63,7 +63,7 @@ def test_no_mail_takes_much_memory(name: str) -> None:
 
 
 def test_every_real_message_can_be_read(corpora: Path) -> None:
-    messages = real.raw_messages(corpora)
+    messages = raw_messages(corpora)
     assert len(messages) > 450
     for path in messages:
         message = parse(path.read_bytes())
@@ -121,7 +121,7 @@ def test_any_bytes_can_be_read(source: bytes) -> None:
 
 
 def test_a_real_message_cut_off_anywhere_can_be_read(corpora: Path) -> None:
-    messages = [path.read_bytes() for path in real.raw_messages(corpora)]
+    messages = [path.read_bytes() for path in raw_messages(corpora)]
     source = max(
         (message for message in messages if b"multipart/" in message and len(message) < 8000), key=len
     )

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cleo_email.mail.compose import new_message_id
-from cleo_email.mail.message_id import NO_PROOF, Proof, Signer, derive_key
+from cleo_email.mail.message_id import NO_PROOF, Proof, Signer, derive_key, new_message_id
 from cleo_email.mail.model import Address, InboundEmail
 from cleo_email.mail.thread import by_sender, choose_thread, quoted_ids
 

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cleo_email.mail.quotes import split_quoted
-from tests.mail import corpora as real
 from tests.mail.replies import Reply, replies
+from tests.support.corpora import trimmer_cases
 
 
 def nonblank(text: str) -> Counter[str]:
@@ -34,7 +34,7 @@ def test_the_set_is_large_enough_to_mean_something() -> None:
 
 def test_other_people_s_cases(corpora: Path) -> None:
     """Their set drops the body of a forward and the quote between answers; we keep both."""
-    cases = real.trimmer_cases(corpora)
+    cases = trimmer_cases(corpora)
     exact = [name for name, text, wanted in cases if split_quoted(text).text.strip() == wanted.strip()]
     assert len(cases) == 64
     assert len(exact) >= 55

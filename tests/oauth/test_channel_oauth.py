@@ -23,9 +23,9 @@ from cleo_email.store import Locks
 from cleo_email.store.secrets import TokenStore
 from tests.oauth.conftest import KEY, FakeClock, client_of
 from tests.smtp.test_transaction import mail_to
-from tests.support.channel import AGENT, Channel
+from tests.support.channel import Channel
 from tests.support.dovecot import Dovecot, missing
-from tests.support.rig import mail
+from tests.support.mails import AGENT, mail
 from tests.support.smtp_server import SmtpServer
 from tests.support.token_server import FIRST, TokenServer
 

@@ -18,11 +18,12 @@ from cleo_email.errors import (
 )
 from cleo_email.mail.model import Answer, AttachedFile, Receipt
 from cleo_email.pipeline.budget import Limits
+from cleo_email.pipeline.deliver import LockedRecord
 from cleo_email.runtime import backoff_ms
 from cleo_email.screening.screen import Policy
-from cleo_email.store import Lock, Record, State
+from cleo_email.store import State
 from tests.support.bench import FROM, Bench
-from tests.support.rig import mail
+from tests.support.mails import mail
 
 
 @pytest.fixture
@@ -267,8 +268,8 @@ def test_a_fault_of_ours_after_the_outcome_changes_nothing(bench: Bench) -> None
     accepted = bench.receive(mail(1))
     hand_over = bench.delivery.submit
 
-    def stumbles(record: Record, lock: Lock) -> None:
-        hand_over(record, lock)
+    def stumbles(work: LockedRecord) -> None:
+        hand_over(work)
         raise ValueError("a bug")
 
     bench.delivery.submit = stumbles  # type: ignore[method-assign]

@@ -12,7 +12,7 @@ from cleo_email.pipeline.budget import Limits
 from cleo_email.pipeline.send import NewMail, Sender
 from cleo_email.store import Accepted, State
 from tests.support.bench import FROM, Bench
-from tests.support.rig import mail
+from tests.support.mails import mail
 
 HOUR_S = 3600
 

@@ -11,7 +11,7 @@ from cleo_email.errors import StoreUnavailable, SubmissionError, SubmissionUnava
 from cleo_email.mail.model import Receipt
 from cleo_email.store import Accepted, State
 from tests.support.bench import Bench
-from tests.support.rig import mail
+from tests.support.mails import mail
 
 
 @pytest.fixture

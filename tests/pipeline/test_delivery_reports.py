@@ -16,11 +16,12 @@ from cleo_email.imap.mailbox import Mailbox
 from cleo_email.imap.values import ANSWERED, REPLIED, MailboxStatus
 from cleo_email.mail.model import Receipt
 from cleo_email.pipeline.receive import ReportDesk
-from cleo_email.pipeline.upkeep import MailboxFiler
+from cleo_email.pipeline.upkeep import Upkeep
 from cleo_email.store import Accepted, State, Store
 from tests.support.agent_server import AgentServer
 from tests.support.bench import Bench
-from tests.support.rig import Rig, mail
+from tests.support.channel import Rig
+from tests.support.mails import mail
 
 BOUNCE = """\
 Return-Path: <>
@@ -59,14 +60,14 @@ Message-ID: {message_id}
 @pytest.mark.servers("dovecot")
 def test_a_bounce_lands_on_the_record_of_the_delivery(tmp_path: Path, redis_url: str) -> None:
     with AgentServer() as agent, Rig(tmp_path, redis_url, env={"CLEO_AGENT": agent.url}) as rig:
-        rig.channel.start_web()
-        rig.channel.start_worker()
+        rig.start_web()
+        rig.start_worker()
         rig.deliver(mail(1))
-        rig.channel.wait(lambda: rig.channel.records("replied"))
-        (record,) = rig.channel.records("replied")
+        rig.wait(lambda: rig.records("replied"))
+        (record,) = rig.records("replied")
         rig.deliver(BOUNCE.format(message_id=record["reply_message_id"]).replace("\n", "\r\n").encode())
-        rig.channel.wait(lambda: rig.channel.records("ignored"))
-        after = rig.channel.get(f"/email/messages/{record['id']}")[1]
+        rig.wait(lambda: rig.records("ignored"))
+        after = rig.get(f"/email/messages/{record['id']}")[1]
         assert after["state"] == "replied"
         assert after["reason"].startswith("bounced: 5.1.1 customer1@example.test: ")
         assert "user unknown" in after["reason"]
@@ -119,7 +120,7 @@ def test_without_a_mailbox_nothing_waits_to_be_filed(redis_url: str) -> None:
     bench = Bench(redis_url)
     accepted = uncertain(bench)
     with Redis.from_url(redis_url) as redis:
-        store = Store.on(redis)
+        store = Store(redis)
         ReportDesk(store, clock=bench.clock).settle([accepted.id])
         assert store.messages.get(accepted.id).state is State.REPLIED
         assert store.filing.due(bench.clock.now + 10**9) == []
@@ -158,10 +159,15 @@ def test_what_is_proven_to_be_sent_lies_in_sent_exactly_once(
     bench.store.mailbox.set_sent_mode("client")
     mailbox = FakeMailbox(*[ours] * filed_by_server)
     proof(bench, ours)
-    filing = MailboxFiler(bench.store, cast("Mailbox", mailbox), save_sent=True, clock=bench.clock)
+    upkeep = Upkeep(
+        *(bench.store, cast("Mailbox", mailbox), bench.intake),
+        save_sent=True,
+        max_bytes=10**6,
+        clock=bench.clock,
+        timer=lambda: 0.0,
+    )
     for _ in range(2):
-        records = filing.due()
-        filing.flag(records)
-        assert [filing.file(record) for record in records if record.id == accepted.id] in ([1], [])
+        upkeep.run()
+        assert accepted.id not in bench.store.filing.due(bench.clock.now), "nothing is left to do"
     assert mailbox.sent.count(ours) == 1
     assert mailbox.flags[1] == (ANSWERED, REPLIED)

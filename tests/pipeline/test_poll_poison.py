@@ -14,15 +14,15 @@ from redis import Redis
 from cleo_email.errors import MailboxUnavailable, StoreUnavailable
 from cleo_email.imap.mailbox import Mailbox
 from cleo_email.pipeline.decide import Decisions
-from cleo_email.pipeline.poll import ALONE, InboxReader, Poller
+from cleo_email.pipeline.poll import ALONE, Poller
 from cleo_email.pipeline.receive import IncomingMail, Receiver
 from cleo_email.screening.screen import Policy
 from cleo_email.store import State, Store
 from cleo_email.store.queue import WakeQueue
-from tests.support.bench import chores_of, signer_on
-from tests.support.channel import AGENT
+from tests.support.bench import signer_on, upkeep_of
+from tests.support.channel import Rig
 from tests.support.imap_server import FakeImapServer, HangUp, Message, Session
-from tests.support.rig import Rig, mail
+from tests.support.mails import AGENT, mail
 
 OLD = '"24-Nov-2020 10:00:00 +0100"'
 POLICY = Policy(frozenset({"agent@cleo.test"}))
@@ -37,11 +37,11 @@ def server() -> Iterator[FakeImapServer]:
 
 @pytest.fixture
 def store(redis_url: str) -> Store:
-    return Store.on(Redis.from_url(redis_url))
+    return Store(Redis.from_url(redis_url))
 
 
 @pytest.fixture
-def intake(store: Store, redis_url: str) -> Receiver:
+def receiver(store: Store, redis_url: str) -> Receiver:
     redis = Redis.from_url(redis_url)
     return Receiver(store, WakeQueue(redis), POLICY, signer_on(redis), max_age_days=7, retention_days=90)
 
@@ -51,11 +51,10 @@ def deciding_on(store: Store, redis_url: str) -> Decisions:
 
 
 @pytest.fixture
-def polling(server: FakeImapServer, store: Store, intake: Receiver) -> Iterator[Poller]:
+def polling(server: FakeImapServer, store: Store, receiver: Receiver) -> Iterator[Poller]:
     with Mailbox(server.account(), ssl_context=server.ssl_context()) as mailbox:
-        chores = chores_of(store, mailbox, intake, save_sent=False)
-        reading = InboxReader(store, mailbox, intake, max_bytes=10**6, max_age_days=7)
-        yield Poller(store, mailbox, reading, chores)
+        upkeep = upkeep_of(store, mailbox, receiver, save_sent=False)
+        yield Poller(store, mailbox, receiver, upkeep, max_bytes=10**6, max_age_days=7)
 
 
 def hangs_up_on(uids: set[int], item: str) -> Fault:
@@ -113,17 +112,17 @@ def quarantine(polling: Poller, store: Store, server: FakeImapServer, *uids: int
 
 
 def test_what_is_fetched_at_last_comes_in_like_any_other_mail(
-    polling: Poller, store: Store, redis_url: str, intake: Receiver, server: FakeImapServer
+    polling: Poller, store: Store, redis_url: str, receiver: Receiver, server: FakeImapServer
 ) -> None:
     fill(server, 1, 2, 5)
     server.inbox.append(Message(mail(3, extra="Auto-Submitted: auto-replied"), date=today()))
     server.inbox.append(Message(mail(4), date=today()))
     ids = quarantine(polling, store, server, 1, 2, 4, 5)
-    elsewhere = intake.accept(IncomingMail(mail(4), "raw"))
+    elsewhere = receiver.accept(IncomingMail(mail(4), "raw"))
     deciding = deciding_on(store, redis_url)
     for id_ in ids.values():
         deciding.retry(id_)
-    polling.chores()
+    polling.run_upkeep()
     ended = {uid: store.messages.get(id_) for uid, id_ in ids.items()}
     assert {record.state for record in ended.values()} == {State.IGNORED}
     found = {record.message_id: record for record in store.messages.page(limit=50)[0] if record.message_id}
@@ -147,19 +146,19 @@ def test_mails_in_quarantine_share_no_thread(polling: Poller, store: Store, serv
 
 
 def test_a_mail_that_still_cannot_be_delivered_stays_failed(
-    polling: Poller, store: Store, redis_url: str, intake: Receiver, server: FakeImapServer
+    polling: Poller, store: Store, redis_url: str, receiver: Receiver, server: FakeImapServer
 ) -> None:
     fill(server, 1, 2)
     ids = quarantine(polling, store, server, 1)
     server.answers["UID FETCH"] = hangs_up_on({1}, "BODY.PEEK[]")
     deciding_on(store, redis_url).retry(ids[1])
-    polling.chores()
+    polling.run_upkeep()
     record = store.messages.get(ids[1])
     assert (record.state, "could not deliver" in record.reason) == (State.FAILED, True)
 
 
 def test_a_mail_is_not_left_alone_before_its_record_is_durable(
-    polling: Poller, store: Store, intake: Receiver, server: FakeImapServer, monkeypatch: pytest.MonkeyPatch
+    polling: Poller, store: Store, receiver: Receiver, server: FakeImapServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(server, 1, 2)
     server.answers["UID FETCH"] = hangs_up_on({1}, "BODY.PEEK[]")
@@ -170,7 +169,7 @@ def test_a_mail_is_not_left_alone_before_its_record_is_durable(
         raise StoreUnavailable("out of memory")
 
     with monkeypatch.context() as patch:
-        patch.setattr(intake, "quarantine", full)
+        patch.setattr(receiver, "quarantine", full)
         with pytest.raises(StoreUnavailable):
             polling.run(force=True)
     polling.run(force=True)
@@ -242,7 +241,7 @@ def test_an_old_mail_that_vanishes_before_it_is_read_leaves_no_record(
 
 
 def test_a_released_mail_that_the_server_cannot_deliver_is_held_again(
-    polling: Poller, store: Store, redis_url: str, intake: Receiver, server: FakeImapServer
+    polling: Poller, store: Store, redis_url: str, receiver: Receiver, server: FakeImapServer
 ) -> None:
     fill(server, 1, 2, date=OLD)
     polling.run()
@@ -251,7 +250,7 @@ def test_a_released_mail_that_the_server_cannot_deliver_is_held_again(
     for id_ in ids.values():
         deciding.release(id_)
     server.answers["UID FETCH"] = hangs_up_on({1}, "BODY.PEEK[]")
-    polling.chores()
+    polling.run_upkeep()
     assert states(store) == {"<q1@example.test>": State.HELD, "<q2@example.test>": State.RECEIVED}
     assert "could not deliver" in store.messages.get(ids["<q1@example.test>"]).reason
 
@@ -264,12 +263,12 @@ def test_a_file_that_dovecot_cannot_open_stops_no_other(tmp_path: Path, redis_ur
         files = sorted(file for file in rig.dovecot.maildir(AGENT).rglob("17*") if file.is_file())
         os.chown(files[1], 0, 0)
         files[1].chmod(0)
-        rig.channel.start_worker()
+        rig.start_worker()
         begun = time.monotonic()
         rig.smtp.wait_for(lambda server: len(server.mails) == 2, 20)
         rig.deliver(mail(4))
         rig.smtp.wait_for(lambda server: len(server.mails) == 3, 20)
-        rig.channel.start_web()
-        rig.channel.wait(lambda: rig.channel.records("failed"), 30)
-        rig.channel.wait(lambda: rig.channel.get("/readyz")[0] == 200)
+        rig.start_web()
+        rig.wait(lambda: rig.records("failed"), 30)
+        rig.wait(lambda: rig.get("/readyz")[0] == 200)
         assert time.monotonic() - begun < 60

@@ -15,11 +15,10 @@ from cleo_email.imap.mailbox import Mailbox
 from cleo_email.mail.model import OutboundEmail
 from cleo_email.pipeline.poll import (
     BUSY_MS,
-    CHORES_MS,
     LOCK,
     LOGIN_REST_MS,
     UNTOLD_MS,
-    InboxReader,
+    UPKEEP_PAUSE_MS,
     Poller,
     PollResult,
 )
@@ -28,9 +27,9 @@ from cleo_email.pipeline.upkeep import RUN_S
 from cleo_email.screening.screen import Policy
 from cleo_email.store import Effects, Identity, Record, State, Store, new_id
 from cleo_email.store.queue import WakeQueue
-from tests.support.bench import chores_of, signer_on
+from tests.support.bench import signer_on, upkeep_of
 from tests.support.imap_server import FakeImapServer, Message, Session, first, hang_up, says
-from tests.support.rig import mail
+from tests.support.mails import mail
 
 NOW = 1_795_000_000_000
 
@@ -49,7 +48,7 @@ def redis(redis_url: str) -> Iterator[Redis]:
 
 @pytest.fixture
 def store(redis: Redis) -> Store:
-    return Store.on(redis)
+    return Store(redis)
 
 
 @pytest.fixture
@@ -58,7 +57,7 @@ def clock() -> Callable[[], int]:
 
 
 @pytest.fixture
-def intake(redis: Redis, store: Store, clock: Callable[[], int]) -> Receiver:
+def receiver(redis: Redis, store: Store, clock: Callable[[], int]) -> Receiver:
     policy = Policy(frozenset({"agent@cleo.test"}))
     return Receiver(
         store, WakeQueue(redis), policy, signer_on(redis), max_age_days=7, retention_days=90, clock=clock
@@ -67,12 +66,13 @@ def intake(redis: Redis, store: Store, clock: Callable[[], int]) -> Receiver:
 
 @pytest.fixture
 def polling(
-    server: FakeImapServer, intake: Receiver, store: Store, clock: Callable[[], int]
+    server: FakeImapServer, receiver: Receiver, store: Store, clock: Callable[[], int]
 ) -> Iterator[Poller]:
     with Mailbox(server.account(), ssl_context=server.ssl_context()) as mailbox:
-        chores = chores_of(store, mailbox, intake, clock=clock)
-        reading = InboxReader(store, mailbox, intake, max_bytes=10**6, max_age_days=7, clock=clock)
-        yield Poller(store, mailbox, reading, chores, interval_s=60, clock=clock)
+        upkeep = upkeep_of(store, mailbox, receiver, clock=clock)
+        yield Poller(
+            store, mailbox, receiver, upkeep, max_bytes=10**6, max_age_days=7, interval_s=60, clock=clock
+        )
 
 
 def test_the_next_poll_follows_the_interval(polling: Poller, store: Store) -> None:
@@ -116,7 +116,7 @@ def test_a_poll_is_told_in_words() -> None:
     assert str(PollResult(busy=True)) == "poll: another process is at it"
 
 
-def test_chores_do_not_knock_where_the_login_is_refused(
+def test_upkeep_does_not_knock_where_the_login_is_refused(
     polling: Poller, store: Store, server: FakeImapServer
 ) -> None:
     """A server locks an account that keeps trying a wrong password, and with it everything."""
@@ -125,9 +125,9 @@ def test_chores_do_not_knock_where_the_login_is_refused(
     store.filing.add(record.id, NOW)
     server.answers["AUTHENTICATE"] = says("NO [AUTHENTICATIONFAILED] wrong")
     with pytest.raises(MailboxLoginRefused):
-        polling.chores()
+        polling.run_upkeep()
     logins = len(server.sent("AUTHENTICATE"))
-    assert polling.chores() is None
+    assert polling.run_upkeep() is None
     assert polling.run().resting
     assert len(server.sent("AUTHENTICATE")) == logins == 1
     assert store.ticks.tick_left_ms("poll") > LOGIN_REST_MS - 1000
@@ -146,7 +146,7 @@ def test_a_copy_that_the_server_does_not_take_stops_no_other(
     server.answers["APPEND"] = first(fault)
     for _ in range(2):
         try:
-            polling.chores()
+            polling.run_upkeep()
         except MailboxError:
             store.health.fresh_start()
     filed = [message.source for message in server.folders["Sent"]]
@@ -201,13 +201,13 @@ def test_a_copy_that_is_never_taken_is_given_up_after_a_day(
     store.messages.accept(record, b"", Identity("a"), (), answer=_answer(record))
     store.filing.add(record.id, NOW)
     server.answers["APPEND"] = says("NO [OVERQUOTA] full")
-    polling.chores()
+    polling.run_upkeep()
     assert store.filing.due(NOW + 10**12) == []
     assert "given up" in caplog.text
 
 
 def test_many_copies_for_sent_let_new_mail_in_between(
-    intake: Receiver, store: Store, server: FakeImapServer
+    receiver: Receiver, store: Store, server: FakeImapServer
 ) -> None:
     """After a burst of answers hundreds of copies wait; each run makes some, then the poll has its turn."""
     store.mailbox.set_sent_mode("client")
@@ -217,19 +217,19 @@ def test_many_copies_for_sent_let_new_mail_in_between(
         store.filing.add(record.id, NOW)
     seconds = itertools.count(0.0, RUN_S / 3)  # each copy takes a third of a run
     with Mailbox(server.account(), ssl_context=server.ssl_context()) as mailbox:
-        chores = chores_of(store, mailbox, intake, timer=seconds.__next__)
-        assert chores.run() == 3
+        upkeep = upkeep_of(store, mailbox, receiver, timer=seconds.__next__)
+        assert upkeep.run() == 3
         assert len(store.filing.due(NOW + 10**9)) == 7
-        while chores.run():
+        while upkeep.run():
             pass
     assert [message.source for message in server.folders["Sent"]] == [_answer(r).source for r in records]
 
 
-def test_chores_that_piled_up_are_done_once(polling: Poller, store: Store, server: FakeImapServer) -> None:
-    """While a long poll has the mailbox, a wake-up for chores comes every other second."""
-    assert polling.chores() == 0
-    assert polling.chores() is None
-    assert 0 < store.ticks.tick_left_ms("chores-done") <= CHORES_MS
+def test_upkeep_that_piled_up_is_done_once(polling: Poller, store: Store, server: FakeImapServer) -> None:
+    """While a long poll has the mailbox, a wake-up for upkeep comes every other second."""
+    assert polling.run_upkeep() == 0
+    assert polling.run_upkeep() is None
+    assert 0 < store.ticks.tick_left_ms("chores-done") <= UPKEEP_PAUSE_MS
 
 
 def test_a_settled_send_is_not_searched_for_again(
@@ -240,7 +240,7 @@ def test_a_settled_send_is_not_searched_for_again(
     store.messages.accept(record, b"", Identity("a"), (), answer=answer)
     store.messages.move(record.id, State.UNCERTAIN, now=NOW, effects=Effects(pop=True, settling=NOW))
     server.folders["Sent"].append(Message(answer.source))
-    polling.chores()
+    polling.run_upkeep()
     assert store.messages.get(record.id).state is State.REPLIED
     assert store.settling.due(NOW + 10**9) == []
 

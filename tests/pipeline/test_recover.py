@@ -10,26 +10,26 @@ import pytest
 import redis as redis_client
 
 from tests.support.agent_server import AgentServer
-from tests.support.rig import Rig, mail
+from tests.support.channel import Rig
+from tests.support.mails import mail
 
 pytestmark = pytest.mark.servers("dovecot")
 
 
 def test_unanswered_mail_is_taken_up_again_and_answered_mail_is_not(tmp_path: Path, redis_url: str) -> None:
     with AgentServer() as agent, Rig(tmp_path, redis_url, env={"CLEO_AGENT": agent.url}) as rig:
-        channel = rig.channel
-        worker = channel.start_worker()
+        worker = rig.start_worker()
         rig.deliver(mail(1), mail(2))
         rig.smtp.wait_for(lambda server: len(server.mails) == 2, 20)
         with rig.imap() as imap:
             imap.select_folder("INBOX", readonly=True)
-            channel.wait(lambda: len(imap.search(["ANSWERED"])) == 2)
+            rig.wait(lambda: len(imap.search(["ANSWERED"])) == 2)
         rig.smtp.inject(
             "mail*0=450 4.2.0 later"
         )  # accepted, thought about, not sent: then everything is lost
         rig.deliver(mail(3), mail(4, extra="Auto-Submitted: auto-replied"))
-        channel.wait(lambda: rig.unseen() == [] and len(agent.requests()) == 3)
-        channel.kill(worker)
+        rig.wait(lambda: rig.unseen() == 0 and len(agent.requests()) == 3)
+        rig.kill(worker)
         with redis_client.Redis.from_url(redis_url) as client:
             client.flushall()
         rig.deliver(mail(5))
@@ -37,45 +37,43 @@ def test_unanswered_mail_is_taken_up_again_and_answered_mail_is_not(tmp_path: Pa
             imap.select_folder("INBOX")
             imap.fetch(imap.search("UNSEEN"), ["BODY[]"])
 
-        dry = json.loads(channel.run("recover", "--json").stdout)
+        dry = json.loads(rig.run("recover", "--json").stdout)
         counts = ("answered", "taken_up", "ignored", "unknown", "applied")
         assert [dry[name] for name in counts] == [2, 1, 1, 1, False]
-        text = channel.run("recover").stdout
+        text = rig.run("recover").stdout
         assert "nothing was changed" in text
 
-        done = json.loads(channel.run("recover", "--json", "--apply").stdout)
+        done = json.loads(rig.run("recover", "--json", "--apply").stdout)
         assert [done[name] for name in counts] == [2, 1, 1, 1, True]
         rig.smtp.clear_faults()
-        channel.start_worker()
+        rig.start_worker()
         rig.smtp.wait_for(lambda server: len(server.mails) == 3, 40)
-        channel.start_web()
-        channel.wait(lambda: len(channel.records("replied")) == 1)
-        assert [r["message_id"] for r in channel.records("ignored")] == ["<q4@example.test>"]
-        assert [r["message_id"] for r in channel.records("held")] == ["<q5@example.test>"]
+        rig.start_web()
+        rig.wait(lambda: len(rig.records("replied")) == 1)
+        assert [r["message_id"] for r in rig.records("ignored")] == ["<q4@example.test>"]
+        assert [r["message_id"] for r in rig.records("held")] == ["<q5@example.test>"]
         assert Counter(reply["In-Reply-To"] for reply in rig.replies()) == {
             "<q1@example.test>": 1,
             "<q2@example.test>": 1,
             "<q3@example.test>": 1,
         }
-        again = json.loads(channel.run("recover", "--json", "--apply").stdout)
+        again = json.loads(rig.run("recover", "--json", "--apply").stdout)
         assert again["taken_up"] == 0
 
 
 def test_a_lost_flag_is_made_good_by_what_lies_in_sent(tmp_path: Path, redis_url: str) -> None:
     with Rig(tmp_path, redis_url) as rig:
-        worker = rig.channel.start_worker()
+        worker = rig.start_worker()
         rig.deliver(mail(1))
         rig.smtp.wait_for(lambda server: len(server.mails) == 1, 20)
         with rig.imap() as imap:
-            rig.channel.wait(
-                lambda: imap.folder_exists("Sent") and imap.folder_status("Sent")[b"MESSAGES"] == 1
-            )
-            rig.channel.kill(worker)
+            rig.wait(lambda: imap.folder_exists("Sent") and imap.folder_status("Sent")[b"MESSAGES"] == 1)
+            rig.kill(worker)
             imap.select_folder("INBOX")
             imap.set_flags(imap.search("ALL"), ["\\Seen", "$CleoAccepted"])
         with redis_client.Redis.from_url(redis_url) as client:
             client.flushall()
-        done = json.loads(rig.channel.run("recover", "--json", "--apply").stdout)
+        done = json.loads(rig.run("recover", "--json", "--apply").stdout)
         assert (done["answered"], done["taken_up"]) == (1, 0)
         with rig.imap() as imap:
             imap.select_folder("INBOX", readonly=True)

@@ -16,7 +16,7 @@ from cleo_email.store import State, Store
 from cleo_email.store.queue import WakeQueue
 from tests.support.bench import signer_on
 from tests.support.imap_server import FakeImapServer, HangUp, Message, Session
-from tests.support.rig import mail
+from tests.support.mails import mail
 
 POLICY = Policy(frozenset({"agent@cleo.test"}))
 DATE = '"24-Nov-2026 09:00:00 +0000"'
@@ -31,15 +31,15 @@ def server() -> Iterator[FakeImapServer]:
 
 @pytest.fixture
 def store(redis_url: str) -> Store:
-    return Store.on(Redis.from_url(redis_url))
+    return Store(Redis.from_url(redis_url))
 
 
 @pytest.fixture
 def recovering(server: FakeImapServer, store: Store, redis_url: str) -> Iterator[Recoverer]:
     redis = Redis.from_url(redis_url)
-    intake = Receiver(store, WakeQueue(redis), POLICY, signer_on(redis), max_age_days=7, retention_days=90)
+    receiver = Receiver(store, WakeQueue(redis), POLICY, signer_on(redis), max_age_days=7, retention_days=90)
     with Mailbox(server.account(), ssl_context=server.ssl_context()) as mailbox:
-        yield Recoverer(store, mailbox, intake, max_bytes=10**6, clock=lambda: NOW)
+        yield Recoverer(store, mailbox, receiver, max_bytes=10**6, clock=lambda: NOW)
 
 
 THE_SECOND_FAILED = {
@@ -97,7 +97,7 @@ def test_the_dry_run_foretells_what_apply_does(
     automatic = mail(2, extra="Auto-Submitted: auto-replied")
     opened, large = mail(6), mail(7, text="x" * 10**6)
     for source in (mail(1), without_id):
-        recovering._intake.accept(IncomingMail(source, "basic"))
+        recovering.receiver.accept(IncomingMail(source, "basic"))
     sources = (mail(1), automatic, mail(3), without_id, unreadable, large)
     server.inbox.extend(Message(source, date=DATE) for source in sources)
     server.inbox.append(Message(opened, date=DATE, flags={"\\Seen"}))

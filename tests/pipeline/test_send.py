@@ -42,7 +42,7 @@ def web(redis_url: str) -> Make:
 @pytest.fixture
 def store(redis_url: str) -> Iterator[Store]:
     with Redis.from_url(redis_url) as redis:
-        yield Store.on(redis)
+        yield Store(redis)
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from redis import Redis
 
 from benchmarks.sends import run
 from tests.support.agent_server import AgentServer
-from tests.support.channel import AGENT, pss_mb
-from tests.support.rig import Rig, text_of
+from tests.support.channel import Rig, pss_mb
+from tests.support.mails import AGENT, text_of
 
 pytestmark = pytest.mark.servers("dovecot")
 
@@ -42,9 +42,8 @@ def test_five_large_files_at_once_arrive_as_they_were_in_bounded_memory(
     body, headers = multipart({"to": AGENT, "subject": "large", "body": "see"}, "large.bin", data)
     # Base64 makes 27.4 MB of them, more than the 25 MiB that are allowed by default.
     with Rig(tmp_path, redis_url, env={"EMAIL_MAX_MESSAGE_BYTES": "41943040"}) as rig:
-        channel = rig.channel
-        web, worker = channel.start_web(), channel.start_worker()
-        channel.wait(lambda: channel.get("/readyz")[0] == 200)
+        web, worker = rig.start_web(), rig.start_worker()
+        rig.wait(lambda: rig.get("/readyz")[0] == 200)
         over = threading.Event()
         peak: list[float] = []
 
@@ -55,9 +54,9 @@ def test_five_large_files_at_once_arrive_as_they_were_in_bounded_memory(
         watcher = threading.Thread(target=watch)
         watcher.start()
         with ThreadPoolExecutor(5) as pool:
-            answers = list(pool.map(lambda _: channel.call("POST", "/email/send", body, headers), range(5)))
+            answers = list(pool.map(lambda _: rig.call("POST", "/email/send", body, headers), range(5)))
         assert [status for status, _, _ in answers] == [202] * 5
-        channel.wait(lambda: len(channel.records("replied")) == 5, 60)
+        rig.wait(lambda: len(rig.records("replied")) == 5, 60)
         over.set()
         watcher.join()
         assert max(peak) < 400, f"{max(peak):.0f} MB"
@@ -150,14 +149,13 @@ def test_replies_of_every_client_land_in_the_thread_with_and_without_references(
     tmp_path: Path, redis_url: str
 ) -> None:
     with AgentServer() as agent, Rig(tmp_path, redis_url, env={"CLEO_AGENT": agent.url}) as rig:
-        channel = rig.channel
-        channel.start_web()
-        channel.start_worker()
+        rig.start_web()
+        rig.start_worker()
         threads: dict[str, str] = {}
         for client, shape in CLIENTS.items():
             for kind in ("both", "In-Reply-To", "References"):
                 body = {"to": f"Anna <{ANNA}>", "subject": "Ihr Bericht", "body": "Hier ist er."}
-                status, sent = channel.post(body, "/email/send")
+                status, sent = rig.post(body, "/email/send")
                 assert status == 202
                 names = ("In-Reply-To", "References") if kind == "both" else (kind,)
                 own = f"<{client}-{kind}@example.test>"
@@ -165,9 +163,9 @@ def test_replies_of_every_client_land_in_the_thread_with_and_without_references(
                 head = [f"From: Anna <{ANNA}>", f"To: {AGENT}", f"Message-ID: {own}"]
                 head.append("Date: Tue, 24 Nov 2026 10:00:00 +0100")
                 rig.deliver(CRLF.join(head + shape(dict.fromkeys(names, sent["message_id"]))).encode())
-        channel.wait(lambda: len(channel.records("replied")) == 2 * len(threads))
+        rig.wait(lambda: len(rig.records("replied")) == 2 * len(threads))
         found = {
-            record["message_id"]: record["thread_id"] for record in channel.records() if record["message_id"]
+            record["message_id"]: record["thread_id"] for record in rig.records() if record["message_id"]
         }
         assert found == threads
         asked = {one["message"]["message_id"]: one for one in agent.requests()}
@@ -225,9 +223,8 @@ def names(message: EmailMessage) -> list[str | None]:
 
 def test_a_workflow_writes_and_the_users_reply_goes_on_with_it(tmp_path: Path, redis_url: str) -> None:
     with flows(tmp_path, redis_url) as rig:
-        channel = rig.channel
-        channel.start_web("--chdir", str(tmp_path))
-        channel.start_worker()
+        rig.start_web("--chdir", str(tmp_path))
+        rig.start_worker()
         start: dict[str, Any] = {
             "workflow_id": "weekly",
             "user_ids": [f"Anna <{ANNA}>"],
@@ -235,7 +232,7 @@ def test_a_workflow_writes_and_the_users_reply_goes_on_with_it(tmp_path: Path, r
             "workflow_data": {"a": 1},
             "attachments": [{"filename": "own.txt", "content": "b3du"}],
         }
-        status, answer = channel.post(start, "/workflows")
+        status, answer = rig.post(start, "/workflows")
         assert status == 202, answer
         (started,) = answer["ids"]
         rig.smtp.wait_for(lambda server: len(server.mails) == 1, 20)
@@ -253,21 +250,20 @@ def test_a_workflow_writes_and_the_users_reply_goes_on_with_it(tmp_path: Path, r
         reply = rig.replies()[1]
         assert text_of(reply) == "Thanks / de / {'a': 1}"
         assert (reply["Subject"], names(reply)) == ("Re: Your week", ["agent.txt"])
-        assert channel.records()[0]["thread_id"] == started["thread_id"]
+        assert rig.records()[0]["thread_id"] == started["thread_id"]
 
 
 def test_a_time_that_was_missed_is_made_up_for_once_by_two_workers(tmp_path: Path, redis_url: str) -> None:
     with flows(tmp_path, redis_url) as rig:
-        channel = rig.channel
-        channel.start_web("--chdir", str(tmp_path))
-        first = channel.start_worker()
+        rig.start_web("--chdir", str(tmp_path))
+        first = rig.start_worker()
         with Redis.from_url(redis_url) as redis:
-            channel.wait(lambda: redis.hlen("cleo:schedules") == 1)
-            channel.kill(first)
+            rig.wait(lambda: redis.hlen("cleo:schedules") == 1)
+            rig.kill(first)
             (name,) = redis.hkeys("cleo:schedules")  # type: ignore[misc]
             redis.hset("cleo:schedules", name, 0)
-        channel.start_worker()
-        channel.start_worker()
-        channel.wait(lambda: len(channel.records("replied")) == 2)
+        rig.start_worker()
+        rig.start_worker()
+        rig.wait(lambda: len(rig.records("replied")) == 2)
         assert sorted(mail["To"] for mail in rig.replies()) == [ANNA, "bob@example.test"]
-        assert len(channel.records()) == 2
+        assert len(rig.records()) == 2

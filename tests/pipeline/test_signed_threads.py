@@ -13,8 +13,8 @@ from cleo_email.mail.parse import parse
 from cleo_email.pipeline.send import NewMail, Sender
 from cleo_email.store.secrets import SigningKeys
 from tests.support.bench import FROM, Bench, signer_on
+from tests.support.mails import mail
 from tests.support.redis_server import RedisServer
-from tests.support.rig import mail
 
 ANNA = "anna@example.test"
 

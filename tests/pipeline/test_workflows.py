@@ -400,7 +400,7 @@ def test_the_same_request_at_the_same_moment_leaves_no_files_behind(
         return ids
 
     first = post()
-    monkeypatch.setattr("cleo_email.store.messages.Records.first_of", lambda *_: None)
+    monkeypatch.setattr("cleo_email.store.messages.Messages.first_of", lambda *_: None)
     for one in first[:again_after]:
         flow.handle(one)
     assert post() == first

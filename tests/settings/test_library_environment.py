@@ -50,7 +50,7 @@ def send() -> str:
 
 def stored(url: str) -> set[str]:
     with Redis.from_url(url) as redis:
-        return {record.id for record in Store.on(redis).messages.page()[0]}
+        return {record.id for record in Store(redis).messages.page()[0]}
 
 
 # --- the library --------------------------------------------------------------------------------------------

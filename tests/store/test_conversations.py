@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 from redis import Redis
 
-from cleo_email.store import Conversations, Identity, Record, State, Store, new_id
+from cleo_email.store import Identity, Record, State, Store, new_id
+from cleo_email.store.conversations import Conversations
 
 NOW = 1_795_000_000_000
 THREAD = "<q1@example.test>"
@@ -16,7 +17,7 @@ THREAD = "<q1@example.test>"
 @pytest.fixture
 def store(redis_url: str) -> Iterator[Store]:
     with Redis.from_url(redis_url) as client:
-        yield Store.on(client)
+        yield Store(client)
 
 
 def accept(store: Store, number: int) -> str:
@@ -39,7 +40,7 @@ def test_an_id_without_a_record_is_dropped_and_the_next_one_is_due(store: Store)
 def test_a_mail_that_comes_while_the_last_one_is_dropped_stays_due(redis_url: str) -> None:
     """Between two commands another process may add a mail: the thread must not be forgotten then."""
     with Redis.from_url(redis_url) as other, _Interrupted.from_url(redis_url) as client:
-        store = Store.on(other)
+        store = Store(other)
         first = accept(store, 1)
         client.between = lambda: accept(store, 2)
         Conversations(client).drop_head(THREAD, first)

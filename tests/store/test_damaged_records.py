@@ -9,7 +9,7 @@ import pytest
 from cleo_email.errors import NotFound
 from cleo_email.store import AT_WORK, Accepted, State
 from tests.support.bench import Bench
-from tests.support.rig import mail
+from tests.support.mails import mail
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ import pytest
 from redis import Redis
 
 from cleo_email.store.queue import ANSWER_JOB, ANSWERS
-from tests.support.channel import AGENT
-from tests.support.rig import Rig
+from tests.support.channel import Rig
+from tests.support.mails import AGENT
 
 PLANTED = "planted-command-3f9c"
 STAMP = b"2026-11-24T09:00:00.000000Z"
@@ -81,17 +81,17 @@ def test_a_hostile_job_runs_nothing_and_the_worker_goes_on(tmp_path: Path, redis
     modules.mkdir()
     (modules / "evil.py").write_text(f"open({str(marker)!r}, 'w').close()\ndef run(*a, **k): pass\n")
     with Rig(tmp_path, redis_url) as rig:
-        rig.channel.env["PYTHONPATH"] += f":{modules}"
+        rig.env["PYTHONPATH"] += f":{modules}"
         count = plant(Redis.from_url(redis_url), hostile(marker))
         assert count >= 40
-        rig.channel.start_web()
-        worker = rig.channel.start_worker()
+        rig.start_web()
+        worker = rig.start_worker()
         number = 0
 
         def a_mail_is_answered_behind_them() -> None:
             nonlocal number
             number += 1
-            status, _ = rig.channel.post(
+            status, _ = rig.post(
                 {
                     "from_address": "anna@example.test",
                     "to_address": AGENT,
@@ -105,13 +105,13 @@ def test_a_hostile_job_runs_nothing_and_the_worker_goes_on(tmp_path: Path, redis
 
         a_mail_is_answered_behind_them()
         with Redis.from_url(redis_url) as redis:
-            rig.channel.wait(lambda: redis.llen(f"rq:queue:{ANSWERS}") == 0)
+            rig.wait(lambda: redis.llen(f"rq:queue:{ANSWERS}") == 0)
             plant(redis, hostile(marker))  # and while it is running
             a_mail_is_answered_behind_them()
-            rig.channel.wait(lambda: redis.llen(f"rq:queue:{ANSWERS}") == 0)
+            rig.wait(lambda: redis.llen(f"rq:queue:{ANSWERS}") == 0)
         assert worker.poll() is None, "the very same process goes on"
         assert not marker.exists(), "a job out of Redis was executed"
-        log = rig.channel.log.read_text("utf-8", "replace")
+        log = rig.log.read_text("utf-8", "replace")
         assert PLANTED not in log
 
 

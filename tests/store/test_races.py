@@ -42,7 +42,7 @@ def interrupted(redis_url: str) -> Iterator[Interrupted]:
 @pytest.fixture
 def store(redis: Redis) -> Store:
     """That of the other process."""
-    return Store.on(redis)
+    return Store(redis)
 
 
 def accept(store: Store) -> str:
@@ -55,7 +55,7 @@ def test_who_gives_an_event_free_takes_it_from_nobody_else(
     interrupted: Interrupted, redis: Redis, store: Store
 ) -> None:
     """The claim expires just then, and the repeated request has stored the event."""
-    events = Store.on(interrupted).events
+    events = Store(interrupted).events
     claim = events.claim("mailgun:1")
 
     def meanwhile() -> None:
@@ -89,7 +89,7 @@ def test_a_record_that_is_forgotten_while_it_is_noted_leaves_no_rest(
     interrupted: Interrupted, redis: Redis, store: Store, write: Callable[[Store, str], None]
 ) -> None:
     id_ = accept(store)
-    messages = Store.on(interrupted)
+    messages = Store(interrupted)
     interrupted.between = lambda: store.messages.forget(id_)
     write(messages, id_)
     store.messages.forget(id_)

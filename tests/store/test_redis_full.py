@@ -11,8 +11,8 @@ from cleo_email import jobs
 from cleo_email.errors import StoreUnavailable, SubmissionUncertain
 from cleo_email.store import State
 from tests.support.bench import Bench
+from tests.support.mails import mail
 from tests.support.redis_server import RedisServer
-from tests.support.rig import mail
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from cleo_email.screening.screen import Policy
 from cleo_email.store import Accepted, State
 from tests.screening.signing import BODY, FakeDns, head, sign
 from tests.support.bench import FROM, Bench
-from tests.support.rig import mail
+from tests.support.mails import mail
 
 
 @pytest.fixture
@@ -88,4 +88,4 @@ def test_two_mails_that_are_proven_only_later_do_not_meet_either(redis_url: str)
     bench.work("<m2@example.com>")
     assert [bench.record(accepted).state for accepted in (anna, bert)] == [State.REPLIED] * 2
     assert [request.history for request in bench.agent.asked] == [(), ()]
-    assert bench.store.conversations.waiting() == 0
+    assert bench.store.conversations.due(10**15, 1) == []

@@ -19,7 +19,7 @@ from cleo_email.pipeline.decide import Decisions
 from cleo_email.pipeline.deliver import Delivery
 from cleo_email.pipeline.receive import IncomingMail, Receiver
 from cleo_email.pipeline.sweep import Sweeper
-from cleo_email.pipeline.upkeep import MailboxFiler, PartialFetcher, SendSettler, Upkeep
+from cleo_email.pipeline.upkeep import Upkeep
 from cleo_email.runtime import Clock, now_ms
 from cleo_email.screening.dkim import SenderCheck
 from cleo_email.screening.screen import Policy
@@ -34,22 +34,17 @@ def signer_on(redis: Redis) -> Signer:
     return Signer("cleo.test", SigningKeys(redis, []))
 
 
-def chores_of(
+def upkeep_of(
     store: Store,
     mailbox: Mailbox,
-    intake: Receiver,
+    receiver: Receiver,
     *,
     save_sent: bool = True,
     clock: Clock = now_ms,
     timer: Callable[[], float] = time.monotonic,
 ) -> Upkeep:
     """What waits for a real mailbox, on a clock of the test's."""
-    return Upkeep(
-        MailboxFiler(store, mailbox, save_sent=save_sent, clock=clock),
-        SendSettler(store, mailbox, clock=clock),
-        PartialFetcher(store, mailbox, intake, max_bytes=10**6, clock=clock),
-        timer=timer,
-    )
+    return Upkeep(store, mailbox, receiver, save_sent=save_sent, max_bytes=10**6, clock=clock, timer=timer)
 
 
 class FakeClock:
@@ -114,7 +109,7 @@ class Bench:
         self.clock = FakeClock()
         self.agent = FakeAgent()
         self.smtp = FakeSubmitter()
-        self.store = Store.on(self.redis, account="test")
+        self.store = Store(self.redis, account="test")
         self.policy = policy or Policy(frozenset({FROM.addr}))
         self.wake = WakeQueue(self.redis)
         self.signer = signer or signer_on(self.redis)
@@ -153,7 +148,7 @@ class Bench:
 
     def sign_with(self, signer: Signer) -> None:
         """Go on as a process with another key would."""
-        self.signer = self.intake._signer = self.answering._questions._signer = signer
+        self.signer = self.intake.signer = self.answering.signer = signer
 
     def receive(self, source: bytes, **way: Any) -> Accepted:
         return self.intake.accept(IncomingMail(source, "raw", **way))

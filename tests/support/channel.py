@@ -1,15 +1,20 @@
-"""The channel as an operator runs it: real web and worker processes against real servers.
+"""The channel as an operator runs it: real web and worker processes, against real servers.
 
-with Channel(redis_url, imap=…, smtp=…, ca_file=…, agent=…) as channel:
-    channel.start_web()
-    channel.start_worker()
-    channel.post({...})
-    channel.wait(lambda: len(channel.records("replied")) == 40)
+    with Rig(tmp_path, redis_url) as rig:
+        rig.start_web()
+        rig.start_worker()
+        rig.deliver(mail(1))
+        rig.post({...})
+        rig.wait(lambda: len(rig.records("replied")) == 2)
+        rig.replies()
+
+``Channel`` is the processes alone, for tests whose servers are special or none; ``Rig`` adds the servers.
 """
 
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import os
 import signal
@@ -20,15 +25,23 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from email import message_from_bytes, policy
+from email.message import EmailMessage
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from imapclient import IMAPClient
+
+from tests.support.dovecot import Dovecot
+from tests.support.inboxes import ByImap, DovecotInbox, Inbox
+from tests.support.mails import AGENT, PASSWORD
 from tests.support.ports import free_port
+from tests.support.redis_server import RedisServer
+from tests.support.smtp_server import AcceptedMail, SmtpServer
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-AGENT = "agent@cleo.test"
-PASSWORD = "geheim-Pässwort"
 
 
 class Channel:
@@ -96,7 +109,9 @@ class Channel:
     def start_web(self, *options: str, **env: str) -> subprocess.Popen[bytes]:
         """Returns when it serves."""
         bind = ["--bind", f"127.0.0.1:{self.port}", "--chdir", str(ROOT)]
-        process = self.start("-m", "gunicorn", *bind, "--workers", "2", *options, "wsgi:app", env=env)
+        process = self.start(
+            "-m", "gunicorn", *bind, "--workers", "2", "--preload", *options, "wsgi:app", env=env
+        )
         self.wait(lambda: process.poll() is not None or self.get("/healthz")[0] == 200, 20)
         assert process.poll() is None, self.log.read_text()
         return process
@@ -133,6 +148,7 @@ class Channel:
     def call(
         self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> tuple[int, Any, Mapping[str, str]]:
+        """Return status, body and headers of the answer; status 0 where there was no whole answer."""
         request = urllib.request.Request(
             f"http://127.0.0.1:{self.port}{path}", body, dict(headers or {}), method=method
         )
@@ -141,8 +157,8 @@ class Channel:
                 return response.status, _json(response.read()), response.headers
         except urllib.error.HTTPError as error:
             return error.code, _json(error.read()), error.headers
-        except OSError as error:
-            return 0, str(error), {}
+        except (OSError, http.client.HTTPException) as error:
+            return 0, repr(error), {}  # the process was killed, perhaps in the middle of its answer
 
     def post(self, body: Any, path: str = "/email/incoming", **headers: str) -> tuple[int, Any]:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -176,6 +192,103 @@ class Channel:
                 log = self.log.read_text("utf-8", "replace")[-8000:] if self.log.exists() else ""
                 raise AssertionError(f"not so within {seconds} s; the end of the log:\n{log}")
             time.sleep(0.05)
+
+
+class SelfFiling(SmtpServer):
+    """An SMTP server whose provider may put each mail that it accepts into Sent by itself."""
+
+    inbox: Inbox | None = None
+
+    def accept_mail(self, mail: AcceptedMail) -> None:
+        super().accept_mail(mail)
+        if self.inbox is not None:
+            self.inbox.file(mail.source)
+
+
+class Rig(Channel):
+    """A channel with its own servers: ``rig.inbox``, ``rig.smtp``, and ``rig.redis`` where no URL is given.
+
+    ``inbox`` is a Dovecot's unless another is given; with ``polls=False`` there is none, and mail comes by
+    webhook alone. With ``files`` the provider files what it accepts into Sent by itself.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        redis_url: str = "",
+        *,
+        inbox: Inbox | None = None,
+        polls: bool = True,
+        files: bool = False,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        super().__init__(directory, env or {})
+        self.inbox = inbox or (DovecotInbox() if polls else None)
+        self.smtp = SelfFiling(
+            passwords={self.env["EMAIL_USER"]: self.inbox.password if self.inbox else PASSWORD}
+        )
+        self._redis_url = redis_url
+        self._files = files
+        self._own_env = dict(env or {})
+        self._servers = ExitStack()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            if not self._redis_url:
+                self.redis = stack.enter_context(RedisServer(self.directory / "redis"))
+            if self.inbox:
+                stack.callback(self.inbox.close)
+                self.inbox.start()
+            if self._files:
+                self.smtp.inbox = self.inbox
+            stack.enter_context(self.smtp)
+            self.env |= {**self._wiring(), **self._own_env}
+            self._servers = stack.pop_all()
+        return super().__enter__()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._servers:
+            super().__exit__(kind, value, trace)
+
+    def _wiring(self) -> dict[str, str]:
+        trusted = self.directory / "trusted.pem"
+        trusted.write_bytes(self.smtp.ca.cert_pem.bytes() + (self.inbox.ca if self.inbox else b""))
+        servers = {
+            "EMAIL_SMTP_HOST": "127.0.0.1",
+            "EMAIL_SMTP_PORT": str(self.smtp.port),
+            "REDIS_URL": self._redis_url or self.redis.url,
+            "SSL_CERT_FILE": str(trusted),
+        }
+        if self.inbox:
+            servers["EMAIL_PASSWORD"] = self.inbox.password
+            servers |= {"EMAIL_IMAP_HOST": "127.0.0.1", "EMAIL_IMAP_PORT": str(self.inbox.port)}
+        return servers
+
+    @property
+    def dovecot(self) -> Dovecot:
+        assert isinstance(self.inbox, DovecotInbox)
+        return self.inbox.server
+
+    def deliver(self, *sources: bytes) -> None:
+        assert self.inbox is not None
+        self.inbox.deliver(*sources)
+
+    def replies(self) -> list[EmailMessage]:
+        """Every mail that the SMTP server accepted."""
+        parsed = [message_from_bytes(mail.source, policy=policy.default) for mail in list(self.smtp.mails)]
+        return [message for message in parsed if isinstance(message, EmailMessage)]
+
+    def imap(self) -> IMAPClient:
+        """A person's look into the mailbox."""
+        assert isinstance(self.inbox, ByImap)
+        return self.inbox.login()
+
+    def unseen(self) -> int:
+        assert self.inbox is not None
+        return self.inbox.unseen()
 
 
 def children(pid: int) -> list[int]:

@@ -31,7 +31,10 @@ def binary() -> Path:
 
 
 class RedisServer:
-    def __init__(self, directory: Path) -> None:
+    """``appendfsync``: ``everysec`` does where the crash of the whole machine is not tested."""
+
+    def __init__(self, directory: Path, *, appendfsync: str = "everysec") -> None:
+        self._appendfsync = appendfsync
         self._server = EmbeddedRedis(directory, binary=binary())
         self.url = self._server.url
 
@@ -53,7 +56,7 @@ class RedisServer:
         """Start, or start again, on the same directory and URL; returns when it answers."""
         self._server.start()
         with self.client() as client:
-            client.config_set("appendfsync", "everysec")  # the operating system's crash is not tested
+            client.config_set("appendfsync", self._appendfsync)
         return self
 
     def stop(self) -> None:

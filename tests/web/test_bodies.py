@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.channel import Channel
-from tests.support.rig import mail
+from tests.support.mails import mail
 
 LIMIT = 100_000
 

@@ -19,7 +19,8 @@ from cleo_email.settings import read_settings
 from cleo_email.store import Record, State
 from cleo_email.web.app import create_app
 from cleo_email.web.models import FileFields, IncomingFields, MessagesQuery, SendFields, WorkflowFields
-from tests.support.channel import AGENT, PASSWORD, ROOT, Channel
+from tests.support.channel import ROOT, Channel
+from tests.support.mails import AGENT, PASSWORD
 from tests.support.smtp_server import SmtpServer
 from tests.web.test_incoming import BASE
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, cast
 
@@ -16,7 +17,7 @@ from cleo_email.errors import StoreUnavailable
 from cleo_email.mail.model import InboundEmail
 from cleo_email.mail.parse import parse
 from cleo_email.pipeline.receive import IncomingMail
-from cleo_email.store import Record
+from cleo_email.store import Accepted, Record
 from cleo_email.webhooks.base import NotNow, Unusable
 from tests.webhooks import samples
 from tests.webhooks.conftest import Make
@@ -44,6 +45,21 @@ def app_of(client: FlaskClient) -> App:
 
 def records(client: FlaskClient) -> list[Record]:
     return app_of(client).store.messages.page(limit=1000)[0]
+
+
+@pytest.fixture
+def envelope_senders(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
+    """What each request says of the envelope sender of its mail."""
+    seen: list[str | None] = []
+    receiver = app_of(client).receiver
+    accept = receiver.accept
+
+    def noted(incoming: IncomingMail) -> Accepted:
+        seen.append(incoming.envelope_from)
+        return accept(incoming)
+
+    monkeypatch.setattr(receiver, "accept", noted)
+    return seen
 
 
 def stored(client: FlaskClient, request: Request) -> tuple[Record, InboundEmail]:
@@ -121,9 +137,9 @@ def test_raw_wins_over_parsed_fields(client: FlaskClient) -> None:
 # --- mails taken apart -----------------------------------------------------------------------------------
 
 
-def test_mailgun_parsed(client: FlaskClient) -> None:
+def test_mailgun_parsed(client: FlaskClient, envelope_senders: list[str | None]) -> None:
     record, read = stored(client, samples.mailgun_parsed(1))
-    assert (record.subject, record.envelope_from) == ("Grüße", "anna@example.test")
+    assert (record.subject, envelope_senders) == ("Grüße", ["anna@example.test"])
     assert (read.from_name, read.in_reply_to) == ("Anna Öst", ("<before@example.test>",))
     assert read.text.strip() == "Hallo,\n\nwie geht es?"
     assert [(a.filename, a.content_type, a.content) for a in read.attachments] == [
@@ -133,9 +149,9 @@ def test_mailgun_parsed(client: FlaskClient) -> None:
     assert (read.attachments[1].content_id, read.attachments[1].inline) == ("logo", True)
 
 
-def test_postmark_parsed(client: FlaskClient) -> None:
+def test_postmark_parsed(client: FlaskClient, envelope_senders: list[str | None]) -> None:
     record, read = stored(client, samples.postmark(b""))
-    assert (record.message_id, record.envelope_from) == ("<pm1@example.test>", "anna@example.test")
+    assert (record.message_id, envelope_senders) == ("<pm1@example.test>", ["anna@example.test"])
     assert (read.from_name, read.from_address) == ("Anna Öst", "anna@example.test")
     assert [one.addr for one in read.cc] == ["carl@example.test"]
     assert read.subject == "This is an inbound message"
@@ -545,42 +561,62 @@ def sendgrid_with(spf: str, dkim: str, source: bytes, envelope: str = "anna@exam
 
 
 @pytest.mark.parametrize(
-    ("request_", "wanted"),
+    ("make_request", "wanted"),
     [
-        (samples.ses(mail(1), dmarc="PASS"), "1"),
-        (samples.ses(mail(1), dmarc="FAIL"), "0"),
-        (samples.ses(mail(1), dmarc="GRAY"), ""),
-        (samples.ses(mail(1), dmarc=""), ""),
-        (samples.ses(TWO_FROM, dmarc="PASS"), "0"),
-        (samples.ses(mail(1, sender="a@x.test, b@y.test"), dmarc="PASS"), "0"),
-        (samples.ses(mail(1, extra="From: anna@example.test"), dmarc="PASS"), "0"),
-        (samples.ses(mail(1, extra="From:"), dmarc="PASS"), "0"),
-        (sendgrid_with("pass", "none", mail(1)), "1"),
-        (sendgrid_with("pass", "none", mail(1), envelope="bounce@mailer.test"), ""),
-        (sendgrid_with("pass", "none", mail(1), envelope="x@sub.example.test"), ""),
-        (sendgrid_with("fail", "none", mail(1)), ""),
-        (sendgrid_with("softfail", "{@example.test : pass}", mail(1, extra=DKIM_WHOLE)), "1"),
-        (sendgrid_with("none", "{@example.test : pass}", mail(1)), ""),
-        (sendgrid_with("none", "{@example.test : pass}", mail(1, extra=DKIM_PART)), ""),
-        (sendgrid_with("none", "{@example.test : pass}", mail(1, extra=f"{DKIM_WHOLE}\r\n{DKIM_WHOLE}")), ""),
-        (sendgrid_with("none", "{@evil.test : pass}", mail(1, extra=DKIM_WHOLE)), ""),
-        (sendgrid_with("none", "{@example.test : pass, @evil.test : fail}", mail(1, extra=DKIM_WHOLE)), ""),
-        (sendgrid_with("pass", "{@example.test : pass}", TWO_FROM), ""),
-        (samples.cloudmailin(mail(1)), "1"),
-        (samples.cloudmailin(mail(1), spf="fail"), ""),
-        (samples.cloudmailin(mail(1, sender="boss@bank.test")), ""),
-        (samples.mailgun(mail(1, extra="X-Mailgun-Spf: Pass\r\nX-Mailgun-Dkim-Check-Result: Pass")), ""),
-        (samples.mailgun(mail(1, extra="X-Mailgun-Spf: Fail\r\nX-Mailgun-Dkim-Check-Result: Fail")), "0"),
-        (samples.postmark(mail(1)), ""),
-        (samples.postmark(mail(1), Headers=[{"Name": "Received-SPF", "Value": "Fail (no)"}]), "0"),
-        (samples.resend(), ""),
-        (samples.brevo(), ""),
+        (lambda: samples.ses(mail(1), dmarc="PASS"), "1"),
+        (lambda: samples.ses(mail(1), dmarc="FAIL"), "0"),
+        (lambda: samples.ses(mail(1), dmarc="GRAY"), ""),
+        (lambda: samples.ses(mail(1), dmarc=""), ""),
+        (lambda: samples.ses(TWO_FROM, dmarc="PASS"), "0"),
+        (lambda: samples.ses(mail(1, sender="a@x.test, b@y.test"), dmarc="PASS"), "0"),
+        (lambda: samples.ses(mail(1, extra="From: anna@example.test"), dmarc="PASS"), "0"),
+        (lambda: samples.ses(mail(1, extra="From:"), dmarc="PASS"), "0"),
+        (lambda: sendgrid_with("pass", "none", mail(1)), "1"),
+        (lambda: sendgrid_with("pass", "none", mail(1), envelope="bounce@mailer.test"), ""),
+        (lambda: sendgrid_with("pass", "none", mail(1), envelope="x@sub.example.test"), ""),
+        (lambda: sendgrid_with("fail", "none", mail(1)), ""),
+        (lambda: sendgrid_with("softfail", "{@example.test : pass}", mail(1, extra=DKIM_WHOLE)), "1"),
+        (lambda: sendgrid_with("none", "{@example.test : pass}", mail(1)), ""),
+        (lambda: sendgrid_with("none", "{@example.test : pass}", mail(1, extra=DKIM_PART)), ""),
+        (
+            lambda: sendgrid_with(
+                "none", "{@example.test : pass}", mail(1, extra=f"{DKIM_WHOLE}\r\n{DKIM_WHOLE}")
+            ),
+            "",
+        ),
+        (lambda: sendgrid_with("none", "{@evil.test : pass}", mail(1, extra=DKIM_WHOLE)), ""),
+        (
+            lambda: sendgrid_with(
+                "none", "{@example.test : pass, @evil.test : fail}", mail(1, extra=DKIM_WHOLE)
+            ),
+            "",
+        ),
+        (lambda: sendgrid_with("pass", "{@example.test : pass}", TWO_FROM), ""),
+        (lambda: samples.cloudmailin(mail(1)), "1"),
+        (lambda: samples.cloudmailin(mail(1), spf="fail"), ""),
+        (lambda: samples.cloudmailin(mail(1, sender="boss@bank.test")), ""),
+        (
+            lambda: samples.mailgun(
+                mail(1, extra="X-Mailgun-Spf: Pass\r\nX-Mailgun-Dkim-Check-Result: Pass")
+            ),
+            "",
+        ),
+        (
+            lambda: samples.mailgun(
+                mail(1, extra="X-Mailgun-Spf: Fail\r\nX-Mailgun-Dkim-Check-Result: Fail")
+            ),
+            "0",
+        ),
+        (lambda: samples.postmark(mail(1)), ""),
+        (lambda: samples.postmark(mail(1), Headers=[{"Name": "Received-SPF", "Value": "Fail (no)"}]), "0"),
+        (lambda: samples.resend(), ""),
+        (lambda: samples.brevo(), ""),
     ],
 )
 def test_only_an_aligned_pass_that_stands_outside_of_the_mail_counts_for_it(
-    client: FlaskClient, request_: Request, wanted: str
+    client: FlaskClient, make_request: Callable[[], Request], wanted: str
 ) -> None:
-    record, _ = stored(client, request_)
+    record, _ = stored(client, make_request())  # now: some proofs grow old in five minutes
     assert record.authenticated == wanted
 
 
@@ -625,27 +661,31 @@ def cloudmailin_from_nobody() -> Request:
     ],
     ids=["postmark", "postmark-two", "postmark-parsed", "sendgrid", "ses", "cloudmailin", "brevo"],
 )
-def test_the_null_sender_is_seen_outside_of_the_mail(client: FlaskClient, request_: Request) -> None:
+def test_the_null_sender_is_seen_outside_of_the_mail(
+    client: FlaskClient, request_: Request, envelope_senders: list[str | None]
+) -> None:
     record, _ = stored(client, request_)
-    assert (record.state, record.envelope_from, record.envelope_known) == ("ignored", "", 1)
+    assert (record.state, envelope_senders) == ("ignored", [""])
 
 
 @pytest.mark.parametrize("raw", [True, False])
-def test_resend_tells_the_null_sender_among_the_headers(client: FlaskClient, web: Web, raw: bool) -> None:
+def test_resend_tells_the_null_sender_among_the_headers(
+    client: FlaskClient, web: Web, raw: bool, envelope_senders: list[str | None]
+) -> None:
     url = next(url for url in web.answers if "/receiving/" in url)
     received = json.loads(cast("bytes", web.answers[url]))
     received["headers"]["return-path"] = "<>"
     received["raw"] = received["raw"] if raw else None
     web.answers[url] = json.dumps(received).encode()
     record, _ = stored(client, samples.resend())
-    assert (record.state, record.envelope_from, record.envelope_known) == ("ignored", "", 1)
+    assert (record.state, envelope_senders) == ("ignored", [""])
 
 
-def test_a_null_sender_is_told(client: FlaskClient) -> None:
+def test_a_null_sender_is_told(client: FlaskClient, envelope_senders: list[str | None]) -> None:
     proof = samples.mailgun_proof()
     fields = [("sender", ""), ("body-mime", mail(1)), *proof.items()]
     record, _ = stored(client, Request("/email/incoming/mailgun", samples.multipart(fields), samples.FORM))
-    assert (record.state, record.envelope_from, record.envelope_known) == ("ignored", "", 1)
+    assert (record.state, envelope_senders) == ("ignored", [""])
 
 
 def test_events_are_remembered_as_long_as_each_provider_repeats_them(client: FlaskClient) -> None:

@@ -19,7 +19,7 @@ from cleo_email.smtp.session import SmtpTimeouts
 from cleo_email.store.connection import connect_worker
 from cleo_email.store.queue import ANSWERS, queue
 from tests.support.bench import Bench
-from tests.support.rig import mail
+from tests.support.mails import mail
 from tests.web.test_incoming import BASE
 
 
@@ -63,7 +63,7 @@ def test_an_outcome_waits_for_redis_once_though_the_lock_is_lost_meanwhile(
         monkeypatch.setattr(bench.store.messages, "move", move)
 
     monkeypatch.setattr(delivery, "time", SimpleNamespace(monotonic=lambda: now))
-    bench.delivery._sleep = sleep
+    bench.delivery.sleep = sleep
     bench.smtp.script = [SubmissionError("550 no")]
     bench.smtp.during = away
     with pytest.raises(StoreUnavailable):

@@ -16,6 +16,7 @@ from redis.exceptions import ConnectionError as RedisGone
 
 from cleo_email import app as app_module
 from cleo_email.app import App
+from cleo_email.runtime import SeldomLog
 from cleo_email.store.queue import ANSWERS, WakeQueue
 from cleo_email.worker import process
 from cleo_email.worker import rq_threads as threads
@@ -68,7 +69,7 @@ def test_a_job_that_outlives_its_deadline_ends_the_process(
         assert stuck.begun.acquire(timeout=10)
         assert worker.overdue() == [], "it still has its second and its time of grace"
         with pytest.raises(Ended):
-            process._watch([cast("process._Supervised", worker)], stop)
+            process._watch([[worker]], stop)
         assert ended == [1]
         worker.stop()
 
@@ -85,7 +86,7 @@ def test_a_healthy_worker_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None
                 stop.set()
             return []
 
-    process._watch([cast("process._Supervised", Fine())], stop)
+    process._watch([[cast("ThreadWorker", Fine())]], stop)
     assert len(looks) == 5
 
 
@@ -137,7 +138,7 @@ def test_a_job_that_comes_while_the_worker_is_told_to_stop_is_left_to_others(
 def test_a_worker_that_ends_is_built_anew_and_its_jobs_are_not_forgotten(
     monkeypatch: pytest.MonkeyPatch, fault: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(threads, "_faults", threads.Faults())
+    monkeypatch.setattr(threads, "_faults", SeldomLog())
     stop = _Patient(turns=3)
     built: list[FakeWorker] = []
     seen: list[list[bool]] = []

@@ -11,7 +11,8 @@ import pytest
 from redis import Redis
 from rq import Queue
 
-from tests.support.rig import Rig, mail
+from tests.support.channel import Rig
+from tests.support.mails import mail
 
 pytestmark = pytest.mark.servers("dovecot")
 NEVER = {"EMAIL_POLL_INTERVAL_SECONDS": "86400"}  # the worker's own schedule polls at its start only
@@ -19,9 +20,9 @@ NEVER = {"EMAIL_POLL_INTERVAL_SECONDS": "86400"}  # the worker's own schedule po
 
 def settled(rig: Rig) -> None:
     """The worker's first poll is over."""
-    rig.channel.start_web()
-    rig.channel.start_worker()
-    rig.channel.wait(lambda: rig.channel.get("/readyz")[0] == 200)
+    rig.start_web()
+    rig.start_worker()
+    rig.wait(lambda: rig.get("/readyz")[0] == 200)
 
 
 def test_the_command_polls_in_its_own_process_and_extra_ticks_are_harmless(
@@ -30,11 +31,11 @@ def test_the_command_polls_in_its_own_process_and_extra_ticks_are_harmless(
     with Rig(tmp_path, redis_url, env=NEVER) as rig:
         settled(rig)
         rig.deliver(mail(1))
-        done = rig.channel.run("poll", "--json")
+        done = rig.run("poll", "--json")
         assert json.loads(done.stdout)["accepted"] == 1, done.stderr
         rig.smtp.wait_for(lambda server: len(server.mails) == 1, 20)
-        assert "0 new mails" in rig.channel.run("poll").stdout
-        assert len(rig.channel.records()) == 1
+        assert "0 new mails" in rig.run("poll").stdout
+        assert len(rig.records()) == 1
 
 
 def test_a_pickled_job_as_rq_scheduler_writes_it(tmp_path: Path, redis_url: str) -> None:
@@ -44,7 +45,7 @@ def test_a_pickled_job_as_rq_scheduler_writes_it(tmp_path: Path, redis_url: str)
         for _ in range(5):
             Queue("cleo-email-mailbox", connection=redis).enqueue("cleo_email.jobs.poll")
         rig.smtp.wait_for(lambda server: len(server.mails) == 1, 20)
-        rig.channel.wait(lambda: len(rig.channel.records("replied")) == 1)
+        rig.wait(lambda: len(rig.records("replied")) == 1)
         assert len(rig.replies()) == 1
 
 
@@ -60,7 +61,7 @@ def test_rq_cron(tmp_path: Path, redis_url: str) -> None:
         rq = Path(sys.executable).with_name("rq")
         with subprocess.Popen(
             [rq, "cron", "--url", redis_url, str(config)],
-            env=rig.channel.env,
+            env=rig.env,
             cwd=tmp_path,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

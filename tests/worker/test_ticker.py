@@ -16,7 +16,7 @@ from cleo_email.store import Store
 from cleo_email.worker import ticker as ticking
 from cleo_email.worker.ticker import Ticker
 
-STEPS = ("sweep", "forget", "memory", "schedule", "poll", "chores")
+STEPS = ("sweep", "forget", "memory", "schedule", "poll", "upkeep")
 
 
 class Steps:
@@ -31,7 +31,7 @@ class Steps:
             SimpleNamespace(
                 store=store,
                 settings=SimpleNamespace(poll_interval=1),
-                wake=SimpleNamespace(poll=self._step("poll"), chores=self._step("chores")),
+                wake=SimpleNamespace(poll=self._step("poll"), upkeep=self._step("upkeep")),
                 sweeper=SimpleNamespace(
                     run=self._step("sweep"),
                     forget=self._step("forget"),
@@ -53,11 +53,11 @@ class Steps:
 
 @pytest.fixture
 def store(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    for name in ("SWEEP_MS", "FORGET_MS", "SCHEDULE_MS", "CHORES_MS", "UNTOLD_MS"):
+    for name in ("SWEEP_MS", "FORGET_MS", "SCHEDULE_MS", "UPKEEP_MS", "UNTOLD_MS"):
         monkeypatch.setattr(ticking, name, 1)
     monkeypatch.setattr(ticking, "STEP_S", 0.005)
     with Redis.from_url(redis_url) as redis:
-        yield Store.on(redis)
+        yield Store(redis)
 
 
 @pytest.mark.parametrize("broken", STEPS)

@@ -1,8 +1,18 @@
-"""Real messages that are not part of the project, for tests that read all of them."""
+"""Real messages that are not part of the project, for tests and benchmarks that read all of them.
+
+``tests/support/messages.py`` holds small ones of our own, which prove the same in every clone.
+"""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+
+CORPORA = Path(os.environ.get("CLEO_CORPORA") or Path(__file__).resolve().parents[3] / "shared" / "corpora")
+MISSING = (
+    "real messages of other projects' test suites, not part of this repository: nothing is wrong "
+    "(CLEO_CORPORA may name a folder of them)"
+)
 
 _MESSAGES = (
     "sisimai-set-of-emails",

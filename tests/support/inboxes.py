@@ -1,4 +1,4 @@
-"""The servers behind a crash test's mailbox, all with the same few methods for the one who counts."""
+"""The servers that may hold the agent's mailbox, all with the same few methods for a test that counts."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from imapclient import IMAPClient
 from cleo_email.accounts import Login
 from cleo_email.embedded.mailserver import MailServer
 from tests.support import dovecot, imap_server
-from tests.support.channel import AGENT, PASSWORD
-from tests.support.dovecot import Dovecot
+from tests.support.dovecot import SENT_MARKED, Dovecot
 from tests.support.imap_server import FakeImapServer, Message
+from tests.support.mails import AGENT, PASSWORD
 
-SENT = "mailbox Sent {\n  special_use = \\Sent\n  auto = create\n}"
+SENT_EXISTS = "mailbox Sent {\n  special_use = \\Sent\n  auto = create\n}"
 
 
 class Inbox(Protocol):
@@ -45,17 +45,21 @@ class Inbox(Protocol):
     def sent(self) -> Counter[str]: ...
 
 
-class _ByImap:
+class ByImap:
     """What every real server can be asked by IMAP."""
 
     port: int
     context: ssl.SSLContext
     password = PASSWORD
 
+    def login(self) -> IMAPClient:
+        client = IMAPClient("127.0.0.1", self.port, ssl_context=self.context, timeout=20)
+        client.plain_login(AGENT, self.password)
+        return client
+
     @contextlib.contextmanager
     def client(self, folder: str, *, readonly: bool = True) -> Iterator[IMAPClient]:
-        with IMAPClient("127.0.0.1", self.port, ssl_context=self.context, timeout=20) as client:
-            client.plain_login(AGENT, self.password)
+        with self.login() as client:
             client.select_folder(folder, readonly=readonly)
             yield client
 
@@ -76,32 +80,32 @@ class _ByImap:
             return Counter(_ids(client, "ALL"))
 
 
-class DovecotInbox(_ByImap):
+class DovecotInbox(ByImap):
     name = "Dovecot"
 
-    def __init__(self) -> None:
-        self._server = Dovecot(users={AGENT: PASSWORD}, inbox=SENT)
-        self.ca = self._server.ca_file.read_bytes()
-        self.context = self._server.ssl_context()
+    def __init__(self, *, sent: str = SENT_MARKED) -> None:
+        self.server = Dovecot(users={AGENT: PASSWORD}, inbox=sent)
+        self.ca = self.server.ca_file.read_bytes()
+        self.context = self.server.ssl_context()
 
     @property
     def port(self) -> int:  # type: ignore[override]
-        return self._server.imaps_port
+        return self.server.imaps_port
 
     def start(self) -> None:
-        self._server.start()
+        self.server.start()
 
     def stop(self) -> None:
-        self._server.stop()
+        self.server.stop()
 
     def close(self) -> None:
-        self._server.__exit__(None, None, None)
+        self.server.__exit__(None, None, None)
 
     def deliver(self, *sources: bytes) -> None:
-        self._server.deliver(AGENT, *sources)
+        self.server.deliver(AGENT, *sources)
 
 
-class EmbeddedInbox(_ByImap):
+class EmbeddedInbox(ByImap):
     """Where no Dovecot is installed: no keywords, and its mail is gone when it stops."""
 
     name = "embedded"
@@ -175,7 +179,7 @@ def usual(directory: Path) -> Inbox:
     """Dovecot where it is installed, else (or where CRASH_TEST_EMBEDDED is set) the embedded server."""
     if os.environ.get("CRASH_TEST_EMBEDDED") or dovecot.missing():
         return EmbeddedInbox(directory)
-    return DovecotInbox()
+    return DovecotInbox(sent=SENT_EXISTS)
 
 
 def _ids(client: IMAPClient, criterion: str) -> list[str]:
