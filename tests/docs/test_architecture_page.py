@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).resolve().parent.parent.parent
 PACKAGE = ROOT / "cleo_email"
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text("utf-8")
