@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from cleo_email.pipeline.sweep import Sweeper
     from cleo_email.pipeline.workflows import WorkflowScheduler, WorkflowStarter
     from cleo_email.smtp.pool import Submitter
-    from cleo_email.webhooks.fetch import Fetch
+    from cleo_email.webhooks.base import Fetch
     from cleo_email.webhooks.handler import WebhookHandler
 
 
@@ -155,12 +155,9 @@ class App:
     def webhooks(self) -> WebhookHandler:
         from cleo_email.webhooks.fetch import Https
         from cleo_email.webhooks.handler import WebhookHandler
-        from cleo_email.webhooks.registry import build_providers
 
-        providers = build_providers(self.settings, self._fetch or Https(self._environ))
-        return WebhookHandler(
-            providers, self.receiver, self.store.events, max_bytes=self.settings.max_message_bytes
-        )
+        fetch = self._fetch or Https(self._environ)
+        return WebhookHandler(self.settings, fetch, self.receiver, self.store.events)
 
     # --- the worker -----------------------------------------------------------------------------------
 

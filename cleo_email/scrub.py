@@ -1,10 +1,12 @@
-"""Text from outside made fit for a record, a log line or an error: one printable line without a secret."""
+"""Values from outside: text made fit for a log line or an error (without a secret), and JSON read safely."""
 
 from __future__ import annotations
 
 import base64
+import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
@@ -73,3 +75,43 @@ def _octets(text: str) -> bytes:
         return text.encode("utf-8", "surrogateescape")  # as the environment has it
     except UnicodeEncodeError:
         return text.encode("utf-8", "surrogatepass")
+
+
+# --- JSON that another program or a stranger wrote --------------------------------------------------------
+
+
+def read_json(data: bytes | str) -> Any:
+    """Return the value that ``data`` is in JSON. Raise ValueError, whose text shows nothing of it."""
+    try:
+        return json.loads(data)
+    except RecursionError:
+        raise ValueError("JSON nested too deep") from None
+    except ValueError:  # UnicodeDecodeError is one
+        raise ValueError("no valid JSON") from None
+
+
+class JsonObject(dict[str, Any]):
+    """A JSON object in which a value of another type than the expected one counts as absent."""
+
+    @classmethod
+    def of(cls, value: object) -> JsonObject:
+        """Return ``value`` where it is an object, else an empty one."""
+        return cls(value) if isinstance(value, dict) else cls()
+
+    def text(self, name: str) -> str:
+        value = self.get(name)
+        return value if isinstance(value, str) else ""
+
+    def list(self, name: str) -> list[Any]:
+        value = self.get(name)
+        return value if isinstance(value, list) else []
+
+    def texts(self, name: str) -> Sequence[str]:
+        return [item for item in self.list(name) if isinstance(item, str)]
+
+    def object(self, name: str) -> JsonObject:
+        return JsonObject.of(self.get(name))
+
+    def objects(self, name: str) -> Sequence[JsonObject]:
+        """Return the objects of a list that are not empty."""
+        return [found for item in self.list(name) if (found := JsonObject.of(item))]

@@ -1,1 +1,1 @@
-"""The agents: whoever writes the answers, one file for each kind."""
+"""The agents, which write the answers: one file for each kind."""

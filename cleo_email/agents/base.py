@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any, Protocol
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -36,19 +37,19 @@ def well_formed_json(value: object) -> object:
     raise TypeError(f"a {type(value).__name__} has no form in JSON")
 
 
-def _clean(value: object) -> object:
-    """Leave to pydantic what is no string."""
-    return no_surrogates(value) if isinstance(value, str) else value
-
-
 def _clean_json(value: object) -> object:
     try:
         return well_formed_json(value)
-    except (TypeError, RecursionError) as error:
+    except TypeError as error:
         raise ValueError(str(error)) from None
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
-Text = Annotated[str, BeforeValidator(_clean)]
+# What is no string is left to pydantic to refuse.
+WellFormed = BeforeValidator(lambda value: no_surrogates(value) if isinstance(value, str) else value)
+Text = Annotated[str, WellFormed]
+JsonValue = Annotated[Any, BeforeValidator(_clean_json)]
 JsonDict = Annotated[dict[str, Any], BeforeValidator(_clean_json)]
 
 
@@ -67,12 +68,9 @@ class AgentAttachment(_Frozen):
 
     @classmethod
     def of(cls, attachment: AttachedFile) -> AgentAttachment:
-        return cls(
-            filename=attachment.filename,
-            content_type=attachment.content_type,
-            size=attachment.size,
-            content=base64.b64encode(attachment.content).decode("ascii"),
-        )
+        name, kind, size = attachment.filename, attachment.content_type, attachment.size
+        content = base64.b64encode(attachment.content).decode("ascii")
+        return cls(filename=name, content_type=kind, size=size, content=content)
 
 
 class AgentMessage(_Frozen):
@@ -119,11 +117,9 @@ class Agent(Protocol):
     """What answers mail. Safe to call from many threads at once."""
 
     def answer(self, request: AgentRequest, *, deadline: float) -> Answer:
-        """Return the final answer.
+        """Return the final answer within ``deadline`` seconds, whatever the other side does.
 
-        :param deadline: seconds that the whole call may take, whatever the other side does.
-        :raises AgentUnavailable: asking again can help.
-        :raises AgentError: asking again will not help.
+        Raise AgentUnavailable where asking again can help, else AgentError.
         """
         ...
 
@@ -145,12 +141,11 @@ def final_answer(payload: object) -> Answer:
     if not isinstance(payload, Mapping):
         raise AgentError(f"the agent answered with {_kind(payload)}, {EXPECTED}")
     given = [key for key in ("messages", "reply", "ignore") if payload.get(key) is not None]
-    if len(given) > 1:
-        raise AgentError(f"the agent answered with {' and '.join(given)} at once, {EXPECTED}")
-    if not given:
-        if "reply" in payload:  # {"reply": null} says plainly that there is none
-            return Answer(ignore=NO_FINAL_ANSWER)
-        raise AgentError(f"the agent's answer has no messages, reply or ignore, {EXPECTED}")
+    if not given and "reply" in payload:  # {"reply": null} says plainly that there is none
+        return Answer(ignore=NO_FINAL_ANSWER)
+    if len(given) != 1:
+        found = " and ".join(given) + " at once" if given else "neither messages nor reply nor ignore"
+        raise AgentError(f"the agent answered with {found}, {EXPECTED}")
     value = payload[given[0]]
     if given[0] == "messages":
         return _from_messages(value)
@@ -173,87 +168,56 @@ def _from_messages(messages: object) -> Answer:
         role = message.get("role")
         if not isinstance(role, str):
             raise AgentError(f"the role of {where} is {_kind(role)}, expected assistant or tool")
-        if role != "assistant":
-            continue
-        text = _content(message.get("content"), where)
-        if text.strip() and not message.get("tool_calls") and not message.get("function_call"):
-            final = (text, message)
+        if role == "assistant":
+            text = _content(message.get("content"), where)
+            if text.strip() and not message.get("tool_calls") and not message.get("function_call"):
+                final = (text, message)
     return _answer(*final)
 
 
 def _content(content: object, where: str) -> str:
     """Return the text of a message: a string, or the text parts of a list (chat completions servers)."""
-    if content is None:
-        return ""
-    if isinstance(content, str):
-        return content
-    if isinstance(content, (list, tuple)):
-        return "".join(_part(part, where) for part in content)
-    raise AgentError(f"the content of {where} is {_kind(content)}, expected a string")
-
-
-def _part(part: object, where: str) -> str:
-    if isinstance(part, str):
-        return part
-    if not isinstance(part, Mapping):
-        raise AgentError(f"the content of {where} holds {_kind(part)}, expected text parts")
-    text = part.get("text") if part.get("type") in ("text", "output_text") else None
-    return text if isinstance(text, str) else ""
+    parts = [content] if isinstance(content, str) else [] if content is None else content
+    if not isinstance(parts, (list, tuple)) or not all(isinstance(part, (str, Mapping)) for part in parts):
+        raise AgentError(f"the content of {where} is {_kind(content)}, expected a string or text parts")
+    typed = ("text", "output_text")
+    texts = [p if isinstance(p, str) else p.get("text") if p.get("type") in typed else "" for p in parts]
+    return "".join(text for text in texts if isinstance(text, str))
 
 
 def _answer(text: str, holder: Mapping[str, object]) -> Answer:
     text = no_surrogates(text).replace("\0", "")
     if not text.strip():
         return Answer(ignore=NO_FINAL_ANSWER)
-    return Answer(text=text, attachments=_attachments(holder.get("attachments")))
+    files = holder.get("attachments") or ()
+    if not isinstance(files, (list, tuple)) or not all(isinstance(file, Mapping) for file in files):
+        shape = "objects with filename, content_type and content"
+        raise AgentError(f"the agent's attachments are no list of {shape}")
+    return Answer(text, attachments=tuple(_attachment(file, number) for number, file in enumerate(files, 1)))
 
 
-_SHAPE = "objects with filename, content_type and content"
-
-
-def _attachments(value: object) -> tuple[AttachedFile, ...]:
-    """Return the files of ``[{"filename", "content_type", "content"}]``; null is none.
-
-    :raises AgentError: no list of such objects, or content that is no base64; the text names the file.
-    """
-    if value is None:
-        return ()
-    if not isinstance(value, (list, tuple)):
-        raise AgentError(f"the agent's attachments are no list of {_SHAPE}")
-    return tuple(_attachment(item, number) for number, item in enumerate(value, 1))
-
-
-def _attachment(item: object, number: int) -> AttachedFile:
-    if not isinstance(item, Mapping):
-        raise AgentError(f"attachment {number} of the agent is not one of {_SHAPE}")
-    texts = []
-    for key in ("filename", "content_type", "content"):
-        value = item.get(key)
-        if value is None and key != "content":
-            value = ""
-        if not isinstance(value, str):
-            raise AgentError(f"attachment {number} of the agent has no {key} that is a string")
-        texts.append(value)
-    name, kind, content = texts
-    filename = safe_filename(name, kind.split(";", 1)[0].strip().lower(), number)
+def _attachment(item: Mapping[str, object], number: int) -> AttachedFile:
+    name, kind, content = (item.get(key) for key in ("filename", "content_type", "content"))
+    name, kind = "" if name is None else name, "" if kind is None else kind
+    if not (isinstance(name, str) and isinstance(kind, str) and isinstance(content, str)):
+        raise AgentError(
+            f"attachment {number} of the agent: expected filename, content_type, content as strings"
+        )
+    file = safe_file(AttachedFile(name, kind, b""), number)
     try:
-        return AttachedFile(filename, usable_type(kind, filename), decode_base64_strict(content))
+        return replace(file, content=decode_base64_strict(content))
     except ValueError:
-        raise AgentError(f"the content of the agent's attachment {filename!r} is no base64") from None
+        raise AgentError(f"the content of the agent's attachment {file.filename!r} is no base64") from None
 
 
-_KINDS: dict[type, str] = {
-    type(None): "null",
-    bool: "true or false",
-    str: "a string",
-    int: "a number",
-    float: "a number",
-    list: "a list",
-    tuple: "a list",
-    dict: "an object",
-}
+def safe_file(file: AttachedFile, number: int) -> AttachedFile:
+    """Return the ``number``-th file of an answer with a name and a type that can be mailed."""
+    name = safe_filename(file.filename, file.content_type.split(";", 1)[0].strip().lower(), number)
+    return replace(file, filename=name, content_type=usable_type(file.content_type, name))
+
+
+_KINDS: dict[type, str] = {type(None): "null", str: "a string", list: "a list", dict: "an object"}
 
 
 def _kind(value: object) -> str:
-    """Return what a value is called in JSON."""
-    return _KINDS.get(type(value), f"a Python {type(value).__name__}")
+    return _KINDS.get(type(value), type(value).__name__)

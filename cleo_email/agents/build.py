@@ -1,29 +1,43 @@
-"""Builds the agent that ``CLEO_AGENT`` names."""
+"""The agent that ``CLEO_AGENT`` names."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 
-from cleo_email.agents.base import Agent
-from cleo_email.agents.echo import EchoAgent
+from cleo_email.agents.base import Agent, AgentRequest, final_answer
 from cleo_email.agents.http import HttpAgent, JsonService
 from cleo_email.agents.openai import DEFAULT_BASE_URL, OpenAIAgent
 from cleo_email.agents.python import PythonAgent, load_callable, with_working_directory
 from cleo_email.agents.spec import CallableSpec, ModelSpec, parse_spec
 from cleo_email.errors import SettingsError
+from cleo_email.mail.model import Answer
+
+
+class EchoAgent:
+    """Answers with the text of the mail, to the start of a workflow with the workflow: for demo and tests."""
+
+    def __repr__(self) -> str:
+        return "echo"
+
+    def answer(self, request: AgentRequest, *, deadline: float) -> Answer:
+        """Return the text that came in; ``deadline`` plays no part, nothing is waited for. Never raises."""
+        text = request.message.text
+        if not text.strip() and request.workflow is not None:
+            shown = json.dumps(request.workflow, indent=2, ensure_ascii=False)
+            text = "\n".join(f"    {line}" for line in shown.split("\n"))  # a code block in Markdown
+        return final_answer({"reply": text})
 
 
 def build_agent(spec: str, *, token: str | None, environ: Mapping[str, str]) -> Agent:
     """Return the agent that a value of ``CLEO_AGENT`` names; :mod:`cleo_email.agents.spec` has the rule.
 
-    :param token: ``CLEO_AGENT_TOKEN``, for an HTTP agent.
-    :param environ: where ``OPENAI_*``, ``SSL_CERT_*`` and ``*_PROXY`` are looked up.
-    :raises SettingsError: one line for each fault; it shows no secret.
+    ``token`` is ``CLEO_AGENT_TOKEN``, ``environ`` has ``OPENAI_*``, ``SSL_CERT_*`` and ``*_PROXY``. Raise
+    SettingsError with a line for each fault, which shows no secret.
     """
     if ":" in spec and "://" not in spec:
         with_working_directory()
-    wanted = parse_spec(spec)
-    match wanted:
+    match wanted := parse_spec(spec):
         case None:
             return EchoAgent()
         case CallableSpec():

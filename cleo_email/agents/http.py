@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from urllib.parse import urljoin
 
 from pydantic_core import to_json
@@ -12,37 +12,29 @@ from pydantic_core import to_json
 from cleo_email.agents.base import AgentRequest, final_answer
 from cleo_email.errors import AgentError, AgentUnavailable, SettingsError
 from cleo_email.http.address import web_address
-from cleo_email.http.client import (
-    MAX_ANSWER_BYTES,
-    AnswerTooLarge,
-    HttpAnswer,
-    HttpClient,
-    NotHttp,
-    UntrustedCertificate,
-)
+from cleo_email.http.client import AnswerTooLarge, HttpAnswer, HttpClient, NotHttp, UntrustedCertificate
 from cleo_email.mail.model import Answer
 from cleo_email.runtime import Deadline
-from cleo_email.scrub import one_line
+from cleo_email.scrub import JsonObject, one_line, read_json
 
 
 class JsonService:
-    """One URL that takes and gives JSON.
+    """One URL that takes and gives JSON; SettingsError where it, the key or ``environ`` cannot be used.
 
-    :param variable: the setting that ``url`` comes from, without ``path``, which is put behind its own.
-    :param key_variable: the setting that ``key`` comes from, '' for none.
-    :param environ: where ``SSL_CERT_*`` and ``*_PROXY`` are looked up.
-    :raises SettingsError: one of these cannot be used.
+    ``variable`` and ``key_variable`` are the settings that ``url``, behind which ``path`` is put, and ``key``
+    come from.
     """
 
     def __init__(
         self, variable: str, url: str, key_variable: str, key: str, environ: Mapping[str, str], path: str = ""
     ) -> None:
         address = web_address(variable, url, path)
+        fault = ""
         if key and not re.fullmatch(r"[!-~]+", key):
             fault = f"{key_variable}: found a character that no header carries, expected printable ASCII"
-            raise SettingsError([fault])
-        if key and address.basic:
+        elif key and address.basic:
             fault = f"{variable}: found a user and password beside {key_variable}, expected one of the two"
+        if fault:
             raise SettingsError([fault])
         authorization = f"Bearer {key}" if key else address.basic
         self._client = HttpClient(address, environ, authorization=authorization)
@@ -54,26 +46,23 @@ class JsonService:
         return str(self._client.address)
 
     def ask(self, body: bytes, request_id: str, deadline: Deadline) -> object:
-        """Return the JSON value that ``body`` is answered with.
-
-        :raises AgentUnavailable: asking again can help.
-        :raises AgentError: it cannot.
-        """
+        """Return the JSON value that ``body`` is answered with, or raise as an agent does."""
         answer = self._post(body, request_id, deadline)
         if not 200 <= answer.status < 300:
-            raise self.refusal(answer.status, _error_of(answer), answer.headers)
+            error = None  # what is said in another form is not shown
+            with suppress(ValueError):
+                error = JsonObject.of(read_json(answer.body)).get("error")
+            raise self.refusal(answer.status, error, answer.headers)
         return self._json(answer)
 
     def _post(self, body: bytes, request_id: str, deadline: Deadline) -> HttpAnswer:
         headers = {"Content-Type": "application/json", "Idempotency-Key": request_id}
         try:
             return self._client.post(body, headers, deadline)
-        except AnswerTooLarge:
-            raise AgentError(f"{self} sent more than {MAX_ANSWER_BYTES // 2**20} MiB") from None
         except UntrustedCertificate as error:
             why = f"its certificate is not trusted ({one_line(str(error), 80)})"
             raise AgentError(f"{self}: {why}; SSL_CERT_FILE names a CA of one's own") from None
-        except NotHttp as error:
+        except (AnswerTooLarge, NotHttp) as error:
             raise AgentError(f"{self}: {error}") from None
         except OSError as error:
             raise AgentUnavailable(f"{self}: {self._shown(error.strerror or str(error))}") from None
@@ -89,15 +78,12 @@ class JsonService:
         if answer.body.lstrip()[:1] == b"<":
             raise AgentError(f"{self} answered {answer.status} with a web page ({size}), expected JSON")
         try:
-            return _parsed(answer.body)
+            return read_json(answer.body)
         except ValueError as error:
             raise AgentError(f"{self} answered {answer.status} with {size}: {error}") from None
 
     def refusal(self, status: int, error: object, headers: Mapping[str, str] | None = None) -> AgentError:
-        """Return the exception for an HTTP status that is no success.
-
-        :param error: what the server says about it: a text, or an object with ``message``.
-        """
+        """Return the exception for a status that is no success; ``error`` is a text or has a ``message``."""
         # A path is shown where it is what is wrong; a query never, it is the usual place of a key.
         path = self._shown(self._client.address.path) if status in (404, 405) else ""
         reason = f"{self}{path} answered {status}"
@@ -127,26 +113,6 @@ class JsonService:
         return one_line(text, without=self._secrets)
 
 
-def _parsed(body: bytes) -> object:
-    """Return a JSON value. Raises ValueError, whose text says why and shows nothing of ``body``."""
-    try:
-        value: object = json.loads(body)
-    except RecursionError:
-        raise ValueError("JSON nested too deep") from None
-    except ValueError:  # UnicodeDecodeError is one
-        raise ValueError("no valid JSON") from None
-    return value
-
-
-def _error_of(answer: HttpAnswer) -> object:
-    """Return the ``error`` of an object; anything else is not shown."""
-    try:
-        value = _parsed(answer.body)
-    except ValueError:
-        return None
-    return value.get("error") if isinstance(value, Mapping) else None
-
-
 class HttpAgent:
     """POSTs each request to one URL. Keeps no state between calls."""
 
@@ -157,7 +123,6 @@ class HttpAgent:
         return str(self._service)
 
     def answer(self, request: AgentRequest, *, deadline: float) -> Answer:
-        """Implement :class:`~cleo_email.agents.base.Agent`."""
         limit = Deadline(deadline)
         # Straight to bytes: a request with attachments is large, and each copy of it counts fifty times.
         return final_answer(self._service.ask(to_json(request), request.id, limit))

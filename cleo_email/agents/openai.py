@@ -5,14 +5,16 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from typing import Any
 
 from cleo_email.agents.base import AgentAttachment, AgentMessage, AgentRequest, final_answer
 from cleo_email.agents.http import JsonService
 from cleo_email.agents.spec import ModelSpec, split_effort
 from cleo_email.errors import AgentError
-from cleo_email.mail.model import Answer, JsonObject
+from cleo_email.mail.model import Answer
 from cleo_email.runtime import Deadline
+from cleo_email.scrub import JsonObject
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
 
@@ -32,11 +34,11 @@ _IMAGES = ("image/png", "image/jpeg", "image/gif", "image/webp")
 _TEXTS = re.compile(r"text/.*|message/rfc822|application/(json|xml|(x-)?yaml|csv|toml)")
 
 
-def chat_messages(request: AgentRequest) -> list[JsonObject]:
+def chat_messages(request: AgentRequest) -> list[dict[str, Any]]:
     """Return system prompt, history and the mail: a string, or parts where images come with it."""
-    messages: list[JsonObject] = [{"role": "system", "content": _system(request)}]
+    messages: list[dict[str, Any]] = [{"role": "system", "content": _system(request)}]
     for turn in request.history:
-        # Nobody but us speaks as the system.
+        # Only we speak as the system.
         role = "assistant" if turn.role == "assistant" else "user"
         messages.append({"role": role, "content": turn.content})
     text = "\n\n".join(_user_texts(request))
@@ -112,17 +114,16 @@ class OpenAIAgent:
         return f"{self._model.provider}:{self._model.model} at {self._service}"
 
     def answer(self, request: AgentRequest, *, deadline: float) -> Answer:
-        """Implement :class:`~cleo_email.agents.base.Agent`."""
         limit = Deadline(deadline)
         body = json.dumps(self._question(request)).encode("ascii")
         return self._final(self._service.ask(body, request.id, limit))
 
-    def _question(self, request: AgentRequest) -> JsonObject:
+    def _question(self, request: AgentRequest) -> dict[str, Any]:
         model, effort = self._model.model, self._model.effort
         if request.model:
             model, effort = split_effort(request.model.removeprefix(f"{self._model.provider}:"))
             effort = effort or self._model.effort
-        question: JsonObject = {"model": model, "messages": chat_messages(request)}
+        question: dict[str, Any] = {"model": model, "messages": chat_messages(request)}
         if effort:
             question["reasoning_effort"] = effort
         return question
@@ -141,15 +142,13 @@ class OpenAIAgent:
         content = without_thoughts(text) if isinstance(text, str) else text
         return final_answer({"messages": [{"role": "assistant", "content": content, **calls}]})
 
-    def _first_choice(self, completion: object) -> tuple[Mapping[str, object], object]:
-        choices = completion.get("choices") if isinstance(completion, Mapping) else None
-        choice = choices[0] if isinstance(choices, list) and choices else None
-        message = choice.get("message") if isinstance(choice, Mapping) else None
-        if isinstance(choice, Mapping) and isinstance(message, Mapping):
-            return message, choice.get("finish_reason")
-        error = completion.get("error") if isinstance(completion, Mapping) else None
-        if error:  # gateways answer 200 and put the status of the model's server into the body
-            code = error.get("code") if isinstance(error, Mapping) else None
+    def _first_choice(self, completion: object) -> tuple[JsonObject, object]:
+        given = JsonObject.of(completion)
+        choice = JsonObject.of(next(iter(given.list("choices")), None))
+        if isinstance(choice.get("message"), dict):
+            return choice.object("message"), choice.get("finish_reason")
+        if error := given.get("error"):  # gateways answer 200 and put the server's status into the body
+            code = JsonObject.of(error).get("code")
             status = code if isinstance(code, int) and 400 <= code < 600 else 400
             raise self._service.refusal(status, error)
         raise AgentError(f"{self._service} answered with no chat completion, expected choices with a message")

@@ -18,10 +18,9 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 
-from cleo_email.agents.base import NO_FINAL_ANSWER, AgentRequest, final_answer
+from cleo_email.agents.base import NO_FINAL_ANSWER, AgentRequest, final_answer, safe_file
 from cleo_email.agents.spec import CallableSpec, agent_fault
 from cleo_email.errors import AgentError, AgentUnavailable, place_of
-from cleo_email.mail.attachment import safe_filename, usable_type
 from cleo_email.mail.model import Answer, AttachedFile, JsonObject
 from cleo_email.runtime import Deadline
 from cleo_email.scrub import one_line
@@ -49,12 +48,10 @@ class CallFailed(Exception):
 def call_within(
     limit: Deadline, call: Callable[[Callable[[], bool]], Given], *, name: str = "agent-call"
 ) -> Given:
-    """Return what ``call`` returns.
+    """Return what ``call`` returns; it runs in a daemon thread, as nothing can interrupt a stranger's code.
 
-    It runs in a daemon thread, because nothing can interrupt a stranger's code.
+    ``call`` is given a function that says whether its result is not waited for any more.
 
-    :param call: is given a function that says whether its result is not waited for any more.
-    :param name: of the thread.
     :raises CallFailed: it raised something, did not end in time, or the system gives no further thread.
     """
     future: Future[Given] = Future()
@@ -123,9 +120,9 @@ def load_callable(spec: CallableSpec) -> Callable[[JsonObject], object]:
         said = f"{kind}: {one_line(str(error))} ({place})"
         raise agent_fault(written, f"a module and a name in it that can be imported ({said})") from None
     if inspect.isclass(target) or not callable(target):
-        kind = "a class" if inspect.isclass(target) else f"a {type(target).__name__}"
+        kind = "class" if inspect.isclass(target) else type(target).__name__
         expected = "a function or another callable that takes the request"
-        raise agent_fault(f"{written} is {kind}", expected)
+        raise agent_fault(f"{written} is a {kind}", expected)
     return target
 
 
@@ -139,7 +136,6 @@ class PythonAgent:
         return self._name
 
     def answer(self, request: AgentRequest, *, deadline: float) -> Answer:
-        """Implement :class:`~cleo_email.agents.base.Agent`."""
         limit = Deadline(deadline)
         payload = request.model_dump(mode="json")
         try:
@@ -166,10 +162,7 @@ class PythonAgent:
 
 
 async def _awaited(given: object, seconds: float) -> object:
-    """Return the result of a coroutine, or the list of what an asynchronous generator yields.
-
-    :raises TimeoutError: it takes longer than ``seconds``.
-    """
+    """Return the result of a coroutine, or the list of what an asynchronous generator yields."""
     async with asyncio.timeout(seconds):
         if isinstance(given, Awaitable):
             given = await given
@@ -187,10 +180,8 @@ def _answer_in(given: object) -> Answer:
     """Return the answer in what a callable returned or yielded.
 
     It is an :class:`Answer`, a ``dict`` in one of the forms that HTTP agents use, a list of messages, a
-    ``str`` (the reply) or None (no answer). A string among messages is refused: it could as well be a piece
-    of the answer, of which only the last would be mailed.
-
-    :raises AgentError: it is none of these.
+    ``str`` (the reply) or None (no answer), else AgentError. A string among messages is refused: it could
+    as well be a piece of the answer, of which only the last would be mailed.
     """
     if isinstance(given, Answer):
         return _checked(given)
@@ -216,17 +207,11 @@ def _plain(value: object) -> object:
 
 def _checked(answer: Answer) -> Answer:
     """Put an Answer that was made elsewhere under the same rules as every other."""
-    if answer.ignore:
-        return final_answer({"ignore": answer.ignore})
-    checked = final_answer({"reply": answer.text})
+    checked = final_answer({"ignore": answer.ignore} if answer.ignore else {"reply": answer.text})
     if checked.ignore:
         return checked
-    files = tuple(_safe(file, number) for number, file in enumerate(answer.attachments, 1))
+    for file in answer.attachments:
+        if not isinstance(file, AttachedFile):
+            raise AgentError(f"the callable gave a {type(file).__name__}, expected an Attachment")
+    files = tuple(safe_file(file, number) for number, file in enumerate(answer.attachments, 1))
     return dataclasses.replace(checked, attachments=files)
-
-
-def _safe(file: object, number: int) -> AttachedFile:
-    if not isinstance(file, AttachedFile):
-        raise AgentError(f"the callable gave a {type(file).__name__}, expected an Attachment")
-    name = safe_filename(file.filename, file.content_type, number)
-    return dataclasses.replace(file, filename=name, content_type=usable_type(file.content_type, name))

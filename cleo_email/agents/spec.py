@@ -79,22 +79,18 @@ def parse_spec(spec: str) -> UrlSpec | ModelSpec | CallableSpec | None:
     return ModelSpec(left.lower(), model, effort)
 
 
-def _is_callable(left: str, right: str) -> bool:
-    """Apply rule 4 of this module."""
-    if not all(part.isidentifier() for part in (*left.split("."), *right.split("."))):
-        return False
-    return "." in left or _importable(left)
-
-
 def split_effort(model: str) -> tuple[str, str]:
     """Split ``gpt-x:high`` into model and effort; ``llama3:8b`` is a model alone."""
     name, colon, effort = model.rpartition(":")
     return (name, effort.lower()) if colon and name and effort.lower() in EFFORTS else (model, "")
 
 
-def _importable(module: str) -> bool:
+def _is_callable(left: str, right: str) -> bool:
+    """Apply rule 4 of this module."""
+    if not all(part.isidentifier() for part in (*left.split("."), *right.split("."))):
+        return False
     try:
-        return importlib.util.find_spec(module) is not None
+        return "." in left or importlib.util.find_spec(left) is not None
     except ValueError:  # a module that was loaded without a spec, such as __main__
         return True
 

@@ -100,9 +100,8 @@ def _basic(parts: SplitResult) -> str:
 def proxy_address(address: WebAddress, environ: Mapping[str, str]) -> WebAddress | None:
     """Return the proxy that ``HTTP_PROXY`` or ``HTTPS_PROXY`` names; None for what ``NO_PROXY`` names.
 
-    Lower case wins. This machine itself is never reached through a proxy.
-
-    :raises SettingsError: it is no ``http://`` URL.
+    Lower case wins. This machine itself is never reached through a proxy. Raise SettingsError for another
+    than an ``http://`` URL.
     """
     name = f"{address.scheme}_proxy"
     url = environ.get(name, environ.get(name.upper(), "")).strip()
@@ -137,21 +136,20 @@ def _is_excepted(address: WebAddress, excepted: str) -> bool:
 def trust_store(environ: Mapping[str, str]) -> tuple[str, str]:
     """Return a file in PEM and directories of hashed names that hold the trusted authorities; "" for none.
 
-    They are those of ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` and the system's. The latter are named by hand: a
-    wheel of pycurl has an OpenSSL of its own, which does not know where they are.
-
-    :raises SettingsError: what is named cannot be read.
+    They are those of ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` (SettingsError for what cannot be read) and the
+    system's, named by hand: a wheel of pycurl has an OpenSSL of its own, which does not know where they are.
     """
     file, folders = environ.get("SSL_CERT_FILE", ""), environ.get("SSL_CERT_DIR", "")
+    faults = []
     try:
         if file:
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=file)
     except OSError:  # ssl.SSLError is one
-        raise SettingsError(
-            [f"SSL_CERT_FILE: found {file!r}, expected a file of certificates in PEM"]
-        ) from None
+        faults.append(f"SSL_CERT_FILE: found {file!r}, expected a readable file of PEM certificates")
     if folders and not all(Path(folder).is_dir() for folder in folders.split(os.pathsep) if folder):
-        raise SettingsError([f"SSL_CERT_DIR: found {folders!r}, expected a directory"])
+        faults.append(f"SSL_CERT_DIR: found {folders!r}, expected a directory of PEM certificates")
+    if faults:
+        raise SettingsError(faults)
     system = ssl.get_default_verify_paths()
     if not file and Path(system.openssl_cafile).is_file():
         file = system.openssl_cafile

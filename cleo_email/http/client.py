@@ -27,7 +27,7 @@ _SUPPRESS_CONNECT_HEADERS = 265
 _QUICK_EXIT = 322
 
 
-class AnswerTooLarge(Exception):
+class AnswerTooLarge(OSError):
     """The server sends more than the caller takes."""
 
 
@@ -47,7 +47,7 @@ class UntrustedCertificate(TlsFailed):
 
 @dataclass(frozen=True)
 class HttpAnswer:
-    """``headers`` has lower-case names."""
+    """The answer of a server; ``headers`` has lower-case names."""
 
     status: int
     headers: Mapping[str, str] = field(repr=False)
@@ -57,9 +57,8 @@ class HttpAnswer:
 class HttpClient:
     """Calls one address; safe to use from many threads.
 
-    :param environ: where ``*_PROXY`` and ``SSL_CERT_*`` are looked up.
-    :param max_bytes: an answer of more is not read to its end; ``MAX_ANSWER_BYTES`` where not given.
-    :raises SettingsError: the proxy or the trust store in ``environ`` cannot be used.
+    An answer of more than ``max_bytes`` (0: ``MAX_ANSWER_BYTES``) is not read to its end. ``environ`` has
+    ``*_PROXY`` and ``SSL_CERT_*``; SettingsError where they cannot be used.
     """
 
     def __init__(
@@ -71,26 +70,12 @@ class HttpClient:
         self.trust = trust_store(environ) if address.tls else ("", "")
         self._authorization = authorization
 
-    def post(self, body: bytes, headers: Mapping[str, str], deadline: Deadline) -> HttpAnswer:
+    def post(self, body: bytes | None, headers: Mapping[str, str], deadline: Deadline) -> HttpAnswer:
         """Post ``body`` and read the whole answer.
 
-        :raises OSError: no connection or a broken one; also NotHttp, TlsFailed, UntrustedCertificate and, out
-            of time, TimeoutError.
-        :raises AnswerTooLarge: the answer is larger than ``max_bytes``.
+        Raise OSError where there is no connection or a broken one; also AnswerTooLarge, NotHttp, TlsFailed,
+        UntrustedCertificate and, out of time, TimeoutError.
         """
-        return self._ask(headers, deadline, body)
-
-    def get(self, headers: Mapping[str, str], deadline: Deadline) -> HttpAnswer:
-        """As :meth:`post`, without a body."""
-        return self._ask(headers, deadline, None)
-
-    def reach(self, deadline: Deadline) -> None:
-        """Connect, through the proxy and TLS, and ask nothing. Raises as :meth:`post` does."""
-        call = _Call(self, deadline)
-        call.set(pycurl.CONNECT_ONLY, 1)
-        call.perform()
-
-    def _ask(self, headers: Mapping[str, str], deadline: Deadline, body: bytes | None) -> HttpAnswer:
         call = _Call(self, deadline)
         if body is not None:
             call.set(pycurl.POSTFIELDS, body)
@@ -100,6 +85,16 @@ class HttpClient:
         # "Expect:" without a value: a large body does not wait for the server to agree to it.
         call.set(pycurl.HTTPHEADER, [*_header_lines({**own, **headers}), b"Expect:"])
         return call.perform()
+
+    def get(self, headers: Mapping[str, str], deadline: Deadline) -> HttpAnswer:
+        """Do as :meth:`post` does, without a body."""
+        return self.post(None, headers, deadline)
+
+    def reach(self, deadline: Deadline) -> None:
+        """Connect, through the proxy and TLS, and ask nothing. Raises as :meth:`post` does."""
+        call = _Call(self, deadline)
+        call.set(pycurl.CONNECT_ONLY, 1)
+        call.perform()
 
 
 def _header_lines(headers: Mapping[str, str]) -> list[bytes]:
@@ -192,13 +187,13 @@ class _Call:
             self._error_ends = time.monotonic() + ERROR_BODY_SECONDS
             length = self._head.get("content-length", "")
             if self._succeeded and length.isdecimal() and int(length) > self._most:
-                return self._stop(AnswerTooLarge())
+                return self._too_large()
         return None
 
     def _on_body(self, piece: bytes) -> int | None:
         self._body += piece
         if self._succeeded:
-            return self._stop(AnswerTooLarge()) if len(self._body) > self._most else None
+            return self._too_large() if len(self._body) > self._most else None
         return self._stop() if len(self._body) >= MAX_ERROR_BYTES else self._on_progress() or None
 
     def _on_progress(self, *_: int) -> int:
@@ -206,6 +201,9 @@ class _Call:
         if self._status and not self._succeeded and time.monotonic() >= self._error_ends:
             return self._stop()
         return 0
+
+    def _too_large(self) -> int:
+        return self._stop(AnswerTooLarge(f"sent more than {self._most // 2**20} MiB"))
 
     def _stop(self, fault: BaseException | None = None) -> int:
         self._fault = fault

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 REFRESH = "refresh_token"
 CLIENT_CREDENTIALS = "client_credentials"
@@ -17,11 +17,11 @@ ANY_ORGANISATION = "organizations"
 class Provider:
     """``scope`` is asked for when a person logs in, ``app_scope`` when the client acts by itself."""
 
-    name: str
-    token_url: str
-    authorization_url: str
-    device_url: str
-    scope: str
+    name: str = ""
+    token_url: str = ""
+    authorization_url: str = ""
+    device_url: str = ""
+    scope: str = ""
     app_scope: str = ""
 
 
@@ -30,7 +30,6 @@ GOOGLE = Provider(
     "google",
     token_url="https://oauth2.googleapis.com/token",  # noqa: S106 - an address
     authorization_url="https://accounts.google.com/o/oauth2/v2/auth",
-    device_url="",
     scope="https://mail.google.com/",
 )
 MICROSOFT = Provider(
@@ -55,6 +54,7 @@ class OAuthClient:
 
     provider: str
     grant: str
+    tenant: str
     token_url: str
     authorization_url: str
     device_url: str
@@ -78,37 +78,29 @@ class OAuthClient:
         return _digest(user.lower(), self.client_id, self.token_url, self.grant)[:32]
 
     @property
+    def identity(self) -> dict[str, str]:
+        """Return the fields by which the client shows who it is in every form."""
+        return {"client_id": self.client_id, "client_secret": self.client_secret}
+
+    @property
     def login_command(self) -> str:
         return f"cleo-email login {self.provider}".rstrip()
 
 
-def make_client(
-    *,
-    provider: str,
-    grant: str,
-    tenant: str,
-    token_url: str,
-    authorization_url: str,
-    device_url: str,
-    client_id: str,
-    client_secret: str,
-    refresh_token: str,
-    scope: str,
-) -> OAuthClient:
-    """Return the client with the provider's addresses and scope wherever the operator gave none ('')."""
-    grant = grant or guess_grant(provider, client_secret=client_secret, refresh_token=refresh_token)
-    usual = PROVIDERS.get(provider, Provider("", "", "", "", ""))
-    tenant = tenant or ANY_ORGANISATION
-    return OAuthClient(
-        provider=provider,
+def make_client(**given: str) -> OAuthClient:
+    """Return the client of these fields, with the provider's usual value for each that is ''."""
+    client = OAuthClient(**given)
+    grant = client.grant or guess_grant(
+        client.provider, client_secret=client.client_secret, refresh_token=client.refresh_token
+    )
+    usual, tenant = PROVIDERS.get(client.provider, Provider()), client.tenant or ANY_ORGANISATION
+    return replace(
+        client,
         grant=grant,
-        token_url=token_url or usual.token_url.format(tenant=tenant),
-        authorization_url=authorization_url or usual.authorization_url.format(tenant=tenant),
-        device_url=device_url or usual.device_url.format(tenant=tenant),
-        client_id=client_id,
-        client_secret=client_secret,
-        refresh_token=refresh_token,
-        scope=scope or (usual.app_scope if grant == CLIENT_CREDENTIALS else usual.scope),
+        token_url=client.token_url or usual.token_url.format(tenant=tenant),
+        authorization_url=client.authorization_url or usual.authorization_url.format(tenant=tenant),
+        device_url=client.device_url or usual.device_url.format(tenant=tenant),
+        scope=client.scope or (usual.app_scope if grant == CLIENT_CREDENTIALS else usual.scope),
     )
 
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
 from urllib.parse import urlencode
 
 from cleo_email.errors import TokenError, TokenUnavailable
 from cleo_email.http.address import web_address
-from cleo_email.http.client import AnswerTooLarge, HttpAnswer, HttpClient, UntrustedCertificate
+from cleo_email.http.client import HttpAnswer, HttpClient, UntrustedCertificate
 from cleo_email.runtime import TOKEN_REQUEST_S, Deadline
-from cleo_email.scrub import one_line
+from cleo_email.scrub import JsonObject, one_line, read_json
 
 # A server that does not say how long a token lives gets asked again soon.
 UNKNOWN_LIFETIME_S = 300
@@ -47,25 +46,27 @@ class Endpoint:
     def __str__(self) -> str:
         return f"the token server {self._client.address}"
 
-    def ask(self, form: Mapping[str, str]) -> Mapping[str, Any]:
+    def ask(self, form: Mapping[str, str]) -> JsonObject:
         """Return the JSON object that the form is answered with.
 
-        Raises Refused where the server names an error of RFC 6749 (but not that it is overloaded),
-        TokenError for an untrusted certificate, TokenUnavailable for everything else that goes wrong.
+        Raise Refused where the server names an error of RFC 6749 (but not that it is overloaded), TokenError
+        for an untrusted certificate, TokenUnavailable for everything else that goes wrong.
         """
         answer = self._post(form)
-        value = _object(answer.body)
+        value: object = None
+        with suppress(ValueError):
+            value = read_json(answer.body)
         if not 200 <= answer.status < 300:
             secrets = [form[name] for name in _SECRETS if form.get(name)]
-            raise self._refusal(answer.status, value or {}, secrets)
-        if value is None:
+            raise self._refusal(answer.status, JsonObject.of(value), secrets)
+        if not isinstance(value, dict):
             raise TokenUnavailable(f"{self} answered {answer.status} with something that is no JSON object")
-        return value
+        return JsonObject(value)
 
     def tokens(self, form: Mapping[str, str]) -> Tokens:
         """Ask for tokens; raises as ``ask`` does, and TokenUnavailable where the answer holds none."""
         value = self.ask(form)
-        access, refresh = _token(value.get("access_token")), _token(value.get("refresh_token"))
+        access, refresh = visible(value.get("access_token")), visible(value.get("refresh_token"))
         kind = value.get("token_type", "Bearer")
         if not access or not isinstance(kind, str) or kind.lower() != "bearer":
             raise TokenUnavailable(f"{self} answered without a bearer token that could be used")
@@ -79,37 +80,25 @@ class Endpoint:
         except UntrustedCertificate as error:
             why = one_line(str(error), 80)
             raise TokenError(f"{self}: its certificate is not trusted ({why}); see SSL_CERT_FILE") from None
-        except TimeoutError:
-            raise TokenUnavailable(f"{self} gave no answer within {TOKEN_REQUEST_S:g} s") from None
-        except AnswerTooLarge:
-            raise TokenUnavailable(f"{self} sent far more than an answer") from None
         except OSError as error:
             why = one_line(error.strerror or str(error), 80)
             raise TokenUnavailable(f"{self} cannot be reached ({why})") from None
 
-    def _refusal(self, status: int, value: Mapping[str, Any], secrets: list[str]) -> TokenError:
-        code, text = value.get("error"), value.get("error_description")
+    def _refusal(self, status: int, value: JsonObject, secrets: list[str]) -> TokenError:
+        code, text = value.text("error"), value.text("error_description")
         words = f"{self} answered {status}"
-        if not isinstance(code, str):
+        if not code:
             return TokenUnavailable(words)
         shown = one_line(code, 60, without=secrets)
-        if isinstance(text, str) and text.strip():
+        if text.strip():
             shown += f": {one_line(text, 200, without=secrets)}"
         passing = status >= 500 or status in (408, 429) or code in ("temporarily_unavailable", "server_error")
         words += f" ({shown})"
         return TokenUnavailable(words) if passing else Refused(code, words)
 
 
-def _object(body: bytes) -> Mapping[str, Any] | None:
-    try:
-        value = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
-
-
-def _token(value: object) -> str:
-    """Return a token of visible ASCII (RFC 6749 appendix A.12), "" for anything else."""
+def visible(value: object) -> str:
+    """Return a text of visible ASCII (RFC 6749 appendix A.12), '' for anything else."""
     if not isinstance(value, str) or len(value) > LONGEST_TOKEN:
         return ""
     return value if value.isascii() and value.isprintable() else ""
@@ -118,7 +107,7 @@ def _token(value: object) -> str:
 def _lifetime(value: object) -> int:
     """Return seconds; some servers send them as a string."""
     try:
-        seconds = int(value) if isinstance(value, (int, float, str)) else UNKNOWN_LIFETIME_S
-    except (ValueError, OverflowError):
-        return UNKNOWN_LIFETIME_S
+        seconds: int = int(value)  # type: ignore[call-overload]
+    except (TypeError, ValueError, OverflowError):
+        seconds = UNKNOWN_LIFETIME_S
     return max(0, min(seconds, 10 * 365 * 86_400))

@@ -13,14 +13,14 @@ import http.server
 import secrets
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Self
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 from cleo_email.errors import TokenError, TokenUnavailable
 from cleo_email.oauth.client import GOOGLE, OAuthClient
-from cleo_email.oauth.endpoint import Endpoint, Refused, Tokens
+from cleo_email.oauth.endpoint import Endpoint, Refused, Tokens, visible
 from cleo_email.scrub import one_line
 
 # --- by a code on any device ------------------------------------------------------------------------------
@@ -46,19 +46,14 @@ def log_in_by_code(
     Raises TokenError (refused, or not in time) and TokenUnavailable.
     """
     offer = device.ask({"client_id": client.client_id, "scope": client.scope})
-    code, user_code, place = (_text(offer, name) for name in ("device_code", "user_code", "verification_uri"))
-    place = place or _text(offer, "verification_url")
+    code, user_code = visible(offer.get("device_code")), visible(offer.get("user_code"))
+    place = visible(offer.get("verification_uri") or offer.get("verification_url"))
     if not code or not user_code or not place.startswith(("https://", "http://")):
         raise TokenUnavailable(f"{device} sent no code to log in with")
     say(f"Open {one_line(place)} in a browser, on any device, and enter the code {one_line(user_code, 40)}")
-    interval = _seconds(offer, "interval", INTERVAL_S)
-    until = monotonic() + _seconds(offer, "expires_in", EXPIRES_S)
-    form = {
-        "grant_type": DEVICE_GRANT,
-        "device_code": code,
-        "client_id": client.client_id,
-        "client_secret": client.client_secret,
-    }
+    interval = _seconds(offer.get("interval"), INTERVAL_S)
+    until = monotonic() + _seconds(offer.get("expires_in"), EXPIRES_S)
+    form = {"grant_type": DEVICE_GRANT, "device_code": code} | client.identity
     while monotonic() + interval < until:
         sleep(interval)
         try:
@@ -77,13 +72,7 @@ def log_in_by_code(
     raise TokenError("the code was not entered in time; try again")
 
 
-def _text(offer: Mapping[str, Any], name: str) -> str:
-    value = offer.get(name)
-    return value if isinstance(value, str) and value.isascii() and value.isprintable() else ""
-
-
-def _seconds(offer: Mapping[str, Any], name: str, usual: int) -> int:
-    value = offer.get(name)
+def _seconds(value: object, usual: int) -> int:
     return min(value, LONGEST_S) if isinstance(value, int) and value > 0 else usual
 
 
@@ -134,16 +123,8 @@ class BrowserLogin:
         if not (code := query.get("code")):
             why = one_line(query.get("error", "no code in it"), 80)
             raise TokenError(f"the login was not granted ({why})")
-        return endpoint.tokens(
-            {
-                "grant_type": "authorization_code",
-                "code": code,
-                "redirect_uri": self.redirect_uri,
-                "client_id": client.client_id,
-                "client_secret": client.client_secret,
-                "code_verifier": self.verifier,
-            }
-        )
+        form = {"grant_type": "authorization_code", "code": code, "code_verifier": self.verifier}
+        return endpoint.tokens(form | {"redirect_uri": self.redirect_uri} | client.identity)
 
 
 def _query(address: str) -> dict[str, str]:
@@ -154,25 +135,43 @@ def _query(address: str) -> dict[str, str]:
     return {name: values[0] for name, values in found.items()}
 
 
-class RedirectListener:
+class _Handler(http.server.BaseHTTPRequestHandler):
+    timeout = 10
+    server_version = "cleo-email"
+    sys_version = ""
+
+    def do_GET(self) -> None:
+        assert isinstance(self.server, RedirectListener)
+        ours = self.server.take(self.path)
+        self.send_response(200 if ours else 404)
+        self.send_header("Content-Type", "text/html; charset=utf-8")
+        self.send_header("Connection", "close")
+        self.end_headers()
+        self.wfile.write(_DONE if ours else _NOT_OURS)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Write nothing: the request line holds the code."""
+
+
+class RedirectListener(http.server.ThreadingHTTPServer):
     """Waits on 127.0.0.1 for the browser. ``port`` 0 takes any free one. Raises TokenError if it is taken."""
 
     def __init__(self, port: int = 0) -> None:
         self._address = ""
         self._arrived = threading.Event()
         try:
-            self._server = http.server.ThreadingHTTPServer(("127.0.0.1", port), self._handler())
+            super().__init__(("127.0.0.1", port), _Handler)
         except OSError as error:
             raise TokenError(f"port {port} of 127.0.0.1 cannot be used: {error.strerror}") from None
-        self.login = BrowserLogin(f"http://127.0.0.1:{self._server.server_address[1]}/")
+        self.login = BrowserLogin(f"http://127.0.0.1:{self.server_port}/")
 
     def __enter__(self) -> Self:
-        threading.Thread(target=self._server.serve_forever, name="login", daemon=True).start()
+        threading.Thread(target=self.serve_forever, name="login", daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        self.shutdown()
+        self.server_close()
 
     def wait(self, seconds: float) -> str:
         """Return the address that the browser was sent to. Raises TokenError when none came in time."""
@@ -180,29 +179,8 @@ class RedirectListener:
             raise TokenError("the browser did not come back in time; try again")
         return self._address
 
-    def _handler(self) -> type[http.server.BaseHTTPRequestHandler]:
-        listener = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            timeout = 10
-            server_version = "cleo-email"
-            sys_version = ""
-
-            def do_GET(self) -> None:
-                ours = listener._take(self.path)
-                self.send_response(200 if ours else 404)
-                self.send_header("Content-Type", "text/html; charset=utf-8")
-                self.send_header("Connection", "close")
-                self.end_headers()
-                self.wfile.write(_DONE if ours else _NOT_OURS)
-
-            def log_message(self, format: str, *args: object) -> None:
-                """Write nothing: the request line holds the code."""
-
-        return Handler
-
-    def _take(self, path: str) -> bool:
-        """Any program on this machine can connect here: only the one redirect with our state counts."""
+    def take(self, path: str) -> bool:
+        """Return whether it is the one redirect with our state: any program of this machine can connect."""
         if len(path) > LONGEST_ADDRESS or not self.login.is_answer(path):
             return False
         self._address = path

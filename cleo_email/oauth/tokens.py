@@ -146,35 +146,32 @@ class TokenSource:
         until = time.monotonic() + TOKEN_RENEWAL_S
         while True:
             saved = self._load()
-            if (known := self._known(saved)) is not None:
+            if known := self._known(saved):
                 return known
             with self._locks.hold(self._lock_name) as lock:
                 if lock is not None:
-                    return self._renew()
+                    saved = self._load()  # another process may have been faster than our lock
+                    return self._known(saved) or self._renew(saved)
             if self._is_alive(saved):  # another process is renewing it
                 return saved.access_token
             self._pause(until)
 
     def _pause(self, until: float) -> None:
         if time.monotonic() > until:
-            raise TokenUnavailable(
-                f"another process has been renewing the access token for {TOKEN_RENEWAL_S:g} s"
-            )
+            text = f"another process has been renewing the access token for {TOKEN_RENEWAL_S:g} s"
+            raise TokenUnavailable(text)
         self._sleep(LOOK_S)
 
-    def _known(self, saved: Saved) -> str | None:
-        """Return the saved token if it is fresh or must do, None if it is to be renewed. Raises its fault."""
+    def _known(self, saved: Saved) -> str:
+        """Return the saved token if it is fresh or must do, '' if it is to be renewed. Raise its fault."""
         if self._is_fresh(saved):
             self._held = saved
             return saved.access_token
         same = saved.fault_settings == self._client.settings_digest
         resting = saved.fault and same and self._clock() < saved.fault_until
-        return self._in_spite_of_fault(saved) if resting else None
+        return self._in_spite_of_fault(saved) if resting else ""
 
-    def _renew(self) -> str:
-        saved = self._load()  # another process may have been faster than our lock
-        if (known := self._known(saved)) is not None:
-            return known
+    def _renew(self, saved: Saved) -> str:
         try:
             tokens = self._endpoint.tokens(self._form(saved))
         except TokenError as error:
@@ -186,11 +183,7 @@ class TokenSource:
 
     def _form(self, saved: Saved) -> dict[str, str]:
         client = self._client
-        form = {
-            "grant_type": client.grant,
-            "client_id": client.client_id,
-            "client_secret": client.client_secret,
-        }
+        form = {"grant_type": client.grant} | client.identity
         if client.provider != GOOGLE.name:  # a renewal there is for what was granted (RFC 6749 section 6)
             form["scope"] = client.scope
         if client.grant == CLIENT_CREDENTIALS:
@@ -201,14 +194,13 @@ class TokenSource:
         return {**form, "refresh_token": refresh}
 
     def _failed(self, saved: Saved, error: TokenError) -> str:
-        lasting = not error.retry_helps
         noted = dataclasses.replace(
             saved,
             seed=self._client.seed,
             fault=self._explained(error),
-            fault_until=self._clock() + (LASTING_REST_MS if lasting else REST_MS),
+            fault_until=self._clock() + (REST_MS if error.retry_helps else LASTING_REST_MS),
             fault_settings=self._client.settings_digest,
-            fault_is_lasting=lasting,
+            fault_is_lasting=not error.retry_helps,
         )
         try:
             self._put(noted)
@@ -220,10 +212,8 @@ class TokenSource:
         if not isinstance(error, Refused):
             return str(error)
         if error.code == "invalid_grant" and self._client.grant != CLIENT_CREDENTIALS:
-            return (
-                f"the login of the mailbox has ended (revoked, expired, or another password): run "
-                f"`{self._client.login_command}`; {error}"
-            )
+            ended = "the login of the mailbox has ended (revoked, expired, or another password)"
+            return f"{ended}: run `{self._client.login_command}`; {error}"
         return f"{error}; look at EMAIL_OAUTH_CLIENT_ID, EMAIL_OAUTH_CLIENT_SECRET and EMAIL_OAUTH_SCOPE"
 
     def _in_spite_of_fault(self, saved: Saved) -> str:
@@ -255,9 +245,8 @@ class TokenSource:
             if self._client.grant == CLIENT_CREDENTIALS or self._client.refresh_token:
                 return Saved()  # the settings hold all that is needed to begin anew
             raise TokenError(
-                "the saved login cannot be decrypted: CLEO_SECRET_KEY is not the key it was saved with; "
-                "put the old key behind the new one (separated by a comma) or run "
-                f"`{self._client.login_command}`"
+                "the saved login cannot be decrypted: CLEO_SECRET_KEY is not the key it was saved with; put "
+                f"the old key behind the new one (separated by a comma) or run `{self._client.login_command}`"
             )
         # Another refresh token in the settings is another login; none there leaves the saved one in force.
         changed = bool(self._client.refresh_token) and saved.seed != self._client.seed

@@ -10,7 +10,6 @@ import io
 import os
 import pwd
 import re
-import ssl
 import stat
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -21,7 +20,7 @@ from pydantic import ValidationError
 
 from cleo_email.agents.spec import UrlSpec, parse_spec
 from cleo_email.errors import SettingsError
-from cleo_email.http.address import web_address
+from cleo_email.http.address import trust_store, web_address
 from cleo_email.oauth.client import CLIENT_CREDENTIALS, GOOGLE, MICROSOFT, guess_grant
 from cleo_email.settings.model import Settings, read_address
 from cleo_email.settings.providers import find_preset, presets
@@ -262,13 +261,8 @@ def _agent(values: Values) -> list[str]:
 
 def _trust(values: Values) -> list[str]:
     """Check a private CA here: later it would only show as a certificate fault of every server."""
-    lines = []
-    file, folders = values.get("SSL_CERT_FILE"), values.get("SSL_CERT_DIR")
-    if file:
-        try:
-            ssl.create_default_context(cafile=file)
-        except (OSError, ssl.SSLError):
-            lines.append(f"SSL_CERT_FILE: found {file!r}, expected a readable file of PEM certificates")
-    if folders and not all(Path(part).is_dir() for part in folders.split(os.pathsep)):
-        lines.append(f"SSL_CERT_DIR: found {folders!r}, expected a directory of PEM certificates")
-    return lines
+    try:
+        trust_store(values)
+    except SettingsError as error:
+        return list(error.faults)
+    return []

@@ -1,4 +1,4 @@
-"""The web process: takes mail in, tells what became of it, never answers any."""
+"""The web process: takes mail in, shows what became of it, never answers any."""
 
 from cleo_email.web.app import create_app, from_environment
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from flask import request
+from pydantic import SecretStr
 
 from cleo_email.errors import StoreUnavailable
 from cleo_email.http.address import is_loopback
@@ -28,20 +29,24 @@ _ASK_FOR_TOKEN = {"WWW-Authenticate": 'Bearer realm="cleo_email"'}
 
 def require_api_token() -> None:
     """Refuse with 401 without the bearer token; where none is set, all but direct loopback callers."""
-    tokens = [token.get_secret_value() for token in current().settings.api_tokens]
-    if not tokens:
-        if not is_direct_loopback():
-            text = "no CLEO_API_TOKEN is set: only this machine itself is answered, as localhost"
-            raise RequestRefused(401, text, headers=_ASK_FOR_TOKEN)
-        return
     scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not _is_one_of(given.strip(), tokens):
-        text = "the bearer token is missing or wrong (CLEO_API_TOKEN)"
-        raise _counted(RequestRefused(401, text, headers=_ASK_FOR_TOKEN))
+    _require(
+        current().settings.api_tokens,
+        given.strip() if scheme.lower() == "bearer" else "",
+        RequestRefused(401, "the bearer token is missing or wrong (CLEO_API_TOKEN)", headers=_ASK_FOR_TOKEN),
+        "no CLEO_API_TOKEN is set: only this machine itself is answered, as localhost",
+    )
 
 
-def _is_one_of(given: str, secrets: Iterable[str]) -> bool:
-    return equals_one(given.encode("utf-8", "replace"), [secret.encode() for secret in secrets])
+def _require(secrets: Sequence[SecretStr], given: str, wrong: RequestRefused, unset: str) -> None:
+    """Refuse a wrong secret with ``wrong``; where none is set, all but direct loopback callers too."""
+    if not secrets:
+        if not is_direct_loopback():
+            raise RequestRefused(wrong.status, unset, headers=wrong.headers)
+        return
+    shown = [secret.get_secret_value().encode() for secret in secrets]
+    if not equals_one(given.encode("utf-8", "replace"), shown):
+        raise _counted(wrong)
 
 
 @contextmanager
@@ -51,20 +56,24 @@ def proved_body(*media_types: str) -> Iterator[bytes]:
     A signature is good for one request: if storing fails it may be used again, else never. Refuses with 403
     (429 for one too many), 413, 415, and 503 where it cannot be looked up whether it was used.
     """
-    header = WebhookSignature.HEADER
+    header, secrets = WebhookSignature.HEADER, current().settings.webhook_secrets
     if header not in request.headers:
-        _require_webhook_secret()
+        _require(
+            secrets,
+            request.headers.get("X-Webhook-Secret", ""),
+            RequestRefused(403, "X-Webhook-Secret is missing or wrong (EMAIL_WEBHOOK_SECRET)"),
+            "no EMAIL_WEBHOOK_SECRET is set: webhooks are taken only from this machine itself, as localhost",
+        )
         data = read_bytes(current().settings.max_message_bytes)
         require_type(*media_types)
         yield data
         return
     with unproven_refused():
-        secrets = _webhook_secrets()
         if not secrets:
             raise NotSetUp(f"no EMAIL_WEBHOOK_SECRET is set: {header} cannot be checked")
         signature = WebhookSignature.read(request.headers[header], now_ms() / 1000)
         data = read_bytes(current().settings.max_message_bytes)
-        name = signature.verify(data, secrets)
+        name = signature.verify(data, [secret.get_secret_value() for secret in secrets])
     require_type(*media_types)
     events = current().store.events
     claim = events.claim(name)
@@ -91,21 +100,6 @@ def unproven_refused() -> Iterator[None]:
         headers = {"WWW-Authenticate": fault.challenge} if fault.challenge else {}
         status = 401 if fault.challenge else 403
         raise _counted(RequestRefused(status, str(fault), headers=headers)) from None
-
-
-def _webhook_secrets() -> list[str]:
-    return [secret.get_secret_value() for secret in current().settings.webhook_secrets]
-
-
-def _require_webhook_secret() -> None:
-    """Refuse with 403 without ``X-Webhook-Secret``; where none is set, all but direct loopback callers."""
-    if secrets := _webhook_secrets():
-        if not _is_one_of(request.headers.get("X-Webhook-Secret", ""), secrets):
-            text = "X-Webhook-Secret is missing or wrong (EMAIL_WEBHOOK_SECRET)"
-            raise _counted(RequestRefused(403, text))
-    elif not is_direct_loopback():
-        text = "webhooks are taken only from this machine itself, as localhost"
-        raise RequestRefused(403, f"no EMAIL_WEBHOOK_SECRET is set: {text}")
 
 
 def _counted(fault: RequestRefused) -> RequestRefused:

@@ -32,10 +32,7 @@ def current() -> App:
 
 
 def answer(status: int, body: Mapping[str, Any], headers: Strings | None = None) -> Response:
-    response = jsonify(body)
-    response.status_code = status
-    response.headers.update(headers or {})
-    return response
+    return current_app.make_response((jsonify(body), status, dict(headers or {})))
 
 
 def error(

@@ -36,12 +36,10 @@ def read_bytes(limit: int, *, status: int = 413) -> bytes:
     400 for one that ends early or whose chunks are broken: half a mail must not be taken for the whole.
     """
     length = request.content_length
-    too_large = f"the body is larger than EMAIL_MAX_MESSAGE_BYTES allows ({limit} bytes)"
-    if (length or 0) > limit:
-        raise RequestRefused(status, too_large)
-    data = _read_at_most(limit + 1)
-    if len(data) > limit:
-        raise RequestRefused(status, too_large)
+    data = _read_at_most(limit + 1) if (length or 0) <= limit else None
+    if data is None or len(data) > limit:
+        text = f"the body is larger than EMAIL_MAX_MESSAGE_BYTES allows ({limit} bytes)"
+        raise RequestRefused(status, text)
     if length is not None and len(data) < length:
         raise RequestRefused(400, "the body ended before its announced length")
     return data

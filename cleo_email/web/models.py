@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator
 
-from cleo_email.agents.base import well_formed_json
+from cleo_email.agents.base import JsonValue, Text, WellFormed
 from cleo_email.errors import InvalidField
 from cleo_email.mail.address import quoted_mailbox, validate_address
-from cleo_email.mail.attachment import MAX_FILENAME, checked_filename, make_file
+from cleo_email.mail.attachment import checked_filename, make_file
 from cleo_email.mail.compose import MAX_SUBJECT
 from cleo_email.mail.decoding import clean, decode_base64_strict
 from cleo_email.mail.model import Address, AttachedFile
@@ -19,6 +19,7 @@ from cleo_email.pipeline.send import NewMail, read_addresses
 from cleo_email.pipeline.workflows import MAX_USERS, StartRequest
 from cleo_email.scrub import no_surrogates
 from cleo_email.settings.workflows import MAX_ID
+from cleo_email.store import State
 from cleo_email.webhooks.base import HOUR_S
 from cleo_email.webhooks.rebuild import rebuild
 
@@ -36,11 +37,7 @@ def _checked(call: Callable[[], T]) -> T:
         raise ValueError(str(error).removeprefix(f"{error.field}: ")) from None
 
 
-def _empty(value: object) -> object:
-    return "" if value is None else value
-
-
-Optional = BeforeValidator(_empty)  # null is as good as absent
+Optional = BeforeValidator(lambda value: "" if value is None else value)  # null is as good as absent
 
 
 # --- a mail that came in ---------------------------------------------------------------------------------
@@ -49,13 +46,6 @@ Optional = BeforeValidator(_empty)  # null is as good as absent
 def _mailbox(value: str) -> str:
     address = _checked(lambda: validate_address("address", value))
     return quoted_mailbox(address.name, address.addr)
-
-
-def _incoming_subject(value: str) -> str:
-    # Counted here: pydantic refuses to count a text that was cut in the middle of a character.
-    if len(value) > MAX_INCOMING_SUBJECT:
-        raise ValueError(f"string should have at most {MAX_INCOMING_SUBJECT} characters")
-    return " ".join(clean(value).split())
 
 
 def _ids(value: str) -> str:
@@ -72,16 +62,13 @@ def _ids(value: str) -> str:
 
 
 def _one_id(value: str) -> str:
-    found = _ids(value)
-    if " " in found:
+    if " " in (found := _ids(value)):
         raise ValueError("expected one Message-ID such as <id@example.com>")
     return found
 
 
-Strict = Annotated[str, Field(strict=True)]
-Mailbox = Annotated[Strict, AfterValidator(_mailbox)]
-OneId = Annotated[Strict, Optional, AfterValidator(_one_id)]
-ManyIds = Annotated[Strict, Optional, AfterValidator(_ids)]
+# Cleaned first: pydantic refuses to count a text that was cut in the middle of a character.
+Clean = BeforeValidator(lambda value: clean(value) if isinstance(value, str) else value)
 
 
 class IncomingFields(BaseModel):
@@ -89,41 +76,37 @@ class IncomingFields(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
-    from_address: Mailbox
-    to_address: Mailbox
-    subject: Annotated[Strict, AfterValidator(_incoming_subject)]
-    body: Annotated[Strict, AfterValidator(clean)] = Field(repr=False)
-    message_id: OneId = ""
-    in_reply_to: OneId = ""
-    references: ManyIds = ""
+    from_address: Annotated[str, AfterValidator(_mailbox)]
+    to_address: Annotated[str, AfterValidator(_mailbox)]
+    subject: Annotated[str, Field(max_length=MAX_INCOMING_SUBJECT), Clean]
+    body: Annotated[str, Clean] = Field(repr=False)
+    message_id: Annotated[str, Optional, AfterValidator(_one_id)] = ""
+    in_reply_to: Annotated[str, Optional, AfterValidator(_one_id)] = ""
+    references: Annotated[str, Optional, AfterValidator(_ids)] = ""
 
     def arrival(self) -> IncomingMail:
         """Return the mail. It has no Date: a copy that comes by IMAP with one is still the same mail."""
-        headers = [("From", self.from_address), ("To", self.to_address), ("Subject", self.subject)]
-        ids = {
-            "Message-ID": self.message_id,
-            "In-Reply-To": self.in_reply_to,
-            "References": self.references,
-        }
-        to = self.to_address.rpartition("<")[2].rstrip(">")
-        source = rebuild(headers, ids, text=self.body)
+        subject = " ".join(self.subject.split())
+        headers = [("From", self.from_address), ("To", self.to_address), ("Subject", subject)]
+        ids = {"Message-ID": self.message_id, "In-Reply-To": self.in_reply_to, "References": self.references}
+        source, to = rebuild(headers, ids, text=self.body), self.to_address.rpartition("<")[2].rstrip(">")
         return IncomingMail(source, "webhook", envelope_to=to, same_for_s=HOUR_S)
 
 
 # --- a mail to send, a workflow to start -----------------------------------------------------------------
 
 
-def _recipients(value: object) -> tuple[Address, ...]:
-    texts = [value] if isinstance(value, str) else value
+def _copies(value: object) -> tuple[Address, ...]:
+    texts = [value] if isinstance(value, str) else [] if value is None else value
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
         raise ValueError("expected an address, or a list of addresses")
     return _checked(lambda: read_addresses("address", texts))
 
 
-def _one_at_least(value: tuple[Address, ...]) -> tuple[Address, ...]:
-    if not value:
+def _recipients(value: object) -> tuple[Address, ...]:
+    if value in ([], None):
         raise ValueError("no recipient: give at least one address")
-    return value
+    return _copies(value)
 
 
 def _users(value: object) -> tuple[tuple[str, Address], ...]:
@@ -136,12 +119,6 @@ def _users(value: object) -> tuple[tuple[str, Address], ...]:
     return _checked(lambda: tuple((no_surrogates(text), validate_address("user", text)) for text in value))
 
 
-def _short_enough(value: str) -> str:
-    if len(value) > MAX_SUBJECT:
-        raise ValueError(f"longer than {MAX_SUBJECT} characters")
-    return value
-
-
 def _content(value: object) -> bytes:
     if isinstance(value, bytes):  # a file of a form
         return value
@@ -150,29 +127,12 @@ def _content(value: object) -> bytes:
     return decode_base64_strict(value)
 
 
-def _json(value: object) -> object:
-    try:
-        return well_formed_json(value)
-    except TypeError as error:
-        raise ValueError(str(error)) from None
-
-
-Text = Annotated[str, Field(strict=True), AfterValidator(no_surrogates)]
-Subject = Annotated[Text, AfterValidator(_short_enough)]
+Subject = Annotated[str, Field(max_length=MAX_SUBJECT), WellFormed]
 Short = Annotated[Subject, Optional]
-Json = Annotated[Any, BeforeValidator(_json)]
-WorkflowId = Annotated[
-    str, Field(strict=True, min_length=1, max_length=MAX_ID, pattern=r"\S"), AfterValidator(no_surrogates)
-]
-Filename = Annotated[
-    Text,
-    AfterValidator(lambda name: _checked(lambda: checked_filename("filename", name))),
-    Field(min_length=1, max_length=MAX_FILENAME),
-]
-Recipients = Annotated[tuple[Address, ...], PlainValidator(_recipients), AfterValidator(_one_at_least)]
-Copies = Annotated[
-    tuple[Address, ...], PlainValidator(lambda value: _recipients([] if value is None else value))
-]
+WorkflowId = Annotated[str, Field(min_length=1, max_length=MAX_ID, pattern=r"\S"), WellFormed]
+Filename = Annotated[Text, AfterValidator(lambda name: _checked(lambda: checked_filename("filename", name)))]
+Recipients = Annotated[tuple[Address, ...], PlainValidator(_recipients)]
+Copies = Annotated[tuple[Address, ...], PlainValidator(_copies)]
 
 
 class _Body(BaseModel):
@@ -204,14 +164,9 @@ class SendFields(_Body):
     attachments: Files = Field(None, repr=False)
 
     def draft(self) -> NewMail:
-        return NewMail(
-            to=self.to,
-            subject=self.subject,
-            body=self.body,
-            cc=self.cc,
-            attachments=[one.file() for one in self.attachments or ()],
-            thread_id=self.thread_id,
-        )
+        files = [one.file() for one in self.attachments or ()]
+        texts = self.model_dump(include={"subject", "body", "thread_id"})
+        return NewMail(to=self.to, cc=self.cc, attachments=files, **texts)
 
 
 class WorkflowFields(_Body):
@@ -220,25 +175,31 @@ class WorkflowFields(_Body):
     workflow_id: WorkflowId
     user_ids: Annotated[tuple[tuple[str, Address], ...], PlainValidator(_users)]
     channel: Literal["email"]
-    config_id: Json = None
-    instance: Json = None
+    config_id: JsonValue = None
+    instance: JsonValue = None
     language: Short = ""
     model: Short = ""
     new_room: Annotated[bool, Field(strict=True)] = True
-    workflow_data: Json = None
+    workflow_data: JsonValue = None
     subject: Short = ""
     attachments: Files = Field(None, repr=False)
 
     def request(self) -> StartRequest:
-        return StartRequest(
-            workflow_id=self.workflow_id,
-            users=self.user_ids,
-            subject=self.subject,
-            language=self.language,
-            model=self.model,
-            new_room=self.new_room,
-            config_id=self.config_id,
-            instance=self.instance,
-            workflow_data=self.workflow_data,
-            attachments=[one.file() for one in self.attachments or ()],
-        )
+        files = [one.file() for one in self.attachments or ()]
+        fields = self.model_dump(exclude={"user_ids", "channel", "attachments"})
+        return StartRequest(users=self.user_ids, attachments=files, **fields)
+
+
+# --- what is asked about records --------------------------------------------------------------------------
+
+
+class MessagesQuery(BaseModel):
+    """Which records to list; an empty ``state`` is any."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    state: Annotated[State | None, BeforeValidator(lambda value: value or None)] = None
+    thread_id: str = ""
+    message_id: str = ""
+    limit: int = Field(100, ge=1, le=1000)
+    cursor: Annotated[str, Field(pattern=r"^([0-9a-f]{24})?$")] = ""

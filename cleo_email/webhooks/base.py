@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
+
+from pydantic import SecretStr
 
 from cleo_email.errors import CleoError, UnreadableMessage
 from cleo_email.mail.address import a_label, distinct, split_address
@@ -23,6 +24,7 @@ from cleo_email.mail.decoding import decode_base64_strict
 from cleo_email.mail.model import InboundEmail
 from cleo_email.mail.parse import parse
 from cleo_email.pipeline.receive import IncomingMail
+from cleo_email.scrub import JsonObject, read_json
 from cleo_email.webhooks.forms import Form, read_form
 
 HOUR_S = 3600
@@ -50,6 +52,10 @@ class Unusable(CleoError):
     """The request is proved, but holds no mail, and sending it again would not help."""
 
 
+class TooMuch(Unusable):
+    """What was to be fetched has more bytes than were asked for at most."""
+
+
 class NotNow(CleoError):
     """The request cannot be taken at this moment, or not until the operator acts; it is to be sent again."""
 
@@ -58,6 +64,13 @@ class NotNow(CleoError):
 
 class NoMail(CleoError):
     """The request is proved and in order, but is not about a mail that came in; the text says what about."""
+
+
+class Fetch(Protocol):
+    """The HTTPS client for what a provider does not send; see :class:`cleo_email.webhooks.fetch.Https`."""
+
+    def __call__(self, url: str, *, headers: Mapping[str, str], max_bytes: int) -> bytes:
+        """Return the body that a GET of ``url`` gives. Raise NotNow, TooMuch or Unusable."""
 
 
 @dataclass(frozen=True)
@@ -82,10 +95,8 @@ class WebhookRequest:
         """Return the object that the body is, or raise Unusable."""
         return json_object(self.body, "the request")
 
-    @cached_property
-    def digest(self) -> str:
-        """Return a name for the request where the provider gives none: the hash of its body."""
-        return hashlib.sha256(self.body).hexdigest()
+
+Mails = Sequence[IncomingMail]
 
 
 class WebhookProvider(ABC):
@@ -95,7 +106,8 @@ class WebhookProvider(ABC):
     ``unset_status`` is the answer while no secret is set: 503, or another status on which the provider tries
     again for hours, as most drop or bounce the mail on any 4xx.
     ``signs_body``: the proof covers the body, which must therefore be read before ``verify``.
-    ``remember_s``: for how many seconds the provider may repeat a request.
+    ``fresh_s``: for how many seconds a signature counts. ``remember_s``: for how many seconds the provider
+    may repeat a request. ``same_for_s`` is that of :class:`IncomingMail`.
     """
 
     name: ClassVar[str]
@@ -103,10 +115,18 @@ class WebhookProvider(ABC):
     gives_up_with: ClassVar[int] = 422
     unset_status: ClassVar[int] = 503
     signs_body: ClassVar[bool] = True
+    fresh_s: ClassVar[int] = 300
     remember_s: ClassVar[int]
+    same_for_s: ClassVar[int | None] = None
 
-    def __init__(self, secrets: Sequence[str]) -> None:
-        self._secrets = [secret.encode() for secret in secrets]
+    def __init__(
+        self, secrets: Sequence[SecretStr], fetch: Fetch, api_key: SecretStr | None = None, max_bytes: int = 0
+    ) -> None:
+        """``max_bytes`` bounds what is fetched of one mail, for which ``api_key`` may be needed."""
+        self._secrets = [secret.get_secret_value().encode() for secret in secrets]
+        self._fetch = fetch
+        self._api_key = api_key.get_secret_value() if api_key else ""
+        self._max_bytes = max_bytes
 
     @property
     def is_set_up(self) -> bool:
@@ -121,32 +141,42 @@ class WebhookProvider(ABC):
 
     @abstractmethod
     def prove(self, request: WebhookRequest) -> None:
-        """Check the proof against the secrets, of which there is one at least. Raises Unproven or NotNow."""
+        """Check the proof against the secrets, of which there is one at least. Raise Unproven or NotNow."""
 
-    @abstractmethod
     def event(self, request: WebhookRequest) -> str:
-        """Return what names this request among all of the provider's, '' for nothing. Raises Unusable."""
+        """Return what names this request among all of the provider's, '' for nothing. Raise Unusable."""
+        return hashlib.sha256(request.body).hexdigest()
 
     @abstractmethod
-    def extract(self, request: WebhookRequest) -> Sequence[IncomingMail]:
-        """Return the mails in a proved request. Raises NoMail, Unusable or NotNow."""
+    def extract(self, request: WebhookRequest) -> Mails:
+        """Return the mails in a proved request. Raise NoMail, Unusable or NotNow."""
+
+    def unsigned(self) -> Unproven:
+        """Return the exception for a request whose signature is not right."""
+        return Unproven(f"the signature is missing or wrong ({self.setting})")
+
+    def mail(self, source: bytes, sender: object, recipient: str, **facts: Any) -> IncomingMail:
+        """Return a mail; its ``sender`` is not known where it is no text. ``facts`` are further fields."""
+        path = bare_path(sender) if isinstance(sender, str) else None
+        facts |= {"envelope_from": path, "envelope_to": bare_path(recipient)}
+        return IncomingMail(source, self.name, same_for_s=self.same_for_s, **facts)
 
 
 class BasicProvider(WebhookProvider):
     """A provider that logs in with ``user:password`` on every request (RFC 7617)."""
 
-    signs_body: ClassVar[bool] = False
+    signs_body = False
 
     def prove(self, request: WebhookRequest) -> None:
-        given = self.credentials(request.header("authorization"))
+        scheme, _, written = request.header("authorization").strip().partition(" ")
+        given = self.credentials(scheme.lower(), written.strip())
         if given is None or not equals_one(given, self._secrets):
             text = f"user, password or token is missing or wrong ({self.setting})"
             raise Unproven(text, challenge=BASIC_CHALLENGE)
 
-    def credentials(self, authorization: str) -> bytes | None:
-        """Return ``user:password`` of an ``Authorization`` header, None where there is none."""
-        scheme, _, coded = authorization.strip().partition(" ")
-        return decoded(coded.strip()) if scheme.lower() == "basic" else None
+    def credentials(self, scheme: str, written: str) -> bytes | None:
+        """Return ``user:password`` as an ``Authorization`` header has it, None where there is none."""
+        return decoded(written) if scheme == "basic" else None
 
 
 # --- proofs: every comparison in constant time, every valid secret tried ----------------------------------
@@ -154,10 +184,7 @@ class BasicProvider(WebhookProvider):
 
 def equals_one(given: bytes, secrets: Iterable[bytes]) -> bool:
     """Return whether ``given`` is one of ``secrets``, in a time that does not depend on which one."""
-    found = False
-    for secret in secrets:
-        found |= hmac.compare_digest(given, secret)
-    return found
+    return sum(hmac.compare_digest(given, secret) for secret in secrets) > 0
 
 
 def decoded(text: str) -> bytes | None:
@@ -212,52 +239,20 @@ class WebhookSignature:
 # --- values, which a provider or a stranger wrote ---------------------------------------------------------
 
 
-class JsonObject(dict[str, Any]):
-    """A JSON object in which a value of another type than the expected one counts as absent."""
-
-    def text(self, name: str) -> str:
-        value = self.get(name)
-        return value if isinstance(value, str) else ""
-
-    def list(self, name: str) -> list[Any]:
-        value = self.get(name)
-        return value if isinstance(value, list) else []
-
-    def texts(self, name: str) -> Sequence[str]:
-        return [item for item in self.list(name) if isinstance(item, str)]
-
-    def object(self, name: str) -> JsonObject:
-        value = self.get(name)
-        return JsonObject(value) if isinstance(value, dict) else JsonObject()
-
-    def objects(self, name: str) -> Sequence[JsonObject]:
-        """Return the objects of a list that are not empty."""
-        return [JsonObject(item) for item in self.list(name) if item and isinstance(item, dict)]
-
-
 def json_object(data: bytes | str, what: str) -> JsonObject:
     """Return the JSON object in ``data``; raise Unusable, which names it ``what``, for anything else."""
     try:
-        value = json.loads(data)
-    except (ValueError, RecursionError):
-        raise Unusable(f"{what} is no JSON, or nested too deeply") from None
+        value = read_json(data)
+    except ValueError as error:
+        raise Unusable(f"{what}: {error}") from None
     if not isinstance(value, dict):
         raise Unusable(f"{what} is no JSON object")
     return JsonObject(value)
 
 
-def json_field(form: Form, name: str) -> JsonObject:
-    """Return the JSON object in a field that only adds to the mail; an empty one where it is none."""
-    try:
-        return json_object(form.text(name), name)
-    except Unusable:
-        return JsonObject()
-
-
 def base64_content(text: str, what: str) -> bytes:
     """Return the decoded ``text``; raise Unusable, which names it ``what``, where it is no base64."""
-    data = decoded(text)
-    if data is None:
+    if (data := decoded(text)) is None:
         raise Unusable(f"{what} is no base64")
     return data
 
@@ -268,12 +263,8 @@ def bare_path(value: str) -> str:
 
 
 def return_path(headers: Iterable[tuple[str, str]]) -> str | None:
-    """Return the envelope sender from the topmost Return-Path, which the last server wrote.
-
-    '' is the null sender, None says that there is no such header (RFC 5321 section 4.4).
-    """
-    paths = (bare_path(value) for name, value in headers if name.lower() == "return-path")
-    return next(paths, None)
+    """Return the topmost Return-Path, which the last server wrote (RFC 5321 section 4.4), None for none."""
+    return next((value for name, value in headers if name.lower() == "return-path"), None)
 
 
 # --- the sender's domain ----------------------------------------------------------------------------------
@@ -286,8 +277,8 @@ def return_path(headers: Iterable[tuple[str, str]]) -> str | None:
 
 def header_of(source: bytes) -> bytes:
     """Return the header block of a mail, with its blank line."""
-    ends = [at + len(gap) for gap in (b"\r\n\r\n", b"\n\n") if (at := source.find(gap)) >= 0]
-    return source[: min(ends)] if ends else source
+    end = re.search(rb"\r\n\r\n|\n\n", source)
+    return source[: end.end()] if end else source
 
 
 def read_header(source: bytes) -> InboundEmail:

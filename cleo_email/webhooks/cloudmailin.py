@@ -3,35 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from typing import ClassVar
 
-from cleo_email.pipeline.receive import IncomingMail
-from cleo_email.webhooks.base import HOUR_S, BasicProvider, NotNow, WebhookRequest, aligned, bare_path
+from cleo_email.webhooks.base import HOUR_S, BasicProvider, Mails, NotNow, WebhookRequest, aligned
 
 
 class CloudMailin(BasicProvider):
     """Any 4xx makes it return the mail to its sender, any 5xx makes the sender's server try again."""
 
-    name: ClassVar[str] = "cloudmailin"
-    setting: ClassVar[str] = "EMAIL_CLOUDMAILIN_AUTH"
-    remember_s: ClassVar[int] = 5 * 24 * HOUR_S  # as long as mail servers try (RFC 5321 section 4.5.4.1)
+    name = "cloudmailin"
+    setting = "EMAIL_CLOUDMAILIN_AUTH"
+    remember_s = 5 * 24 * HOUR_S  # as long as mail servers try (RFC 5321 section 4.5.4.1)
 
     def event(self, request: WebhookRequest) -> str:
         source = request.form.bytes("message")
         return hashlib.sha256(source).hexdigest() if source else ""
 
-    def extract(self, request: WebhookRequest) -> Sequence[IncomingMail]:
+    def extract(self, request: WebhookRequest) -> Mails:
         form, sender = request.form, "envelope[from]"
         source = form.bytes("message")
         if not source:
             raise NotNow("CloudMailin's request has no raw mail: choose the Raw format for this address")
         passed = [form.text("envelope[spf][domain]")] if form.text("envelope[spf][result]") == "pass" else []
-        arrival = IncomingMail(
-            source,
-            self.name,
-            envelope_from=bare_path(form.text(sender)) if form.has(sender) else None,
-            envelope_to=bare_path(form.text("envelope[to]")),
-            authenticated=aligned(source, passed),
-        )
-        return [arrival]
+        path = form.text(sender) if form.has(sender) else None
+        return [self.mail(source, path, form.text("envelope[to]"), authenticated=aligned(source, passed))]

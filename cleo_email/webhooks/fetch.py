@@ -4,25 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from typing import Protocol
 
 from cleo_email.errors import SettingsError
-from cleo_email.http.address import WebAddress, web_address
+from cleo_email.http.address import web_address
 from cleo_email.runtime import Deadline
-from cleo_email.webhooks.base import NotNow, Unusable
+from cleo_email.webhooks.base import NotNow, TooMuch, Unusable
 
 FETCH_S = 8.0  # the provider waits meanwhile: 15 s with most
 # No IP address: to some resolvers 2130706433, 127.1 and 0x7f000001 are addresses too.
 _HOST_NAME = re.compile(r"([a-z0-9_-]+\.)*[a-z][a-z0-9-]*", re.IGNORECASE)
-
-
-class TooMuch(Unusable):
-    """More bytes than asked for at most."""
-
-
-class Fetch(Protocol):
-    def __call__(self, url: str, *, headers: Mapping[str, str], max_bytes: int) -> bytes:
-        """Return the body that a GET of ``url`` gives. Raises NotNow, TooMuch or Unusable."""
 
 
 class Https:
@@ -33,7 +23,13 @@ class Https:
         self._ports = ports
 
     def __call__(self, url: str, *, headers: Mapping[str, str], max_bytes: int) -> bytes:
-        address = self._address(url)
+        try:
+            address = web_address("URL", url)
+        except SettingsError:
+            raise Unusable("a URL that cannot be read is not fetched") from None
+        plain = address.tls and address.port in self._ports and not address.basic
+        if not plain or not _HOST_NAME.fullmatch(address.host):
+            raise Unusable("only https:// URLs with a host's name are fetched")
         # libcurl is loaded with the first thing to be fetched: most installations have none.
         from cleo_email.http.client import AnswerTooLarge, HttpClient
 
@@ -52,13 +48,3 @@ class Https:
         if answer.status in (408, 425, 429) or answer.status >= 500:
             raise NotNow(reason)
         raise Unusable(reason)
-
-    def _address(self, url: str) -> WebAddress:
-        try:
-            address = web_address("URL", url)
-        except SettingsError:
-            raise Unusable("a URL that cannot be read is not fetched") from None
-        plain = address.tls and address.port in self._ports and not address.basic
-        if not plain or not _HOST_NAME.fullmatch(address.host):
-            raise Unusable("only https:// URLs with a host's name are fetched")
-        return address

@@ -14,6 +14,7 @@ from urllib.parse import unquote_to_bytes
 from werkzeug.http import parse_options_header
 
 from cleo_email.errors import CleoError
+from cleo_email.scrub import JsonObject, read_json
 
 MULTIPART = "multipart/form-data"
 MAX_FIELDS = 1000
@@ -70,6 +71,13 @@ class Form:
     def has(self, name: str) -> bool:
         return bool(self.all(name))
 
+    def json(self, name: str) -> JsonObject:
+        """Return the JSON object in a field that only adds to the mail; an empty one where it is none."""
+        try:
+            return JsonObject.of(read_json(self.text(name)))
+        except ValueError:
+            return JsonObject()
+
     def is_ambiguous(self, *names: str) -> bool:
         """Return whether one of these has two different values: a sender may have written one of them."""
         return any(len(set(self.all(name))) > 1 for name in names)
@@ -117,10 +125,8 @@ def _part(body: bytes, start: int, end: int) -> FormPart:
     gap = body.find(b"\r\n\r\n", start, min(end + 2, start + MAX_PART_HEADER))
     if gap == -1:
         raise MalformedForm("the header of a part does not end, or is too long")
-    lines = body[start:gap].decode("utf-8", "replace").split("\r\n")
-    headers = {
-        name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)
-    }
+    lines = [line.partition(":") for line in body[start:gap].decode("utf-8", "replace").split("\r\n")]
+    headers = {name.strip().lower(): value.strip() for name, _, value in lines}
     # A path of Windows is sent as it is: only a quote and a backslash are escaped by all programs.
     disposition = _LONE_BACKSLASH.sub(lambda found: found[1] or r"\\", headers.get("content-disposition", ""))
     options = parse_options_header(disposition)[1]

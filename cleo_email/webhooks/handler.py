@@ -1,4 +1,4 @@
-"""A provider's request is verified, recognised if it came before, and its mails are stored."""
+"""All mail providers, and their requests: verified, recognised if they came before, their mails stored."""
 
 from __future__ import annotations
 
@@ -6,43 +6,66 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import Any
 
 from cleo_email.errors import NotFound, StoreUnavailable
 from cleo_email.pipeline.receive import IncomingMail, Receiver
-from cleo_email.store import Events
-from cleo_email.webhooks.base import NoMail, NotNow, NotSetUp, WebhookProvider, WebhookRequest, header_of
+from cleo_email.scrub import JsonObject
+from cleo_email.settings import Settings
+from cleo_email.store import Accepted, Events
+from cleo_email.webhooks.base import (
+    Fetch,
+    NoMail,
+    NotNow,
+    NotSetUp,
+    WebhookProvider,
+    WebhookRequest,
+    header_of,
+)
+from cleo_email.webhooks.brevo import Brevo
+from cleo_email.webhooks.cloudmailin import CloudMailin
+from cleo_email.webhooks.mailgun import Mailgun
+from cleo_email.webhooks.postmark import Postmark
+from cleo_email.webhooks.resend import Resend
+from cleo_email.webhooks.sendgrid import SendGrid
+from cleo_email.webhooks.ses import Ses
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class StoredMail:
-    """One mail that is stored."""
+def build_providers(settings: Settings, fetch: Fetch) -> tuple[WebhookProvider, ...]:
+    """Return all providers; each refuses requests as long as its secret is not set."""
+    size = settings.max_message_bytes
+    return (
+        Mailgun(settings.mailgun_keys, fetch),
+        Postmark(settings.postmark_auth, fetch),
+        SendGrid(settings.sendgrid_keys, settings.webhook_secrets, fetch),
+        Ses(settings.ses_topics, fetch),
+        CloudMailin(settings.cloudmailin_auth, fetch),
+        Resend(settings.resend_secrets, fetch, settings.resend_api_key, size),
+        Brevo(settings.brevo_auth, fetch, settings.brevo_api_key, size),
+    )
 
-    id: str
-    thread_id: str
-    duplicate: bool
+
+def described(mail: Accepted) -> dict[str, Any]:
+    """Return what a request is answered with for one mail."""
+    status = "duplicate" if mail.duplicate else "accepted"
+    return {"id": mail.id, "thread_id": mail.thread_id, "status": status}
 
 
-@dataclass(frozen=True)
-class HandledRequest:
-    """What became of a request: its mails, or a ``note`` that says why there is none."""
-
-    taken: tuple[StoredMail, ...] = ()
-    note: str = ""
+def _answer(mails: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    return dict(mails[0]) if len(mails) == 1 else {"messages": mails}
 
 
 class WebhookHandler:
-    """Takes the requests of every provider. ``max_bytes``: how large a mail may be."""
+    """Takes the requests of every provider."""
 
-    def __init__(
-        self, providers: Sequence[WebhookProvider], intake: Receiver, events: Events, *, max_bytes: int
-    ) -> None:
-        self._providers: Mapping[str, WebhookProvider] = {provider.name: provider for provider in providers}
+    def __init__(self, settings: Settings, fetch: Fetch, intake: Receiver, events: Events) -> None:
+        self._providers = {provider.name: provider for provider in build_providers(settings, fetch)}
         self._intake = intake
         self._events = events
-        self._max_bytes = max_bytes
+        self._max_bytes = settings.max_message_bytes
         self._warned: set[str] = set()
 
     @property
@@ -67,10 +90,10 @@ class WebhookHandler:
             self._warned.add(provider.name)
             log.warning("a request of %s is refused: %s", provider.name, fault)
 
-    def handle(self, provider: WebhookProvider, request: WebhookRequest) -> HandledRequest:
-        """Store the mails of a request, once.
+    def handle(self, provider: WebhookProvider, request: WebhookRequest) -> dict[str, Any]:
+        """Store the mails of a request, once, and return the answer.
 
-        Raises Unproven, Unusable, NotNow or StoreUnavailable; after the last two it may come again.
+        Raise Unproven, Unusable, NotNow or StoreUnavailable; after the last two it may come again.
         """
         provider.verify(request)
         event = provider.event(request)
@@ -78,29 +101,28 @@ class WebhookHandler:
             return self._store(provider, request)
         claim = self._events.claim(f"{provider.name}:{event}")
         if claim.is_taken:
-            note, mails = json.loads(claim.note)
-            return HandledRequest(tuple(StoredMail(id_, thread, True) for id_, thread in mails), note)
+            former = JsonObject.of(json.loads(claim.note))
+            mails = former.objects("messages") or ([former] if "id" in former else [])
+            return _answer([{**mail, "status": "duplicate"} for mail in mails]) if mails else former
         if not claim.is_ours:
             raise NotNow("this very request is being stored at this moment")
         try:
-            outcome = self._store(provider, request)
+            answer = self._store(provider, request)
         except BaseException:
             with suppress(StoreUnavailable):
                 self._events.release(claim)
             raise
         # If this fails the provider sends it again, and the intake knows the mail.
-        taken = json.dumps([outcome.note, [[one.id, one.thread_id] for one in outcome.taken]])
-        self._events.done(claim, taken, provider.remember_s)
-        return outcome
+        self._events.done(claim, json.dumps(answer), provider.remember_s)
+        return answer
 
-    def _store(self, provider: WebhookProvider, request: WebhookRequest) -> HandledRequest:
+    def _store(self, provider: WebhookProvider, request: WebhookRequest) -> dict[str, Any]:
         try:
             arrivals = provider.extract(request)
         except NoMail as note:
             log.info("a request of %s brought no mail: %s", provider.name, note)
-            return HandledRequest(note=str(note))
-        accepted = [self._intake.accept(self._bounded(arrival)) for arrival in arrivals]
-        return HandledRequest(tuple(StoredMail(one.id, one.thread_id, one.duplicate) for one in accepted))
+            return {"status": "ignored", "reason": str(note)}
+        return _answer([described(self._intake.accept(self._bounded(arrival))) for arrival in arrivals])
 
     def _bounded(self, arrival: IncomingMail) -> IncomingMail:
         """Keep only the header of a mail that is too large, for a person to see."""

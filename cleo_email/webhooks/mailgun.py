@@ -8,81 +8,60 @@ in ``mime``.
 from __future__ import annotations
 
 import hmac
-import json
-from collections.abc import Sequence
-from typing import ClassVar
 
-from cleo_email.pipeline.receive import IncomingMail
-from cleo_email.webhooks.base import (
-    HOUR_S,
-    NotNow,
-    Unproven,
-    Unusable,
-    WebhookProvider,
-    WebhookRequest,
-    bare_path,
-    equals_one,
-    json_field,
-    read_header,
-    require_fresh,
-)
+from cleo_email.scrub import read_json
+from cleo_email.webhooks import base
+from cleo_email.webhooks.base import HOUR_S, NotNow, Unusable, WebhookRequest
 from cleo_email.webhooks.forms import Form
 from cleo_email.webhooks.rebuild import file_part, rebuild
 
-FRESH_S = 8 * HOUR_S + 1800  # it repeats a request for 8 hours
 _TWICE = "Mailgun's form has two different values of one field: the mail may be a forgery."
 
 
-class Mailgun(WebhookProvider):
-    name: ClassVar[str] = "mailgun"
-    setting: ClassVar[str] = "EMAIL_MAILGUN_SIGNING_KEY"
-    gives_up_with: ClassVar[int] = 406
-    unset_status: ClassVar[int] = 403
-    remember_s: ClassVar[int] = FRESH_S + HOUR_S
+class Mailgun(base.WebhookProvider):
+    name = "mailgun"
+    setting = "EMAIL_MAILGUN_SIGNING_KEY"
+    gives_up_with = 406
+    unset_status = 403
+    fresh_s = 8 * HOUR_S + 1800  # it repeats a request for 8 hours
+    remember_s = fresh_s + HOUR_S
+    same_for_s = HOUR_S
 
     def prove(self, request: WebhookRequest) -> None:
         stamp, token = request.form.text("timestamp"), request.form.text("token")
         wanted = [hmac.digest(key, f"{stamp}{token}".encode(), "sha256").hex() for key in self._secrets]
         given = request.form.text("signature").encode()
-        if not token or not equals_one(given, [one.encode() for one in wanted]):
-            raise Unproven(f"the signature is missing or wrong ({self.setting})")
-        require_fresh(stamp, request.now, past_s=FRESH_S)
+        if not token or not base.equals_one(given, [one.encode() for one in wanted]):
+            raise self.unsigned()
+        base.require_fresh(stamp, request.now, past_s=self.fresh_s)
 
     def event(self, request: WebhookRequest) -> str:
         # Time and token are signed as one string: where the one ends is not.
         return request.form.text("timestamp") + request.form.text("token")
 
-    def extract(self, request: WebhookRequest) -> Sequence[IncomingMail]:
+    def extract(self, request: WebhookRequest) -> base.Mails:
         form = request.form
         if form.has("message-url") and not form.has("body-mime"):
             raise NotNow("the Mailgun route stores the mail: use forward() with a URL that ends in mime")
         source = form.bytes("body-mime") or _rebuilt(form)
+        path = form.text("sender") if form.has("sender") else None
         # Mailgun merges headers of the mail into the form: one may be called like a field of its own.
-        doubtful = form.is_ambiguous("body-mime", "message-headers", "sender")
-        arrival = IncomingMail(
-            source,
-            self.name,
-            envelope_from=bare_path(form.text("sender")) if form.has("sender") else None,
-            envelope_to=bare_path(form.text("recipient")),
-            hold=_TWICE if doubtful else "",
-            authenticated=_judged(source),
-            same_for_s=HOUR_S,
-        )
-        return [arrival]
+        hold = _TWICE if form.is_ambiguous("body-mime", "message-headers", "sender") else ""
+        return [self.mail(source, path, form.text("recipient"), hold=hold, authenticated=_judged(source))]
 
 
 def _judged(source: bytes) -> bool | None:
     """Return False where both checks failed: written into the mail, they never count for it."""
-    headers = {name: value.strip().lower() for name, value in read_header(source).headers}
+    headers = {name: value.strip().lower() for name, value in base.read_header(source).headers}
     spf, dkim = headers.get("x-mailgun-spf"), headers.get("x-mailgun-dkim-check-result")
     return False if spf in ("fail", "softfail") and dkim == "fail" else None
 
 
 def _rebuilt(form: Form) -> bytes:
     try:
-        pairs = json.loads(form.text("message-headers") or "[]")  # [[name, value], …]
-    except (ValueError, RecursionError):
-        raise Unusable("Mailgun's message-headers are no JSON") from None
+        pairs = read_json(form.text("message-headers") or "[]")  # [[name, value], …]
+    except ValueError as error:
+        raise Unusable(f"Mailgun's message-headers: {error}") from None
     headers = [
         (pair[0], pair[1])
         for pair in (pairs if isinstance(pairs, list) else [])
@@ -91,7 +70,7 @@ def _rebuilt(form: Form) -> bytes:
     if not headers:
         raise Unusable("Mailgun's request has neither body-mime nor message-headers: it holds no mail")
     # Files are attachment-1 and so on; content-id-map has the inline ones: {"<id>": "attachment-1"}.
-    places = json_field(form, "content-id-map")
+    places = form.json("content-id-map")
     ids = {places.text(id_): id_ for id_ in places}
     files = [
         file_part(file.filename or "", file.content_type, file.content, ids.get(file.name, ""))

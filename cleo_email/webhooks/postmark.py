@@ -3,37 +3,28 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import ClassVar
 
-from cleo_email.pipeline.receive import IncomingMail
-from cleo_email.webhooks.base import (
-    HOUR_S,
-    BasicProvider,
-    JsonObject,
-    NoMail,
-    Unusable,
-    WebhookRequest,
-    bare_path,
-    base64_content,
-    return_path,
-)
+from cleo_email.scrub import JsonObject
+from cleo_email.webhooks import base
+from cleo_email.webhooks.base import HOUR_S, NoMail, Unusable, WebhookRequest
 from cleo_email.webhooks.rebuild import file_part, mailboxes, rebuild
 
 _ENVELOPE_FROM = re.compile(r"envelope-from=\"?<?([^\s;<>\"]+)", re.ASCII)
+_ATTACHMENT = "an attachment of Postmark's request"
 
 
-class Postmark(BasicProvider):
-    name: ClassVar[str] = "postmark"
-    setting: ClassVar[str] = "EMAIL_POSTMARK_AUTH"
-    gives_up_with: ClassVar[int] = 403  # and it repeats after a 401, so that a wrong password loses no mail
-    remember_s: ClassVar[int] = 12 * HOUR_S  # it repeats for 10.5 hours
+class Postmark(base.BasicProvider):
+    name = "postmark"
+    setting = "EMAIL_POSTMARK_AUTH"
+    gives_up_with = 403  # and it repeats after a 401, so that a wrong password loses no mail
+    remember_s = 12 * HOUR_S  # it repeats for 10.5 hours
+    same_for_s = HOUR_S
 
     def event(self, request: WebhookRequest) -> str:
         # Two mails of one id are two: the password proves both, and a retry brings the same bytes.
-        return f"{request.json.text('MessageID')}:{request.digest}"
+        return f"{request.json.text('MessageID')}:{super().event(request)}"
 
-    def extract(self, request: WebhookRequest) -> Sequence[IncomingMail]:
+    def extract(self, request: WebhookRequest) -> base.Mails:
         data = request.json
         kind = data.text("RecordType") or "Inbound"
         if kind != "Inbound":
@@ -42,20 +33,15 @@ class Postmark(BasicProvider):
         headers = [(item.text("Name"), item.text("Value")) for item in data.objects("Headers")]
         if not raw and not data.object("FromFull") and not headers:
             raise Unusable("Postmark's request has neither RawEmail nor FromFull: it holds no mail")
+        source = raw.encode("utf-8", "replace") if raw else _rebuilt(data, headers)
         results = [value for name, value in headers if name.lower() == "received-spf"]
         spf = results[0].strip() if len(results) == 1 else ""
         # RawEmail lacks the headers that Postmark adds, of which these name the envelope's sender.
-        path, named = return_path(headers), _ENVELOPE_FROM.search(spf)
-        arrival = IncomingMail(
-            raw.encode("utf-8", "replace") if raw else _rebuilt(data, headers),
-            self.name,
-            envelope_from=bare_path(named[1]) if path is None and named else path,
-            envelope_to=bare_path(data.text("OriginalRecipient")),
-            # The verdict stands in a header of the mail: it counts against it, never for it.
-            authenticated=False if spf.lower().startswith("fail") else None,
-            same_for_s=HOUR_S,
-        )
-        return [arrival]
+        path, named = base.return_path(headers), _ENVELOPE_FROM.search(spf)
+        path = named[1] if path is None and named else path
+        # The verdict stands in a header of the mail: it counts against it, never for it.
+        passed = False if spf.lower().startswith("fail") else None
+        return [self.mail(source, path, data.text("OriginalRecipient"), authenticated=passed)]
 
 
 def _rebuilt(data: JsonObject, headers: list[tuple[str, str]]) -> bytes:
@@ -67,13 +53,8 @@ def _rebuilt(data: JsonObject, headers: list[tuple[str, str]]) -> bytes:
         "Date": data.text("Date"),
         "Reply-To": data.text("ReplyTo"),
     }
-    files = [
-        file_part(
-            item.text("Name"),
-            item.text("ContentType"),
-            base64_content(item.text("Content"), "an attachment of Postmark's request"),
-            item.text("ContentID"),
-        )
-        for item in data.objects("Attachments")
-    ]
+    files = []
+    for item in data.objects("Attachments"):
+        content = base.base64_content(item.text("Content"), _ATTACHMENT)
+        files.append(file_part(item.text("Name"), item.text("ContentType"), content, item.text("ContentID")))
     return rebuild(headers, missing, text=data.text("TextBody"), html=data.text("HtmlBody"), files=files)

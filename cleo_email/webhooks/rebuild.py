@@ -10,20 +10,12 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
+from cleo_email.mail import wire
 from cleo_email.mail.address import quoted_mailbox
 from cleo_email.mail.attachment import MEDIA_TYPE, UNKNOWN_TYPE
 from cleo_email.mail.model import AttachedFile
-from cleo_email.mail.wire import (
-    CRLF,
-    base64_lines,
-    clean_header,
-    clean_text,
-    field,
-    multipart,
-    parameters,
-    text_part,
-)
-from cleo_email.webhooks.base import JsonObject
+from cleo_email.mail.wire import CRLF, clean_header
+from cleo_email.scrub import JsonObject
 
 _NAME = re.compile(r"[!-9;-~]{1,100}\Z")  # RFC 5322 section 2.2
 # They describe the original's structure, which ours does not have.
@@ -52,8 +44,8 @@ def rebuild(
             subtype = "report"
         if name.lower() not in _STRUCTURE and _NAME.match(name):
             lines.append(f"{name}: {clean_header(value)}{CRLF}")
-    texts = [("plain", clean_text(text)), ("html", clean_text(html))]
-    shown = [text_part(kind, one) for kind, one in texts if one.strip()] or [text_part("plain", "")]
+    texts = [("plain", wire.clean_text(text)), ("html", wire.clean_text(html))]
+    shown = [wire.text_part(kind, one) for kind, one in texts if one.strip()] or [wire.text_part("plain", "")]
     content = _multipart("alternative", shown) if len(shown) > 1 else shown[0]
     if files or subtype == "report":
         content = _multipart(subtype, [content, *map(_file, files)])
@@ -80,23 +72,23 @@ def file_part(filename: str, content_type: str, content: bytes, content_id: str)
 def _multipart(subtype: str, parts: Sequence[bytes]) -> bytes:
     # Fixed by the content, so that a repeated request gives the same bytes, and not to be guessed by it.
     boundary = "=_" + hashlib.sha256(b"".join(parts)).hexdigest()[:40]
-    return multipart(subtype, boundary, parts)
+    return wire.multipart(subtype, boundary, parts)
 
 
 def _file(item: AttachedFile) -> bytes:
     kind = item.content_type if MEDIA_TYPE.match(item.content_type) else UNKNOWN_TYPE
-    encoding = "base64"
-    if kind.lower() == "message/rfc822":  # RFC 2046 section 5.2.1: not base64
-        encoding = "8bit"
-    elif kind.lower().startswith(("multipart/", "message/")):
+    encoding = "8bit" if kind.lower() == "message/rfc822" else "base64"  # RFC 2046 section 5.2.1
+    if encoding == "base64" and kind.lower().startswith(("multipart/", "message/")):
         kind = UNKNOWN_TYPE
     disposition = "inline" if item.inline else "attachment"
     head = [
-        field("Content-Type", [kind]),
-        field("Content-Transfer-Encoding", [encoding]),
-        field("Content-Disposition", [f"{disposition};", *parameters([("filename", item.filename)])]),
+        wire.field("Content-Type", [kind]),
+        wire.field("Content-Transfer-Encoding", [encoding]),
+        wire.field(
+            "Content-Disposition", [f"{disposition};", *wire.parameters([("filename", item.filename)])]
+        ),
         f"Content-ID: <{clean_header(item.content_id)}>{CRLF}" if item.content_id else "",
         CRLF,
     ]
-    content = base64_lines(item.content) if encoding == "base64" else item.content
+    content = wire.base64_lines(item.content) if encoding == "base64" else item.content
     return "".join(head).encode("utf-8", "replace") + content

@@ -8,64 +8,41 @@ from __future__ import annotations
 import base64
 import hmac
 import re
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import ClassVar
+from typing import Any
 
-from cleo_email.pipeline.receive import IncomingMail
-from cleo_email.webhooks.base import (
-    HOUR_S,
-    JsonObject,
-    NoMail,
-    NotNow,
-    Unproven,
-    Unusable,
-    WebhookProvider,
-    WebhookRequest,
-    bare_path,
-    decoded,
-    equals_one,
-    json_object,
-    require_fresh,
-    return_path,
-)
-from cleo_email.webhooks.fetch import Fetch, TooMuch
+from cleo_email.scrub import JsonObject
+from cleo_email.webhooks import base
+from cleo_email.webhooks.base import HOUR_S, NoMail, NotNow, TooMuch, Unusable, WebhookRequest
 from cleo_email.webhooks.rebuild import header_pairs, rebuild
 
 API = "https://api.resend.com/emails/receiving/"
 API_BYTES = 16 * 1024 * 1024
-FRESH_S = 300
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
-class Resend(WebhookProvider):
-    name: ClassVar[str] = "resend"
-    setting: ClassVar[str] = "EMAIL_RESEND_SIGNING_SECRET"
-    unset_status: ClassVar[int] = 403
-    remember_s: ClassVar[int] = 36 * HOUR_S  # it repeats a request for about 28 hours
+class Resend(base.WebhookProvider):
+    """``secrets`` are ``whsec_`` and base64, as Resend shows them."""
 
-    def __init__(self, secrets: Sequence[str], api_key: str, fetch: Fetch, *, max_bytes: int) -> None:
-        """``secrets``: ``whsec_`` and base64, as Resend shows them."""
-        super().__init__(secrets)
-        self._keys = [base64.b64decode(secret.removeprefix("whsec_")) for secret in secrets]
-        self._api_key = api_key
-        self._fetch = fetch
-        self._max_bytes = max_bytes
+    name = "resend"
+    setting = "EMAIL_RESEND_SIGNING_SECRET"
+    unset_status = 403
+    remember_s = 36 * HOUR_S  # it repeats a request for about 28 hours
 
     def prove(self, request: WebhookRequest) -> None:
         id_, stamp = request.header("svix-id"), request.header("svix-timestamp")
         message = f"{id_}.{stamp}.".encode("utf-8", "replace") + request.body
-        wanted = [hmac.digest(key, message, "sha256") for key in self._keys]
+        keys = [base64.b64decode(secret.removeprefix(b"whsec_")) for secret in self._secrets]
+        wanted = [hmac.digest(key, message, "sha256") for key in keys]
         words = request.header("svix-signature").split(" ")[:20]
-        given = [decoded(word.removeprefix("v1,")) for word in words if word.startswith("v1,")]
-        if not id_ or not any(equals_one(one, wanted) for one in given if one):
-            raise Unproven(f"the signature is missing or wrong ({self.setting})")
-        require_fresh(stamp, request.now, past_s=FRESH_S)
+        given = [base.decoded(word.removeprefix("v1,")) for word in words if word.startswith("v1,")]
+        if not id_ or not any(base.equals_one(one, wanted) for one in given if one):
+            raise self.unsigned()
+        base.require_fresh(stamp, request.now, past_s=self.fresh_s)
 
     def event(self, request: WebhookRequest) -> str:
         return request.header("svix-id")
 
-    def extract(self, request: WebhookRequest) -> Sequence[IncomingMail]:
+    def extract(self, request: WebhookRequest) -> base.Mails:
         kind, data = request.json.text("type"), request.json.object("data")
         if kind != "email.received":
             raise NoMail(f"Resend reports {kind[:40] or 'nothing'}, not a mail that came in")
@@ -75,27 +52,26 @@ class Resend(WebhookProvider):
         if not self._api_key:
             raise NotNow("Resend sends no mail with its events: set EMAIL_RESEND_API_KEY to have it fetched")
         bearer = {"Authorization": f"Bearer {self._api_key}"}
-        mail = json_object(self._fetch(API + id_, headers=bearer, max_bytes=API_BYTES), "Resend's answer")
-        arrival = IncomingMail(
-            b"",
-            self.name,
-            envelope_from=return_path(header_pairs(mail.object("headers"))),
-            envelope_to=bare_path(next(iter(data.texts("to")), "")),
+        mail = base.json_object(
+            self._fetch(API + id_, headers=bearer, max_bytes=API_BYTES), "Resend's answer"
         )
-        return [self._with_source(arrival, mail)]
+        path = base.return_path(header_pairs(mail.object("headers")))
+        source, facts = self._source(mail)
+        return [self.mail(source, path, next(iter(data.texts("to")), ""), **facts)]
 
-    def _with_source(self, arrival: IncomingMail, mail: JsonObject) -> IncomingMail:
+    def _source(self, mail: JsonObject) -> tuple[bytes, dict[str, Any]]:
+        """Return the bytes of the mail, and why it waits for a person where they are not those that came."""
         url = mail.object("raw").text("download_url")
         if not url:
-            # Without its source the files are missing too: a person is to look at it.
+            # Without its source the files are missing too.
             hold = "Resend gave no raw mail: its attachments are missing." if mail.get("attachments") else ""
-            return replace(arrival, source=_rebuilt(mail), hold=hold)
+            return _rebuilt(mail), {"hold": hold}
         try:
-            return replace(arrival, source=self._fetch(url, headers={}, max_bytes=self._max_bytes))
+            return self._fetch(url, headers={}, max_bytes=self._max_bytes), {}
         except TooMuch:
             limit = f"EMAIL_MAX_MESSAGE_BYTES ({self._max_bytes})"
             hold = f"it has more bytes than {limit}: not downloaded"
-            return replace(arrival, source=_rebuilt(mail), hold=hold, partial=True)
+            return _rebuilt(mail), {"hold": hold, "partial": True}
 
 
 def _rebuilt(mail: JsonObject) -> bytes:

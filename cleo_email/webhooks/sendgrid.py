@@ -9,48 +9,36 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Sequence
-from typing import ClassVar
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_der_public_key
+from pydantic import SecretStr
 
 from cleo_email.mail.address import split_address
 from cleo_email.mail.model import AttachedFile
-from cleo_email.pipeline.receive import IncomingMail
-from cleo_email.webhooks.base import (
-    HOUR_S,
-    Unproven,
-    Unusable,
-    WebhookProvider,
-    WebhookRequest,
-    aligned,
-    bare_path,
-    decoded,
-    equals_one,
-    json_field,
-    read_header,
-    require_fresh,
-)
+from cleo_email.webhooks import base
+from cleo_email.webhooks.base import HOUR_S, Fetch, Unusable, WebhookRequest, read_header
 from cleo_email.webhooks.forms import Form
 from cleo_email.webhooks.rebuild import file_part, rebuild
 
-FRESH_S = 73 * HOUR_S  # it repeats a request for 3 days
 SIGNATURE = "x-twilio-email-event-webhook-signature"
 TIMESTAMP = "x-twilio-email-event-webhook-timestamp"
 _DKIM = re.compile(r"\{@([A-Za-z0-9.-]{1,253}) : pass\}")
 
 
-class SendGrid(WebhookProvider):
-    name: ClassVar[str] = "sendgrid"
-    setting: ClassVar[str] = "EMAIL_SENDGRID_PUBLIC_KEY or EMAIL_WEBHOOK_SECRET"
-    remember_s: ClassVar[int] = FRESH_S + HOUR_S
+class SendGrid(base.WebhookProvider):
+    name = "sendgrid"
+    setting = "EMAIL_SENDGRID_PUBLIC_KEY or EMAIL_WEBHOOK_SECRET"
+    fresh_s = 73 * HOUR_S  # it repeats a request for 3 days
+    remember_s = fresh_s + HOUR_S
+    same_for_s = HOUR_S
 
-    def __init__(self, public_keys: Sequence[str], secrets: Sequence[str]) -> None:
-        """``public_keys``: base64 DER of P-256 keys. Raises ValueError for anything else."""
-        super().__init__(secrets)
-        self._keys = [_public_key(key) for key in public_keys]
+    def __init__(self, public_keys: Sequence[str], secrets: Sequence[SecretStr], fetch: Fetch) -> None:
+        """``public_keys``: base64 DER of elliptic-curve keys, as the settings have checked."""
+        super().__init__(secrets, fetch)
+        self._keys = [load_der_public_key(base64.b64decode(key)) for key in public_keys]
 
     @property
     def is_set_up(self) -> bool:
@@ -58,44 +46,30 @@ class SendGrid(WebhookProvider):
 
     def prove(self, request: WebhookRequest) -> None:
         if not self._keys:
-            if not equals_one(request.query.get("secret", "").encode("utf-8", "replace"), self._secrets):
-                raise Unproven("?secret= in the URL is missing or wrong (EMAIL_WEBHOOK_SECRET)")
+            given = request.query.get("secret", "").encode("utf-8", "replace")
+            if not base.equals_one(given, self._secrets):
+                raise base.Unproven("?secret= in the URL is missing or wrong (EMAIL_WEBHOOK_SECRET)")
             return
         stamp = request.header(TIMESTAMP)
-        signature = decoded(request.header(SIGNATURE))
+        signature = base.decoded(request.header(SIGNATURE))
         message = stamp.encode("utf-8", "replace") + request.body
         if not signature or not any(_is_signed(key, signature, message) for key in self._keys):
-            raise Unproven("the signature is missing or wrong (EMAIL_SENDGRID_PUBLIC_KEY)")
-        require_fresh(stamp, request.now, past_s=FRESH_S)
+            raise self.unsigned()
+        base.require_fresh(stamp, request.now, past_s=self.fresh_s)
 
-    def event(self, request: WebhookRequest) -> str:
-        # SendGrid names no event, and a signature can be rewritten by everybody (r, n - s).
-        return request.digest
+    # Its event is the hash of the body: a signature can be rewritten by any reader (r, n - s).
 
-    def extract(self, request: WebhookRequest) -> Sequence[IncomingMail]:
+    def extract(self, request: WebhookRequest) -> base.Mails:
         form = request.form
-        envelope = json_field(form, "envelope")
+        envelope = form.json("envelope")
         source = form.bytes("email") or _rebuilt(form)
-        sender = envelope.get("from")
-        arrival = IncomingMail(
-            source,
-            self.name,
-            envelope_from=bare_path(sender) if isinstance(sender, str) else None,
-            envelope_to=bare_path(next(iter(envelope.texts("to")), "")),
-            authenticated=aligned(source, _passed(form, envelope.text("from"), source)),
-            same_for_s=HOUR_S,
-        )
-        return [arrival]
+        passed = base.aligned(source, _passed(form, envelope.text("from"), source))
+        to = next(iter(envelope.texts("to")), "")
+        return [self.mail(source, envelope.get("from"), to, authenticated=passed)]
 
 
-def _public_key(text: str) -> ec.EllipticCurvePublicKey:
-    key = load_der_public_key(base64.b64decode(text, validate=True))
-    if not isinstance(key, ec.EllipticCurvePublicKey):
-        raise ValueError("no elliptic-curve key")  # noqa: TRY004  (a wrong value, not a wrong type, to us)
-    return key
-
-
-def _is_signed(key: ec.EllipticCurvePublicKey, signature: bytes, message: bytes) -> bool:
+def _is_signed(key: object, signature: bytes, message: bytes) -> bool:
+    assert isinstance(key, ec.EllipticCurvePublicKey)
     try:
         key.verify(signature, message, ec.ECDSA(hashes.SHA256()))
     except InvalidSignature:
@@ -107,10 +81,10 @@ def _passed(form: Form, envelope_from: str, source: bytes) -> list[str]:
     """Return the domains for which SendGrid saw SPF or DKIM pass; its fields stand outside of the mail.
 
     DKIM counts only where there was a single signature, as the domains of several stand in one string and
-    each was written by whoever signed; and only a signature over the whole body (no ``l=``).
+    each was written by its signer; and only a signature over the whole body (no ``l=``).
     """
     passed = []
-    if form.text("SPF") == "pass" and (parts := split_address(bare_path(envelope_from))):
+    if form.text("SPF") == "pass" and (parts := split_address(base.bare_path(envelope_from))):
         passed.append(parts[1])
     found = _DKIM.fullmatch(form.text("dkim"))
     signatures = read_header(source).header_all("dkim-signature")
@@ -128,22 +102,20 @@ def _rebuilt(form: Form) -> bytes:
 
 def _text(form: Form, name: str) -> str:
     """Return a field in the charset that the JSON in ``charsets`` names for it."""
-    data = form.bytes(name)
     try:
-        return data.decode(json_field(form, "charsets").text(name) or "utf-8", "replace")
+        return form.bytes(name).decode(form.json("charsets").text(name) or "utf-8", "replace")
     except (LookupError, ValueError):
-        return data.decode("utf-8", "replace")
+        return form.text(name)
 
 
 def _files(form: Form) -> list[AttachedFile]:
     """Return ``attachment1`` and so on, which the JSON in ``attachment-info`` describes."""
-    described = json_field(form, "attachment-info")
+    described = form.json("attachment-info")
     files = []
     for key in sorted(described):
         file, info = form.file(key), described.object(key)
         if file is None:
             raise Unusable("a file that attachment-info names is not in SendGrid's request")
-        name = file.filename or info.text("filename")
-        kind = file.content_type or info.text("type")
+        name, kind = file.filename or info.text("filename"), file.content_type or info.text("type")
         files.append(file_part(name, kind, file.content, info.text("content-id")))
     return files

@@ -3,7 +3,7 @@
 A message of the Simple Notification Service is proved by the certificate that Amazon signs with. The
 certificate's URL stands in the message, so that only URLs of Amazon's own are fetched: those of the SNS host
 of the region in which our topic lives. Only topics that the operator names (EMAIL_SES_TOPIC_ARN) are
-accepted, as anybody can have a topic that Amazon signs for.
+accepted, as Amazon signs for every customer's topics.
 """
 
 from __future__ import annotations
@@ -13,34 +13,20 @@ import re
 import threading
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import ClassVar
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from pydantic import SecretStr
 
 from cleo_email.pipeline.receive import IncomingMail
-from cleo_email.webhooks.base import (
-    FUTURE_S,
-    HOUR_S,
-    JsonObject,
-    NoMail,
-    Unproven,
-    Unusable,
-    WebhookProvider,
-    WebhookRequest,
-    bare_path,
-    base64_content,
-    decoded,
-    from_domain,
-    json_object,
-)
-from cleo_email.webhooks.fetch import Fetch
+from cleo_email.scrub import JsonObject
+from cleo_email.webhooks import base
+from cleo_email.webhooks.base import HOUR_S, Fetch, NoMail, Unproven, Unusable, WebhookRequest
 
 log = logging.getLogger(__name__)
 
-FRESH_S = 2 * HOUR_S  # a delivery policy may spread its retries over an hour
 CERTIFICATE_BYTES = 64 * 1024
 KEEP_KEY_S = 3600
 KEEP_FAULT_S = 60
@@ -49,57 +35,61 @@ _ARN = re.compile(r"arn:(aws|aws-cn|aws-us-gov):sns:([a-z0-9-]{3,32}):[0-9]{12}:
 _CERTIFICATE_PATH = re.compile(r"/SimpleNotificationService-[A-Za-z0-9_-]{1,80}\.pem")
 _TIMESTAMP = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]{8,15}Z")
 # The fields that are signed, in this order.
-_SUBSCRIPTION = ["Message", "MessageId", "SubscribeURL", "Timestamp", "Token", "TopicArn", "Type"]
+_SUBSCRIPTION = "Message MessageId SubscribeURL Timestamp Token TopicArn Type".split()
 _SIGNED = {
-    "Notification": ["Message", "MessageId", "Subject", "Timestamp", "TopicArn", "Type"],
+    "Notification": "Message MessageId Subject Timestamp TopicArn Type".split(),
     "SubscriptionConfirmation": _SUBSCRIPTION,
     "UnsubscribeConfirmation": _SUBSCRIPTION,
 }
 _HASHES: Mapping[str, type[hashes.HashAlgorithm]] = {"1": hashes.SHA1, "2": hashes.SHA256}
-_WRONG = "the signature is missing or wrong (EMAIL_SES_TOPIC_ARN)"
 _NO_CONTENT = (
     "the SES notification has no content: give the receipt rule an SNS action with this topic "
     "(an S3 action keeps the mail in the bucket, from where it is not fetched)"
 )
 
 
-class Ses(WebhookProvider):
-    name: ClassVar[str] = "ses"
-    setting: ClassVar[str] = "EMAIL_SES_TOPIC_ARN"
-    remember_s: ClassVar[int] = FRESH_S + HOUR_S
+class Ses(base.WebhookProvider):
+    name = "ses"
+    setting = "EMAIL_SES_TOPIC_ARN"
+    fresh_s = 2 * HOUR_S  # a delivery policy may spread its retries over an hour
+    remember_s = fresh_s + HOUR_S
 
     def __init__(self, topics: Sequence[str], fetch: Fetch) -> None:
-        super().__init__(topics)
+        super().__init__([SecretStr(topic) for topic in topics], fetch)
         self._topics = frozenset(topics)
-        self._fetch = fetch
         self._keys: dict[str, tuple[float, rsa.RSAPublicKey | None]] = {}
         self._guard = threading.Lock()
 
     def prove(self, request: WebhookRequest) -> None:
-        message = _signed_message(request)
+        try:
+            message = request.json
+        except Unusable:
+            message = JsonObject()
+        if message.text("Type") not in _SIGNED:
+            raise Unproven("the request is no message of Amazon SNS")
         if message.text("TopicArn") not in self._topics:
             raise Unproven("the message is of no topic in EMAIL_SES_TOPIC_ARN")
-        if not _is_fresh(message.text("Timestamp"), request.now):
+        if not -self.fresh_s <= _seconds(message.text("Timestamp")) - request.now <= base.FUTURE_S:
             raise Unproven("the message is too old, or this machine's clock is wrong")
         url = message.text("SigningCertURL")
         if not _CERTIFICATE_PATH.fullmatch(_path_on_host(url, message.text("TopicArn"))):
             raise Unproven("SigningCertURL is not a certificate of Amazon SNS in the topic's region")
         algorithm = _HASHES.get(message.text("SignatureVersion"))
-        signature = decoded(message.text("Signature"))
-        if algorithm is None or not signature:
-            raise Unproven(_WRONG)
-        names = [name for name in _SIGNED[message["Type"]] if name in message]
-        signed = "".join(f"{name}\n{message[name]}\n" for name in names).encode("utf-8", "replace")
+        signature = base.decoded(message.text("Signature"))
+        fields = [(name, message[name]) for name in _SIGNED[message["Type"]] if name in message]
+        if not algorithm or not signature or not all(isinstance(value, str) for _, value in fields):
+            raise self.unsigned()
+        signed = "".join(f"{name}\n{value}\n" for name, value in fields).encode("utf-8", "replace")
         key = self._key(url, request.now)
         try:
             key.verify(signature, signed, padding.PKCS1v15(), algorithm())
         except InvalidSignature:
-            raise Unproven(_WRONG) from None
+            raise self.unsigned() from None
 
     def event(self, request: WebhookRequest) -> str:
         return request.json.text("MessageId")
 
-    def extract(self, request: WebhookRequest) -> Sequence[IncomingMail]:
+    def extract(self, request: WebhookRequest) -> base.Mails:
         message = request.json
         match message["Type"]:
             case "SubscriptionConfirmation":
@@ -114,7 +104,25 @@ class Ses(WebhookProvider):
                 log.warning("Amazon SNS has ended the subscription to %s", message["TopicArn"])
                 raise NoMail("the subscription has ended")
             case _:
-                return [_received(message.text("Message"))]
+                return [self._received(message.text("Message"))]
+
+    def _received(self, text: str) -> IncomingMail:
+        is_object = text.lstrip().startswith("{")  # a topic greets with a sentence
+        notification = base.json_object(text, "the SES notification") if is_object else JsonObject()
+        if notification.get("notificationType") != "Received":
+            raise NoMail("a notification that is no receipt of a mail")
+        receipt, mail = notification.object("receipt"), notification.object("mail")
+        content = notification.text("content")
+        if not content:
+            raise Unusable(_NO_CONTENT)
+        if receipt.object("action").text("encoding").upper() == "BASE64":
+            source = base.base64_content(content, "the content of the SES notification")
+        else:
+            source = content.encode("utf-8", "replace")
+        verdicts = {"PASS": bool(base.from_domain(source)), "FAIL": False}
+        passed = verdicts.get(receipt.object("dmarcVerdict").text("status").upper())
+        to = next(iter(receipt.texts("recipients")), "")
+        return self.mail(source, mail.get("source"), to, authenticated=passed)
 
     def _key(self, url: str, now: float) -> rsa.RSAPublicKey:
         """Return the key of the certificate at ``url``, which is kept for a while, safely among threads."""
@@ -127,7 +135,7 @@ class Ses(WebhookProvider):
                     self._keys.clear()
                 self._keys[url] = (now + (KEEP_KEY_S if key else KEEP_FAULT_S), key)
         if key is None:
-            raise Unproven(_WRONG)
+            raise self.unsigned()
         return key
 
     def _fetched_key(self, url: str, now: float) -> rsa.RSAPublicKey | None:
@@ -143,21 +151,6 @@ class Ses(WebhookProvider):
         return key if valid and isinstance(key, rsa.RSAPublicKey) else None
 
 
-def _signed_message(request: WebhookRequest) -> JsonObject:
-    """Return the message that the request is, if all that proves it is text. Raises Unproven."""
-    try:
-        message = request.json
-    except Unusable:
-        raise Unproven("the request is no message of Amazon SNS") from None
-    signed = _SIGNED.get(message.text("Type"))
-    if signed is None:
-        raise Unproven("the request is no message of Amazon SNS")
-    names = [*signed, "SigningCertURL", "Signature", "SignatureVersion"]
-    if not all(isinstance(message.get(name, ""), str) for name in names):
-        raise Unproven(_WRONG)
-    return message
-
-
 def _path_on_host(url: str, topic: str) -> str:
     """Return the path of a URL that begins with exactly ``https://`` and the SNS host of the topic's region.
 
@@ -170,33 +163,9 @@ def _path_on_host(url: str, topic: str) -> str:
     return url.removeprefix(origin) if url.startswith(f"{origin}/") else ""
 
 
-def _is_fresh(timestamp: str, now: float) -> bool:
-    """Return whether a time such as ``2026-11-24T09:00:00.000Z`` (ISO 8601 in UTC) is recent."""
+def _seconds(timestamp: str) -> float:
+    """Return a time such as ``2026-11-24T09:00:00.000Z`` (ISO 8601 in UTC) since 1970, 0 for any other."""
     try:
-        at = datetime.fromisoformat(timestamp).timestamp() if _TIMESTAMP.fullmatch(timestamp) else 0.0
+        return datetime.fromisoformat(timestamp).timestamp() if _TIMESTAMP.fullmatch(timestamp) else 0.0
     except ValueError:
-        return False
-    return -FRESH_S <= at - now <= FUTURE_S
-
-
-def _received(text: str) -> IncomingMail:
-    is_object = text.lstrip().startswith("{")  # a topic greets with a sentence
-    notification = json_object(text, "the SES notification") if is_object else JsonObject()
-    if notification.get("notificationType") != "Received":
-        raise NoMail("a notification that is no receipt of a mail")
-    receipt, mail = notification.object("receipt"), notification.object("mail")
-    content, sender = notification.text("content"), mail.get("source")
-    if not content:
-        raise Unusable(_NO_CONTENT)
-    if receipt.object("action").text("encoding").upper() == "BASE64":
-        source = base64_content(content, "the content of the SES notification")
-    else:
-        source = content.encode("utf-8", "replace")
-    verdicts = {"PASS": bool(from_domain(source)), "FAIL": False}
-    return IncomingMail(
-        source,
-        Ses.name,
-        envelope_from=bare_path(sender) if isinstance(sender, str) else None,
-        envelope_to=bare_path(next(iter(receipt.texts("recipients")), "")),
-        authenticated=verdicts.get(receipt.object("dmarcVerdict").text("status").upper()),
-    )
+        return 0.0

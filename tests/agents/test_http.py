@@ -11,7 +11,6 @@ from collections.abc import Callable
 
 import pytest
 
-from cleo_email.agents import http as exchange
 from cleo_email.agents.base import Agent, AgentAttachment, AgentRequest
 from cleo_email.agents.build import build_agent
 from cleo_email.errors import AgentError, AgentUnavailable
@@ -370,7 +369,6 @@ def test_a_huge_answer_is_refused(
     serve: Serve, request_: AgentRequest, monkeypatch: pytest.MonkeyPatch, announced: bool
 ) -> None:
     monkeypatch.setattr(http, "MAX_ANSWER_BYTES", 2**20)
-    monkeypatch.setattr(exchange, "MAX_ANSWER_BYTES", 2**20)
     sent = 0
 
     def flood(connection: socket.socket, _: Seen) -> None:

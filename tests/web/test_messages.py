@@ -8,7 +8,7 @@ from flask.testing import FlaskClient
 from cleo_email.app import App
 from cleo_email.settings import read_settings
 from cleo_email.web.app import create_app
-from cleo_email.web.health import why_not_ready
+from cleo_email.web.routes import why_not_ready
 from tests.web.test_incoming import BASE, MAIL
 
 

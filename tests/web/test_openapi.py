@@ -18,8 +18,7 @@ from cleo_email import __version__
 from cleo_email.settings import read_settings
 from cleo_email.store import Record, State
 from cleo_email.web.app import create_app
-from cleo_email.web.messages import MessagesQuery
-from cleo_email.web.models import FileFields, IncomingFields, SendFields, WorkflowFields
+from cleo_email.web.models import FileFields, IncomingFields, MessagesQuery, SendFields, WorkflowFields
 from tests.support.channel import ROOT, Channel
 from tests.support.mails import AGENT, PASSWORD
 from tests.support.smtp_server import SmtpServer

@@ -24,8 +24,7 @@ from cryptography.x509.oid import NameOID
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from cleo_email.webhooks.base import Unusable
-from cleo_email.webhooks.fetch import TooMuch
+from cleo_email.webhooks.base import TooMuch, Unusable
 
 AGENT = "agent@cleo.test"
 SECRET = "webhook-secret-4711"

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from cleo_email.embedded.mailserver import Certificates
-from cleo_email.webhooks.base import NotNow, Unusable
-from cleo_email.webhooks.fetch import Https, TooMuch
+from cleo_email.webhooks.base import NotNow, TooMuch, Unusable
+from cleo_email.webhooks.fetch import Https
 
 
 class Handler(BaseHTTPRequestHandler):

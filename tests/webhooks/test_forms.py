@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cleo_email.webhooks.base import json_field
 from cleo_email.webhooks.forms import MAX_FIELDS, Form, read_form
 from tests.webhooks.samples import multipart
 
@@ -152,5 +151,5 @@ def test_a_part_without_content_may_share_its_blank_line_with_the_boundary() -> 
 
 def test_json_in_a_field_is_read_where_it_is_no_utf_8() -> None:
     form = read_form(KIND, multipart([("envelope", b'{"from": "a\xfc@b.test"}'), ("bad", b"[")]))
-    assert json_field(form, "envelope").text("from") == "a\ufffd@b.test"
-    assert json_field(form, "bad") == json_field(form, "absent") == {}
+    assert form.json("envelope").text("from") == "a\ufffd@b.test"
+    assert form.json("bad") == form.json("absent") == {}

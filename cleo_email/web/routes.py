@@ -1,0 +1,247 @@
+"""Every endpoint: mail by webhook, mail to send, the records, the state of the process, the description."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cache
+from hashlib import sha256
+from importlib.resources import files
+
+from flask import Blueprint, Response, request
+
+from cleo_email.app import App
+from cleo_email.crashpoints import crashpoint
+from cleo_email.errors import InvalidField, KeyReused, NotFound, StoreUnavailable
+from cleo_email.pipeline.receive import IncomingMail
+from cleo_email.runtime import now_ms
+from cleo_email.web.auth import proved_body, require_api_token, unproven_refused
+from cleo_email.web.base import RequestRefused, answer, current, error
+from cleo_email.web.bodies import bad_fields, parse_json, read_body, read_bytes, read_form, validated
+from cleo_email.web.models import IncomingFields, MessagesQuery, SendFields, WorkflowFields
+from cleo_email.webhooks.base import NotNow, NotSetUp, Unusable, WebhookRequest, bare_path
+from cleo_email.webhooks.forms import MULTIPART
+from cleo_email.webhooks.handler import described
+
+log = logging.getLogger(__name__)
+
+bp = Blueprint("routes", __name__)
+
+AGAIN = {"Retry-After": "60"}
+KEY_PATTERN = r"[!-~]{1,255}"
+
+# --- mail by webhook --------------------------------------------------------------------------------------
+
+
+@bp.post("/email/incoming")
+def incoming() -> Response:
+    """Take a mail as JSON fields."""
+    with proved_body("application/json") as body:
+        return _take(parse_json(body, IncomingFields).arrival())
+
+
+@bp.post("/email/incoming/raw")
+def incoming_raw() -> Response:
+    """Take a mail as it is, from an MTA's pipe or a mail worker at the edge."""
+    with proved_body("message/rfc822") as source:
+        if not source.strip():
+            raise bad_fields({"body": "expected a mail (RFC 5322), found nothing"})
+        sender = request.headers.get("X-Envelope-From")
+        arrival = IncomingMail(
+            source,
+            "raw",
+            envelope_from=bare_path(sender) if sender is not None else None,
+            envelope_to=bare_path(request.headers.get("X-Envelope-To", "")),
+        )
+        return _take(arrival)
+
+
+@bp.post("/email/incoming/<name>")
+def incoming_from(name: str) -> Response:
+    """Take what a mail provider posts, and answer with the status codes that it understands."""
+    handler = current().webhooks
+    found = handler.find(name)
+    given = {key.lower(): value for key, value in request.headers.items()}
+    asked = WebhookRequest(given, request.args.to_dict(), now_ms() / 1000)
+    with unproven_refused():
+        try:
+            if not found.signs_body:  # then no body is read before the password was right
+                found.verify(asked)
+            body = read_bytes(handler.max_request_bytes, status=found.gives_up_with)
+            return answer(200, handler.handle(found, replace(asked, body=body)))  # some take nothing else
+        except NotSetUp as fault:
+            handler.warn_unset(found, fault)
+            headers = AGAIN if found.unset_status == 503 else {}  # the provider is to keep the mail
+            raise RequestRefused(found.unset_status, str(fault), headers=headers) from None
+        except Unusable as fault:
+            log.warning("a request of %s is of no use: %s", name, fault)
+            raise RequestRefused(found.gives_up_with, str(fault)) from None
+        except NotNow as fault:
+            log.warning("a request of %s is to come again: %s", name, fault)
+            raise RequestRefused(503, str(fault), headers=AGAIN) from None
+
+
+def _take(arrival: IncomingMail) -> Response:
+    """Store the mail: 202 once it is durable, 200 for one already taken."""
+    accepted = current().receiver.accept(arrival)
+    crashpoint("web-before-answer")
+    return answer(200 if accepted.duplicate else 202, described(accepted))
+
+
+# --- mail that answers no other ---------------------------------------------------------------------------
+
+
+@bp.post("/email/send")
+def send() -> Response:
+    """Send a mail from the agent's address; 202 once it is durable."""
+    require_api_token()
+    if request.mimetype == MULTIPART:
+        fields = validated(read_form(), SendFields)
+    else:
+        fields = parse_json(read_body("application/json", MULTIPART), SendFields)
+    draft = fields.draft()
+    del fields
+    with _faults_answered():
+        sent = current().sender.send(draft, idempotency_key=_key())
+    crashpoint("web-before-answer")
+    return answer(202, {"id": sent.id, "message_id": sent.message_id, "thread_id": sent.thread_id})
+
+
+@bp.post("/workflows")
+def workflows() -> Response:
+    """Start a workflow; 202 once it is durable for every user."""
+    require_api_token()
+    start = parse_json(read_body("application/json"), WorkflowFields).request()
+    with _faults_answered():
+        started = current().workflow_starter.start(start, idempotency_key=_key())
+    crashpoint("web-before-answer")
+    ids = [{"id": one.id, "user_id": one.user_id, "thread_id": one.thread_id} for one in started]
+    return answer(202, {"ids": ids})
+
+
+def _key() -> str:
+    """Return the Idempotency-Key, or '' where there is none."""
+    key = request.headers.get("Idempotency-Key")
+    if key is None:
+        return ""
+    if not re.fullmatch(KEY_PATTERN, key):
+        expected = "expected at most 255 printable ASCII characters without blanks, such as a UUID"
+        raise bad_fields({"Idempotency-Key": expected})
+    return key
+
+
+@contextmanager
+def _faults_answered() -> Iterator[None]:
+    try:
+        yield
+    except NotFound as fault:
+        raise RequestRefused(404, str(fault), {"thread_id": str(fault)}) from None
+    except InvalidField as fault:
+        raise bad_fields({fault.field: str(fault)}) from None
+    except KeyReused as fault:
+        raise RequestRefused(409, str(fault), {"Idempotency-Key": str(fault)}) from None
+
+
+# --- what became of every message -------------------------------------------------------------------------
+
+
+@bp.get("/email/messages")
+def messages() -> Response:
+    """List records, newest first."""
+    require_api_token()
+    query = validated(request.args.to_dict(), MessagesQuery)
+    records, following = current().store.messages.page(
+        state=query.state or "",
+        thread_id=query.thread_id,
+        message_id=query.message_id,
+        limit=query.limit,
+        cursor=query.cursor,
+    )
+    return answer(200, {"messages": [record.public() for record in records], "next": following})
+
+
+@bp.get("/email/messages/<id_>")
+def message(id_: str) -> Response:
+    """Show one record with its history."""
+    require_api_token()
+    records = current().store.messages
+    return answer(200, {**records.get(id_).public(), "history": records.history(id_)})
+
+
+# --- /healthz: the process serves; /readyz: mail flows ----------------------------------------------------
+
+
+@bp.get("/healthz")
+def healthz() -> Response:
+    return answer(200, {"status": "ok"})
+
+
+@bp.get("/readyz")
+def readyz() -> Response:
+    """Answer 200 only while mail can come in, be answered and go out; else 503 with the reason."""
+    reason = why_not_ready(current(), now_ms())
+    return error(503, reason) if reason else answer(200, {"status": "ready"})
+
+
+def why_not_ready(app: App, now: int) -> str:
+    """Return the first thing that is wrong, with what to do about it, or ''."""
+    settings = app.settings
+    if not settings.enabled:
+        return "the email channel is not enabled: ENABLED_CLIENTS does not list email"
+    try:
+        health = app.store.health.read()
+    except StoreUnavailable as fault:
+        return str(fault)
+    if health.worker_is_away(now):
+        return "no worker has been seen in the last 90 s: start python worker.py"
+    if health.submission_fault:
+        return health.submission_fault
+    if settings.imap_host and now - health.polled > 3 * settings.poll_interval * 1000:
+        return (
+            health.poll_fault or "no poll has succeeded in the last 3 intervals (EMAIL_POLL_INTERVAL_SECONDS)"
+        )
+    return ""
+
+
+# --- the description --------------------------------------------------------------------------------------
+#
+# It is a file; tests hold it to the routes, the models and the answers. Only what depends on the settings is
+# decided here: which providers are set up, and whether a token and a secret are asked for. The page, on which
+# it can be read and tried, loads nothing from elsewhere.
+
+
+@bp.get("/openapi.json")
+def openapi() -> Response:
+    provider = "/email/incoming/{provider}"
+    described = json.loads(_file("openapi.json"))
+    settings, paths = current().settings, described["paths"]
+    asked = {"api": settings.api_tokens, "webhook": settings.webhook_secrets}
+    for operation in (one for methods in paths.values() for one in methods.values()):
+        if not all(asked[name] for scheme in operation.get("security", ()) for name in scheme):
+            del operation["security"]
+    if providers := current().webhooks.set_up:
+        paths[provider]["post"]["parameters"][0]["schema"]["enum"] = providers
+    else:
+        del paths[provider]  # the others answer nothing but that they are not set up
+    return answer(200, described)
+
+
+@bp.get("/docs")
+def docs() -> Response:
+    """Serve the page with a policy that lets exactly its own style and script run."""
+    page = _file("docs.html")
+    policy = "default-src 'none'; connect-src 'self'; frame-ancestors 'none'"
+    for kind, text in re.findall(r"(?s)<(style|script)>(.*?)</\1>", page):
+        policy += f"; {kind}-src 'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'"
+    headers = {"Content-Security-Policy": policy}
+    return Response(page, headers=headers, content_type="text/html; charset=utf-8")
+
+
+@cache
+def _file(name: str) -> str:
+    return files(__package__).joinpath(name).read_text("utf-8")
