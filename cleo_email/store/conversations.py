@@ -4,21 +4,15 @@ from __future__ import annotations
 
 from typing import cast
 
-from redis import Redis
-
-from cleo_email.store.connection import PREFIX, redis_errors, script
+from cleo_email.store.connection import PREFIX, StorePart
 
 
-class Conversations:
+class Conversations(StorePart):
     """A conversation is the list of the messages of one thread that still have to be handled, in order."""
-
-    def __init__(self, redis: Redis) -> None:
-        self._redis = redis
-        self._drop = script(redis, "drop")
 
     def head(self, thread_id: str, now: int) -> str | None:
         """Return the message to handle now, None where there is none or it is not due yet."""
-        with redis_errors(), self._redis.pipeline(transaction=False) as pipe:
+        with self._redis.pipeline(transaction=False) as pipe:
             pipe.lindex(f"{PREFIX}conversation:{thread_id}", 0)
             pipe.zscore(f"{PREFIX}active", thread_id)
             pipe.delete(f"{PREFIX}woken:{thread_id}")
@@ -29,22 +23,21 @@ class Conversations:
 
     def drop_head(self, thread_id: str, id_: str) -> None:
         """Take an id whose record was forgotten off the list."""
-        with redis_errors():
-            self._drop(keys=[f"{PREFIX}conversation:{thread_id}", f"{PREFIX}active"], args=[id_, thread_id])
+        self._run(
+            "drop", keys=[f"{PREFIX}conversation:{thread_id}", f"{PREFIX}active"], args=[id_, thread_id]
+        )
 
     def due(self, now: int, limit: int, *, offset: int = 0) -> list[str]:
         """Return threads with work that is due, longest waiting first, being handled or not."""
-        with redis_errors():
-            raw = self._redis.zrange(f"{PREFIX}active", "-inf", now, byscore=True, offset=offset, num=limit)
+        raw = self._redis.zrange(f"{PREFIX}active", "-inf", now, byscore=True, offset=offset, num=limit)
         return [item.decode() for item in cast("list[bytes]", raw)]
 
     def hurry(self, thread_id: str, now: int) -> bool:
         """Make due now what was due later. Return False where there is no such work."""
-        with redis_errors():
-            return bool(self._redis.zadd(f"{PREFIX}active", {thread_id: now}, xx=True, lt=True, ch=True))
+        return bool(self._redis.zadd(f"{PREFIX}active", {thread_id: now}, xx=True, lt=True, ch=True))
 
     def unlocked(self, threads: list[str]) -> list[str]:
-        with redis_errors(), self._redis.pipeline(transaction=False) as pipe:
+        with self._redis.pipeline(transaction=False) as pipe:
             for thread in threads:
                 pipe.exists(f"{PREFIX}lock:conversation:{thread}")
             held = pipe.execute()
@@ -52,5 +45,4 @@ class Conversations:
 
     def claim_wake(self, thread_id: str, seconds: int) -> bool:
         """Return True for one caller in ``seconds``: a lost wake-up is repeated, not multiplied."""
-        with redis_errors():
-            return bool(self._redis.set(f"{PREFIX}woken:{thread_id}", 1, nx=True, ex=seconds))
+        return bool(self._redis.set(f"{PREFIX}woken:{thread_id}", 1, nx=True, ex=seconds))
