@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from cleo_email.pipeline.recover import Recoverer
     from cleo_email.pipeline.send import Sender
     from cleo_email.pipeline.sweep import Sweeper
-    from cleo_email.pipeline.workflows import WorkflowScheduler, WorkflowStarter
+    from cleo_email.pipeline.workflows import WorkflowStarter
     from cleo_email.smtp.pool import Submitter
     from cleo_email.webhooks.fetch import Fetch
     from cleo_email.webhooks.handler import WebhookHandler
@@ -293,13 +293,6 @@ class App:
         from cleo_email.pipeline.sweep import Sweeper
 
         return Sweeper(self.store, self.wake, retention_days=self.settings.retention_days)
-
-    @cached_property
-    def scheduler(self) -> WorkflowScheduler:
-        from cleo_email.pipeline.workflows import WorkflowScheduler
-
-        workflows = self.settings.workflows or {}
-        return WorkflowScheduler(self.store, self.workflow_starter, list(workflows.values()))
 
     @cached_property
     def recoverer(self) -> Recoverer | None:

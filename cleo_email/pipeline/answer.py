@@ -4,20 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass
 from datetime import UTC, datetime
 
+from cleo_email import errors
 from cleo_email.agents.base import Agent, AgentAttachment, AgentMessage, AgentRequest
 from cleo_email.crashpoints import crashpoint
-from cleo_email.errors import (
-    AgentError,
-    AgentUnavailable,
-    CleoError,
-    LockLost,
-    NotFound,
-    StoreUnavailable,
-    place_of,
-)
 from cleo_email.mail.address import can_be_written_to, is_allowed, is_own
 from cleo_email.mail.compose import compose_reply
 from cleo_email.mail.headers import shown
@@ -44,41 +37,32 @@ MAX_FAULTS = 12  # unexpected ones, of our own
 PROOF_HORIZON_MS = 24 * HOUR  # DNS that says nothing for so long: a person decides
 
 
-@dataclass(frozen=True)
-class Recipients:
-    """Who gets the answer; ``note`` says why that is not Reply-To."""
-
-    to: tuple[Address, ...]
-    cc: tuple[Address, ...] = ()
-    note: str = ""
-
-
 def recipients_of(
     mail: InboundEmail, policy: Policy, *, reply_all: bool, members: frozenset[str] | None = None
-) -> Recipients:
-    """Return Reply-To as the recipient where we may write to it, else From, with the reason.
+) -> tuple[Address, list[Address], str]:
+    """Return who gets the answer and who a copy, and why the former is not Reply-To ('' where it is).
 
     ``Reply-To`` is never an identity (RFC 5322 section 3.6.2 makes it a wish): an address that could not
     have written to us must not be answered either. ``members`` take part in the thread so far; None where the
     mail begins it or its sender is proven. Only they are sent what the thread holds: From may be forged, and
     then only the owner of the address gets the answer. With ``reply_all`` the other allowed ones get a copy.
     """
-    to, note = mail.from_[:1], ""
+    to, note = mail.from_[0], ""
     wished = next((address for address in mail.reply_to if address.addr), None)
-    if wished and wished.key != mail.from_[0].key:
+    if wished and wished.key != to.key:
         note = _why_not(wished, policy)
         if not note and members is not None and wished.key not in members:
             note = f"{shown(wished.addr)} takes no part in this thread"
         if note:
             note = f"answered to From, not to Reply-To: {note}"
         else:
-            to = (wished,)
+            to = wished
     cc: dict[str, Address] = {}
     if reply_all:
         for address in (*mail.to, *mail.cc):
-            if address.key != to[0].key and not _why_not(address, policy):
+            if address.key != to.key and not _why_not(address, policy):
                 cc.setdefault(address.key, address)
-    return Recipients(tuple(to), tuple(cc.values())[:MAX_CC], note)
+    return to, list(cc.values())[:MAX_CC], note
 
 
 def _why_not(address: Address, policy: Policy) -> str:
@@ -132,12 +116,8 @@ def _shown(attachment: AttachedFile, limit: int) -> AgentAttachment:
 
 def _with_texts(mail: InboundEmail) -> str:
     """Return the full text, and after it the text of those attachments that are text."""
-    parts = [mail.full_text]
-    for attachment in mail.attachments:
-        text = attachment_text(attachment)
-        if text and text.strip():
-            parts.append(f"[{attachment.filename}]\n{text}")
-    return "\n\n".join(parts)
+    texts = [(attachment.filename, attachment_text(attachment) or "") for attachment in mail.attachments]
+    return "\n\n".join([mail.full_text, *(f"[{name}]\n{text}" for name, text in texts if text.strip())])
 
 
 @dataclass
@@ -174,7 +154,7 @@ class Answerer:
             crashpoint("answer-after-head")
             try:
                 self._handle_one(thread_id, id_, lock)
-            except LockLost:
+            except errors.LockLost:
                 log.warning("message %s was taken over by another worker", id_)
         crashpoint("answer-before-next")
         # A message that was added while we held the lock woke a worker that found it held: look once more.
@@ -182,12 +162,10 @@ class Answerer:
             self.wake.wake(thread_id)
 
     def _handle_one(self, thread_id: str, id_: str, lock: Lock) -> None:
-        try:
+        record: Record | None = None
+        with suppress(errors.NotFound):
             record = self.store.messages.get(id_)
-        except NotFound:
-            self.store.conversations.drop_head(thread_id, id_)
-            return
-        if record.state not in AT_WORK:
+        if record is None or record.state not in AT_WORK:
             self.store.conversations.drop_head(thread_id, id_)
             return
         work = LockedRecord(self.store, record, lock, self.clock)
@@ -197,10 +175,10 @@ class Answerer:
                 work.reload()
             if work.record.state is State.SUBMITTING:
                 self.delivery.submit(work)
-        except (LockLost, StoreUnavailable):
+        except (errors.LockLost, errors.StoreUnavailable):
             raise
         except Exception as error:  # noqa: BLE001 - the job's outermost edge: one bad message stops nothing
-            what = place_of(error)
+            what = errors.place_of(error)
             log.error("message %s: unexpected %s", id_, what)
             self._after_fault(work, f"unexpected {what}")
 
@@ -226,10 +204,10 @@ class Answerer:
         crashpoint("answer-before-agent")
         try:
             answer = self.agent.answer(question.request, deadline=self.rules.agent_timeout)
-        except AgentUnavailable as error:
+        except errors.AgentUnavailable as error:
             self._ask_later(work, str(error), text)
             return
-        except AgentError as error:
+        except errors.AgentError as error:
             work.finish(State.FAILED, str(error), text)
             return
         crashpoint("answer-after-agent")
@@ -313,28 +291,28 @@ class Answerer:
         self, record: Record, mail: InboundEmail, answer: Answer, members: frozenset[str] | None
     ) -> tuple[OutboundEmail, str]:
         rules = self.rules
-        recipients = recipients_of(mail, rules.policy, reply_all=rules.reply_all, members=members)
+        to, cc, note = recipients_of(mail, rules.policy, reply_all=rules.reply_all, members=members)
         outbound = compose_reply(
             mail,
             answer,
             from_=rules.from_,
-            to=recipients.to,
-            cc=recipients.cc,
-            message_id=self.signer.new(recipients.to, record.thread_id),
+            to=[to],
+            cc=cc,
+            message_id=self.signer.new([to], record.thread_id),
             date=datetime.fromtimestamp(self.clock() / 1000, UTC),
         )
-        return outbound, recipients.note
+        return outbound, note
 
     def _keep(self, work: LockedRecord, question: Question, answer: Answer, text: dict[str, str]) -> None:
         """Store the mail that will be sent: from here on the agent is not asked again."""
         try:
             outbound, note = question.compose(answer)
-        except StoreUnavailable:
+        except errors.StoreUnavailable:
             raise
-        except AgentUnavailable as error:  # a callable that supplies a file of the workflow may do so later
+        except errors.AgentUnavailable as error:  # a callable may supply a file of the workflow later
             self._ask_later(work, str(error), text)
             return
-        except CleoError as error:
+        except errors.CleoError as error:
             work.finish(State.FAILED, f"the answer cannot be mailed: {error}", text)
             return
         crashpoint("answer-after-compose")

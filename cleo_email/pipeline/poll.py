@@ -259,16 +259,12 @@ class _Reading:
         before = self.store.mailbox.trouble(self.status.uidvalidity)
         for uid, why in failed:
             if before.get(uid, 0) + 1 >= ALONE:
-                self._quarantine(uid, why)  # stored first: what is counted out is looked at no more
+                # Stored first: what is counted out is looked at no more.
+                text = f"the server could not deliver UID {uid} three times: {why}"
+                self.receiver.quarantine(unfetched(f"{self.status.uidvalidity}/{uid}"), text)
+                self.stuck.discard(uid)
+                self.result.quarantined += 1
             self.store.mailbox.add_trouble(self.status.uidvalidity, uid)
-
-    def _quarantine(self, uid: int, why: str) -> None:
-        where = f"{self.status.uidvalidity}/{uid}"
-        self.receiver.quarantine(
-            unfetched(where), f"the server could not deliver UID {uid} three times: {why}"
-        )
-        self.stuck.discard(uid)
-        self.result.quarantined += 1
 
     def _take_headers(self, infos: Iterable[MessageInfo]) -> None:
         failed: list[tuple[int, str]] = []

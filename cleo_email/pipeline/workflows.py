@@ -17,18 +17,10 @@ from zoneinfo import ZoneInfo
 
 from croniter import croniter
 
+from cleo_email import errors
 from cleo_email.agents.base import AgentMessage, AgentRequest, HistoryTurn
 from cleo_email.agents.python import CallFailed, call_within, with_working_directory
-from cleo_email.errors import (
-    AgentError,
-    AgentUnavailable,
-    CleoError,
-    InvalidField,
-    KeyReused,
-    SettingsError,
-    StoreUnavailable,
-    place_of,
-)
+from cleo_email.errors import InvalidField
 from cleo_email.mail.attachment import make_file, safe_filename
 from cleo_email.mail.message_id import Signer
 from cleo_email.mail.model import Address, Answer, AttachedFile, JsonObject, OutboundEmail, Turn
@@ -104,13 +96,41 @@ class WorkflowStarter:
         digest = _digest(request) if idempotency_key else ""
         return self._begin(request, f"workflow:{key}", KEY_REMEMBERED_S, digest)
 
-    def start_scheduled(self, workflow: Workflow, at_ms: int) -> list[Started]:
-        """Store the start that is due at that time, once, even if several workers do so."""
+    def _start_scheduled(self, workflow: Workflow, at_ms: int) -> list[Started]:
         users = [(address.addr, address) for address in workflow.users]
         data = workflow.workflow_data
         request = StartRequest(workflow.id, users, new_room=workflow.new_room, workflow_data=data)
         name = hashlib.sha256(json.dumps([workflow.id, at_ms]).encode()).hexdigest()
-        return self._begin(request, f"schedule:{name}", 30 * DAY // 1000) if users else []
+        return self._begin(request, f"schedule:{name}", 30 * DAY // 1000)
+
+    @property
+    def scheduled(self) -> list[Workflow]:
+        return [one for one in (self.configured or {}).values() if one.schedule and one.users]
+
+    def start_due(self) -> None:
+        """Start each workflow that has been due since it was last started. Raise StoreUnavailable.
+
+        Times that are missed while no worker runs are made up for once, however many they are. Several
+        workers may do so at once: the start of one due time has one identity for each user.
+        """
+        for workflow in self.scheduled:
+            now = self.clock()
+            due = last_due(workflow.schedule, workflow.timezone, now)
+            # Another schedule is another clock: a change of the file does not make up for times before it.
+            parts = [workflow.id, workflow.schedule, workflow.timezone]
+            name = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+            if due <= self.store.ticks.scheduled(name, first=now):
+                continue
+            started: list[Started] = []
+            try:
+                started = self._start_scheduled(workflow, due)
+            except errors.StoreUnavailable:
+                raise
+            except errors.CleoError as error:
+                log.error("workflow %s could not be started: %s", workflow.id, error)
+            # Last: a worker that dies in between leaves it to the next, which finds the same identities.
+            self.store.ticks.set_scheduled(name, due)
+            log.info("workflow %s was started for %d users by its schedule", workflow.id, len(started))
 
     def _check(self, request: StartRequest) -> None:
         if self.configured is not None and request.workflow_id not in self.configured:
@@ -142,14 +162,16 @@ class WorkflowStarter:
         starts = [self._start(request, given, one, name, remember_s, batch) for given, one in users]
         # Before anything is stored: another request may share some of the users with this one, or none.
         if digest and self.store.messages.first_value(name, digest, KEY_REMEMBERED_S) != digest:
-            raise KeyReused("this Idempotency-Key was used for another request within the last 24 hours")
+            raise errors.KeyReused(
+                "this Idempotency-Key was used for another request within the last 24 hours"
+            )
         files = () if known else request.attachments
         accepted = self.store.messages.accept_together(starts, batch=batch, files=files)
         for start, one in zip(starts, accepted, strict=True):
             if not one.duplicate:
                 self.wake.wake(one.thread_id)
             elif files:  # the same request at the same moment: its first copy has the files already
-                with suppress(StoreUnavailable):
+                with suppress(errors.StoreUnavailable):
                     self.store.files.done(batch, start.record.id)
         return [
             Started(one.id, given, one.thread_id) for one, (given, _) in zip(accepted, users, strict=True)
@@ -262,12 +284,15 @@ class ThreadOpener:
         size = plan["size"] + sum(file.size for file in more)
         with self._large.turn(size, patience=COMPOSING_TURN_S) as now:
             if not now:
-                raise AgentUnavailable("other large mails are being composed")
+                raise errors.AgentUnavailable("other large mails are being composed")
+            files = self.store.files.get(plan["files"]) if plan["files"] else ()
+            if files is None:
+                raise InvalidField("attachments", "the files of the start were dropped after 30 days")
             draft = NewMail(
                 to=[Address(record.to_address, plan["name"])],
                 subject=json.loads(record.workflow)["subject"],
                 body=answer.text,
-                attachments=[*self._requested(plan["files"]), *more],
+                attachments=[*files, *more],
                 thread_id="" if plan["opens"] else record.thread_id,
             )
             message_id = record.thread_id if plan["opens"] else ""
@@ -277,14 +302,6 @@ class ThreadOpener:
         """Give up the files of the request: the answer is kept, or there will be none."""
         if batch := json.loads(record.outbound)["files"]:
             self.store.files.done(batch, record.id)
-
-    def _requested(self, batch: str) -> tuple[AttachedFile, ...]:
-        if not batch:
-            return ()
-        files = self.store.files.get(batch)
-        if files is None:
-            raise InvalidField("attachments", "the files of the start were dropped after 30 days")
-        return files
 
     def _configured_files(self, record: Record) -> Iterable[AttachedFile]:
         context = json.loads(record.workflow)
@@ -336,7 +353,7 @@ def load_suppliers(configured: Mapping[str, Workflow]) -> dict[str, Supplier]:
                 f"a callable that can be imported ({type(error).__name__}: {str(error)[:200]})"
             )
     if faults:
-        raise SettingsError(faults)
+        raise errors.SettingsError(faults)
     return found
 
 
@@ -368,10 +385,10 @@ def _supplied(
     except CallFailed as failed:
         error = failed.error
     if isinstance(error, _NoAttachment):
-        raise AgentError(f"{entry.reference} supplied no attachment: {error}")
+        raise errors.AgentError(f"{entry.reference} supplied no attachment: {error}")
     # The operator's callable: a later try may find what it needs. Its text may hold what is private.
-    said = limit.said if error is None else f"it failed with {place_of(error)}"
-    raise AgentUnavailable(f"{entry.reference}: {said}") from error
+    said = limit.said if error is None else f"it failed with {errors.place_of(error)}"
+    raise errors.AgentUnavailable(f"{entry.reference}: {said}") from error
 
 
 def _file(entry: Supplied, item: object, number: int) -> AttachedFile:
@@ -380,52 +397,6 @@ def _file(entry: Supplied, item: object, number: int) -> AttachedFile:
     name = entry.filename or getattr(item, "name", "")
     name = safe_filename(name if isinstance(name, str) else "", entry.content_type, number)
     return make_file(name, read_content(item), entry.content_type)
-
-
-@dataclass
-class WorkflowScheduler:
-    """Starts what is due since the last time that was started, which is kept in the store.
-
-    Times that are missed while no worker runs are made up for once, however many they are. Several workers
-    may look at once: the start of one due time has one identity for each user.
-    """
-
-    store: Store
-    starter: WorkflowStarter
-    workflows: Sequence[Workflow]
-    _: KW_ONLY
-    clock: Clock = now_ms
-
-    def __post_init__(self) -> None:
-        self.workflows = [one for one in self.workflows if one.schedule and one.users]
-
-    def __bool__(self) -> bool:
-        return bool(self.workflows)
-
-    def run(self) -> int:
-        """Start what is due and return how many workflows that were. Raise StoreUnavailable."""
-        return sum(self._one(workflow) for workflow in self.workflows)
-
-    def _one(self, workflow: Workflow) -> bool:
-        now = self.clock()
-        due = last_due(workflow.schedule, workflow.timezone, now)
-        # Another schedule is another clock: a change of the file does not make up for times before it.
-        parts = [workflow.id, workflow.schedule, workflow.timezone]
-        name = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-        last = self.store.ticks.scheduled(name, first=now)
-        if due <= last:
-            return False
-        try:
-            started = self.starter.start_scheduled(workflow, due)
-        except StoreUnavailable:
-            raise
-        except CleoError as error:
-            log.error("workflow %s could not be started: %s", workflow.id, error)
-            started = []
-        # Last: a worker that dies in between leaves it to the next, which finds the same identities.
-        self.store.ticks.set_scheduled(name, due)
-        log.info("workflow %s was started for %d users by its schedule", workflow.id, len(started))
-        return True
 
 
 def last_due(schedule: str, timezone: str, now_ms: int) -> int:

@@ -80,7 +80,12 @@ class SenderCheck:
         fault = ""
         if not why:
             why = f"no DKIM signature speaks for {shown(author)}"
-            related = [one for one in signed.signatures() if _are_related(one.domain, author)]
+            own = _organisation(author)
+            related = [
+                one
+                for one in signed.signatures()
+                if one.domain == author or _organisation(one.domain) == own != ""
+            ]
             for signature in related[:SIGNATURES_TRIED]:
                 try:
                     flaw = self._flaw(signed, signature, author)
@@ -129,11 +134,6 @@ def _author(signed: SignedMail, mail: InboundEmail) -> tuple[str, str]:
     parts = split_address(mail.from_address)
     domain = a_label(parts[1]) if parts else ""
     return (domain, "") if domain else ("", "its From is no address")
-
-
-def _are_related(signer: str, author: str) -> bool:
-    """Return whether two domains, A-labels in lower case, are the same or of one organisation."""
-    return signer == author or _organisation(signer) == _organisation(author) != ""
 
 
 def _organisation(domain: str) -> str:

@@ -100,9 +100,7 @@ class Record:
     authenticated: str = ""  # "1", "0" or "" for unknown
     mailbox: str = ""  # UIDVALIDITY/UID of a polled mail
     partial: int = 0  # 1: only the header was fetched
-    outbound: str = (
-        ""  # for ingress "send" the request's digest, for "workflow" JSON of what to send, else ""
-    )
+    outbound: str = ""  # of ingress "send" the request's digest, of "workflow" JSON of what to send
     workflow: str = ""  # JSON of the workflow that the thread belongs to
     text: str = ""  # new part of the mail, kept for the thread's history
     answer_text: str = ""

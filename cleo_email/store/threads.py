@@ -1,4 +1,7 @@
-"""Threads: who takes part, which of our Message-IDs lead there, what was said, how much was sent."""
+"""Threads: who takes part, which of our Message-IDs lead there, what was said, how much was sent.
+
+A thread's conversation is the list of those of its messages that still have to be handled.
+"""
 
 from __future__ import annotations
 
@@ -93,3 +96,44 @@ class Threads(StorePart):
         """Take one unit of every budget (name, window in ms, limit). Return '' or the name of one used up."""
         flat = [str(item) for budget in budgets for item in budget]
         return cast("bytes", self._run("reserve", args=[PREFIX, id_, now, *flat])).decode()
+
+
+class Conversations(StorePart):
+    """Knows which conversations have work, when it is due, and whose wake-up is on its way."""
+
+    def head(self, thread_id: str, now: int) -> str | None:
+        """Return the message to handle now, None where there is none or it is not due yet."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            pipe.lindex(f"{PREFIX}conversation:{thread_id}", 0)
+            pipe.zscore(f"{PREFIX}active", thread_id)
+            pipe.delete(f"{PREFIX}woken:{thread_id}")
+            head, due, _ = pipe.execute()
+        if head is None or (due is not None and due > now):
+            return None
+        return cast("bytes", head).decode()
+
+    def drop_head(self, thread_id: str, id_: str) -> None:
+        """Take an id whose record was forgotten off the list."""
+        self._run(
+            "drop", keys=[f"{PREFIX}conversation:{thread_id}", f"{PREFIX}active"], args=[id_, thread_id]
+        )
+
+    def due(self, now: int, limit: int, *, offset: int = 0) -> list[str]:
+        """Return threads with work that is due, longest waiting first, being handled or not."""
+        raw = self._redis.zrange(f"{PREFIX}active", "-inf", now, byscore=True, offset=offset, num=limit)
+        return [item.decode() for item in cast("list[bytes]", raw)]
+
+    def hurry(self, thread_id: str, now: int) -> bool:
+        """Make due now what was due later. Return False where there is no such work."""
+        return bool(self._redis.zadd(f"{PREFIX}active", {thread_id: now}, xx=True, lt=True, ch=True))
+
+    def unlocked(self, threads: list[str]) -> list[str]:
+        with self._redis.pipeline(transaction=False) as pipe:
+            for thread in threads:
+                pipe.exists(f"{PREFIX}lock:conversation:{thread}")
+            held = pipe.execute()
+        return [thread for thread, taken in zip(threads, held, strict=True) if not taken]
+
+    def claim_wake(self, thread_id: str, seconds: int) -> bool:
+        """Return True for one caller in ``seconds``: a lost wake-up is repeated, not multiplied."""
+        return bool(self._redis.set(f"{PREFIX}woken:{thread_id}", 1, nx=True, ex=seconds))
