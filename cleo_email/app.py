@@ -228,7 +228,7 @@ class App:
     def answerer(self) -> Answerer:
         """Raises SettingsError where CLEO_AGENT names no agent, or CLEO_WORKFLOWS a callable that is none."""
         from cleo_email.agents.build import build_agent
-        from cleo_email.pipeline.answer import Answerer, Rules
+        from cleo_email.pipeline.answer import Answerer
         from cleo_email.pipeline.budget import Budget, Limits
         from cleo_email.pipeline.deliver import Delivery
         from cleo_email.pipeline.workflows import ThreadOpener, load_suppliers
@@ -247,20 +247,17 @@ class App:
                 settings.max_replies_per_thread, settings.max_replies_per_sender, settings.max_sends_per_hour
             ),
         )
-        rules = Rules(
-            from_=settings.from_address,
-            policy=self.policy,
-            agent_timeout=settings.agent_timeout,
-            max_attachment_bytes=settings.max_attachment_bytes,
-            reply_all=settings.reply_all,
-        )
         return Answerer(
             self.store,
             agent,
             Delivery(self.store, self.submitter, has_mailbox=self.mailbox is not None, budget=budget),
             self.wake,
             self.signer,
-            rules,
+            settings.from_address,
+            self.policy,
+            agent_timeout=settings.agent_timeout,
+            max_attachment_bytes=settings.max_attachment_bytes,
+            reply_all=settings.reply_all,
             opening=ThreadOpener(
                 self.store, self.sender, workflows, suppliers, timeout=settings.agent_timeout
             ),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass
 from datetime import UTC, datetime
@@ -22,7 +21,7 @@ from cleo_email.mail.thread import own_threads, people_of
 from cleo_email.pipeline.budget import Budget
 from cleo_email.pipeline.deliver import Delivery, LockedRecord
 from cleo_email.pipeline.send import REMEMBERED
-from cleo_email.pipeline.workflows import INGRESS, ThreadOpener, agent_request
+from cleo_email.pipeline.workflows import INGRESS, Question, ThreadOpener, agent_request
 from cleo_email.runtime import HOUR, Clock, backoff_ms, now_ms
 from cleo_email.screening.dkim import Outcome, SenderCheck
 from cleo_email.screening.screen import Policy
@@ -47,7 +46,7 @@ def recipients_of(
     mail begins it or its sender is proven. Only they are sent what the thread holds: From may be forged, and
     then only the owner of the address gets the answer. With ``reply_all`` the other allowed ones get a copy.
     """
-    to, note = mail.from_[0], ""
+    to, note = next(iter(mail.from_), Address("")), ""
     wished = next((address for address in mail.reply_to if address.addr), None)
     if wished and wished.key != to.key:
         note = _why_not(wished, policy)
@@ -74,27 +73,6 @@ def _why_not(address: Address, policy: Policy) -> str:
     if not can_be_written_to(address):
         return f"{shown(address.addr)} is no address that mail can be sent to"
     return ""
-
-
-@dataclass(frozen=True)
-class Rules:
-    """What the operator set for answers. ``agent_timeout`` in seconds."""
-
-    from_: Address
-    policy: Policy
-    agent_timeout: float = 300.0
-    max_attachment_bytes: int = 10_485_760
-    reply_all: bool = False
-
-
-@dataclass(frozen=True)
-class Question:
-    """What the agent is asked, and what to do with its answer."""
-
-    request: AgentRequest
-    text: str  # what the thread's history keeps of the question
-    compose: Callable[[Answer], tuple[OutboundEmail, str]]  # the mail and a note for the record
-    done: Callable[[], None] = lambda: None  # called once the agent will not be asked again
 
 
 def new_part(mail: InboundEmail, history: tuple[Turn, ...]) -> str:
@@ -132,9 +110,13 @@ class Answerer:
     delivery: Delivery
     wake: WakeQueue
     signer: Signer
-    rules: Rules
+    from_: Address
+    policy: Policy
     _: KW_ONLY
     budget: Budget
+    agent_timeout: float = 300.0  # seconds
+    max_attachment_bytes: int = 10_485_760
+    reply_all: bool = False
     opening: ThreadOpener | None = None
     sender_check: SenderCheck | None = None
     clock: Clock = now_ms
@@ -203,7 +185,7 @@ class Answerer:
         text = {"text": question.text[:REMEMBERED]} if question.text else {}
         crashpoint("answer-before-agent")
         try:
-            answer = self.agent.answer(question.request, deadline=self.rules.agent_timeout)
+            answer = self.agent.answer(question.request, deadline=self.agent_timeout)
         except errors.AgentUnavailable as error:
             self._ask_later(work, str(error), text)
             return
@@ -226,7 +208,7 @@ class Answerer:
         mail = parse(source)
         finding = self.sender_check.check(source, mail)
         if finding.outcome is Outcome.PROVEN:
-            people = people_of(mail, self.rules.policy.own_addresses)
+            people = people_of(mail, self.policy.own_addresses)
             sender, own = mail.from_[0].key, own_threads(mail)
             thread = self.store.threads.admit(record.id, sender, people, own, now)
             self.store.messages.note(record.id, "authenticated", 1)
@@ -240,7 +222,7 @@ class Answerer:
         to = State.HELD
         if finding.outcome is Outcome.UNPROVEN:
             self.store.messages.note(record.id, "authenticated", 0)
-            if self.rules.policy.refused is Action.IGNORE:
+            if self.policy.refused is Action.IGNORE:
                 to = State.IGNORED
         work.finish(to, finding.reason)
         return False
@@ -248,13 +230,7 @@ class Answerer:
     def _question(self, record: Record, source: bytes) -> Question:
         """Raise StoreUnavailable, NotFound."""
         if record.ingress == INGRESS and self.opening is not None:
-            opening = self.opening
-            return Question(
-                opening.question(record),
-                "",
-                lambda answer: (opening.compose(record, answer), ""),
-                lambda: opening.done(record),
-            )
+            return self.opening.question(record)
         mail = parse(source)
         history = self.store.threads.history(record.thread_id, but=record.id)
         text = new_part(mail, history)
@@ -270,7 +246,7 @@ class Answerer:
     def _request(
         self, record: Record, mail: InboundEmail, text: str, history: tuple[Turn, ...]
     ) -> AgentRequest:
-        limit = self.rules.max_attachment_bytes
+        limit = self.max_attachment_bytes
         came_in = datetime.fromtimestamp(record.received_at / 1000, UTC)
         message = AgentMessage(
             message_id=mail.message_id,
@@ -290,12 +266,11 @@ class Answerer:
     def _compose(
         self, record: Record, mail: InboundEmail, answer: Answer, members: frozenset[str] | None
     ) -> tuple[OutboundEmail, str]:
-        rules = self.rules
-        to, cc, note = recipients_of(mail, rules.policy, reply_all=rules.reply_all, members=members)
+        to, cc, note = recipients_of(mail, self.policy, reply_all=self.reply_all, members=members)
         outbound = compose_reply(
             mail,
             answer,
-            from_=rules.from_,
+            from_=self.from_,
             to=[to],
             cc=cc,
             message_id=self.signer.new([to], record.thread_id),

@@ -292,9 +292,8 @@ class _Reading:
 
     def _take(self, uid: int, source: bytes, *, hold: str = "") -> None:
         where = f"{self.status.uidvalidity}/{uid}"
-        accepted = self.receiver.accept(
-            IncomingMail(source, "imap", hold=hold, partial=bool(hold), mailbox=where)
-        )
+        mail = IncomingMail(source, "imap", hold=hold, partial=bool(hold), mailbox=where)
+        accepted = self.receiver.accept(mail)
         crashpoint("poll-after-accept")
         if accepted.duplicate:
             self.result.duplicates += 1
@@ -316,9 +315,7 @@ class _Reading:
             if uids:
                 confirmed |= self.mailbox.add_flags(uids, flags)
         if missing := self.pending.keys() - confirmed:
-            log.warning(
-                "the server did not confirm \\Seen for %d mails; they are looked at again", len(missing)
-            )
+            log.warning("the server did not confirm \\Seen for %d mails; they come again", len(missing))
         self.done |= self.pending.keys()
         self.pending.clear()
         crashpoint("poll-after-seen")

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -134,9 +135,7 @@ class WorkflowStarter:
 
     def _check(self, request: StartRequest) -> None:
         if self.configured is not None and request.workflow_id not in self.configured:
-            raise InvalidField(
-                "workflow_id", "there is no such workflow in the file that CLEO_WORKFLOWS names"
-            )
+            raise InvalidField("workflow_id", "the file that CLEO_WORKFLOWS names has no such workflow")
         if not request.users:
             raise InvalidField("user_ids", "nobody to write to: give at least one address")
         if len(request.users) > MAX_USERS:
@@ -149,7 +148,7 @@ class WorkflowStarter:
         if size * len(request.users) > MAX_COPIES:
             most = MAX_COPIES // size
             raise InvalidField(
-                "user_ids", f"with files of {size} bytes in a mail at most {most} users at once"
+                "user_ids", f"with files of {size} bytes for each at most {most} users at once"
             )
 
     def _begin(self, request: StartRequest, name: str, remember_s: int, digest: str = "") -> list[Started]:
@@ -162,9 +161,7 @@ class WorkflowStarter:
         starts = [self._start(request, given, one, name, remember_s, batch) for given, one in users]
         # Before anything is stored: another request may share some of the users with this one, or none.
         if digest and self.store.messages.first_value(name, digest, KEY_REMEMBERED_S) != digest:
-            raise errors.KeyReused(
-                "this Idempotency-Key was used for another request within the last 24 hours"
-            )
+            raise errors.KeyReused("this Idempotency-Key was used for another request in the last 24 hours")
         files = () if known else request.attachments
         accepted = self.store.messages.accept_together(starts, batch=batch, files=files)
         for start, one in zip(starts, accepted, strict=True):
@@ -173,12 +170,10 @@ class WorkflowStarter:
             elif files:  # the same request at the same moment: its first copy has the files already
                 with suppress(errors.StoreUnavailable):
                     self.store.files.done(batch, start.record.id)
-        return [
-            Started(one.id, given, one.thread_id) for one, (given, _) in zip(accepted, users, strict=True)
-        ]
+        return [Started(one.id, user, one.thread_id) for one, (user, _) in zip(accepted, users, strict=True)]
 
     def _start(
-        self, request: StartRequest, given: str, user: Address, name: str, remember_s: int, batch: str
+        self, request: StartRequest, given: str, user: Address, name: str, keep_s: int, batch: str
     ) -> Start:
         now = self.clock()
         key = _room_key(request.workflow_id, user)
@@ -201,7 +196,7 @@ class WorkflowStarter:
             outbound=json.dumps(plan),
         )
         keys = [(key, thread, self.retention_days * DAY // 1000), (workflow_key(thread), record.workflow, 0)]
-        return Start(record, Identity(f"{name}:{user.key}", remember_s=remember_s), [user.key], keys)
+        return Start(record, Identity(f"{name}:{user.key}", remember_s=keep_s), [user.key], keys)
 
     def _context(self, request: StartRequest, user_id: str) -> JsonObject:
         """Return what the agent gets of the workflow, at its start and with each reply in its thread."""
@@ -223,9 +218,7 @@ class WorkflowStarter:
         }
         size = len(json.dumps(context))
         if size > MAX_CONTEXT:
-            raise InvalidField(
-                "workflow_data", f"the workflow takes {size} bytes as JSON, more than {MAX_CONTEXT}"
-            )
+            raise InvalidField("workflow_data", f"the workflow has {size} bytes as JSON, over {MAX_CONTEXT}")
         if size * len(request.users) > MAX_CONTEXTS:
             most = MAX_CONTEXTS // size
             raise InvalidField("user_ids", f"with a workflow of {size} bytes at most {most} users at once")
@@ -254,6 +247,16 @@ def _digest(request: StartRequest) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
+@dataclass(frozen=True)
+class Question:
+    """What the agent is asked, and what to do with its answer."""
+
+    request: AgentRequest
+    text: str  # what the thread's history keeps of the question
+    compose: Callable[[Answer], tuple[OutboundEmail, str]]  # the mail and a note for the record
+    done: Callable[[], None] = lambda: None  # called once the agent will not be asked again
+
+
 @dataclass
 class ThreadOpener:
     """Asks the agent for the mail that begins a thread.
@@ -270,13 +273,14 @@ class ThreadOpener:
     timeout: float = 300.0
     _large: LargeWork = field(init=False, default_factory=lambda: LargeWork(1))
 
-    def question(self, record: Record) -> AgentRequest:
-        """Return the agent's request. No mail has come in: it gets the workflow, and the addressee."""
+    def question(self, record: Record) -> Question:
+        """Return what to ask the agent. No mail has come in: it gets the workflow, and the addressee."""
         history = self.store.threads.history(record.thread_id, but=record.id)
         message = AgentMessage(to_address=record.to_address, subject=record.subject)
-        return agent_request(record, message, history, json.loads(record.workflow))
+        request = agent_request(record, message, history, json.loads(record.workflow))
+        return Question(request, "", partial(self._compose, record), partial(self._done, record))
 
-    def compose(self, record: Record, answer: Answer) -> OutboundEmail:
+    def _compose(self, record: Record, answer: Answer) -> tuple[OutboundEmail, str]:
         """Return the mail. Raise InvalidField, AgentUnavailable (a supplier failed), AgentError."""
         plan = json.loads(record.outbound)
         # Not within our turn with large mails: a supplier may take its time, and the others would wait.
@@ -296,9 +300,9 @@ class ThreadOpener:
                 thread_id="" if plan["opens"] else record.thread_id,
             )
             message_id = record.thread_id if plan["opens"] else ""
-            return self.sender.compose(draft, message_id=message_id)[0]
+            return self.sender.compose(draft, message_id=message_id)[0], ""
 
-    def done(self, record: Record) -> None:
+    def _done(self, record: Record) -> None:
         """Give up the files of the request: the answer is kept, or there will be none."""
         if batch := json.loads(record.outbound)["files"]:
             self.store.files.done(batch, record.id)
@@ -326,10 +330,6 @@ def agent_request(
         language=(workflow or {}).get("language"),
         model=(workflow or {}).get("model"),
     )
-
-
-class _NoAttachment(Exception):
-    """What a callable returned is no file; the text is ours."""
 
 
 def load_suppliers(configured: Mapping[str, Workflow]) -> dict[str, Supplier]:
@@ -367,25 +367,23 @@ def _load(reference: str) -> Supplier:
     return target
 
 
-def _supplied(
-    entry: Supplied, supplier: Supplier, context: JsonObject, limit: Deadline
-) -> list[AttachedFile]:
+def _supplied(entry: Supplied, supplier: Supplier, data: JsonObject, limit: Deadline) -> list[AttachedFile]:
     """Return what the callable gives: bytes, a binary file, an Attachment of ours, or a list of these."""
 
     def files(_abandoned: Callable[[], bool]) -> list[AttachedFile]:
-        given = supplier(json.loads(json.dumps(context)))
+        given = supplier(json.loads(json.dumps(data)))
         items = given if isinstance(given, (list, tuple)) else [given]
         try:
             return [_file(entry, item, number) for number, item in enumerate(items, 1)]
         except (TypeError, InvalidField) as error:
-            raise _NoAttachment(str(error)) from None
+            raise errors.AgentError(f"{entry.reference} supplied no attachment: {error}") from None
 
     try:
         return call_within(limit, files, name="supplier-call")
     except CallFailed as failed:
         error = failed.error
-    if isinstance(error, _NoAttachment):
-        raise errors.AgentError(f"{entry.reference} supplied no attachment: {error}")
+    if isinstance(error, errors.AgentError):
+        raise error
     # The operator's callable: a later try may find what it needs. Its text may hold what is private.
     said = limit.said if error is None else f"it failed with {errors.place_of(error)}"
     raise errors.AgentUnavailable(f"{entry.reference}: {said}") from error

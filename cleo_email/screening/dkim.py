@@ -109,9 +109,8 @@ class SenderCheck:
             policy = self._policy(author) or self._policy(_organisation(author))
             if policy is None or policy.get("adkim", "r").lower() != "r":
                 return f"DMARC of {shown(author)} lets {signer} not speak for it"
-        return (
-            "" if signed.holds(signature, self._lookup) else f"the DKIM signature of {signer} does not hold"
-        )
+        holds = signed.holds(signature, self._lookup)
+        return "" if holds else f"the DKIM signature of {signer} does not hold"
 
     def _policy(self, domain: str) -> dict[str, str] | None:
         """Return the tags of the one DMARC record, if it is one (RFC 7489 section 6.6.3)."""

@@ -236,9 +236,8 @@ def _delivery(texts: dict[str, list[str]], mail: InboundEmail, original: str) ->
     recipient, words = _recipient_in(text, mail)
     status = _status_in(words) or _status_in(text)
     plain = " ".join(text.replace("’", "'").casefold().split())
-    kind = (
-        ReportKind.DELAY if pattern("delayed").search(f"{fold(mail.subject)} {plain}") else ReportKind.BOUNCE
-    )
+    delayed = pattern("delayed").search(f"{fold(mail.subject)} {plain}")
+    kind = ReportKind.DELAY if delayed else ReportKind.BOUNCE
     if groups := _recipient_groups(texts["status"]) or _recipient_groups(texts["text"]):
         fields = min(groups, key=lambda one: _SEVERITY.index(_kind_of(one, kind)))
         code, said = _status_of(fields)

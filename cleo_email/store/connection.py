@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from importlib.resources import files
@@ -99,9 +99,7 @@ class StorePart:
             if isfunction(member) and not name.startswith("_"):
                 setattr(cls, name, redis_errors()(member))
 
-    def _run(
-        self, name: str, *, args: Sequence[Any], keys: Sequence[str] = (), pipe: Redis | None = None
-    ) -> Any:
+    def _run(self, name: str, *, args: list[Any], keys: list[str] | None = None, pipe: Any = None) -> Any:
         """Run the script in ``name``.lua beside this file; on ``pipe``, when that is executed."""
         return self._redis.register_script(_source(name))(keys=keys, args=args, client=pipe)
 

@@ -29,7 +29,7 @@ POLL_JOB = "cleo_email.jobs.poll"
 UPKEEP_JOB = "cleo_email.jobs.chores"  # its name in Redis
 ALLOWED = frozenset({ANSWER_JOB, POLL_JOB, UPKEEP_JOB})
 
-KEPT_S = {"result_ttl": 60, "failure_ttl": 3600}
+KEPT_S: dict[str, Any] = {"result_ttl": 60, "failure_ttl": 3600}
 
 _MALFORMED = (
     *(ValueError, TypeError, LookupError, ArithmeticError, AssertionError, AttributeError, EOFError),

@@ -114,9 +114,8 @@ class Conversations(StorePart):
 
     def drop_head(self, thread_id: str, id_: str) -> None:
         """Take an id whose record was forgotten off the list."""
-        self._run(
-            "drop", keys=[f"{PREFIX}conversation:{thread_id}", f"{PREFIX}active"], args=[id_, thread_id]
-        )
+        keys = [f"{PREFIX}conversation:{thread_id}", f"{PREFIX}active"]
+        self._run("drop", keys=keys, args=[id_, thread_id])
 
     def due(self, now: int, limit: int, *, offset: int = 0) -> list[str]:
         """Return threads with work that is due, longest waiting first, being handled or not."""

@@ -137,9 +137,8 @@ class ThreadWorker(SimpleWorker):
             raise
         with self._guard:
             self._running[execution.id] = (job, execution, time.monotonic())
-        threading.Thread(
-            target=self._perform, args=(job, queue, execution), name=f"job-{job.id[:8]}", daemon=True
-        ).start()
+        args, name = (job, queue, execution), f"job-{job.id[:8]}"
+        threading.Thread(target=self._perform, args=args, name=name, daemon=True).start()
 
     def _perform(self, job: Job, queue: Queue, execution: Execution) -> None:
         try:

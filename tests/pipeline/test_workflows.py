@@ -22,7 +22,7 @@ from cleo_email.app import App
 from cleo_email.errors import SettingsError, StoreUnavailable
 from cleo_email.mail.model import Address, Answer, AttachedFile
 from cleo_email.pipeline import workflows as opening
-from cleo_email.pipeline.answer import Answerer, Rules
+from cleo_email.pipeline.answer import Answerer
 from cleo_email.pipeline.budget import Budget, Limits
 from cleo_email.pipeline.workflows import (
     StartRequest,
@@ -122,7 +122,8 @@ class Flow:
             NoDelivery(),  # type: ignore[arg-type]
             self.app.wake,
             self.app.signer,
-            Rules(from_=settings.from_address, policy=policy),
+            settings.from_address,
+            policy,
             budget=Budget(self.store, Limits()),
             opening=self.opening,
         )
