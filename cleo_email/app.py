@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from cleo_email.pipeline.recover import Recoverer
     from cleo_email.pipeline.send import Sender
     from cleo_email.pipeline.sweep import Sweeper
-    from cleo_email.pipeline.workflows import WorkflowScheduler, WorkflowStarter
+    from cleo_email.pipeline.workflows import WorkflowStarter
     from cleo_email.smtp.pool import Submitter
     from cleo_email.webhooks.base import Fetch
     from cleo_email.webhooks.handler import WebhookHandler
@@ -207,7 +207,7 @@ class App:
     def answerer(self) -> Answerer:
         """Raises SettingsError where CLEO_AGENT names no agent, or CLEO_WORKFLOWS a callable that is none."""
         from cleo_email.agents.build import build_agent
-        from cleo_email.pipeline.answer import Answerer, Rules
+        from cleo_email.pipeline.answer import Answerer
         from cleo_email.pipeline.budget import Budget, Limits
         from cleo_email.pipeline.deliver import Delivery
         from cleo_email.pipeline.workflows import ThreadOpener, load_suppliers
@@ -225,20 +225,17 @@ class App:
         )
         budget = Budget(self.store, limits)
         opening = ThreadOpener(self.store, self.sender, workflows, suppliers, timeout=settings.agent_timeout)
-        rules = Rules(
-            from_=settings.from_address,
-            policy=self.policy,
-            agent_timeout=settings.agent_timeout,
-            max_attachment_bytes=settings.max_attachment_bytes,
-            reply_all=settings.reply_all,
-        )
         return Answerer(
             self.store,
             agent,
             Delivery(self.store, self.submitter, has_mailbox=self.mailbox is not None, budget=budget),
             self.wake,
             self.signer,
-            rules,
+            settings.from_address,
+            self.policy,
+            agent_timeout=settings.agent_timeout,
+            max_attachment_bytes=settings.max_attachment_bytes,
+            reply_all=settings.reply_all,
             opening=opening,
             budget=budget,
             sender_check=SenderCheck() if settings.verify_dkim else None,
@@ -269,13 +266,6 @@ class App:
         from cleo_email.pipeline.sweep import Sweeper
 
         return Sweeper(self.store, self.wake, retention_days=self.settings.retention_days)
-
-    @cached_property
-    def scheduler(self) -> WorkflowScheduler:
-        from cleo_email.pipeline.workflows import WorkflowScheduler
-
-        workflows = self.settings.workflows or {}
-        return WorkflowScheduler(self.store, self.workflow_starter, list(workflows.values()))
 
     @cached_property
     def recoverer(self) -> Recoverer | None:

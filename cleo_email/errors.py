@@ -73,9 +73,6 @@ class KeyReused(CleoError):
     """The idempotency key was used for something else within 24 hours."""
 
 
-# --- agents ---------------------------------------------------------------------------------------------
-
-
 class AgentError(CleoError):
     """The agent gave no usable answer and asking again will not help (4xx, malformed answer)."""
 
@@ -86,9 +83,6 @@ class AgentUnavailable(AgentError):
     retry_helps = True
 
 
-# --- access tokens (OAuth 2.0) ----------------------------------------------------------------------------
-
-
 class TokenError(CleoError):
     """There is no access token until a person acts: a login that was revoked, a wrong client or scope."""
 
@@ -97,9 +91,6 @@ class TokenUnavailable(TokenError):
     """The token server could not be reached, was overloaded or made no sense; asking later can help."""
 
     retry_helps = True
-
-
-# --- submission (SMTP) ----------------------------------------------------------------------------------
 
 
 class SubmissionError(CleoError):
@@ -120,9 +111,6 @@ class SubmissionLoginRefused(SubmissionError):
 
 class SubmissionUncertain(SubmissionError):
     """The connection broke after the end of DATA and before its answer: the server may have the mail."""
-
-
-# --- mailbox (IMAP) -------------------------------------------------------------------------------------
 
 
 class MailboxError(CleoError):

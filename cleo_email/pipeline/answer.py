@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass
 from datetime import UTC, datetime
 
+from cleo_email import errors
 from cleo_email.agents.base import Agent, AgentAttachment, AgentMessage, AgentRequest
 from cleo_email.crashpoints import crashpoint
-from cleo_email.errors import (
-    AgentError,
-    AgentUnavailable,
-    CleoError,
-    LockLost,
-    NotFound,
-    StoreUnavailable,
-    place_of,
-)
 from cleo_email.mail.address import can_be_written_to, is_allowed, is_own
 from cleo_email.mail.compose import compose_reply
 from cleo_email.mail.headers import shown
@@ -29,7 +21,7 @@ from cleo_email.mail.thread import own_threads, people_of
 from cleo_email.pipeline.budget import Budget
 from cleo_email.pipeline.deliver import Delivery, LockedRecord
 from cleo_email.pipeline.send import REMEMBERED
-from cleo_email.pipeline.workflows import INGRESS, ThreadOpener, agent_request
+from cleo_email.pipeline.workflows import INGRESS, Question, ThreadOpener, agent_request
 from cleo_email.runtime import HOUR, Clock, backoff_ms, now_ms
 from cleo_email.screening.dkim import Outcome, SenderCheck
 from cleo_email.screening.screen import Policy
@@ -44,41 +36,32 @@ MAX_FAULTS = 12  # unexpected ones, of our own
 PROOF_HORIZON_MS = 24 * HOUR  # DNS that says nothing for so long: a person decides
 
 
-@dataclass(frozen=True)
-class Recipients:
-    """Who gets the answer; ``note`` says why that is not Reply-To."""
-
-    to: tuple[Address, ...]
-    cc: tuple[Address, ...] = ()
-    note: str = ""
-
-
 def recipients_of(
     mail: InboundEmail, policy: Policy, *, reply_all: bool, members: frozenset[str] | None = None
-) -> Recipients:
-    """Return Reply-To as the recipient where we may write to it, else From, with the reason.
+) -> tuple[Address, list[Address], str]:
+    """Return who gets the answer and who a copy, and why the former is not Reply-To ('' where it is).
 
     ``Reply-To`` is never an identity (RFC 5322 section 3.6.2 makes it a wish): an address that could not
     have written to us must not be answered either. ``members`` take part in the thread so far; None where the
     mail begins it or its sender is proven. Only they are sent what the thread holds: From may be forged, and
     then only the owner of the address gets the answer. With ``reply_all`` the other allowed ones get a copy.
     """
-    to, note = mail.from_[:1], ""
+    to, note = next(iter(mail.from_), Address("")), ""
     wished = next((address for address in mail.reply_to if address.addr), None)
-    if wished and wished.key != mail.from_[0].key:
+    if wished and wished.key != to.key:
         note = _why_not(wished, policy)
         if not note and members is not None and wished.key not in members:
             note = f"{shown(wished.addr)} takes no part in this thread"
         if note:
             note = f"answered to From, not to Reply-To: {note}"
         else:
-            to = (wished,)
+            to = wished
     cc: dict[str, Address] = {}
     if reply_all:
         for address in (*mail.to, *mail.cc):
-            if address.key != to[0].key and not _why_not(address, policy):
+            if address.key != to.key and not _why_not(address, policy):
                 cc.setdefault(address.key, address)
-    return Recipients(tuple(to), tuple(cc.values())[:MAX_CC], note)
+    return to, list(cc.values())[:MAX_CC], note
 
 
 def _why_not(address: Address, policy: Policy) -> str:
@@ -90,27 +73,6 @@ def _why_not(address: Address, policy: Policy) -> str:
     if not can_be_written_to(address):
         return f"{shown(address.addr)} is no address that mail can be sent to"
     return ""
-
-
-@dataclass(frozen=True)
-class Rules:
-    """What the operator set for answers. ``agent_timeout`` in seconds."""
-
-    from_: Address
-    policy: Policy
-    agent_timeout: float = 300.0
-    max_attachment_bytes: int = 10_485_760
-    reply_all: bool = False
-
-
-@dataclass(frozen=True)
-class Question:
-    """What the agent is asked, and what to do with its answer."""
-
-    request: AgentRequest
-    text: str  # what the thread's history keeps of the question
-    compose: Callable[[Answer], tuple[OutboundEmail, str]]  # the mail and a note for the record
-    done: Callable[[], None] = lambda: None  # called once the agent will not be asked again
 
 
 def new_part(mail: InboundEmail, history: tuple[Turn, ...]) -> str:
@@ -132,12 +94,8 @@ def _shown(attachment: AttachedFile, limit: int) -> AgentAttachment:
 
 def _with_texts(mail: InboundEmail) -> str:
     """Return the full text, and after it the text of those attachments that are text."""
-    parts = [mail.full_text]
-    for attachment in mail.attachments:
-        text = attachment_text(attachment)
-        if text and text.strip():
-            parts.append(f"[{attachment.filename}]\n{text}")
-    return "\n\n".join(parts)
+    texts = [(attachment.filename, attachment_text(attachment) or "") for attachment in mail.attachments]
+    return "\n\n".join([mail.full_text, *(f"[{name}]\n{text}" for name, text in texts if text.strip())])
 
 
 @dataclass
@@ -152,9 +110,13 @@ class Answerer:
     delivery: Delivery
     wake: WakeQueue
     signer: Signer
-    rules: Rules
+    from_: Address
+    policy: Policy
     _: KW_ONLY
     budget: Budget
+    agent_timeout: float = 300.0  # seconds
+    max_attachment_bytes: int = 10_485_760
+    reply_all: bool = False
     opening: ThreadOpener | None = None
     sender_check: SenderCheck | None = None
     clock: Clock = now_ms
@@ -174,7 +136,7 @@ class Answerer:
             crashpoint("answer-after-head")
             try:
                 self._handle_one(thread_id, id_, lock)
-            except LockLost:
+            except errors.LockLost:
                 log.warning("message %s was taken over by another worker", id_)
         crashpoint("answer-before-next")
         # A message that was added while we held the lock woke a worker that found it held: look once more.
@@ -182,12 +144,10 @@ class Answerer:
             self.wake.wake(thread_id)
 
     def _handle_one(self, thread_id: str, id_: str, lock: Lock) -> None:
-        try:
+        record: Record | None = None
+        with suppress(errors.NotFound):
             record = self.store.messages.get(id_)
-        except NotFound:
-            self.store.conversations.drop_head(thread_id, id_)
-            return
-        if record.state not in AT_WORK:
+        if record is None or record.state not in AT_WORK:
             self.store.conversations.drop_head(thread_id, id_)
             return
         work = LockedRecord(self.store, record, lock, self.clock)
@@ -197,10 +157,10 @@ class Answerer:
                 work.reload()
             if work.record.state is State.SUBMITTING:
                 self.delivery.submit(work)
-        except (LockLost, StoreUnavailable):
+        except (errors.LockLost, errors.StoreUnavailable):
             raise
         except Exception as error:  # noqa: BLE001 - the job's outermost edge: one bad message stops nothing
-            what = place_of(error)
+            what = errors.place_of(error)
             log.error("message %s: unexpected %s", id_, what)
             self._after_fault(work, f"unexpected {what}")
 
@@ -225,11 +185,11 @@ class Answerer:
         text = {"text": question.text[:REMEMBERED]} if question.text else {}
         crashpoint("answer-before-agent")
         try:
-            answer = self.agent.answer(question.request, deadline=self.rules.agent_timeout)
-        except AgentUnavailable as error:
+            answer = self.agent.answer(question.request, deadline=self.agent_timeout)
+        except errors.AgentUnavailable as error:
             self._ask_later(work, str(error), text)
             return
-        except AgentError as error:
+        except errors.AgentError as error:
             work.finish(State.FAILED, str(error), text)
             return
         crashpoint("answer-after-agent")
@@ -248,7 +208,7 @@ class Answerer:
         mail = parse(source)
         finding = self.sender_check.check(source, mail)
         if finding.outcome is Outcome.PROVEN:
-            people = people_of(mail, self.rules.policy.own_addresses)
+            people = people_of(mail, self.policy.own_addresses)
             sender, own = mail.from_[0].key, own_threads(mail)
             thread = self.store.threads.admit(record.id, sender, people, own, now)
             self.store.messages.note(record.id, "authenticated", 1)
@@ -262,7 +222,7 @@ class Answerer:
         to = State.HELD
         if finding.outcome is Outcome.UNPROVEN:
             self.store.messages.note(record.id, "authenticated", 0)
-            if self.rules.policy.refused is Action.IGNORE:
+            if self.policy.refused is Action.IGNORE:
                 to = State.IGNORED
         work.finish(to, finding.reason)
         return False
@@ -270,13 +230,7 @@ class Answerer:
     def _question(self, record: Record, source: bytes) -> Question:
         """Raise StoreUnavailable, NotFound."""
         if record.ingress == INGRESS and self.opening is not None:
-            opening = self.opening
-            return Question(
-                opening.question(record),
-                "",
-                lambda answer: (opening.compose(record, answer), ""),
-                lambda: opening.done(record),
-            )
+            return self.opening.question(record)
         mail = parse(source)
         history = self.store.threads.history(record.thread_id, but=record.id)
         text = new_part(mail, history)
@@ -292,7 +246,7 @@ class Answerer:
     def _request(
         self, record: Record, mail: InboundEmail, text: str, history: tuple[Turn, ...]
     ) -> AgentRequest:
-        limit = self.rules.max_attachment_bytes
+        limit = self.max_attachment_bytes
         came_in = datetime.fromtimestamp(record.received_at / 1000, UTC)
         message = AgentMessage(
             message_id=mail.message_id,
@@ -312,29 +266,28 @@ class Answerer:
     def _compose(
         self, record: Record, mail: InboundEmail, answer: Answer, members: frozenset[str] | None
     ) -> tuple[OutboundEmail, str]:
-        rules = self.rules
-        recipients = recipients_of(mail, rules.policy, reply_all=rules.reply_all, members=members)
+        to, cc, note = recipients_of(mail, self.policy, reply_all=self.reply_all, members=members)
         outbound = compose_reply(
             mail,
             answer,
-            from_=rules.from_,
-            to=recipients.to,
-            cc=recipients.cc,
-            message_id=self.signer.new(recipients.to, record.thread_id),
+            from_=self.from_,
+            to=[to],
+            cc=cc,
+            message_id=self.signer.new([to], record.thread_id),
             date=datetime.fromtimestamp(self.clock() / 1000, UTC),
         )
-        return outbound, recipients.note
+        return outbound, note
 
     def _keep(self, work: LockedRecord, question: Question, answer: Answer, text: dict[str, str]) -> None:
         """Store the mail that will be sent: from here on the agent is not asked again."""
         try:
             outbound, note = question.compose(answer)
-        except StoreUnavailable:
+        except errors.StoreUnavailable:
             raise
-        except AgentUnavailable as error:  # a callable that supplies a file of the workflow may do so later
+        except errors.AgentUnavailable as error:  # a callable may supply a file of the workflow later
             self._ask_later(work, str(error), text)
             return
-        except CleoError as error:
+        except errors.CleoError as error:
             work.finish(State.FAILED, f"the answer cannot be mailed: {error}", text)
             return
         crashpoint("answer-after-compose")

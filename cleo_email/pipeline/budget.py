@@ -80,19 +80,15 @@ class Budget:
         return self._reached(used) if used else ""
 
     def _reached(self, name: str) -> str:
-        limits, kind = self.limits, name.partition(":")[0]
-        if kind == "thread":
-            reason = (
-                f"{limits.per_thread} answers in this thread within two hours (EMAIL_MAX_REPLIES_PER_THREAD)"
-            )
-        elif kind == "sender":
-            reason = (
-                f"{limits.per_sender} answers to this sender within two hours (EMAIL_MAX_REPLIES_PER_SENDER)"
-            )
-        elif kind == "same":
-            reason = f"the same words got the same answer in this thread {limits.repeats} times in two hours"
-        else:
-            reason = f"{limits.per_hour} mails left this mailbox within an hour (EMAIL_MAX_SENDS_PER_HOUR)"
+        limits = self.limits
+        reason = {
+            "thread": f"{limits.per_thread} answers in this thread within two hours "
+            "(EMAIL_MAX_REPLIES_PER_THREAD)",
+            "sender": f"{limits.per_sender} answers to this sender within two hours "
+            "(EMAIL_MAX_REPLIES_PER_SENDER)",
+            "same": f"the same words got the same answer in this thread {limits.repeats} times in two hours",
+            MAILBOX: f"{limits.per_hour} mails left this mailbox within an hour (EMAIL_MAX_SENDS_PER_HOUR)",
+        }[name.partition(":")[0]]
         if self.store.ticks.opened(f"budget:{hashlib.sha256(name.encode()).hexdigest()[:32]}", QUIET_MS):
             log.warning("mail is being held: %s; see: cleo-email messages list --state held", reason)
         return reason

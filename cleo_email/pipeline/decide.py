@@ -46,7 +46,7 @@ class Decisions:
             return record
         if record.state not in (State.FAILED, State.UNCERTAIN):
             raise WrongState(
-                f"message {id_} is {record.state}; only failed and uncertain messages can be retried"
+                f"message {id_} is {record.state}; only failed and uncertain ones can be retried"
             )
         self._again(record, "retried by a person")
         return self.store.messages.get(id_)
@@ -59,12 +59,10 @@ class Decisions:
         record = self.store.messages.get(id_)
         if record.state not in WAITING:
             raise WrongState(
-                f"message {id_} is {record.state}; only held, failed and uncertain messages can be dismissed"
+                f"message {id_} is {record.state}; only held, failed and uncertain ones can be dismissed"
             )
-        reason = f"dismissed by a person; before that {record.state}: {record.reason}"
-        self.store.messages.move(
-            id_, State.IGNORED, now=self.clock(), reason=reason, only_from=[record.state]
-        )
+        reason, now = f"dismissed by a person; before that {record.state}: {record.reason}", self.clock()
+        self.store.messages.move(id_, State.IGNORED, now=now, reason=reason, only_from=[record.state])
         return self.store.messages.get(id_)
 
     def _again(self, record: Record, reason: str, *, released: bool = False) -> None:
@@ -76,11 +74,8 @@ class Decisions:
             thread = self._admit(record, kept=kept)
         to = State.SUBMITTING if kept else State.RECEIVED
         fetch = bool(record.partial) and not kept
-        effects = Effects(fields=fields, push=not fetch)
-        now = self.clock()
-        self.store.messages.move(
-            record.id, to, now=now, reason=reason, effects=effects, only_from=[record.state]
-        )
+        effects, now, only_from = Effects(fields=fields, push=not fetch), self.clock(), [record.state]
+        self.store.messages.move(record.id, to, now=now, reason=reason, effects=effects, only_from=only_from)
         if fetch:
             self.store.fetching.add(record.id, now)
         else:

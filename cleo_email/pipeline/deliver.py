@@ -10,16 +10,8 @@ from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from cleo_email import errors
 from cleo_email.crashpoints import crashpoint
-from cleo_email.errors import (
-    LockLost,
-    StoreUnavailable,
-    SubmissionError,
-    SubmissionLoginRefused,
-    SubmissionUnavailable,
-    SubmissionUncertain,
-    WrongState,
-)
 from cleo_email.mail.model import OutboundEmail, Receipt
 from cleo_email.pipeline.budget import Budget
 from cleo_email.runtime import (
@@ -102,7 +94,7 @@ class _Submission(LockedRecord):
         until = time.monotonic() + RECORD_S
         try:
             self.insist(under_lock, until)
-        except (LockLost, WrongState):
+        except (errors.LockLost, errors.WrongState):
             as_marked = partial(
                 self.store.messages.move,
                 self.record.id,
@@ -153,13 +145,11 @@ class Delivery:
 
     def call_uncertain(self, work: LockedRecord, why: str) -> None:
         """Record that the server may have the mail or not. Raise LockLost, StoreUnavailable."""
-        reason = f"it may have been sent or not ({why}); "
-        settling = None
+        search = "without EMAIL_IMAP_HOST nobody can look into Sent"
         if self.has_mailbox:
-            settling = self.clock()
-            reason += f"Sent is searched for {work.record.reply_message_id}"
-        else:
-            reason += "without EMAIL_IMAP_HOST nobody can look into Sent"
+            search = f"Sent is searched for {work.record.reply_message_id}"
+        settling = self.clock() if self.has_mailbox else None
+        reason = f"it may have been sent or not ({why}); {search}"
         # A submission that a person has asked for again is searched for as often as the first one.
         work.move(State.UNCERTAIN, reason, Effects(fields={"looks": 0}, pop=True, settling=settling))
         log.warning("message %s is uncertain: %s", work.record.id, why)
@@ -178,16 +168,16 @@ class Delivery:
         crashpoint("submit-before-data")
         try:
             receipt = self.submitter.submit(mail, before_end_of_data=lambda: self._mark(submission))
-        except SubmissionLoginRefused as error:
+        except errors.SubmissionLoginRefused as error:
             why = str(error)
             log.error("nothing can be sent: %s", why)
             self._insist(lambda: self.store.health.submission_fault(why))
             self._wait(submission, why, LOGIN_PAUSE_MS)
-        except SubmissionUnavailable as error:
+        except errors.SubmissionUnavailable as error:
             self._later(submission, str(error))
-        except SubmissionUncertain as error:
+        except errors.SubmissionUncertain as error:
             self.call_uncertain(submission, str(error))
-        except SubmissionError as error:
+        except errors.SubmissionError as error:
             submission.finish(State.FAILED, str(error), UNMARKED)
         else:
             crashpoint("submit-after-250")
@@ -199,10 +189,10 @@ class Delivery:
         now = self.clock()
         try:
             self.store.messages.mark_data_end(submission.record.id, submission.lock, now)
-        except StoreUnavailable:
+        except errors.StoreUnavailable:
             # The mark may be there or not; the end of DATA is not sent, so it must not stay.
             submission.marked = now
-            with suppress(LockLost, WrongState):
+            with suppress(errors.LockLost, errors.WrongState):
                 submission.move(State.SUBMITTING, "", Effects(fields=UNMARKED), quiet=True)
             raise
         submission.marked = now
@@ -254,7 +244,7 @@ class Delivery:
         while True:
             try:
                 record()
-            except StoreUnavailable:
+            except errors.StoreUnavailable:
                 if time.monotonic() > until:
                     raise
                 self.sleep(1)

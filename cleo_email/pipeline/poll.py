@@ -259,16 +259,12 @@ class _Reading:
         before = self.store.mailbox.trouble(self.status.uidvalidity)
         for uid, why in failed:
             if before.get(uid, 0) + 1 >= ALONE:
-                self._quarantine(uid, why)  # stored first: what is counted out is looked at no more
+                # Stored first: what is counted out is looked at no more.
+                text = f"the server could not deliver UID {uid} three times: {why}"
+                self.receiver.quarantine(unfetched(f"{self.status.uidvalidity}/{uid}"), text)
+                self.stuck.discard(uid)
+                self.result.quarantined += 1
             self.store.mailbox.add_trouble(self.status.uidvalidity, uid)
-
-    def _quarantine(self, uid: int, why: str) -> None:
-        where = f"{self.status.uidvalidity}/{uid}"
-        self.receiver.quarantine(
-            unfetched(where), f"the server could not deliver UID {uid} three times: {why}"
-        )
-        self.stuck.discard(uid)
-        self.result.quarantined += 1
 
     def _take_headers(self, infos: Iterable[MessageInfo]) -> None:
         failed: list[tuple[int, str]] = []
@@ -296,9 +292,8 @@ class _Reading:
 
     def _take(self, uid: int, source: bytes, *, hold: str = "") -> None:
         where = f"{self.status.uidvalidity}/{uid}"
-        accepted = self.receiver.accept(
-            IncomingMail(source, "imap", hold=hold, partial=bool(hold), mailbox=where)
-        )
+        mail = IncomingMail(source, "imap", hold=hold, partial=bool(hold), mailbox=where)
+        accepted = self.receiver.accept(mail)
         crashpoint("poll-after-accept")
         if accepted.duplicate:
             self.result.duplicates += 1
@@ -320,9 +315,7 @@ class _Reading:
             if uids:
                 confirmed |= self.mailbox.add_flags(uids, flags)
         if missing := self.pending.keys() - confirmed:
-            log.warning(
-                "the server did not confirm \\Seen for %d mails; they are looked at again", len(missing)
-            )
+            log.warning("the server did not confirm \\Seen for %d mails; they come again", len(missing))
         self.done |= self.pending.keys()
         self.pending.clear()
         crashpoint("poll-after-seen")

@@ -29,12 +29,12 @@ from cleo_email.store.queue import WakeQueue
 log = logging.getLogger(__name__)
 
 
+@dataclass
 class ReportDesk:
     """Notes what a report or a reply tells about mail of ours on the record of that mail."""
 
-    def __init__(self, store: Store, *, clock: Clock = now_ms) -> None:
-        self._store = store
-        self._clock = clock
+    store: Store
+    clock: Clock = now_ms
 
     def note(self, source: bytes, mail: InboundEmail, envelope_from: str | None) -> bool:
         """Attach a report to the record of our mail; return False where it is none, or about no mail of ours.
@@ -45,16 +45,16 @@ class ReportDesk:
         if report is None:
             return False
         ids = [report.original_message_id, *quoted_ids(mail)]
-        known = self._store.threads.by_our_ids([id_ for id_ in ids if id_][:50])
-        for _, record_id in known.values():
-            return self._attach(record_id, report)
+        known = self.store.threads.by_our_ids([id_ for id_ in ids if id_][:50])
+        for _, id_ in known.values():
+            return self._attach(id_, report)
         return False
 
     def settle(self, record_ids: list[str]) -> None:
         """Note a reply to mail of ours: where we did not know whether that mail was sent, now we do."""
         for id_ in record_ids:
             try:
-                record = self._store.messages.get(id_)
+                record = self.store.messages.get(id_)
                 if record.state is State.UNCERTAIN:
                     self._move(record, "a reply to it shows that it was sent")
             except (NotFound, WrongState):
@@ -62,7 +62,7 @@ class ReportDesk:
 
     def _attach(self, record_id: str, report: Report) -> bool:
         try:
-            record = self._store.messages.get(record_id)
+            record = self.store.messages.get(record_id)
             if record.reason == report.reason or not report.may_replace(record.reason):
                 return True
             self._move(record, report.reason)
@@ -75,14 +75,14 @@ class ReportDesk:
     def _move(self, record: Record, reason: str) -> None:
         """Write ``reason``; an uncertain mail was sent after all, and is now filed in the mailbox."""
         effects = Effects()
-        if record.state is State.UNCERTAIN and self._store.mailbox.is_configured:
-            now = self._clock()
+        if record.state is State.UNCERTAIN and self.store.mailbox.is_configured:
+            now = self.clock()
             # As if our copy had been begun: Sent is searched first, for the server's own or an earlier one.
             effects = Effects(filing=now, fields={"filing_begun": now})
-        self._store.messages.move(
+        self.store.messages.move(
             record.id,
             State.REPLIED,
-            now=self._clock(),
+            now=self.clock(),
             reason=reason,
             only_from=[State.REPLIED, State.UNCERTAIN],
             effects=effects,
@@ -100,9 +100,7 @@ class IncomingMail:
 
     source: bytes
     ingress: str
-    envelope_from: str | None = (
-        None  # None where it is unknown, "" for the null sender (RFC 5321 section 4.5.5)
-    )
+    envelope_from: str | None = None  # None: unknown; "": the null sender (RFC 5321 section 4.5.5)
     envelope_to: str = ""
     hold: str = ""  # a reason to keep the mail for a person, whatever it says
     partial: bool = False  # ``source`` is a header only
@@ -132,7 +130,7 @@ class Receiver:
     clock: Clock = now_ms
 
     def __post_init__(self) -> None:
-        self._reports = ReportDesk(self.store, clock=self.clock)
+        self._reports = ReportDesk(self.store, self.clock)
         # As long as a mail can still lie in the inbox, it must be known again.
         self._remember_s = (max(self.max_age_days, self.retention_days) + 14) * DAY // 1000
 
@@ -160,9 +158,8 @@ class Receiver:
             # A thread named after the sender is open to the sender, whatever happens meanwhile.
             sender = mail.from_[0].key if mail.from_ and record.thread_id != by_sender(mail) else ""
             try:
-                accepted = self.store.messages.accept(
-                    record, incoming.source, identity, people, sender=sender
-                )
+                store = self.store.messages.accept
+                accepted = store(record, incoming.source, identity, people, sender=sender)
                 break
             except ThreadClosed:
                 continue  # others have begun the thread since it was chosen: it is not chosen again

@@ -35,9 +35,8 @@ class Recovery:
     failed: int = 0  # it cannot be fetched or read
     keywords: bool = True
     applied: bool = False
-    subjects: list[str] = field(
-        default_factory=list
-    )  # of mail not answered; each begins with its count's name
+    # Of mail that is not answered; each line begins with the name of its count.
+    subjects: list[str] = field(default_factory=list)
 
     def count(self, name: str, line: str) -> None:
         setattr(self, name, getattr(self, name) + 1)

@@ -34,9 +34,7 @@ class Sweeper:
     def run(self) -> int:
         """Wake the conversations that are due and return how many. Raise StoreUnavailable."""
         room = MOST_WAITING - self.wake.waiting()
-        if room <= 0:
-            return 0
-        free = list(islice(self._idle(), room))
+        free = list(islice(self._idle(), room)) if room > 0 else []
         for thread in free:
             self.wake.wake(thread)
         return len(free)

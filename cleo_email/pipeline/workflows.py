@@ -12,23 +12,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from croniter import croniter
 
+from cleo_email import errors
 from cleo_email.agents.base import AgentMessage, AgentRequest, HistoryTurn
 from cleo_email.agents.python import CallFailed, call_within, with_working_directory
-from cleo_email.errors import (
-    AgentError,
-    AgentUnavailable,
-    CleoError,
-    InvalidField,
-    KeyReused,
-    SettingsError,
-    StoreUnavailable,
-    place_of,
-)
+from cleo_email.errors import InvalidField
 from cleo_email.mail.attachment import make_file, safe_filename
 from cleo_email.mail.message_id import Signer
 from cleo_email.mail.model import Address, Answer, AttachedFile, JsonObject, OutboundEmail, Turn
@@ -104,19 +97,45 @@ class WorkflowStarter:
         digest = _digest(request) if idempotency_key else ""
         return self._begin(request, f"workflow:{key}", KEY_REMEMBERED_S, digest)
 
-    def start_scheduled(self, workflow: Workflow, at_ms: int) -> list[Started]:
-        """Store the start that is due at that time, once, even if several workers do so."""
+    def _start_scheduled(self, workflow: Workflow, at_ms: int) -> list[Started]:
         users = [(address.addr, address) for address in workflow.users]
         data = workflow.workflow_data
         request = StartRequest(workflow.id, users, new_room=workflow.new_room, workflow_data=data)
         name = hashlib.sha256(json.dumps([workflow.id, at_ms]).encode()).hexdigest()
-        return self._begin(request, f"schedule:{name}", 30 * DAY // 1000) if users else []
+        return self._begin(request, f"schedule:{name}", 30 * DAY // 1000)
+
+    @property
+    def scheduled(self) -> list[Workflow]:
+        return [one for one in (self.configured or {}).values() if one.schedule and one.users]
+
+    def start_due(self) -> None:
+        """Start each workflow that has been due since it was last started. Raise StoreUnavailable.
+
+        Times that are missed while no worker runs are made up for once, however many they are. Several
+        workers may do so at once: the start of one due time has one identity for each user.
+        """
+        for workflow in self.scheduled:
+            now = self.clock()
+            due = last_due(workflow.schedule, workflow.timezone, now)
+            # Another schedule is another clock: a change of the file does not make up for times before it.
+            parts = [workflow.id, workflow.schedule, workflow.timezone]
+            name = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+            if due <= self.store.ticks.scheduled(name, first=now):
+                continue
+            started: list[Started] = []
+            try:
+                started = self._start_scheduled(workflow, due)
+            except errors.StoreUnavailable:
+                raise
+            except errors.CleoError as error:
+                log.error("workflow %s could not be started: %s", workflow.id, error)
+            # Last: a worker that dies in between leaves it to the next, which finds the same identities.
+            self.store.ticks.set_scheduled(name, due)
+            log.info("workflow %s was started for %d users by its schedule", workflow.id, len(started))
 
     def _check(self, request: StartRequest) -> None:
         if self.configured is not None and request.workflow_id not in self.configured:
-            raise InvalidField(
-                "workflow_id", "there is no such workflow in the file that CLEO_WORKFLOWS names"
-            )
+            raise InvalidField("workflow_id", "the file that CLEO_WORKFLOWS names has no such workflow")
         if not request.users:
             raise InvalidField("user_ids", "nobody to write to: give at least one address")
         if len(request.users) > MAX_USERS:
@@ -129,7 +148,7 @@ class WorkflowStarter:
         if size * len(request.users) > MAX_COPIES:
             most = MAX_COPIES // size
             raise InvalidField(
-                "user_ids", f"with files of {size} bytes in a mail at most {most} users at once"
+                "user_ids", f"with files of {size} bytes for each at most {most} users at once"
             )
 
     def _begin(self, request: StartRequest, name: str, remember_s: int, digest: str = "") -> list[Started]:
@@ -142,21 +161,19 @@ class WorkflowStarter:
         starts = [self._start(request, given, one, name, remember_s, batch) for given, one in users]
         # Before anything is stored: another request may share some of the users with this one, or none.
         if digest and self.store.messages.first_value(name, digest, KEY_REMEMBERED_S) != digest:
-            raise KeyReused("this Idempotency-Key was used for another request within the last 24 hours")
+            raise errors.KeyReused("this Idempotency-Key was used for another request in the last 24 hours")
         files = () if known else request.attachments
         accepted = self.store.messages.accept_together(starts, batch=batch, files=files)
         for start, one in zip(starts, accepted, strict=True):
             if not one.duplicate:
                 self.wake.wake(one.thread_id)
             elif files:  # the same request at the same moment: its first copy has the files already
-                with suppress(StoreUnavailable):
+                with suppress(errors.StoreUnavailable):
                     self.store.files.done(batch, start.record.id)
-        return [
-            Started(one.id, given, one.thread_id) for one, (given, _) in zip(accepted, users, strict=True)
-        ]
+        return [Started(one.id, user, one.thread_id) for one, (user, _) in zip(accepted, users, strict=True)]
 
     def _start(
-        self, request: StartRequest, given: str, user: Address, name: str, remember_s: int, batch: str
+        self, request: StartRequest, given: str, user: Address, name: str, keep_s: int, batch: str
     ) -> Start:
         now = self.clock()
         key = _room_key(request.workflow_id, user)
@@ -179,7 +196,7 @@ class WorkflowStarter:
             outbound=json.dumps(plan),
         )
         keys = [(key, thread, self.retention_days * DAY // 1000), (workflow_key(thread), record.workflow, 0)]
-        return Start(record, Identity(f"{name}:{user.key}", remember_s=remember_s), [user.key], keys)
+        return Start(record, Identity(f"{name}:{user.key}", remember_s=keep_s), [user.key], keys)
 
     def _context(self, request: StartRequest, user_id: str) -> JsonObject:
         """Return what the agent gets of the workflow, at its start and with each reply in its thread."""
@@ -201,9 +218,7 @@ class WorkflowStarter:
         }
         size = len(json.dumps(context))
         if size > MAX_CONTEXT:
-            raise InvalidField(
-                "workflow_data", f"the workflow takes {size} bytes as JSON, more than {MAX_CONTEXT}"
-            )
+            raise InvalidField("workflow_data", f"the workflow has {size} bytes as JSON, over {MAX_CONTEXT}")
         if size * len(request.users) > MAX_CONTEXTS:
             most = MAX_CONTEXTS // size
             raise InvalidField("user_ids", f"with a workflow of {size} bytes at most {most} users at once")
@@ -232,6 +247,16 @@ def _digest(request: StartRequest) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
+@dataclass(frozen=True)
+class Question:
+    """What the agent is asked, and what to do with its answer."""
+
+    request: AgentRequest
+    text: str  # what the thread's history keeps of the question
+    compose: Callable[[Answer], tuple[OutboundEmail, str]]  # the mail and a note for the record
+    done: Callable[[], None] = lambda: None  # called once the agent will not be asked again
+
+
 @dataclass
 class ThreadOpener:
     """Asks the agent for the mail that begins a thread.
@@ -248,13 +273,14 @@ class ThreadOpener:
     timeout: float = 300.0
     _large: LargeWork = field(init=False, default_factory=lambda: LargeWork(1))
 
-    def question(self, record: Record) -> AgentRequest:
-        """Return the agent's request. No mail has come in: it gets the workflow, and the addressee."""
+    def question(self, record: Record) -> Question:
+        """Return what to ask the agent. No mail has come in: it gets the workflow, and the addressee."""
         history = self.store.threads.history(record.thread_id, but=record.id)
         message = AgentMessage(to_address=record.to_address, subject=record.subject)
-        return agent_request(record, message, history, json.loads(record.workflow))
+        request = agent_request(record, message, history, json.loads(record.workflow))
+        return Question(request, "", partial(self._compose, record), partial(self._done, record))
 
-    def compose(self, record: Record, answer: Answer) -> OutboundEmail:
+    def _compose(self, record: Record, answer: Answer) -> tuple[OutboundEmail, str]:
         """Return the mail. Raise InvalidField, AgentUnavailable (a supplier failed), AgentError."""
         plan = json.loads(record.outbound)
         # Not within our turn with large mails: a supplier may take its time, and the others would wait.
@@ -262,29 +288,24 @@ class ThreadOpener:
         size = plan["size"] + sum(file.size for file in more)
         with self._large.turn(size, patience=COMPOSING_TURN_S) as now:
             if not now:
-                raise AgentUnavailable("other large mails are being composed")
+                raise errors.AgentUnavailable("other large mails are being composed")
+            files = self.store.files.get(plan["files"]) if plan["files"] else ()
+            if files is None:
+                raise InvalidField("attachments", "the files of the start were dropped after 30 days")
             draft = NewMail(
                 to=[Address(record.to_address, plan["name"])],
                 subject=json.loads(record.workflow)["subject"],
                 body=answer.text,
-                attachments=[*self._requested(plan["files"]), *more],
+                attachments=[*files, *more],
                 thread_id="" if plan["opens"] else record.thread_id,
             )
             message_id = record.thread_id if plan["opens"] else ""
-            return self.sender.compose(draft, message_id=message_id)[0]
+            return self.sender.compose(draft, message_id=message_id)[0], ""
 
-    def done(self, record: Record) -> None:
+    def _done(self, record: Record) -> None:
         """Give up the files of the request: the answer is kept, or there will be none."""
         if batch := json.loads(record.outbound)["files"]:
             self.store.files.done(batch, record.id)
-
-    def _requested(self, batch: str) -> tuple[AttachedFile, ...]:
-        if not batch:
-            return ()
-        files = self.store.files.get(batch)
-        if files is None:
-            raise InvalidField("attachments", "the files of the start were dropped after 30 days")
-        return files
 
     def _configured_files(self, record: Record) -> Iterable[AttachedFile]:
         context = json.loads(record.workflow)
@@ -311,10 +332,6 @@ def agent_request(
     )
 
 
-class _NoAttachment(Exception):
-    """What a callable returned is no file; the text is ours."""
-
-
 def load_suppliers(configured: Mapping[str, Workflow]) -> dict[str, Supplier]:
     """Return the callables that the workflows name. Raise SettingsError with a line for each that is none."""
     references = {
@@ -336,7 +353,7 @@ def load_suppliers(configured: Mapping[str, Workflow]) -> dict[str, Supplier]:
                 f"a callable that can be imported ({type(error).__name__}: {str(error)[:200]})"
             )
     if faults:
-        raise SettingsError(faults)
+        raise errors.SettingsError(faults)
     return found
 
 
@@ -350,28 +367,26 @@ def _load(reference: str) -> Supplier:
     return target
 
 
-def _supplied(
-    entry: Supplied, supplier: Supplier, context: JsonObject, limit: Deadline
-) -> list[AttachedFile]:
+def _supplied(entry: Supplied, supplier: Supplier, data: JsonObject, limit: Deadline) -> list[AttachedFile]:
     """Return what the callable gives: bytes, a binary file, an Attachment of ours, or a list of these."""
 
     def files(_abandoned: Callable[[], bool]) -> list[AttachedFile]:
-        given = supplier(json.loads(json.dumps(context)))
+        given = supplier(json.loads(json.dumps(data)))
         items = given if isinstance(given, (list, tuple)) else [given]
         try:
             return [_file(entry, item, number) for number, item in enumerate(items, 1)]
         except (TypeError, InvalidField) as error:
-            raise _NoAttachment(str(error)) from None
+            raise errors.AgentError(f"{entry.reference} supplied no attachment: {error}") from None
 
     try:
         return call_within(limit, files, name="supplier-call")
     except CallFailed as failed:
         error = failed.error
-    if isinstance(error, _NoAttachment):
-        raise AgentError(f"{entry.reference} supplied no attachment: {error}")
+    if isinstance(error, errors.AgentError):
+        raise error
     # The operator's callable: a later try may find what it needs. Its text may hold what is private.
-    said = limit.said if error is None else f"it failed with {place_of(error)}"
-    raise AgentUnavailable(f"{entry.reference}: {said}") from error
+    said = limit.said if error is None else f"it failed with {errors.place_of(error)}"
+    raise errors.AgentUnavailable(f"{entry.reference}: {said}") from error
 
 
 def _file(entry: Supplied, item: object, number: int) -> AttachedFile:
@@ -380,52 +395,6 @@ def _file(entry: Supplied, item: object, number: int) -> AttachedFile:
     name = entry.filename or getattr(item, "name", "")
     name = safe_filename(name if isinstance(name, str) else "", entry.content_type, number)
     return make_file(name, read_content(item), entry.content_type)
-
-
-@dataclass
-class WorkflowScheduler:
-    """Starts what is due since the last time that was started, which is kept in the store.
-
-    Times that are missed while no worker runs are made up for once, however many they are. Several workers
-    may look at once: the start of one due time has one identity for each user.
-    """
-
-    store: Store
-    starter: WorkflowStarter
-    workflows: Sequence[Workflow]
-    _: KW_ONLY
-    clock: Clock = now_ms
-
-    def __post_init__(self) -> None:
-        self.workflows = [one for one in self.workflows if one.schedule and one.users]
-
-    def __bool__(self) -> bool:
-        return bool(self.workflows)
-
-    def run(self) -> int:
-        """Start what is due and return how many workflows that were. Raise StoreUnavailable."""
-        return sum(self._one(workflow) for workflow in self.workflows)
-
-    def _one(self, workflow: Workflow) -> bool:
-        now = self.clock()
-        due = last_due(workflow.schedule, workflow.timezone, now)
-        # Another schedule is another clock: a change of the file does not make up for times before it.
-        parts = [workflow.id, workflow.schedule, workflow.timezone]
-        name = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-        last = self.store.ticks.scheduled(name, first=now)
-        if due <= last:
-            return False
-        try:
-            started = self.starter.start_scheduled(workflow, due)
-        except StoreUnavailable:
-            raise
-        except CleoError as error:
-            log.error("workflow %s could not be started: %s", workflow.id, error)
-            started = []
-        # Last: a worker that dies in between leaves it to the next, which finds the same identities.
-        self.store.ticks.set_scheduled(name, due)
-        log.info("workflow %s was started for %d users by its schedule", workflow.id, len(started))
-        return True
 
 
 def last_due(schedule: str, timezone: str, now_ms: int) -> int:

@@ -80,7 +80,12 @@ class SenderCheck:
         fault = ""
         if not why:
             why = f"no DKIM signature speaks for {shown(author)}"
-            related = [one for one in signed.signatures() if _are_related(one.domain, author)]
+            own = _organisation(author)
+            related = [
+                one
+                for one in signed.signatures()
+                if one.domain == author or _organisation(one.domain) == own != ""
+            ]
             for signature in related[:SIGNATURES_TRIED]:
                 try:
                     flaw = self._flaw(signed, signature, author)
@@ -104,9 +109,8 @@ class SenderCheck:
             policy = self._policy(author) or self._policy(_organisation(author))
             if policy is None or policy.get("adkim", "r").lower() != "r":
                 return f"DMARC of {shown(author)} lets {signer} not speak for it"
-        return (
-            "" if signed.holds(signature, self._lookup) else f"the DKIM signature of {signer} does not hold"
-        )
+        holds = signed.holds(signature, self._lookup)
+        return "" if holds else f"the DKIM signature of {signer} does not hold"
 
     def _policy(self, domain: str) -> dict[str, str] | None:
         """Return the tags of the one DMARC record, if it is one (RFC 7489 section 6.6.3)."""
@@ -129,11 +133,6 @@ def _author(signed: SignedMail, mail: InboundEmail) -> tuple[str, str]:
     parts = split_address(mail.from_address)
     domain = a_label(parts[1]) if parts else ""
     return (domain, "") if domain else ("", "its From is no address")
-
-
-def _are_related(signer: str, author: str) -> bool:
-    """Return whether two domains, A-labels in lower case, are the same or of one organisation."""
-    return signer == author or _organisation(signer) == _organisation(author) != ""
 
 
 def _organisation(domain: str) -> str:

@@ -20,7 +20,7 @@ from cleo_email.mail.decoding import decode
 from cleo_email.mail.headers import MAX_VALUE, keyword, quoted, shown
 from cleo_email.mail.mime import Part, split
 from cleo_email.mail.model import InboundEmail, ParseLimits
-from cleo_email.screening.words import fold, is_bounce_subject, mentions_bounce
+from cleo_email.screening.words import fold, is_bounce_subject, mentions_bounce, pattern
 
 _MAX_DIAGNOSTIC: Final = 500  # characters
 _MAX_ADDRESS: Final = 320
@@ -66,15 +66,6 @@ _STATUS_IN_TEXT: Final = re.compile(r"(?<![0-9.A-Za-z])([45]\.[0-7]\.[0-9]{1,3})
 _REPLY: Final = re.compile(
     r"(?:^|[:;>]|said|says|replied|responded|code)[ \"'(]{0,3}([45][0-57][0-9])(?=[ \-:,.)\"']|$)",
     re.IGNORECASE,
-)
-_UNDELIVERED: Final = re.compile(
-    r"undeliver|(?:not|n't|able to|error) (?:yet )?(?:been |be )?(?:deliver|reach)"
-    r"|deliver\w* (?:has |have |had )?fail|permanent (?:error|failure)|(?:address|user|host) unknown"
-    r"|(?:unknown|malformed|recipient) (?:address|user|host)|nicht (?:zu|aus)ge(?:stell|liefer)t|unzustellbar"
-)
-_DELAYED: Final = re.compile(
-    r"delayed|\(delay\)|not yet been delivered|delivery incomplete|attempts will continue|being retried"
-    r"|will (?:be retried|retry|continue to try|keep trying)|warning only|verzögert"
 )
 
 
@@ -245,7 +236,8 @@ def _delivery(texts: dict[str, list[str]], mail: InboundEmail, original: str) ->
     recipient, words = _recipient_in(text, mail)
     status = _status_in(words) or _status_in(text)
     plain = " ".join(text.replace("’", "'").casefold().split())
-    kind = ReportKind.DELAY if _DELAYED.search(f"{fold(mail.subject)} {plain}") else ReportKind.BOUNCE
+    delayed = pattern("delayed").search(f"{fold(mail.subject)} {plain}")
+    kind = ReportKind.DELAY if delayed else ReportKind.BOUNCE
     if groups := _recipient_groups(texts["status"]) or _recipient_groups(texts["text"]):
         fields = min(groups, key=lambda one: _SEVERITY.index(_kind_of(one, kind)))
         code, said = _status_of(fields)
@@ -258,7 +250,7 @@ def _delivery(texts: dict[str, list[str]], mail: InboundEmail, original: str) ->
     marks = (  # an absence note has one of them at most
         mentions_bounce(mail.subject) or _is_daemon(mail.from_address),
         bool(mail.header("x-failed-recipients") or status),
-        _UNDELIVERED.search(plain) is not None,
+        pattern("undelivered").search(plain) is not None,
         "delivery-status" in mail.header("content-type")[:2000].lower(),
     )
     return _report(kind, recipient, status, words, original) if sum(marks) > 1 else None

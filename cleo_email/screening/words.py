@@ -22,7 +22,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib.resources import files
-from typing import Final
+from typing import Any, Final
 
 _MAX_SUBJECT: Final = 500
 _MAX_TEXT: Final = 1500  # characters of the text that are looked at
@@ -39,30 +39,6 @@ _DELIMITERS: Final = frozenset("-–—−(|[{<>=*~.!])\"'«»„“”【（、
 _OPENING: Final = "[(*<\"'„“«【（~ "
 _BRACKETS: Final = {")": "(", "]": "[", ">": "<", "）": "（", "】": "【"}
 
-# Talk about the function itself: how it is switched on and off.
-_ITSELF: Final = re.compile(
-    r"(?<!\w)(?:(?:stelle|richte|schalte)n? (?:ich|wir|man)|einrichte\w?|einzurichten|einstelle\w?"
-    r"|einzustellen|(?:de)?aktiviere\w?|zu (?:de)?aktivieren|(?:aus|ab|ein|an)(?:zu)?schalten|funktioniert"
-    r"|(?:rück)?fragen? (?:dazu|hierzu)|switch|turn (?:it |mine )?o(?:n|ff)|set ?up|enabl(?:e|ing)"
-    r"|disabl(?:e|ing)|configur(?:e|ing|er|ar|are)|(?:de)?activat(?:e|ing)|(?:dés)?activer|(?:des)?activar"
-    r"|(?:dis)?attivare|(?:doesn't|does not|not) work(?:ing)?|questions? about (?:it|this))(?!\w)"
-)
-# What absence notes and confirmations say, and nobody who wants something of us.
-_NOTE: Final = re.compile(
-    r"(?<!\w)(?:(?:i am|i'm|i will be) (?:currently |now )?(?:out (?:of (?:the )?office|until|from|today)"
-    r"|away|unavailable|back|not in|on (?:vacation|holiday|leave|annual|parental|maternity|a business))"
-    r"|i will return|limited access|no access to (?:my )?(?:e-?)?mail|urgent (?:matters|cases)|in urgent"
-    r"|in case of emergency|this is an auto|automatically (?:generated|sent)|thank(?:s"
-    r"| you) for (?:your (?:e-?mail|message)|contacting)|(?:ich )?bin (?:bis|vom|ab|derzeit|zurzeit|zur zeit"
-    r"|momentan|aktuell|(?:im|in) (?:urlaub|elternzeit|mutterschutz)|weg|abwesend|ausser haus|(?:nicht"
-    r"|wieder|erst) (?:da|im|am|ab|erreichbar|zu erreichen|wieder))|nicht im (?:büro|hause)|in dringenden"
-    r"|dringende fälle|nicht weitergeleitet|meine vertretung|wenden sie sich|automatisch (?:erstellt|erzeugt"
-    r"|generiert|versandt|versendet)|dank für ihre (?:nachricht|mail|e-mail|anfrage)|ihre nachricht (?:ist"
-    r"|wurde)|je suis (?:actuellement )?absent|en congé|de retour le|estoy (?:fuera|de)|estaré fuera"
-    r"|sono (?:assente|in ferie|fuori)|ik ben (?:afwezig|niet|tot|op)|jestem (?:na|nieobec)|estou (?:ausente"
-    r"|de|fora)|jag är (?:inte|på|borta|ledig)|jeg er (?:ikke|på|bort))"
-)
-
 
 def fold(subject: str) -> str:
     """Return ``subject`` without case, width and spare blanks, cut to 500 characters.
@@ -74,9 +50,21 @@ def fold(subject: str) -> str:
 
 
 @cache
+def _data() -> dict[str, Any]:
+    return tomllib.loads(files(__package__).joinpath("phrases.toml").read_text("utf-8"))
+
+
+@cache
+def pattern(name: str) -> re.Pattern[str]:
+    """Return the pattern of that name in phrases.toml."""
+    spec = _data()["pattern"][name]
+    return re.compile(spec["form"].replace("…", spec["any"].strip("\n").replace("\n", "|")), re.IGNORECASE)
+
+
+@cache
 def _phrases(name: str) -> tuple[str, ...]:
     """Return the phrases of a list in phrases.toml, folded, the longest first."""
-    lists = tomllib.loads(files(__package__).joinpath("phrases.toml").read_text("utf-8"))
+    lists = _data()
     lines = lists[name] + ("|" + lists["topics"] if name == "weak" else "")
     folded = {fold(phrase) for phrase in lines.replace("\n", "|").split("|")} - {""}
     return tuple(sorted(folded, key=lambda phrase: (-len(phrase), phrase)))
@@ -118,7 +106,7 @@ def _is_alone(rest: str, text: str) -> bool:
     """Return whether a clear phrase counts without further evidence, by what follows it."""
     if not _ends_like_a_program(rest):
         return False
-    return _ITSELF.search(rest) is None or _reads_like_a_note(text)
+    return pattern("itself").search(rest) is None or _reads_like_a_note(text)
 
 
 def _is_a_topic(rest: str, text: str) -> bool:
@@ -130,7 +118,7 @@ def _is_a_topic(rest: str, text: str) -> bool:
 
 
 def _reads_like_a_note(text: str) -> bool:
-    return _NOTE.search(" ".join(text[:_MAX_TEXT].casefold().split())) is not None
+    return pattern("absence_note").search(" ".join(text[:_MAX_TEXT].casefold().split())) is not None
 
 
 def _ends_like_a_program(rest: str) -> bool:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from redis import Redis
 
-from cleo_email.store.conversations import Conversations
 from cleo_email.store.events import Claim, Events, Failures
 from cleo_email.store.files import WaitingFiles
 from cleo_email.store.health import HealthStore
-from cleo_email.store.locks import Lock, Locks
+from cleo_email.store.locks import Lock, Locks, Ticks
 from cleo_email.store.mailbox import DueList, MailboxState
 from cleo_email.store.messages import (
     AT_WORK,
@@ -24,8 +23,7 @@ from cleo_email.store.messages import (
     iso,
     new_id,
 )
-from cleo_email.store.threads import Threads
-from cleo_email.store.ticks import Ticks
+from cleo_email.store.threads import Conversations, Threads
 
 __all__ = ["AT_WORK", "WAITING", "Accepted", "Claim", "Effects", "Events", "Identity", "Lock", "Locks"]
 __all__ += ["Messages", "Record", "Start", "State", "Store", "ThreadClosed", "iso", "new_id"]

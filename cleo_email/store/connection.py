@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from importlib.resources import files
+from inspect import isfunction
 from typing import Any, TypeVar, cast
 
 from redis import BlockingConnectionPool, Redis
 from redis.backoff import AbstractBackoff, ExponentialBackoff, NoBackoff
-from redis.commands.core import Script
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeout
 from redis.retry import Retry
@@ -21,16 +21,6 @@ from cleo_email.errors import StoreUnavailable
 from cleo_email.runtime import REDIS_ANSWER_S, REDIS_CONNECT_S, REDIS_PAUSE_S, REDIS_POOL_S, REDIS_RETRIES
 
 PREFIX = "cleo:"
-
-
-@cache
-def _source(name: str) -> str:
-    return files(__package__).joinpath(f"{name}.lua").read_text("utf-8")
-
-
-def script(redis: Redis, name: str) -> Script:
-    """Return the script in ``name``.lua beside this file."""
-    return redis.register_script(_source(name))
 
 
 Result = TypeVar("Result")
@@ -96,6 +86,27 @@ def redis_errors() -> Iterator[None]:
     except (RedisError, OSError) as error:
         text = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise StoreUnavailable(f"Redis (REDIS_URL) does not answer as it should: {text}") from error
+
+
+class StorePart:
+    """Base of the store's parts: their public methods raise StoreUnavailable where Redis does not answer."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    def __init_subclass__(cls) -> None:
+        for name, member in list(vars(cls).items()):
+            if isfunction(member) and not name.startswith("_"):
+                setattr(cls, name, redis_errors()(member))
+
+    def _run(self, name: str, *, args: list[Any], keys: list[str] | None = None, pipe: Any = None) -> Any:
+        """Run the script in ``name``.lua beside this file; on ``pipe``, when that is executed."""
+        return self._redis.register_script(_source(name))(keys=keys, args=args, client=pipe)
+
+
+@cache
+def _source(name: str) -> str:
+    return files(__package__).joinpath(f"{name}.lua").read_text("utf-8")
 
 
 PIECE = 1 << 20  # bytes

@@ -6,20 +6,15 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from redis import Redis
-
 from cleo_email.mail.model import AttachedFile
-from cleo_email.store.connection import PREFIX, read_large, redis_errors
+from cleo_email.store.connection import PREFIX, StorePart, read_large
 
 # They expire where no mail is left to drop them (a failed start that is never retried).
 KEEP_S = 30 * 86_400
 
 
-class WaitingFiles:
+class WaitingFiles(StorePart):
     """Keeps files by batch, until every record that needs them is done."""
-
-    def __init__(self, redis: Redis) -> None:
-        self._redis = redis
 
     @staticmethod
     def put(pipe: Any, batch: str, files: Sequence[AttachedFile], record_ids: Sequence[str]) -> None:
@@ -30,16 +25,14 @@ class WaitingFiles:
 
     def get(self, batch: str) -> tuple[AttachedFile, ...] | None:
         """Return the files, or None where they were dropped."""
-        with redis_errors():
-            packed = read_large(self._redis, f"{PREFIX}files:{batch}")
+        packed = read_large(self._redis, f"{PREFIX}files:{batch}")
         return None if packed is None else unpack(packed)
 
     def done(self, batch: str, record_id: str) -> None:
         """Note that the record needs them no more. The last one drops them."""
-        with redis_errors():
-            self._redis.srem(f"{PREFIX}files:{batch}:for", record_id)
-            if not self._redis.exists(f"{PREFIX}files:{batch}:for"):
-                self._redis.delete(f"{PREFIX}files:{batch}")
+        self._redis.srem(f"{PREFIX}files:{batch}:for", record_id)
+        if not self._redis.exists(f"{PREFIX}files:{batch}:for"):
+            self._redis.delete(f"{PREFIX}files:{batch}")
 
 
 def pack(files: Sequence[AttachedFile]) -> bytes:

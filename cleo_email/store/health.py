@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import cast
 
-from redis import Redis
-
-from cleo_email.store.connection import PREFIX, redis_errors
+from cleo_email.store.connection import PREFIX, StorePart
 
 WORKER_MS = 90_000
 
@@ -26,43 +24,39 @@ class Health:
         return now - self.worker_seen > WORKER_MS
 
 
-class HealthStore:
+class HealthStore(StorePart):
     """Keeps the time of the last sign of life, and the faults that a person has to mend."""
 
-    def __init__(self, redis: Redis) -> None:
-        self._redis = redis
-
     def worker_seen(self, now: int) -> None:
-        self._set("worker", now)
+        self._redis.hset(f"{PREFIX}pulse", "worker", now)
 
     def polled(self, now: int) -> None:
         """Note that a poll succeeded: what was wrong with the mailbox is over."""
-        with redis_errors(), self._redis.pipeline() as pipe:
+        with self._redis.pipeline() as pipe:
             pipe.hset(f"{PREFIX}pulse", "polled", now)
             pipe.hdel(f"{PREFIX}pulse", "poll_fault", "poll_faults")
             pipe.execute()
 
     def poll_fault(self, text: str) -> int:
         """Note why a poll failed. Return the number of failures in a row."""
-        with redis_errors(), self._redis.pipeline() as pipe:
+        with self._redis.pipeline() as pipe:
             pipe.hset(f"{PREFIX}pulse", "poll_fault", text)
             pipe.hincrby(f"{PREFIX}pulse", "poll_faults", 1)
             return int(pipe.execute()[1])
 
     def fresh_start(self) -> None:
         """Try again at once what was wrong: a worker starts, perhaps with other settings."""
-        with redis_errors(), self._redis.pipeline() as pipe:
+        with self._redis.pipeline() as pipe:
             pipe.hdel(f"{PREFIX}pulse", "submission_fault", "poll_faults")
             pipe.delete(f"{PREFIX}rest:poll", f"{PREFIX}tick:poll", f"{PREFIX}tick:submission-probe")
             pipe.execute()
 
     def submission_fault(self, text: str) -> None:
         """Note why nothing can be sent until a person acts; '' ends it."""
-        self._set("submission_fault", text)
+        self._redis.hset(f"{PREFIX}pulse", "submission_fault", text)
 
     def read(self) -> Health:
-        with redis_errors():
-            raw = cast("dict[bytes, bytes]", self._redis.hgetall(f"{PREFIX}pulse"))
+        raw = cast("dict[bytes, bytes]", self._redis.hgetall(f"{PREFIX}pulse"))
         return Health(
             int(raw.get(b"worker", 0)),
             int(raw.get(b"polled", 0)),
@@ -72,11 +66,6 @@ class HealthStore:
 
     def memory_share(self) -> float | None:
         """Return the used share of Redis's ``maxmemory``, None where it has no limit or does not say."""
-        with redis_errors():
-            info = cast("dict[str, int]", self._redis.info("memory"))
+        info = cast("dict[str, int]", self._redis.info("memory"))
         limit = int(info.get("maxmemory", 0))
         return int(info.get("used_memory", 0)) / limit if limit else None
-
-    def _set(self, field: str, value: str | int) -> None:
-        with redis_errors():
-            self._redis.hset(f"{PREFIX}pulse", field, value)

@@ -1,4 +1,4 @@
-"""Locks that expire when their holder dies, renewed by one thread for all that this process holds."""
+"""What processes compete for: locks that expire when their holder dies, and ticks, which one of all gets."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from cleo_email.errors import StoreUnavailable
-from cleo_email.store.connection import PREFIX, redis_errors, script
+from cleo_email.store.connection import PREFIX, StorePart, redis_errors
 
 
 @dataclass(frozen=True)
@@ -27,13 +27,15 @@ class Lock:
         return f"{PREFIX}lock:{self.name}"
 
 
-class Locks:
-    """``ttl_ms`` bounds how long a killed process blocks a conversation."""
+class Locks(StorePart):
+    """Keeps the locks that this process holds, renewed by one thread for all of them.
+
+    ``ttl_ms`` bounds how long a killed process blocks a conversation.
+    """
 
     def __init__(self, redis: Redis, *, ttl_ms: int = 15_000) -> None:
-        self._redis = redis
+        super().__init__(redis)
         self._ttl = ttl_ms
-        self._unlock = script(redis, "unlock")
         self._held: dict[str, Lock] = {}
         self._guard = threading.Lock()
         self._stop = threading.Event()
@@ -70,7 +72,7 @@ class Locks:
         with self._guard:
             self._held.pop(lock.token, None)
         with suppress(StoreUnavailable), redis_errors():  # else it expires by itself
-            self._unlock(keys=[lock.key], args=[lock.token, 0])
+            self._run("unlock", keys=[lock.key], args=[lock.token, 0])
 
     def _renew(self) -> None:
         while not self._stop.wait(self._ttl / 3000):
@@ -78,6 +80,41 @@ class Locks:
                 held = list(self._held.values())
             for lock in held:
                 try:
-                    self._unlock(keys=[lock.key], args=[lock.token, self._ttl])
+                    self._run("unlock", keys=[lock.key], args=[lock.token, self._ttl])
                 except (RedisError, OSError):
                     break  # the scripts check the token again before anything is recorded
+
+
+class Ticks(StorePart):
+    """Lets one of all processes act, by keys that expire.."""
+
+    def tick(self, name: str, every_ms: int) -> bool:
+        """Return True for exactly one caller of all machines per ``every_ms``."""
+        return bool(self._redis.set(f"{PREFIX}tick:{name}", 1, nx=True, px=every_ms))
+
+    def next_tick(self, name: str, ms: int) -> None:
+        """Let the tick come in so many milliseconds, whatever was set before."""
+        self._redis.set(f"{PREFIX}tick:{name}", 1, px=max(ms, 1))
+
+    def opened(self, name: str, quiet_ms: int) -> bool:
+        """Return True for the first of a run of calls that follow each other within ``quiet_ms``."""
+        return self._redis.set(f"{PREFIX}open:{name}", 1, px=quiet_ms, get=True) is None
+
+    def tick_left_ms(self, name: str) -> int:
+        return self._redis.pttl(f"{PREFIX}tick:{name}")
+
+    def rest(self, name: str, ms: int) -> None:
+        self._redis.set(f"{PREFIX}rest:{name}", 1, px=ms)
+
+    def resting(self, name: str) -> bool:
+        return bool(self._redis.exists(f"{PREFIX}rest:{name}"))
+
+    def scheduled(self, name: str, *, first: int) -> int:
+        """Return when a schedule was last served, ``first`` where it is new."""
+        with self._redis.pipeline() as pipe:
+            pipe.hsetnx(f"{PREFIX}schedules", name, first)
+            pipe.hget(f"{PREFIX}schedules", name)
+            return int(pipe.execute()[1])
+
+    def set_scheduled(self, name: str, at: int) -> None:
+        self._redis.hset(f"{PREFIX}schedules", name, at)

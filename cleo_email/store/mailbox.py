@@ -6,70 +6,60 @@ from typing import cast
 
 from redis import Redis
 
-from cleo_email.store.connection import PREFIX, redis_errors
+from cleo_email.store.connection import PREFIX, StorePart
 
 
-class MailboxState:
+class MailboxState(StorePart):
     """Keeps what polls need, per UIDVALIDITY. ``account`` is '' where there is no mailbox."""
 
     def __init__(self, redis: Redis, account: str) -> None:
-        self._redis = redis
+        super().__init__(redis)
         self._key = f"{PREFIX}mailbox:{account}"
         self.is_configured = bool(account)
 
     def cursor(self, uidvalidity: int) -> int | None:
         """Return the highest UID that was taken up, None for a mailbox or a UIDVALIDITY never seen."""
-        with redis_errors():
-            raw = cast("bytes | None", self._redis.hget(f"{self._key}:cursor", str(uidvalidity)))
+        raw = cast("bytes | None", self._redis.hget(f"{self._key}:cursor", str(uidvalidity)))
         return int(raw) if raw is not None else None
 
     def set_cursor(self, uidvalidity: int, uid: int) -> None:
-        with redis_errors():
-            self._redis.hset(f"{self._key}:cursor", str(uidvalidity), uid)
+        self._redis.hset(f"{self._key}:cursor", str(uidvalidity), uid)
 
     def known(self) -> bool:
         """Return whether this mailbox was ever read under any UIDVALIDITY."""
-        with redis_errors():
-            return bool(self._redis.exists(f"{self._key}:cursor"))
+        return bool(self._redis.exists(f"{self._key}:cursor"))
 
     def trouble(self, uidvalidity: int) -> dict[int, int]:
         """Return how often each UID that failed alone could not be fetched."""
-        with redis_errors():
-            raw = cast("dict[bytes, bytes]", self._redis.hgetall(f"{self._key}:trouble:{uidvalidity}"))
+        raw = cast("dict[bytes, bytes]", self._redis.hgetall(f"{self._key}:trouble:{uidvalidity}"))
         return {int(uid): int(count) for uid, count in raw.items()}
 
     def add_trouble(self, uidvalidity: int, uid: int) -> None:
-        with redis_errors():
-            self._redis.hincrby(f"{self._key}:trouble:{uidvalidity}", str(uid), 1)
+        self._redis.hincrby(f"{self._key}:trouble:{uidvalidity}", str(uid), 1)
 
     def sent_mode(self) -> str:
         """Return who files into Sent: ``server``, ``client``, or '' where that is not known yet."""
-        with redis_errors():
-            raw = cast("bytes | None", self._redis.get(f"{PREFIX}sent-mode"))
+        raw = cast("bytes | None", self._redis.get(f"{PREFIX}sent-mode"))
         return (raw or b"").decode()
 
     def set_sent_mode(self, mode: str) -> None:
         """Remember it for a week: a mailbox may move to another server."""
-        with redis_errors():
-            self._redis.set(f"{PREFIX}sent-mode", mode, ex=7 * 86_400)
+        self._redis.set(f"{PREFIX}sent-mode", mode, ex=7 * 86_400)
 
 
-class DueList:
+class DueList(StorePart):
     """Records that wait for the mailbox: to be filed, settled or fetched."""
 
     def __init__(self, redis: Redis, name: str) -> None:
-        self._redis = redis
+        super().__init__(redis)
         self._key = f"{PREFIX}{name}"
 
     def due(self, now: int, limit: int = 500) -> list[str]:
-        with redis_errors():
-            raw = self._redis.zrange(self._key, "-inf", now, byscore=True, offset=0, num=limit)
+        raw = self._redis.zrange(self._key, "-inf", now, byscore=True, offset=0, num=limit)
         return [item.decode() for item in cast("list[bytes]", raw)]
 
     def add(self, id_: str, due: int) -> None:
-        with redis_errors():
-            self._redis.zadd(self._key, {id_: due})
+        self._redis.zadd(self._key, {id_: due})
 
     def done(self, id_: str) -> None:
-        with redis_errors():
-            self._redis.zrem(self._key, id_)
+        self._redis.zrem(self._key, id_)

@@ -16,7 +16,7 @@ from redis import Redis
 
 from cleo_email.errors import CleoError, LockLost, NotFound, WrongState
 from cleo_email.mail.model import AttachedFile, OutboundEmail
-from cleo_email.store.connection import PREFIX, read_large, redis_errors, script
+from cleo_email.store.connection import PREFIX, StorePart, read_large
 from cleo_email.store.files import WaitingFiles
 from cleo_email.store.locks import Lock
 
@@ -100,9 +100,7 @@ class Record:
     authenticated: str = ""  # "1", "0" or "" for unknown
     mailbox: str = ""  # UIDVALIDITY/UID of a polled mail
     partial: int = 0  # 1: only the header was fetched
-    outbound: str = (
-        ""  # for ingress "send" the request's digest, for "workflow" JSON of what to send, else ""
-    )
+    outbound: str = ""  # of ingress "send" the request's digest, of "workflow" JSON of what to send
     workflow: str = ""  # JSON of the workflow that the thread belongs to
     text: str = ""  # new part of the mail, kept for the thread's history
     answer_text: str = ""
@@ -184,15 +182,11 @@ class Effects:
     people: Sequence[str] = ()
 
 
-class Messages:
-    """Every method raises StoreUnavailable where Redis does not answer."""
+class Messages(StorePart):
+    """Reads, accepts and changes records."""
 
     def __init__(self, redis: Redis, *, retention_days: int = 90) -> None:
-        self._redis = redis
-        self._accept = script(redis, "accept")
-        self._move = script(redis, "move")
-        self._forget = script(redis, "forget")
-        self._note = script(redis, "note")
+        super().__init__(redis)
         self._keep_s = (retention_days + 7) * DAY_S
         self._damaged: set[str] = set()  # ids that were logged
 
@@ -202,8 +196,7 @@ class Messages:
         """Return the record. Raise NotFound where there is none, or none that can be read."""
         raw: dict[bytes, bytes] = {}
         if _ID.fullmatch(id_):  # other text could name a key beside the record
-            with redis_errors():
-                raw = cast("dict[bytes, bytes]", self._redis.hgetall(f"{PREFIX}m:{id_}"))
+            raw = cast("dict[bytes, bytes]", self._redis.hgetall(f"{PREFIX}m:{id_}"))
         if not raw:
             raise _not_found(id_)
         record = self._load(id_, raw)
@@ -213,7 +206,7 @@ class Messages:
 
     def load(self, ids: Sequence[str]) -> list[Record]:
         """Return the records of these ids that can be read, without ``text`` and ``answer_text``."""
-        with redis_errors(), self._redis.pipeline(transaction=False) as pipe:
+        with self._redis.pipeline(transaction=False) as pipe:
             for id_ in ids:
                 pipe.hmget(f"{PREFIX}m:{id_}", _LIGHT)
             rows = pipe.execute()
@@ -239,14 +232,12 @@ class Messages:
 
     def source(self, id_: str) -> bytes | None:
         """Return the stored mail, or None where it was dropped some days after the final state."""
-        with redis_errors():
-            return read_large(self._redis, f"{PREFIX}m:{id_}:source")
+        return read_large(self._redis, f"{PREFIX}m:{id_}:source")
 
     def answer(self, id_: str) -> OutboundEmail | None:
         """Return the kept answer, exactly as it is or was submitted."""
-        with redis_errors():
-            raw = cast("dict[bytes, bytes]", self._redis.hgetall(f"{PREFIX}m:{id_}:answer"))
-            source = read_large(self._redis, f"{PREFIX}m:{id_}:answer:bytes") if raw else None
+        raw = cast("dict[bytes, bytes]", self._redis.hgetall(f"{PREFIX}m:{id_}:answer"))
+        source = read_large(self._redis, f"{PREFIX}m:{id_}:answer:bytes") if raw else None
         if source is None:
             return None
         recipients = tuple(json.loads(raw[b"recipients"]))
@@ -254,12 +245,10 @@ class Messages:
 
     def answer_size(self, id_: str) -> int:
         """Return the octets of the kept answer, 0 where there is none."""
-        with redis_errors():
-            return self._redis.strlen(f"{PREFIX}m:{id_}:answer:bytes")
+        return self._redis.strlen(f"{PREFIX}m:{id_}:answer:bytes")
 
     def history(self, id_: str) -> list[dict[str, str]]:
-        with redis_errors():
-            raw = cast("list[bytes]", self._redis.lrange(f"{PREFIX}m:{id_}:history", 0, -1))
+        raw = cast("list[bytes]", self._redis.lrange(f"{PREFIX}m:{id_}:history", 0, -1))
         return [json.loads(entry) for entry in raw]
 
     def page(
@@ -291,8 +280,7 @@ class Messages:
     def _newest_first(self, key: str, cursor: str, chunk: int) -> Iterator[Record]:
         start, most = f"({cursor}" if cursor else "+", min(chunk + 1, 1001)
         while True:
-            with redis_errors():
-                raw = self._redis.zrange(key, start, "-", desc=True, bylex=True, offset=0, num=most)
+            raw = self._redis.zrange(key, start, "-", desc=True, bylex=True, offset=0, num=most)
             ids = [item.decode() for item in cast("list[bytes]", raw)]
             if not ids:
                 return
@@ -300,14 +288,12 @@ class Messages:
             start = f"({ids[-1]}"
 
     def count(self, state: State) -> int:
-        with redis_errors():
-            return self._redis.zcard(f"{PREFIX}index:state:{state}")
+        return self._redis.zcard(f"{PREFIX}index:state:{state}")
 
     def older_than(self, cutoff_ms: int, limit: int) -> list[str]:
         """Return ids of records that arrived before ``cutoff_ms``, oldest first."""
         key, end = f"{PREFIX}index:all", f"({cutoff_ms:012x}"
-        with redis_errors():
-            raw = self._redis.zrange(key, "-", end, bylex=True, offset=0, num=limit)
+        raw = self._redis.zrange(key, "-", end, bylex=True, offset=0, num=limit)
         return [item.decode() for item in cast("list[bytes]", raw)]
 
     def first_of(self, fingerprint: str, date: str = "") -> str | None:
@@ -315,8 +301,7 @@ class Messages:
 
         ``date`` as in accept.lua: two mails that both have a date, and not the same one, are two.
         """
-        with redis_errors():
-            found = cast("dict[bytes, bytes]", self._redis.hgetall(f"{PREFIX}seen:{fingerprint}"))
+        found = cast("dict[bytes, bytes]", self._redis.hgetall(f"{PREFIX}seen:{fingerprint}"))
         same = (id_ for known, id_ in found.items() if not date or known.decode() in ("", date))
         return next((id_.decode() for id_ in same), None)
 
@@ -338,10 +323,7 @@ class Messages:
         ``answer`` the record is of a mail that we send first; ``source`` is not used then. Store nothing and
         raise ThreadClosed where by now others take part in the thread but not ``sender``.
         """
-        with redis_errors():
-            reply = self._accept(
-                args=[*self._accept_args(record, source, identity, people, answer, ()), sender]
-            )
+        reply = self._store(record, source, identity, people, answer=answer, sender=sender)
         if reply[0] == b"stranger":
             raise ThreadClosed(f"{record.thread_id[:200]} is a thread of others")
         return _accepted(reply, record)
@@ -353,10 +335,9 @@ class Messages:
 
         ``files`` are kept under the name ``batch`` until each of the records has said that it is done.
         """
-        with redis_errors(), self._redis.pipeline(transaction=True) as pipe:
+        with self._redis.pipeline(transaction=True) as pipe:
             for start in starts:
-                args = self._accept_args(start.record, b"", start.identity, start.people, None, start.keys)
-                self._accept(args=[*args, ""], client=pipe)
+                self._store(start.record, b"", start.identity, start.people, keys=start.keys, pipe=pipe)
             if files:
                 WaitingFiles.put(pipe, batch, files, [start.record.id for start in starts])
             replies = pipe.execute()[: len(starts)]
@@ -364,20 +345,23 @@ class Messages:
 
     def first_value(self, name: str, value: str, seconds: int) -> str:
         """Return the value that was given first under this name within that time: ours, or an earlier one."""
-        with redis_errors(), self._redis.pipeline() as pipe:
+        with self._redis.pipeline() as pipe:
             pipe.set(f"{PREFIX}first:{name}", value, nx=True, ex=seconds)
             pipe.get(f"{PREFIX}first:{name}")
             return cast("bytes", pipe.execute()[1]).decode()
 
-    def _accept_args(
+    def _store(
         self,
         record: Record,
         source: bytes,
         identity: Identity,
         people: Sequence[str],
-        answer: OutboundEmail | None,
-        keys: Sequence[tuple[str, str, int]],
-    ) -> list[str | bytes | int]:
+        *,
+        answer: OutboundEmail | None = None,
+        keys: Sequence[tuple[str, str, int]] = (),
+        sender: str = "",
+        pipe: Redis | None = None,
+    ) -> Any:
         steps = [_entry(State.RECEIVED, record.received_at, "")]
         if record.state is not State.RECEIVED:
             steps.append(_entry(record.state, record.received_at, record.reason))
@@ -385,16 +369,15 @@ class Messages:
         if answer is not None:
             source = answer.source
             kept = json.dumps({"fields": _kept(answer), "our_id": answer.message_id, "keep_s": self._keep_s})
-        return [
+        args = [
             *(PREFIX, record.id, identity.fingerprint, identity.date, identity.remember_s),
             *(record.received_at, record.state, record.thread_id, record.message_id, source),
             SOURCE_AFTER_FINAL_S if record.state in FINAL else "",
             json.dumps([str(item) for pair in record.dump().items() for item in pair]),
-            json.dumps(steps),
-            json.dumps(list(people)),
-            kept,
-            json.dumps(list(keys)) if keys else "",
+            *(json.dumps(steps), json.dumps(list(people)), kept, json.dumps(list(keys)) if keys else ""),
+            sender,
         ]
+        return self._run("accept", args=args, pipe=pipe)
 
     # --- changing -------------------------------------------------------------------------------------------
 
@@ -435,21 +418,9 @@ class Messages:
             options["people"] = list(effects.people)
         if given:
             options["given"] = [given[0], str(given[1])]
-        operation, source = secrets.token_hex(6), effects.answer.source if effects.answer else b""
-        token = lock.token if lock else ""
-        args: list[Any] = [
-            PREFIX,
-            id_,
-            ",".join(allowed),
-            to,
-            now,
-            token,
-            operation,
-            json.dumps(options),
-            source,
-        ]
-        with redis_errors():
-            outcome, state = self._move(args=args)
+        args = [PREFIX, id_, ",".join(allowed), to, now, lock.token if lock else "", secrets.token_hex(6)]
+        source = effects.answer.source if effects.answer else b""
+        outcome, state = self._run("move", args=[*args, json.dumps(options), source])
         if outcome == b"missing":
             raise _not_found(id_)
         if outcome == b"lost":
@@ -464,18 +435,15 @@ class Messages:
 
     def note(self, id_: str, field: str, value: str | int) -> None:
         """Set a field without a change of state. Does nothing where the record was forgotten."""
-        with redis_errors():
-            self._note(args=[PREFIX, id_, field, value])
+        self._run("note", args=[PREFIX, id_, field, value])
 
     def replace_source(self, id_: str, source: bytes) -> None:
         """Store the whole mail in place of its header. Does nothing where the record was forgotten."""
-        with redis_errors():
-            self._note(args=[PREFIX, id_, "partial", 0, source])
+        self._run("note", args=[PREFIX, id_, "partial", 0, source])
 
     def forget(self, id_: str, *, unless: Collection[State] = ()) -> bool:
         """Remove the record unless it is in one of these states. Return whether it was there and is gone."""
-        with redis_errors():
-            return bool(self._forget(args=[PREFIX, id_, ",".join(unless), ",".join(State)]))
+        return bool(self._run("forget", args=[PREFIX, id_, ",".join(unless), ",".join(State)]))
 
 
 def _accepted(reply: Sequence[bytes], record: Record) -> Accepted:

@@ -17,7 +17,7 @@ from rq.job import Job
 from cleo_email.crashpoints import crashpoint
 from cleo_email.errors import CleoError, StoreUnavailable
 from cleo_email.store.connection import redis_errors
-from cleo_email.store.conversations import Conversations
+from cleo_email.store.threads import Conversations
 
 log = logging.getLogger(__name__)
 
@@ -29,8 +29,7 @@ POLL_JOB = "cleo_email.jobs.poll"
 UPKEEP_JOB = "cleo_email.jobs.chores"  # its name in Redis
 ALLOWED = frozenset({ANSWER_JOB, POLL_JOB, UPKEEP_JOB})
 
-RESULT_TTL_S = 60
-FAILURE_TTL_S = 3600
+KEPT_S: dict[str, Any] = {"result_ttl": 60, "failure_ttl": 3600}
 
 _MALFORMED = (
     *(ValueError, TypeError, LookupError, ArithmeticError, AssertionError, AttributeError, EOFError),
@@ -120,13 +119,8 @@ class WakeQueue:
             return int(self._answers.count)
 
     def _put(self, to: Queue, name: str, *args: str, timeout: int, what: str, ttl: int | None = None) -> None:
-        options: dict[str, Any] = {
-            "result_ttl": RESULT_TTL_S,
-            "failure_ttl": FAILURE_TTL_S,
-            "description": what,
-        }
         with redis_errors():
-            to.enqueue_call(name, args=args, timeout=timeout, ttl=ttl, **options)
+            to.enqueue_call(name, args=args, timeout=timeout, ttl=ttl, description=what, **KEPT_S)
 
 
 def queue(redis: Redis, name: str) -> Queue:

@@ -1,4 +1,7 @@
-"""Threads: who takes part, which of our Message-IDs lead there, what was said, how much was sent."""
+"""Threads: who takes part, which of our Message-IDs lead there, what was said, how much was sent.
+
+A thread's conversation is the list of those of its messages that still have to be handled.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,8 @@ import json
 from collections.abc import Sequence
 from typing import cast
 
-from redis import Redis
-
 from cleo_email.mail.model import JsonObject, Turn
-from cleo_email.store.connection import PREFIX, redis_errors, script
+from cleo_email.store.connection import PREFIX, StorePart
 from cleo_email.store.messages import State
 
 # A longer past does not help a model and costs memory in every request.
@@ -24,26 +25,20 @@ def workflow_key(thread_id: str) -> str:
     return f"workflow:{thread_id}"
 
 
-class Threads:
-    """Every method raises StoreUnavailable where Redis does not answer."""
-
-    def __init__(self, redis: Redis) -> None:
-        self._redis = redis
-        self._reserve = script(redis, "reserve")
-        self._admit = script(redis, "admit")
+class Threads(StorePart):
+    """Answers questions about threads, and admits people to them."""
 
     def by_our_ids(self, message_ids: Sequence[str]) -> dict[str, tuple[str, str]]:
         """Return those of the Message-IDs that we sent, each with its thread and its record."""
         if not message_ids:
             return {}
-        with redis_errors():
-            found = cast("list[bytes | None]", self._redis.mget([f"{PREFIX}ours:{i}" for i in message_ids]))
+        found = cast("list[bytes | None]", self._redis.mget([f"{PREFIX}ours:{i}" for i in message_ids]))
         pairs = zip(message_ids, found, strict=True)
         return {key: cast("tuple[str, str]", tuple(json.loads(raw))) for key, raw in pairs if raw}
 
     def people(self, thread_ids: Sequence[str]) -> dict[str, frozenset[str]]:
         """Return the addresses of those who take part, in lower case, per thread."""
-        with redis_errors(), self._redis.pipeline(transaction=False) as pipe:
+        with self._redis.pipeline(transaction=False) as pipe:
             for thread in thread_ids:
                 pipe.smembers(f"{PREFIX}people:{thread}")
             found = pipe.execute()
@@ -59,30 +54,26 @@ class Threads:
         that is open to the sender.
         """
         lists = [json.dumps(list(people)), json.dumps(list(own))]
-        with redis_errors():
-            return cast("bytes", self._admit(args=[PREFIX, id_, sender, *lists, now])).decode()
+        return cast("bytes", self._run("admit", args=[PREFIX, id_, sender, *lists, now])).decode()
 
     def workflow(self, thread_id: str) -> JsonObject | None:
         """Return the workflow that the thread belongs to, as its latest start gave it, or None."""
-        with redis_errors():
-            raw = cast("bytes | None", self._redis.get(f"{PREFIX}{workflow_key(thread_id)}"))
+        raw = cast("bytes | None", self._redis.get(f"{PREFIX}{workflow_key(thread_id)}"))
         return cast("JsonObject", json.loads(raw)) if raw else None
 
     def latest(self, key: str) -> str:
         """Return the thread that was last opened under this key, or ''."""
-        with redis_errors():
-            raw = cast("bytes | None", self._redis.get(f"{PREFIX}{key}"))
+        raw = cast("bytes | None", self._redis.get(f"{PREFIX}{key}"))
         return raw.decode() if raw else ""
 
     def history(self, thread_id: str, *, but: str) -> tuple[Turn, ...]:
         """Return what was asked and answered in the thread, oldest first, without the message ``but``."""
         index, most = f"{PREFIX}index:thread:{thread_id}", HISTORY_MESSAGES + 1
-        with redis_errors():
-            ids = self._redis.zrange(index, "+", "-", desc=True, bylex=True, offset=0, num=most)
-            with self._redis.pipeline(transaction=False) as pipe:
-                for item in cast("list[bytes]", ids):
-                    pipe.hmget(f"{PREFIX}m:{item.decode()}", "id", "state", "text", "answer_text")
-                rows = pipe.execute()
+        ids = self._redis.zrange(index, "+", "-", desc=True, bylex=True, offset=0, num=most)
+        with self._redis.pipeline(transaction=False) as pipe:
+            for item in cast("list[bytes]", ids):
+                pipe.hmget(f"{PREFIX}m:{item.decode()}", "id", "state", "text", "answer_text")
+            rows = pipe.execute()
         turns: list[Turn] = []
         room = HISTORY_CHARACTERS
         for id_, state, text, answer in rows:
@@ -99,11 +90,49 @@ class Threads:
 
     def units(self, budget: str, since: int) -> int:
         """Return how many units of a budget were taken after ``since`` (ms)."""
-        with redis_errors():
-            return self._redis.zcount(f"{PREFIX}budget:{budget}", f"({since}", "+inf")
+        return self._redis.zcount(f"{PREFIX}budget:{budget}", f"({since}", "+inf")
 
     def reserve(self, id_: str, now: int, budgets: Sequence[tuple[str, int, int]]) -> str:
         """Take one unit of every budget (name, window in ms, limit). Return '' or the name of one used up."""
         flat = [str(item) for budget in budgets for item in budget]
-        with redis_errors():
-            return cast("bytes", self._reserve(args=[PREFIX, id_, now, *flat])).decode()
+        return cast("bytes", self._run("reserve", args=[PREFIX, id_, now, *flat])).decode()
+
+
+class Conversations(StorePart):
+    """Knows which conversations have work, when it is due, and whose wake-up is on its way."""
+
+    def head(self, thread_id: str, now: int) -> str | None:
+        """Return the message to handle now, None where there is none or it is not due yet."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            pipe.lindex(f"{PREFIX}conversation:{thread_id}", 0)
+            pipe.zscore(f"{PREFIX}active", thread_id)
+            pipe.delete(f"{PREFIX}woken:{thread_id}")
+            head, due, _ = pipe.execute()
+        if head is None or (due is not None and due > now):
+            return None
+        return cast("bytes", head).decode()
+
+    def drop_head(self, thread_id: str, id_: str) -> None:
+        """Take an id whose record was forgotten off the list."""
+        keys = [f"{PREFIX}conversation:{thread_id}", f"{PREFIX}active"]
+        self._run("drop", keys=keys, args=[id_, thread_id])
+
+    def due(self, now: int, limit: int, *, offset: int = 0) -> list[str]:
+        """Return threads with work that is due, longest waiting first, being handled or not."""
+        raw = self._redis.zrange(f"{PREFIX}active", "-inf", now, byscore=True, offset=offset, num=limit)
+        return [item.decode() for item in cast("list[bytes]", raw)]
+
+    def hurry(self, thread_id: str, now: int) -> bool:
+        """Make due now what was due later. Return False where there is no such work."""
+        return bool(self._redis.zadd(f"{PREFIX}active", {thread_id: now}, xx=True, lt=True, ch=True))
+
+    def unlocked(self, threads: list[str]) -> list[str]:
+        with self._redis.pipeline(transaction=False) as pipe:
+            for thread in threads:
+                pipe.exists(f"{PREFIX}lock:conversation:{thread}")
+            held = pipe.execute()
+        return [thread for thread, taken in zip(threads, held, strict=True) if not taken]
+
+    def claim_wake(self, thread_id: str, seconds: int) -> bool:
+        """Return True for one caller in ``seconds``: a lost wake-up is repeated, not multiplied."""
+        return bool(self._redis.set(f"{PREFIX}woken:{thread_id}", 1, nx=True, ex=seconds))

@@ -49,7 +49,7 @@ def run_worker(settings: Settings) -> int:
         return 0
     app = shared_app("worker", None, lambda: App.for_worker(settings))
     # What a job uses is built before the first job comes, and a fault in a setting shown at once.
-    _ = (app.answerer, app.poller, app.sweeper, app.scheduler)
+    _ = (app.answerer, app.poller, app.sweeper, app.workflow_starter)
     _announce(app)
     holders = [_start_worker(app, ANSWERS, settings.concurrency, stop)]
     if app.poller is not None:

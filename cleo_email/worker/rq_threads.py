@@ -12,7 +12,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from types import TracebackType
 
 from redis import Redis
 from redis.client import Pipeline
@@ -37,13 +36,10 @@ OVERTIME_S = 60
 class NoDeathPenalty(BaseDeathPenalty):
     """Leaves the job alone: a blocked socket cannot be interrupted by a timer."""
 
-    def __enter__(self) -> None:
-        return None
+    def setup_death_penalty(self) -> None:
+        """Set no timer."""
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return None
+    cancel_death_penalty = setup_death_penalty
 
 
 class ThreadWorker(SimpleWorker):
@@ -141,9 +137,8 @@ class ThreadWorker(SimpleWorker):
             raise
         with self._guard:
             self._running[execution.id] = (job, execution, time.monotonic())
-        threading.Thread(
-            target=self._perform, args=(job, queue, execution), name=f"job-{job.id[:8]}", daemon=True
-        ).start()
+        args, name = (job, queue, execution), f"job-{job.id[:8]}"
+        threading.Thread(target=self._perform, args=args, name=name, daemon=True).start()
 
     def _perform(self, job: Job, queue: Queue, execution: Execution) -> None:
         try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable
 
 from cleo_email.app import App
@@ -19,7 +18,8 @@ SWEEP_MS = 2_000
 UPKEEP_MS = 2_000
 FORGET_MS = 600_000
 SCHEDULE_MS = 1_000
-SEEN_S = 10.0
+SEEN_MS = 10_000
+UPKEEP = "chores"  # the name of its tick in Redis
 
 
 class Ticker(threading.Thread):
@@ -29,18 +29,21 @@ class Ticker(threading.Thread):
         super().__init__(name="cleo-ticker", daemon=True)
         self._app = app
         self._stop_event = stop
-        self._seen = 0.0
         self._away = False
         self._faults = SeldomLog()
-        self._steps: list[Callable[[], None]] = [
-            self._show_life,
-            self._sweep,
-            self._forget,
-            self._warn_of_memory,
-            self._start_what_is_scheduled,
+        sweeper, workflows, every_s = app.sweeper, app.workflow_starter, app.settings.poll_interval
+        # The name of the tick, how often it comes (ms), and what the one worker that gets it does.
+        self._steps: list[tuple[str, int, Callable[[], object]]] = [
+            ("life", SEEN_MS, lambda: app.store.health.worker_seen(now_ms())),
+            ("sweep", SWEEP_MS, sweeper.run),
+            ("forget", FORGET_MS, sweeper.forget),
+            ("memory", FORGET_MS, sweeper.warn_of_memory),
         ]
+        if workflows.scheduled:
+            self._steps.append(("schedule", SCHEDULE_MS, workflows.start_due))
         if app.poller is not None:
-            self._steps += [self._poll, self._upkeep]
+            self._steps.append(("poll", min(every_s * 1000, UNTOLD_MS), lambda: app.wake.poll(every_s)))
+            self._steps.append((UPKEEP, UPKEEP_MS, app.wake.upkeep))
 
     def run(self) -> None:
         while not self._stop_event.wait(STEP_S):
@@ -49,54 +52,23 @@ class Ticker(threading.Thread):
     def _round(self) -> None:
         """Run every step by itself: one that always fails must not keep the others from their work."""
         away = False
-        for step in self._steps:
+        for name, every_ms, step in self._steps:
             try:
-                step()
+                waits = name != UPKEEP or self._mailbox_work_waits()
+                if waits and self._app.store.ticks.tick(name, every_ms):
+                    step()
             except StoreUnavailable as error:
                 if not away and not self._away:
                     log.warning("%s; trying again", error)
                 away = True
             except Exception as error:  # noqa: BLE001 - the thread's edge: if it ended, nothing would be polled
-                fault = f"{step.__name__.lstrip('_')}: unexpected {place_of(error)}"
+                fault = f"{name}: unexpected {place_of(error)}"
                 if self._faults.is_due(fault):
                     log.error("a regular task fails, the others go on: %s", fault)
         self._away = away
         if away:
             self._stop_event.wait(1)
 
-    # --- the steps --------------------------------------------------------------------------------------
-
-    def _show_life(self) -> None:
-        if time.monotonic() - self._seen > SEEN_S:
-            self._app.store.health.worker_seen(now_ms())
-            self._seen = time.monotonic()
-
-    def _sweep(self) -> None:
-        if self._tick("sweep", SWEEP_MS):
-            self._app.sweeper.run()
-
-    def _forget(self) -> None:
-        if self._tick("forget", FORGET_MS):
-            self._app.sweeper.forget()
-
-    def _warn_of_memory(self) -> None:
-        if self._tick("memory", FORGET_MS):
-            self._app.sweeper.warn_of_memory()
-
-    def _start_what_is_scheduled(self) -> None:
-        if self._app.scheduler and self._tick("schedule", SCHEDULE_MS):
-            self._app.scheduler.run()
-
-    def _poll(self) -> None:
-        interval = self._app.settings.poll_interval
-        if self._tick("poll", min(interval * 1000, UNTOLD_MS)):
-            self._app.wake.poll(interval)
-
-    def _upkeep(self) -> None:
+    def _mailbox_work_waits(self) -> bool:
         now, store = now_ms(), self._app.store
-        waiting = any(due_list.due(now, 1) for due_list in (store.filing, store.settling, store.fetching))
-        if waiting and self._tick("chores", UPKEEP_MS):
-            self._app.wake.upkeep()
-
-    def _tick(self, name: str, every_ms: int) -> bool:
-        return self._app.store.ticks.tick(name, every_ms)
+        return any(due_list.due(now, 1) for due_list in (store.filing, store.settling, store.fetching))

@@ -266,17 +266,13 @@ def test_no_mail_is_refused_or_changed_and_none_ends_the_connection(mail_server:
         assert client.search(["SUBJECT", "Hallo"]) == [last]
 
 
-<<<<<<< HEAD
-def test_messages_of_every_kind_come_out_as_they_went_in(mail_server: MailServer) -> None:
+def test_messages_of_every_kind_come_out_as_they_went_in(mail_server: FaithfulMailServer) -> None:
     expected = {mail_server.deliver(AGENT, sample.source): sample.source for sample in SAMPLES}
     with mailbox(mail_server, AGENT) as client:
         assert inbox(client) == expected
 
 
-def test_every_real_message_comes_out_as_it_went_in(mail_server: MailServer, corpora: Path) -> None:
-=======
 def test_every_real_message_comes_out_as_it_went_in(mail_server: FaithfulMailServer, corpora: Path) -> None:
->>>>>>> p3-cli
     sources = [
         path.read_bytes()
         for path in sorted(corpora.rglob("*"))

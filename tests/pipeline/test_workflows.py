@@ -6,6 +6,7 @@ import importlib
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,12 @@ from cleo_email.app import App
 from cleo_email.errors import SettingsError, StoreUnavailable
 from cleo_email.mail.model import Address, Answer, AttachedFile
 from cleo_email.pipeline import workflows as opening
-from cleo_email.pipeline.answer import Answerer, Rules
+from cleo_email.pipeline.answer import Answerer
 from cleo_email.pipeline.budget import Budget, Limits
 from cleo_email.pipeline.workflows import (
     StartRequest,
     ThreadOpener,
-    WorkflowScheduler,
+    WorkflowStarter,
     last_due,
     load_suppliers,
     next_due,
@@ -121,7 +122,8 @@ class Flow:
             NoDelivery(),  # type: ignore[arg-type]
             self.app.wake,
             self.app.signer,
-            Rules(from_=settings.from_address, policy=policy),
+            settings.from_address,
+            policy,
             budget=Budget(self.store, Limits()),
             opening=self.opening,
         )
@@ -552,12 +554,8 @@ class Clock:
         return self.now
 
 
-def schedulings(flow: Flow, clock: Clock, count: int) -> list[WorkflowScheduler]:
-    workflows = list((flow.settings.workflows or {}).values())
-    return [
-        WorkflowScheduler(flow.store, App(flow.settings).workflow_starter, workflows, clock=clock)
-        for _ in range(count)
-    ]
+def schedulings(flow: Flow, clock: Clock, count: int) -> list[WorkflowStarter]:
+    return [replace(App(flow.settings).workflow_starter, clock=clock) for _ in range(count)]
 
 
 def test_a_due_time_starts_once_across_all_workers_and_missed_ones_at_most_once(make: Make) -> None:
@@ -567,7 +565,7 @@ def test_a_due_time_starts_once_across_all_workers_and_missed_ones_at_most_once(
 
     def run() -> int:
         for worker in workers:
-            worker.run()
+            worker.start_due()
         return len(flow.store.messages.page()[0])
 
     assert run() == 0, "times before the first start of the service are not made up for"
@@ -589,25 +587,25 @@ def test_whoever_dies_between_start_and_note_doubles_nothing(make: Make, redis_u
     flow = make(CONFIG)
     clock = Clock(at(2026, 11, 23, 12, 0))
     (worker,) = schedulings(flow, clock, 1)
-    worker.run()
+    worker.start_due()
     with Redis.from_url(redis_url) as redis:
         before: dict[bytes, bytes] = redis.hgetall("cleo:schedules")  # type: ignore[assignment]
         clock.now = at(2026, 11, 24, 8, 0)
-        worker.run()
+        worker.start_due()
         redis.hset("cleo:schedules", mapping=before)  # type: ignore[arg-type]
-    worker.run()
+    worker.start_due()
     assert len(flow.store.messages.page()[0]) == 2
 
 
 def test_a_changed_schedule_does_not_make_up_for_times_before_the_change(make: Make) -> None:
     clock = Clock(at(2026, 11, 24, 12, 0))
     flow = make(CONFIG)
-    schedulings(flow, clock, 1)[0].run()
+    schedulings(flow, clock, 1)[0].start_due()
     changed = make(CONFIG.replace("0 8 * *", "0 11 * *"))
     (worker,) = schedulings(changed, clock, 1)
-    worker.run()
+    worker.start_due()
     clock.now = at(2026, 11, 24, 13, 0)
-    worker.run()
+    worker.start_due()
     assert changed.store.messages.page()[0] == []
 
 

@@ -8,7 +8,7 @@ import pytest
 from redis import Redis
 
 from cleo_email.store import Identity, Record, State, Store, new_id
-from cleo_email.store.conversations import Conversations
+from cleo_email.store.threads import Conversations
 
 NOW = 1_795_000_000_000
 THREAD = "<q1@example.test>"

@@ -13,7 +13,7 @@ from cleo_email.agents.base import AgentRequest
 from cleo_email.imap.mailbox import Mailbox
 from cleo_email.mail.message_id import Signer
 from cleo_email.mail.model import Address, Answer, OutboundEmail, Receipt
-from cleo_email.pipeline.answer import Answerer, Rules
+from cleo_email.pipeline.answer import Answerer
 from cleo_email.pipeline.budget import Budget, Limits
 from cleo_email.pipeline.decide import Decisions
 from cleo_email.pipeline.deliver import Delivery
@@ -138,7 +138,9 @@ class Bench:
             self.delivery,
             self.wake,
             self.signer,
-            Rules(from_=FROM, policy=self.policy, **rules),
+            FROM,
+            self.policy,
+            **rules,
             budget=budget,
             sender_check=sender_check,
             clock=self.clock,

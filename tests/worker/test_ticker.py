@@ -37,7 +37,7 @@ class Steps:
                     forget=self._step("forget"),
                     warn_of_memory=self._step("memory"),
                 ),
-                scheduler=SimpleNamespace(run=self._step("schedule")),
+                workflow_starter=SimpleNamespace(scheduled=True, start_due=self._step("schedule")),
                 poller=object(),
             ),
         )
