@@ -28,12 +28,13 @@ from imapclient import IMAPClient
 import cleo_email
 from cleo_email import app as app_module
 from cleo_email.app import App
-from cleo_email.embedded.mailserver import AGENT, CUSTOMER, MailServer
+from cleo_email.embedded.mailserver import AGENT, CUSTOMER
 from cleo_email.embedded.redis import EmbeddedRedis
 from cleo_email.settings import read_settings
 from cleo_email.store import State
 from cleo_email.web.app import create_app
 from cleo_email.worker import process
+from tests.support.mail_server import FaithfulMailServer
 from tests.support.mails import mail
 
 MOST_FILES_OF_A_WEBHOOK_MAIL = 48
@@ -89,7 +90,7 @@ def _while_loading(frame: FrameType | None) -> bool:
 class Post:
     """A mail server, the settings that lead to it, and looks into the mailboxes on it."""
 
-    def __init__(self, server: MailServer, environ: dict[str, str]) -> None:
+    def __init__(self, server: FaithfulMailServer, environ: dict[str, str]) -> None:
         self.server = server
         self.environ = environ
 
@@ -122,7 +123,7 @@ def wait(condition: Callable[[], object], seconds: float = 60.0) -> None:
 
 @pytest.fixture
 def post(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Post]:
-    with MailServer(tmp_path / "mail") as server, EmbeddedRedis(tmp_path / "redis") as redis:
+    with FaithfulMailServer(tmp_path / "mail") as server, EmbeddedRedis(tmp_path / "redis") as redis:
         login = server.smtp_account(AGENT).login
         monkeypatch.setenv("SSL_CERT_FILE", str(server.certificates.ca_file))
         yield Post(
@@ -183,7 +184,7 @@ def test_a_webhook_mail_walks_through_few_files(post: Post, monkeypatch: pytest.
     def scenario(app: App, walk: Walk) -> None:
         web = create_app(app.settings)
         client = web.test_client()
-        _ = (web.extensions["cleo_email"].receiver, app.smtp_account)
+        _ = (web.extensions["cleo_email"].receiver, app.submitter)
         body = {
             "from_address": f"Anna <{CUSTOMER}>",
             "to_address": AGENT,
