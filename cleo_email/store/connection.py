@@ -13,6 +13,7 @@ from typing import Any, TypeVar, cast
 
 from redis import BlockingConnectionPool, Redis
 from redis.backoff import AbstractBackoff, ExponentialBackoff, NoBackoff
+from redis.commands.core import Script
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeout
 from redis.retry import Retry
@@ -93,6 +94,7 @@ class StorePart:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
+        self._scripts: dict[str, Script] = {}
 
     def __init_subclass__(cls) -> None:
         for name, member in list(vars(cls).items()):
@@ -101,7 +103,9 @@ class StorePart:
 
     def _run(self, name: str, *, args: list[Any], keys: list[str] | None = None, pipe: Any = None) -> Any:
         """Run the script in ``name``.lua beside this file; on ``pipe``, when that is executed."""
-        return self._redis.register_script(_source(name))(keys=keys, args=args, client=pipe)
+        if name not in self._scripts:
+            self._scripts[name] = self._redis.register_script(_source(name))
+        return self._scripts[name](keys=keys, args=args, client=pipe)
 
 
 @cache
