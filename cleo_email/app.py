@@ -29,8 +29,9 @@ from cleo_email.settings import Settings, export_dotenv, no_dotenv, read_setting
 from cleo_email.settings.workflows import Supplied
 from cleo_email.store import Store
 from cleo_email.store.connection import connect_web, connect_worker
+from cleo_email.store.mailbox import TokenStore
 from cleo_email.store.queue import WakeQueue
-from cleo_email.store.secrets import SigningKeys, TokenStore
+from cleo_email.store.threads import SigningKeys
 
 if TYPE_CHECKING:
     from cleo_email.imap.mailbox import Mailbox

@@ -13,8 +13,8 @@ PACKAGE = Path(__file__).resolve().parent.parent / "cleo_email"
 
 # From the ground up. A room is a package or a module beside them; it imports from floors below its own only.
 FLOORS = (
-    "errors  runtime  accounts  crashpoints  scrub",
-    "mail  imap  embedded",
+    "errors  accounts  crashpoints  scrub",
+    "runtime  mail  imap  embedded",
     "http  screening  store  smtp",
     "agents  oauth",
     "settings",

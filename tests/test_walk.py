@@ -33,7 +33,7 @@ from cleo_email.embedded.redis import EmbeddedRedis
 from cleo_email.settings import read_settings
 from cleo_email.store import State
 from cleo_email.web.app import create_app
-from cleo_email.worker import process
+from cleo_email.worker import process, rq_threads
 from tests.support.mail_server import FaithfulMailServer
 from tests.support.mails import mail
 
@@ -41,8 +41,8 @@ MOST_FILES_OF_A_WEBHOOK_MAIL = 48
 MOST_FILES_OF_AN_IMAP_MAIL = 62
 
 PACKAGE = str(Path(cleo_email.__file__).parent) + os.sep
-# Whose code the sweep and the watchdog run: the slowest of the regular tasks, but for those of ten minutes.
-REGULAR = ("pipeline/sweep.py", "agents/python.py")
+# What the sweep and the watchdog call: the slowest of the regular tasks, but for those of ten minutes.
+REGULAR = ("_idle", "stuck_calls")
 QUESTION_ID = "<question@example.test>"
 
 
@@ -52,12 +52,14 @@ class Walk:
     def __init__(self) -> None:
         self.noting = False
         self.calls: Counter[str] = Counter()
+        self._names: Counter[str] = Counter()
 
     def profile(self, frame: FrameType, event: str, _argument: Any) -> None:
         if event != "call" or not self.noting or not (file := _file(frame.f_code)):
             return
         if file in self.calls or not _while_loading(frame):
             self.calls[file] += 1
+            self._names[frame.f_code.co_name] += 1
 
     @contextmanager
     def of_this_thread(self) -> Iterator[None]:
@@ -68,7 +70,7 @@ class Walk:
             sys.setprofile(None)
 
     def ticks(self) -> list[int]:
-        return [self.calls[file] for file in REGULAR]
+        return [self._names[name] for name in REGULAR]
 
 
 @functools.cache
@@ -166,7 +168,7 @@ def walk_of(post: Post, scenario: Callable[[App, Walk], None], monkeypatch: pyte
 
     monkeypatch.setattr(app_module, "_apps", {})
     monkeypatch.setattr(process, "_Signals", Waiting)
-    monkeypatch.setattr(process, "WATCH_S", 0.5)
+    monkeypatch.setattr(rq_threads, "WATCH_S", 0.5)
     threading.setprofile(walk.profile)
     try:
         assert process.run_worker(settings) == 0

@@ -8,13 +8,10 @@ import importlib
 import inspect
 import logging
 import sys
-import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from concurrent.futures import Future, wait
 from itertools import islice, takewhile
 from pathlib import Path
-from typing import TypeVar
 
 from pydantic import BaseModel
 
@@ -22,77 +19,12 @@ from cleo_email.agents.base import NO_FINAL_ANSWER, AgentRequest, final_answer, 
 from cleo_email.agents.spec import CallableSpec, agent_fault
 from cleo_email.errors import AgentError, AgentUnavailable, place_of
 from cleo_email.mail.model import Answer, AttachedFile, JsonObject
-from cleo_email.runtime import Deadline
+from cleo_email.runtime import CallFailed, Deadline, call_within
 from cleo_email.scrub import one_line
 
 log = logging.getLogger(__name__)
 
 MAX_MESSAGES = 10_000  # that a callable may give: a generator with more seems never to end
-
-# --- calls under a deadline -------------------------------------------------------------------------------
-
-Given = TypeVar("Given")
-
-_running: dict[object, float] = {}  # each call whose thread is alive -> end of its deadline (monotonic)
-_running_lock = threading.Lock()
-
-
-class CallFailed(Exception):
-    """``error`` is what the call has raised, None where it did not end in time."""
-
-    def __init__(self, error: BaseException | None = None) -> None:
-        super().__init__(type(error).__name__ if error else "out of time")
-        self.error = error
-
-
-def call_within(
-    limit: Deadline, call: Callable[[Callable[[], bool]], Given], *, name: str = "agent-call"
-) -> Given:
-    """Return what ``call`` returns; it runs in a daemon thread, as nothing can interrupt a stranger's code.
-
-    ``call`` is given a function that says whether its result is not waited for any more.
-
-    :raises CallFailed: it raised something, did not end in time, or the system gives no further thread.
-    """
-    future: Future[Given] = Future()
-    abandoned = threading.Event()
-
-    def work() -> None:
-        with _running_lock:
-            _running[future] = limit.end
-        try:
-            future.set_result(call(abandoned.is_set))
-        except BaseException as error:  # noqa: BLE001  (a stranger's code: even SystemExit is a failed call)
-            future.set_exception(error)
-        finally:
-            with _running_lock:
-                _running.pop(future, None)
-
-    try:
-        limit.left()
-        threading.Thread(target=work, name=name, daemon=True).start()
-        wait([future], limit.left())
-    except TimeoutError:
-        raise CallFailed from None
-    except RuntimeError:
-        raise CallFailed(AgentUnavailable("the system gives no new thread")) from None
-    finally:
-        abandoned.set()
-    if not future.done():
-        raise CallFailed
-    if (error := future.exception()) is not None:
-        raise CallFailed(error)
-    return future.result()
-
-
-def stuck_calls() -> list[float]:
-    """Return the seconds beyond its deadline of each call that is still running, the oldest first.
-
-    A thread cannot be ended from outside: a watchdog that sees these grow ends the process.
-    """
-    now = time.monotonic()
-    with _running_lock:
-        return sorted((now - end for end in _running.values() if now > end), reverse=True)
 
 
 # --- the agent --------------------------------------------------------------------------------------------

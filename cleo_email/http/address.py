@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import ipaddress
 import os
 import ssl
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from cleo_email.errors import SettingsError
 from cleo_email.mail.address import a_label
+from cleo_email.runtime import is_loopback
 
 _EXPECTED = "http://host[:port]/path or https://host[:port]/path"
 _PORTS = {"http": 80, "https": 443}
@@ -112,16 +112,6 @@ def proxy_address(address: WebAddress, environ: Mapping[str, str]) -> WebAddress
     if proxy.tls:
         raise SettingsError([f"{name.upper()}: found an https:// URL, expected http://host:port"])
     return proxy
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether the host, in lower case, is this machine itself (RFC 6761 section 6.3)."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _is_excepted(address: WebAddress, excepted: str) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from cleo_email.mail.quote_words import quote_words
-from cleo_email.mail.subject import is_forward, is_reply, may_be_forward
+from cleo_email.mail.thread import is_forward, is_reply, may_be_forward
 
 _LINE_CAP: Final = 500  # characters of a line that are looked at
 _LONG_LINE: Final = 60  # characters; a shorter one is not broken

@@ -17,7 +17,7 @@ from cleo_email.oauth.client import CLIENT_CREDENTIALS, GOOGLE, OAuthClient
 from cleo_email.oauth.endpoint import Endpoint, Refused, Tokens
 from cleo_email.runtime import TOKEN_RENEWAL_S, Clock, now_ms
 from cleo_email.store import Locks
-from cleo_email.store.secrets import TokenStore
+from cleo_email.store.mailbox import TokenStore
 
 log = logging.getLogger(__name__)
 

@@ -20,14 +20,23 @@ from croniter import croniter
 
 from cleo_email import errors
 from cleo_email.agents.base import AgentMessage, AgentRequest, HistoryTurn
-from cleo_email.agents.python import CallFailed, call_within, with_working_directory
+from cleo_email.agents.python import with_working_directory
 from cleo_email.errors import InvalidField
 from cleo_email.mail.attachment import make_file, safe_filename
 from cleo_email.mail.message_id import Signer
 from cleo_email.mail.model import Address, Answer, AttachedFile, JsonObject, OutboundEmail, Turn
 from cleo_email.pipeline.send import KEY_REMEMBERED_S, NewMail, Sender, digests, key_digest, read_content
 from cleo_email.pipeline.send import Attachment as Given
-from cleo_email.runtime import COMPOSING_TURN_S, DAY, Clock, Deadline, LargeWork, now_ms
+from cleo_email.runtime import (
+    COMPOSING_TURN_S,
+    DAY,
+    CallFailed,
+    Clock,
+    Deadline,
+    LargeWork,
+    call_within,
+    now_ms,
+)
 from cleo_email.settings.workflows import Supplied, Workflow
 from cleo_email.store import Identity, Record, Start, State, Store, new_id
 from cleo_email.store.queue import WakeQueue

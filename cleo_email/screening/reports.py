@@ -20,7 +20,7 @@ from cleo_email.mail.decoding import decode
 from cleo_email.mail.headers import MAX_VALUE, keyword, quoted, shown
 from cleo_email.mail.mime import Part, split
 from cleo_email.mail.model import InboundEmail, ParseLimits
-from cleo_email.screening.words import fold, is_bounce_subject, mentions_bounce, pattern
+from cleo_email.screening.automatic import fold, is_bounce_subject, mentions_bounce, pattern
 
 _MAX_DIAGNOSTIC: Final = 500  # characters
 _MAX_ADDRESS: Final = 320

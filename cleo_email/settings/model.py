@@ -17,11 +17,11 @@ from redis.connection import parse_url
 
 from cleo_email.accounts import ImapAccount, Login, SmtpAccount
 from cleo_email.errors import InvalidField, SettingsError
-from cleo_email.http.address import is_loopback
 from cleo_email.mail.address import ascii_address
 from cleo_email.mail.headers import parse_addresses
 from cleo_email.mail.model import Address
 from cleo_email.oauth.client import OAuthClient, make_client
+from cleo_email.runtime import is_loopback
 from cleo_email.settings.providers import Preset, find_preset, preset_of_host
 from cleo_email.settings.workflows import EXPECTED, Workflow
 

@@ -18,8 +18,7 @@ from cleo_email.errors import (
 )
 from cleo_email.mail.model import OutboundEmail, Receipt
 from cleo_email.runtime import Deadline
-from cleo_email.smtp.session import LinkLost, SmtpConnection, SmtpTimeouts, open_session
-from cleo_email.smtp.transaction import transact
+from cleo_email.smtp.session import LinkLost, SmtpConnection, SmtpTimeouts, open_session, transact
 
 
 class Submitter:

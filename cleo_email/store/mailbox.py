@@ -1,4 +1,4 @@
-"""What is remembered of the mailbox: how far it was read, and what work waits for it."""
+"""What is remembered of the mailbox: how far it was read, which work waits for it, and its OAuth login."""
 
 from __future__ import annotations
 
@@ -63,3 +63,14 @@ class DueList(StorePart):
 
     def done(self, id_: str) -> None:
         self._redis.zrem(self._key, id_)
+
+
+class TokenStore(StorePart):
+    """Keeps OAuth logins, which are encrypted by the caller."""
+
+    def get(self, name: str) -> bytes | None:
+        return cast("bytes | None", self._redis.get(f"{PREFIX}oauth:{name}"))
+
+    def put(self, name: str, blob: bytes) -> None:
+        """Store it without an end: a refresh token lives as long as its owner wants."""
+        self._redis.set(f"{PREFIX}oauth:{name}", blob)

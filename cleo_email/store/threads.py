@@ -6,12 +6,35 @@ A thread's conversation is the list of those of its messages that still have to 
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Sequence
 from typing import cast
+
+from redis import Redis
 
 from cleo_email.mail.model import JsonObject, Turn
 from cleo_email.store.connection import PREFIX, StorePart
 from cleo_email.store.messages import State
+
+
+class SigningKeys(StorePart):
+    """Keys that sign Message-IDs: the ``configured`` ones, or one that is kept in Redis."""
+
+    def __init__(self, redis: Redis, configured: Sequence[bytes]) -> None:
+        super().__init__(redis)
+        self._keys = tuple(configured)
+
+    def __call__(self) -> Sequence[bytes]:
+        """Return the keys. Raise StoreUnavailable."""
+        return self._keys or self.kept()
+
+    def kept(self) -> Sequence[bytes]:
+        """Return the key in Redis, where the first process that needs it puts one."""
+        name = f"{PREFIX}message-id-key"
+        self._redis.set(name, secrets.token_bytes(32), nx=True)
+        self._keys = (cast("bytes", self._redis.get(name)),)
+        return self._keys
+
 
 # A longer past does not help a model and costs memory in every request.
 HISTORY_MESSAGES = 50

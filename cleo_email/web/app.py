@@ -11,8 +11,7 @@ from cleo_email.app import App, start_process
 from cleo_email.errors import NotFound, StoreUnavailable, WrongState, place_of
 from cleo_email.settings import Settings
 from cleo_email.web import routes
-from cleo_email.web.base import RequestRefused, current, error
-from cleo_email.web.bodies import drain
+from cleo_email.web.bodies import RequestRefused, drain, error
 from cleo_email.webhooks.base import Fetch
 
 log = logging.getLogger(__name__)
@@ -42,6 +41,7 @@ def create_app(settings: Settings, *, fetch: Fetch | None = None) -> Flask:
     """Return the WSGI application; ``fetch`` replaces the HTTPS client of the webhook providers (tests)."""
     app = Flask("cleo_email")
     app.extensions["cleo_email"] = App(settings, fetch=fetch)
+    enabled = settings.enabled
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.register_blueprint(routes.bp)
     app.register_error_handler(Exception, _answer_to)
@@ -49,8 +49,7 @@ def create_app(settings: Settings, *, fetch: Fetch | None = None) -> Flask:
     @app.before_request
     def only_where_enabled() -> None:
         """404 before anything else is looked at, with the reason."""
-        on = current().settings.enabled
-        if not on and (request.path.startswith("/email/") or request.path.startswith("/workflows")):
+        if not enabled and (request.path.startswith("/email/") or request.path.startswith("/workflows")):
             raise RequestRefused(404, NOT_ENABLED)
 
     @app.after_request

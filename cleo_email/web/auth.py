@@ -15,10 +15,8 @@ from flask import request
 from pydantic import SecretStr
 
 from cleo_email.errors import StoreUnavailable
-from cleo_email.http.address import is_loopback
-from cleo_email.runtime import now_ms
-from cleo_email.web.base import RequestRefused, current
-from cleo_email.web.bodies import read_bytes, require_type
+from cleo_email.runtime import is_loopback, now_ms
+from cleo_email.web.bodies import RequestRefused, current, read_bytes, require_type
 from cleo_email.webhooks.base import NotSetUp, Unproven, WebhookSignature, equals_one
 
 log = logging.getLogger(__name__)

@@ -1,19 +1,52 @@
-"""The body of a request is read whole, in the contract's order (413, 415, 400, 422), and validated."""
+"""Request bodies in, JSON answers out, and the parts of this process for whoever serves a request."""
 
 from __future__ import annotations
 
 import json
 import time
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import Any, TypeVar, cast
 
-from flask import request
+from flask import Response, current_app, jsonify, request
 from gunicorn.http.errors import ParseException
 from pydantic import BaseModel, ValidationError
 from werkzeug.exceptions import ClientDisconnected
 from werkzeug.http import parse_options_header
 
-from cleo_email.web.base import RequestRefused, current
+from cleo_email.app import App
+from cleo_email.errors import CleoError
 from cleo_email.webhooks.forms import FormPart, MalformedForm, TooManyParts, read_multipart
+
+Strings = Mapping[str, str]
+
+
+class RequestRefused(CleoError):
+    """The request ends with this status; ``fields`` has a line for each bad field."""
+
+    def __init__(
+        self, status: int, message: str, fields: Strings | None = None, headers: Strings | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.fields = dict(fields or {})
+        self.headers = dict(headers or {})
+
+
+def current() -> App:
+    """Return the parts of this process."""
+    return cast("App", current_app.extensions["cleo_email"])
+
+
+def answer(status: int, body: Mapping[str, Any], headers: Strings | None = None) -> Response:
+    return current_app.make_response((jsonify(body), status, dict(headers or {})))
+
+
+def error(
+    status: int, message: str, fields: Strings | None = None, headers: Strings | None = None
+) -> Response:
+    return answer(status, {"error": message, "fields": dict(fields or {})}, headers)
+
 
 # A body that is refused is still read up to this, else the caller's connection breaks before our answer.
 DRAIN_BYTES = 64 * 1024 * 1024

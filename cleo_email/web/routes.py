@@ -21,8 +21,18 @@ from cleo_email.errors import InvalidField, KeyReused, NotFound, StoreUnavailabl
 from cleo_email.pipeline.receive import IncomingMail
 from cleo_email.runtime import now_ms
 from cleo_email.web.auth import proved_body, require_api_token, unproven_refused
-from cleo_email.web.base import RequestRefused, answer, current, error
-from cleo_email.web.bodies import bad_fields, parse_json, read_body, read_bytes, read_form, validated
+from cleo_email.web.bodies import (
+    RequestRefused,
+    answer,
+    bad_fields,
+    current,
+    error,
+    parse_json,
+    read_body,
+    read_bytes,
+    read_form,
+    validated,
+)
 from cleo_email.web.models import IncomingFields, MessagesQuery, SendFields, WorkflowFields
 from cleo_email.webhooks.base import NotNow, NotSetUp, Unusable, WebhookRequest, bare_path
 from cleo_email.webhooks.forms import MULTIPART

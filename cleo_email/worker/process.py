@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import socket
 import threading
 import time
 
-from cleo_email.agents.python import stuck_calls
 from cleo_email.agents.spec import UrlSpec, parse_spec
 from cleo_email.app import App, print_faults, shared_app, start_process
 from cleo_email.errors import BAD_SETTINGS, SettingsError, StoreUnavailable
@@ -17,13 +15,12 @@ from cleo_email.http.address import web_address
 from cleo_email.settings import Settings, gather, misspelt, no_dotenv
 from cleo_email.store.connection import connect_worker
 from cleo_email.store.queue import ANSWERS, MAILBOX
-from cleo_email.worker.rq_threads import OVERTIME_S, ThreadWorker, work_until_stopped
+from cleo_email.worker.rq_threads import ThreadWorker, watch, work_until_stopped
 from cleo_email.worker.ticker import Ticker
 
 log = logging.getLogger(__name__)
 
 DRAIN_S = 25.0  # Heroku and Docker kill 30 s and 10 s after SIGTERM; what is left is taken over
-WATCH_S = 5.0
 
 
 def main() -> int:
@@ -55,7 +52,7 @@ def run_worker(settings: Settings) -> int:
     if app.poller is not None:
         holders.append(_start_worker(app, MAILBOX, 1, stop))
     Ticker(app, stop).start()
-    threading.Thread(target=_watch, args=(holders, stop), name="cleo-watchdog", daemon=True).start()
+    threading.Thread(target=watch, args=(holders, stop), name="cleo-watchdog", daemon=True).start()
     signals.wait()
     log.info("stopping: taking no more work, finishing for at most %d s", DRAIN_S)
     _drain(holders)
@@ -101,17 +98,6 @@ def _whose_mail(settings: Settings) -> str:
     called = str(web_address("CLEO_AGENT", agent.url)) if isinstance(agent, UrlSpec) else settings.agent
     allowed = f"{len(settings.allowed_senders)} allowed" if settings.allowed_senders else "everybody"
     return f"answers the mail of {whose} (agent: {called}; senders: {allowed})"
-
-
-def _watch(holders: list[list[ThreadWorker]], stop: threading.Event) -> None:
-    """End the process when a job or an agent's function hangs: nothing can interrupt it from inside."""
-    while not stop.wait(WATCH_S):
-        late = [age for holder in holders for worker in holder for age in worker.overdue()]
-        late += [age for age in stuck_calls() if age > OVERTIME_S]
-        if late:
-            log.error("a job has outlived its deadline by %d s: this worker ends itself", max(late))
-            logging.shutdown()
-            os._exit(1)
 
 
 def _drain(holders: list[list[ThreadWorker]]) -> None:

@@ -9,6 +9,7 @@ deadline of its own, and a watchdog ends the process when a job outlives its tim
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -23,13 +24,14 @@ from rq.timeouts import BaseDeathPenalty
 from rq.worker import SimpleWorker
 
 from cleo_email.errors import place_of
-from cleo_email.runtime import SeldomLog
+from cleo_email.runtime import SeldomLog, stuck_calls
 from cleo_email.store.queue import PlainJob, PlainSerializer, queue
 
 log = logging.getLogger(__name__)
 
 HEARTBEAT_S = 10
 DEQUEUE_S = 2  # how long a stop request may go unnoticed
+WATCH_S = 5.0  # between two looks at the jobs
 OVERTIME_S = 60
 
 
@@ -222,3 +224,14 @@ def _give_back(job: Job, queue: Queue) -> None:
             pipe.execute()
     except (RedisError, OSError) as error:
         log.warning("a wake-up was not given back and will be repeated: %s", type(error).__name__)
+
+
+def watch(holders: list[list[ThreadWorker]], stop: threading.Event) -> None:
+    """End the process when a job or an agent's function hangs: nothing can interrupt it from inside."""
+    while not stop.wait(WATCH_S):
+        late = [age for holder in holders for worker in holder for age in worker.overdue()]
+        late += [age for age in stuck_calls() if age > OVERTIME_S]
+        if late:
+            log.error("a job has outlived its deadline by %d s: this worker ends itself", max(late))
+            logging.shutdown()
+            os._exit(1)

@@ -12,9 +12,10 @@ import pytest
 from pydantic import BaseModel
 
 from cleo_email.agents.base import NO_FINAL_ANSWER, AgentRequest
-from cleo_email.agents.python import PythonAgent, stuck_calls
+from cleo_email.agents.python import PythonAgent
 from cleo_email.errors import AgentError, AgentUnavailable
 from cleo_email.mail.model import Answer, AttachedFile
+from cleo_email.runtime import stuck_calls
 
 CALLS = [{"id": "1"}]
 

@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from cleo_email.mail import markdown as module
-from cleo_email.mail.markdown import to_html
+from cleo_email.mail import compose as module
+from cleo_email.mail.compose import to_html
 
 
 def body(text: str) -> str:

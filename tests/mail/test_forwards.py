@@ -8,7 +8,7 @@ import pytest
 
 from cleo_email.mail.model import InboundEmail, Turn
 from cleo_email.mail.parse import parse
-from cleo_email.mail.subject import is_forward, is_reply, may_be_forward
+from cleo_email.mail.thread import is_forward, is_reply, may_be_forward
 from cleo_email.pipeline.answer import new_part
 
 GERMAN = "Von: Bob <bob@x.example>\nGesendet: Montag, 23. November 2026 09:00\nAn: Anna\nBetreff: Preise"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cleo_email.mail.subject import is_forward, normalise_subject
+from cleo_email.mail.thread import is_forward, normalise_subject
 
 _MARKS = (
     "Re:|RE :|re:re:RE:|AW:|Aw: AW:|Antw:|Antwort:|SV:|Svar:|VS:|Odp:|R:|RIF:|RES:|Rép:|YNT:"

@@ -11,7 +11,7 @@ from cleo_email.oauth.client import OAuthClient, make_client
 from cleo_email.oauth.endpoint import Endpoint
 from cleo_email.oauth.tokens import TokenSource, Vault
 from cleo_email.store import Locks
-from cleo_email.store.secrets import TokenStore
+from cleo_email.store.mailbox import TokenStore
 from tests.support.token_server import FIRST, TokenServer
 
 USER = "agent@cleo.test"

@@ -20,7 +20,7 @@ from cleo_email.oauth.endpoint import Endpoint
 from cleo_email.oauth.tokens import TokenSource, Vault
 from cleo_email.smtp.pool import Submitter
 from cleo_email.store import Locks
-from cleo_email.store.secrets import TokenStore
+from cleo_email.store.mailbox import TokenStore
 from tests.oauth.conftest import KEY, FakeClock, client_of
 from tests.smtp.test_transaction import mail_to
 from tests.support.channel import Channel

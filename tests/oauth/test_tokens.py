@@ -14,7 +14,7 @@ from cleo_email.errors import TokenError, TokenUnavailable
 from cleo_email.oauth.endpoint import Endpoint
 from cleo_email.oauth.tokens import TokenSource, Vault
 from cleo_email.store import Locks
-from cleo_email.store.secrets import TokenStore
+from cleo_email.store.mailbox import TokenStore
 from tests.oauth.conftest import KEY, USER, FakeClock, MakeSource, client_of
 from tests.support.redis_server import RedisServer
 from tests.support.token_server import FIRST, TokenServer

@@ -11,7 +11,7 @@ from cleo_email.mail.message_id import Signer, derive_key
 from cleo_email.mail.model import Address
 from cleo_email.mail.parse import parse
 from cleo_email.pipeline.send import NewMail, Sender
-from cleo_email.store.secrets import SigningKeys
+from cleo_email.store.threads import SigningKeys
 from tests.support.bench import FROM, Bench, signer_on
 from tests.support.mails import mail
 from tests.support.redis_server import RedisServer

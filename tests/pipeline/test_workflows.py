@@ -17,7 +17,6 @@ from flask.testing import FlaskClient
 from redis import Redis
 
 from cleo_email.agents.base import AgentRequest
-from cleo_email.agents.python import stuck_calls
 from cleo_email.app import App
 from cleo_email.errors import SettingsError, StoreUnavailable
 from cleo_email.mail.model import Address, Answer, AttachedFile
@@ -32,6 +31,7 @@ from cleo_email.pipeline.workflows import (
     load_suppliers,
     next_due,
 )
+from cleo_email.runtime import stuck_calls
 from cleo_email.screening.screen import Policy
 from cleo_email.settings import Settings, read_settings
 from cleo_email.store import Effects, Record, State, Store

@@ -11,7 +11,7 @@ import pytest
 from cleo_email import app as app_module
 from cleo_email.cli.check import examine
 from cleo_email.settings import misspelt, read_settings
-from cleo_email.web import from_environment
+from cleo_email.web.app import from_environment
 from cleo_email.worker.process import _whose_mail
 from tests.support.channel import ROOT, Channel
 from tests.support.mails import PASSWORD

@@ -20,8 +20,7 @@ from cleo_email.errors import (
 from cleo_email.mail.compose import compose_message
 from cleo_email.mail.model import Address, AttachedFile, OutboundEmail
 from cleo_email.smtp.pool import Submitter
-from cleo_email.smtp.session import SmtpTimeouts
-from cleo_email.smtp.transaction import dot_stuffed
+from cleo_email.smtp.session import SmtpTimeouts, dot_stuffed
 from tests.support.smtp_server import SmtpServer
 
 PATIENT = SmtpTimeouts(connect=20, read=20, end_of_data=20, total=60)  # with servers that answer

@@ -25,7 +25,7 @@ from cleo_email.screening.dkim import SenderCheck
 from cleo_email.screening.screen import Policy
 from cleo_email.store import Accepted, Record, Store
 from cleo_email.store.queue import WakeQueue
-from cleo_email.store.secrets import SigningKeys
+from cleo_email.store.threads import SigningKeys
 
 FROM = Address("agent@cleo.test", "Cleo")
 

@@ -18,7 +18,6 @@ from cleo_email import app as app_module
 from cleo_email.app import App
 from cleo_email.runtime import SeldomLog
 from cleo_email.store.queue import ANSWERS, WakeQueue
-from cleo_email.worker import process
 from cleo_email.worker import rq_threads as threads
 from cleo_email.worker.rq_threads import ThreadWorker, work_until_stopped
 
@@ -53,7 +52,7 @@ def test_a_job_that_outlives_its_deadline_ends_the_process(
     redis_url: str, stuck: Stuck, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(threads, "OVERTIME_S", 0.2)
-    monkeypatch.setattr(process, "WATCH_S", 0.02)
+    monkeypatch.setattr(threads, "WATCH_S", 0.02)
     ended: list[int] = []
     stop = threading.Event()
 
@@ -69,13 +68,13 @@ def test_a_job_that_outlives_its_deadline_ends_the_process(
         assert stuck.begun.acquire(timeout=10)
         assert worker.overdue() == [], "it still has its second and its time of grace"
         with pytest.raises(Ended):
-            process._watch([[worker]], stop)
+            threads.watch([[worker]], stop)
         assert ended == [1]
         worker.stop()
 
 
 def test_a_healthy_worker_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process, "WATCH_S", 0.001)
+    monkeypatch.setattr(threads, "WATCH_S", 0.001)
     stop = threading.Event()
     looks: list[int] = []
 
@@ -86,7 +85,7 @@ def test_a_healthy_worker_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None
                 stop.set()
             return []
 
-    process._watch([[cast("ThreadWorker", Fine())]], stop)
+    threads.watch([[cast("ThreadWorker", Fine())]], stop)
     assert len(looks) == 5
 
 
