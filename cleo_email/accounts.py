@@ -1,7 +1,5 @@
 """The accounts at the IMAP and the SMTP server, printable without a secret, and what SASL says of a login."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, field
 

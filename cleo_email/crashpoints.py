@@ -4,8 +4,6 @@ In production nothing is armed and ``crashpoint`` costs a comparison. With ``CLE
 ``name:3`` for the third time) the process says so on standard error and ends by SIGKILL there.
 """
 
-from __future__ import annotations
-
 import os
 import signal
 import threading

@@ -4,8 +4,6 @@
 in a state that a person can see. Edges (IMAP, SMTP, Redis, agents) turn foreign exceptions into these.
 """
 
-from __future__ import annotations
-
 import traceback
 from collections.abc import Sequence
 from typing import ClassVar

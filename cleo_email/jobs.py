@@ -4,27 +4,26 @@ A worker of this package has built its app before the first job; under any other
 first job builds it from the environment.
 """
 
-from __future__ import annotations
-
 import logging
 import os
+from collections.abc import Callable
 
 from cleo_email.app import App, shared_app
 from cleo_email.crashpoints import arm, crashpoint
 from cleo_email.errors import MailboxError, NotFound, StoreUnavailable
+from cleo_email.pipeline.poll import Poller
 from cleo_email.settings import export_dotenv, read_settings
 
 log = logging.getLogger(__name__)
 
 
 def _app() -> App:
-    return shared_app("worker", None, _from_environment)
+    def build() -> App:
+        arm(os.environ)
+        export_dotenv()
+        return App.for_worker(read_settings())
 
-
-def _from_environment() -> App:
-    arm(os.environ)
-    export_dotenv()
-    return App.for_worker(read_settings())
+    return shared_app("worker", None, build)
 
 
 def answer(thread_id: str) -> None:
@@ -40,22 +39,19 @@ def answer(thread_id: str) -> None:
 
 def poll() -> str:
     """Read the mailbox once; harmless however often and by whomever it is asked for."""
-    poller = _app().poller
-    if poller is None:
-        return "EMAIL_IMAP_HOST is not set: there is no mailbox to poll"
-    try:
-        return str(poller.run())
-    except (MailboxError, StoreUnavailable) as error:
-        return f"failed: {error}"
+    return _at_the_mailbox(lambda poller: str(poller.run()))
 
 
 def chores() -> str:
     """Do the upkeep of the mailbox. The name is older than that word, and jobs in Redis carry it."""
+    return _at_the_mailbox(lambda poller: f"filed: {poller.run_upkeep()}")
+
+
+def _at_the_mailbox(work: Callable[[Poller], str]) -> str:
     poller = _app().poller
     if poller is None:
         return "EMAIL_IMAP_HOST is not set: there is no mailbox"
     try:
-        done = poller.run_upkeep()
-        return "busy" if done is None else f"{done} done"
+        return work(poller)
     except (MailboxError, StoreUnavailable) as error:
         return f"failed: {error}"

@@ -1,7 +1,5 @@
 """``cleo_email.send_message``: an application sends mail from the agent's address, as durably as answers."""
 
-from __future__ import annotations
-
 import logging
 import os
 from collections.abc import Collection, Mapping, Sequence

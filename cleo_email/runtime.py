@@ -4,8 +4,6 @@ Nothing can interrupt a thread: each part of a job has its own end (the deadline
 watchdog, which ends the whole process, waits for all of them together.
 """
 
-from __future__ import annotations
-
 import ctypes
 import ipaddress
 import logging

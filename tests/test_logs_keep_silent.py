@@ -101,11 +101,7 @@ def test_a_secret_in_a_url_is_cut_out_wherever_it_is_logged() -> None:
     )
     logger.warning("plain %s", "text")
     logger.error("100% of ?secret=s3cr")
-    assert lines == [
-        '::1 "POST /x?a=1&secret=…&b=2 HTTP/1.1" ?secret=…',
-        "plain text",
-        "100% of ?secret=…",
-    ]
+    assert lines == ['::1 "POST /x?a=1&secret=…&b=2 HTTP/1.1" ?secret=…', "plain text", "100% of ?secret=…"]
 
 
 def test_a_line_whose_format_does_not_fit_raises_nothing() -> None:

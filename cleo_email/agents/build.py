@@ -1,7 +1,5 @@
 """The agent that ``CLEO_AGENT`` names."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 

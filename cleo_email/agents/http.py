@@ -1,7 +1,5 @@
 """An agent behind an HTTP URL, and JSON asked and answered over HTTP."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from contextlib import suppress

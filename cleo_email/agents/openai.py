@@ -1,7 +1,5 @@
 """A model behind an OpenAI-compatible chat completions server, asked for one answer without tools."""
 
-from __future__ import annotations
-
 import base64
 import json
 import re

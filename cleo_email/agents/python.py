@@ -1,7 +1,5 @@
 """An agent that is a Python callable of the user's, called in this process under a deadline."""
 
-from __future__ import annotations
-
 import asyncio
 import dataclasses
 import importlib

@@ -10,8 +10,6 @@
    is ``provider:model``.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import re
 from dataclasses import dataclass

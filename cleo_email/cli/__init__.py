@@ -1,7 +1,5 @@
 """``cleo-email``: try it, run it, check it, and see what became of every message."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 from importlib import import_module

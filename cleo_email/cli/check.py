@@ -1,7 +1,5 @@
 """``cleo-email check``: what is right, what is wrong, and what to do about it, a line each."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping

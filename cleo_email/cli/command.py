@@ -1,7 +1,5 @@
 """What the commands share: the settings of this directory, options, how far a long command is."""
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Callable

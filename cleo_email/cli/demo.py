@@ -1,7 +1,5 @@
 """``cleo-email demo``: everything embedded; a customer writes, and the threaded answer is shown."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

@@ -1,7 +1,5 @@
 """``cleo-email login``: a person lets the agent into the mailbox, once, without giving it a password."""
 
-from __future__ import annotations
-
 import os
 import sys
 from functools import partial

@@ -1,7 +1,5 @@
 """``cleo-email messages``: see what became of every message, and decide about those that wait."""
 
-from __future__ import annotations
-
 import json
 import sys
 from collections.abc import Callable, Sequence

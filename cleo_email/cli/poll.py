@@ -1,7 +1,5 @@
 """``cleo-email poll``: read the mailbox once, now. For cron, Heroku Scheduler and the impatient."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import os

@@ -1,7 +1,5 @@
 """``cleo-email recover``: after Redis was lost, take up again what the mailbox shows as unanswered."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 

@@ -1,7 +1,5 @@
 """``cleo-email run``: web and worker under one supervisor, with an embedded Redis unless REDIS_URL is set."""
 
-from __future__ import annotations
-
 import os
 import re
 import socket

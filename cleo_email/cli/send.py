@@ -1,7 +1,5 @@
 """``cleo-email send``: the agent's mailbox writes first."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import sys

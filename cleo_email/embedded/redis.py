@@ -5,8 +5,6 @@ it answers, and never evicts. The directory is everything: a start on it, after 
 acknowledged data back.
 """
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import hashlib

@@ -8,8 +8,6 @@ One loop looks at the children ten times a second, and a signal handler only set
 where this process writes, with no pipe in between that could hold them up or lose a line.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import signal

@@ -1,7 +1,5 @@
 """URLs taken apart, the proxy that the environment names for one, and the certificates that are trusted."""
 
-from __future__ import annotations
-
 import base64
 import os
 import ssl

@@ -5,8 +5,6 @@ with every byte that comes in, so that a server that drips keeps its caller for 
 no cookie kept and no connection used again.
 """
 
-from __future__ import annotations
-
 import os
 import time
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """The mailbox of an account: search, fetch and flag its mail."""
 
-from __future__ import annotations
-
 import logging
 import ssl
 from collections.abc import Iterable, Iterator, Sequence

@@ -1,7 +1,5 @@
 """The mailbox of sent mail: find it, create it, and search it by header fields."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Iterator
 from datetime import date

@@ -3,8 +3,6 @@
 The only file that knows the inside of imaplib and IMAPClient.
 """
 
-from __future__ import annotations
-
 import ast
 import contextlib
 import imaplib

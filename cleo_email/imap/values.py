@@ -1,7 +1,5 @@
 """What a server says of a mailbox and its messages, as frozen values; and the arguments of commands."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime

@@ -3,8 +3,6 @@
 A header that lists addresses is read by ``mail.headers.parse_addresses``.
 """
 
-from __future__ import annotations
-
 import ipaddress
 import re
 import unicodedata

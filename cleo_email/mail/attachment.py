@@ -1,7 +1,5 @@
 """Attachments: safe names and plausible types, and the MIME part of a file that is sent."""
 
-from __future__ import annotations
-
 import functools
 import mimetypes
 import re

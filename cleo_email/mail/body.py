@@ -1,7 +1,5 @@
 """Which parts of a mail are its text and which are attachments."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass, field
 from typing import Final

@@ -1,7 +1,5 @@
 """Composing the mail that leaves: finished bytes, so that a retry sends exactly what was kept."""
 
-from __future__ import annotations
-
 import base64
 import functools
 import hashlib

@@ -1,7 +1,5 @@
 """Bytes to text: charsets and content transfer encodings, whatever the sender claims about them."""
 
-from __future__ import annotations
-
 import binascii
 import contextlib
 import functools

@@ -4,8 +4,6 @@ Hand-written because ``email.policy.default`` raises on real headers and takes s
 function here raises, and each takes time linear in the length of the value.
 """
 
-from __future__ import annotations
-
 import binascii
 import re
 from datetime import UTC, datetime, timedelta, timezone

@@ -6,8 +6,6 @@ in In-Reply-To and References together with the thread's first id, so that the t
 any record of ours; and an id that was guessed, copied or forwarded opens nothing to anybody else.
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import hmac

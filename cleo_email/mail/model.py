@@ -1,7 +1,5 @@
 """The frozen values that travel between the modules, and the limits within which a mail is read."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum

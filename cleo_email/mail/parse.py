@@ -1,7 +1,5 @@
 """Bytes to an InboundEmail: every mail is read here, from wherever it came."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Final
 

@@ -1,17 +1,61 @@
-"""The new part of a reply, and what it quotes.
+"""The new part of a reply, and what it quotes. Mail clients' words, by language, are in quote_words.toml."""
 
-Hand-written because every library for it hangs on some short input and loses the body of a forward. Here the
-time is linear: of a line only the first 500 characters count, and no pattern backtracks.
-"""
-
-from __future__ import annotations
-
+import functools
 import re
+import tomllib
 from collections.abc import Collection, Iterator, Sequence
+from importlib.resources import files
 from typing import Final, NamedTuple
 
-from cleo_email.mail.quote_words import quote_words
 from cleo_email.mail.thread import is_forward, is_reply, may_be_forward
+
+
+class QuoteWords(NamedTuple):
+    """Patterns ignore letter case; phrases are in lower case."""
+
+    verb: re.Pattern[str]
+    final_verb: re.Pattern[str]
+    own: re.Pattern[str]
+    opening: re.Pattern[str]
+    citing: re.Pattern[str]
+    by: re.Pattern[str]
+    mobile: re.Pattern[str]
+    device: re.Pattern[str]
+    original: frozenset[str]
+    forwarded: frozenset[str]
+    forward_lines: frozenset[str]
+    list_footers: tuple[str, ...]
+    labels: dict[str, str]  # "gesendet": "sent"
+
+
+@functools.cache
+def quote_words() -> QuoteWords:
+    """Return the words of all languages; every pattern takes linear time on any line."""
+    lists = tomllib.loads(files(__package__).joinpath("quote_words.toml").read_text("utf-8"))
+
+    def pattern(name: str, before: str = r"(?<!\w)", after: str = r"(?!\w)") -> re.Pattern[str]:
+        return re.compile(rf"{before}(?:{'|'.join(lists[name])}){after}", re.IGNORECASE)
+
+    def phrases(name: str) -> frozenset[str]:
+        return frozenset(phrase.lower() for phrase in lists[name])
+
+    return QuoteWords(
+        verb=pattern("verbs"),
+        final_verb=pattern("verbs", after=r"\Z"),
+        own=pattern("own"),
+        opening=pattern("openings", before=""),
+        # The address must come last.
+        citing=pattern("citing", "", r" [^:\n]{0,200}[^\s<>@]{1,64}+@[^\s<>:：]{1,200}+>?\s?[:：]\Z"),
+        by=pattern("by", r"\d,? ", r" [^\s<>@]{1,64}+@[^\s<>]{1,200}+\Z"),
+        mobile=pattern("mobile", r"\s*", ""),
+        device=pattern("device", "", ""),
+        original=phrases("original"),
+        forwarded=phrases("forwarded"),
+        forward_lines=phrases("forward_lines"),
+        list_footers=tuple(phrases("list_footers")),
+        labels={word.lower(): kind for kind, words in lists["labels"].items() for word in words},
+    )
+
 
 _LINE_CAP: Final = 500  # characters of a line that are looked at
 _LONG_LINE: Final = 60  # characters; a shorter one is not broken
@@ -61,12 +105,7 @@ _KEEP: Final = _Cut(-1, -1, introduced=False, to_the_end=False)  # a forward: no
 
 
 def cut_new_part(
-    text: str,
-    *,
-    subject: str,
-    replies: bool,
-    recipients: Collection[str] = (),
-    known: Sequence[str] = (),
+    text: str, *, subject: str, replies: bool, recipients: Collection[str] = (), known: Sequence[str] = ()
 ) -> Split:
     """Cut what ``text`` (``\\n`` line ends) quotes off it. Never raises; takes linear time.
 
@@ -81,11 +120,7 @@ def cut_new_part(
 
 
 def split_quoted(
-    text: str,
-    known: Sequence[str] = (),
-    *,
-    forwarded: bool = False,
-    authors: Collection[str] | None = None,
+    text: str, known: Sequence[str] = (), *, forwarded: bool = False, authors: Collection[str] | None = None
 ) -> Split:
     """Cut the quoted part off ``text`` (``\\n`` line ends).
 

@@ -1,7 +1,5 @@
 """Which thread a mail belongs to, what makes two copies one mail, and subjects without their prefixes."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re
@@ -91,10 +89,7 @@ def quoted_ids(mail: InboundEmail) -> list[str]:
 
 
 def choose_thread(
-    mail: InboundEmail,
-    ours: Mapping[str, str],
-    people: Mapping[str, frozenset[str]],
-    proof: Proof = NO_PROOF,
+    mail: InboundEmail, ours: Mapping[str, str], people: Mapping[str, frozenset[str]], proof: Proof = NO_PROOF
 ) -> str:
     """Return the thread of ``mail``.
 

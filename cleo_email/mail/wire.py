@@ -6,8 +6,6 @@ Everything here takes text that may come from a model or a stranger and gives AS
 bytes (RFC 5322 section 2.1.1), ended by CRLF.
 """
 
-from __future__ import annotations
-
 import base64
 import binascii
 import re

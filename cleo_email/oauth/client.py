@@ -1,7 +1,5 @@
 """The OAuth 2.0 client that the settings describe, and what is known of Google and Microsoft."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from dataclasses import dataclass, field, replace

@@ -1,7 +1,5 @@
 """Requests to the endpoints of an OAuth 2.0 server (RFC 6749)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field

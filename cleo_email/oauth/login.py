@@ -4,8 +4,6 @@ With the browser the server sends it back to an address of this machine with an 
 (RFC 7636) ties to this process.
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import hmac

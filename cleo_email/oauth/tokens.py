@@ -1,7 +1,5 @@
 """Access tokens for the logins of this mailbox: kept encrypted, renewed early by one process at a time."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import logging

@@ -1,7 +1,5 @@
 """Answer a conversation: take its next message, ask the agent, compose the answer and keep it."""
 
-from __future__ import annotations
-
 import logging
 from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass

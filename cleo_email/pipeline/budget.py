@@ -4,8 +4,6 @@ Beyond a limit nothing is dropped: the message is held with the reason, and a pe
 takes its units once, however often it is tried.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import logging

@@ -1,7 +1,5 @@
 """What a person decides about messages that wait: release, retry, dismiss."""
 
-from __future__ import annotations
-
 from dataclasses import KW_ONLY, dataclass
 
 from cleo_email.errors import UnreadableMessage, WrongState

@@ -1,7 +1,5 @@
 """Poll the mailbox: store first, flag afterwards, and let one bad mail stop nothing."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Receive a mail: parse it, judge it, choose its thread, store it once, wake a worker."""
 
-from __future__ import annotations
-
 import hashlib
 import logging
 from dataclasses import KW_ONLY, dataclass, replace

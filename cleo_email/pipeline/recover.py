@@ -1,7 +1,5 @@
 """Take up unanswered mail after Redis was lost: flags and Sent show what was answered."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, field

@@ -4,8 +4,6 @@ Content of files is bytes, or a binary file that is read here. A path is never o
 name one would decide which of this machine's files leave by mail.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import secrets

@@ -1,7 +1,5 @@
 """Wake conversations whose wake-up was lost or is due; forget what is older than the retention."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterator
 from dataclasses import KW_ONLY, dataclass

@@ -4,8 +4,6 @@ All of it waits in the store until there is a connection to the mailbox, and is 
 None of it can change what was sent, and none of it decides whether new mail is read.
 """
 
-from __future__ import annotations
-
 import logging
 import time
 from collections import defaultdict

@@ -1,7 +1,5 @@
 """Workflows: the agent starts a conversation, because a program asks for it or because it is time."""
 
-from __future__ import annotations
-
 import hashlib
 import importlib
 import json
@@ -185,7 +183,8 @@ class WorkflowStarter:
         self, request: StartRequest, given: str, user: Address, name: str, keep_s: int, batch: str
     ) -> Start:
         now = self.clock()
-        key = _room_key(request.workflow_id, user)
+        # Where the latest thread of this user and workflow is kept.
+        key = "room:" + hashlib.sha256(json.dumps([request.workflow_id, user.key]).encode()).hexdigest()
         latest = "" if request.new_room else self.store.threads.latest(key)
         thread = latest or self.signer.new([user])
         context = self._context(request, given)
@@ -238,11 +237,6 @@ def default_subject(workflow_id: str) -> str:
     """Return "Weekly report" for ``weekly_report``."""
     words = re.sub(r"[\s_.-]+", " ", workflow_id).strip()
     return (words[:1].upper() + words[1:])[:200] or "Message"
-
-
-def _room_key(workflow_id: str, user: Address) -> str:
-    """Return the key of the latest thread of a user and a workflow."""
-    return "room:" + hashlib.sha256(json.dumps([workflow_id, user.key]).encode()).hexdigest()
 
 
 def _digest(request: StartRequest) -> str:

@@ -14,8 +14,6 @@ nothing tells it from a header that the sender wrote: it never counts. Where mai
 365, another server that names itself has to judge.
 """
 
-from __future__ import annotations
-
 import re
 from typing import Final
 

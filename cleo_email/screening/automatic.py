@@ -16,8 +16,6 @@ A subject is weak evidence: "Abwesenheitsnotiz einrichten" is what people ask th
 Where the two sides weigh the same, the mail is a machine's: an answer to a machine may come back for ever.
 """
 
-from __future__ import annotations
-
 import re
 import tomllib
 import unicodedata

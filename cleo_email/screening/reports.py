@@ -5,8 +5,6 @@ gave that mail, and what became of it: from the fields of RFC 3464 (delivery sta
 RFC 5965 (feedback), else from the first address and the first status code in the text for people.
 """
 
-from __future__ import annotations
-
 import re
 from collections import defaultdict
 from collections.abc import Iterator

@@ -5,8 +5,6 @@ recorded with one sentence that names the header or the setting, so that a perso
 release the mail.
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 from typing import Final
@@ -43,11 +41,7 @@ class Policy:
 
 
 def screen(
-    mail: InboundEmail,
-    *,
-    envelope_from: str | None,
-    policy: Policy,
-    authenticated: bool | None = None,
+    mail: InboundEmail, *, envelope_from: str | None, policy: Policy, authenticated: bool | None = None
 ) -> Verdict:
     """Return the verdict on ``mail``; raises nothing.
 

@@ -3,8 +3,6 @@
 A reader raises ValueError for a text that it cannot use; ``read`` makes the line of the fault.
 """
 
-from __future__ import annotations
-
 import base64
 import ipaddress
 import re

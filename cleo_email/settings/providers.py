@@ -1,7 +1,5 @@
 """The mail providers of ``providers.toml``: their servers, and what each wants of a program that logs in."""
 
-from __future__ import annotations
-
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass

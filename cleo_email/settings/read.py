@@ -4,8 +4,6 @@ Every fault is collected, so that one start shows all of them: one line each, wi
 found and what is expected. Neither a secret nor a line of ``.env`` is ever printed.
 """
 
-from __future__ import annotations
-
 import io
 import os
 import pwd

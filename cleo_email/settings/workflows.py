@@ -1,7 +1,5 @@
 """``CLEO_WORKFLOWS``: the TOML file of workflows, read once at the start, with a line for each fault."""
 
-from __future__ import annotations
-
 import re
 import tomllib
 from dataclasses import dataclass

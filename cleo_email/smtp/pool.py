@@ -1,7 +1,5 @@
 """The submitter: a small pool of kept-alive SMTP sessions, safe to use from many threads."""
 
-from __future__ import annotations
-
 import ssl
 import threading
 import time

@@ -1,7 +1,5 @@
 """Every Redis key and script of the project. The truth about each message is here, not in the queue."""
 
-from __future__ import annotations
-
 from redis import Redis
 
 from cleo_email.store.events import Claim, Events, Failures

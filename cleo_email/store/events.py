@@ -1,7 +1,5 @@
 """What the web process remembers: events of a provider, and how often a secret was wrong."""
 
-from __future__ import annotations
-
 import hashlib
 import secrets
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Files that wait for the mail that will carry them: one copy for all the mails of one request."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from typing import Any

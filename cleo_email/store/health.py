@@ -1,7 +1,5 @@
 """Signs of life and of trouble, as ``/readyz`` shows them."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import cast
 

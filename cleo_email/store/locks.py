@@ -1,7 +1,5 @@
 """What processes compete for: locks that expire when their holder dies, and ticks, which one of all gets."""
 
-from __future__ import annotations
-
 import secrets
 import threading
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """What is remembered of the mailbox: how far it was read, which work waits for it, and its OAuth login."""
 
-from __future__ import annotations
-
 from typing import cast
 
 from redis import Redis

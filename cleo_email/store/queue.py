@@ -1,7 +1,5 @@
 """The RQ queues: a job is a wake-up that carries an id; the truth about a message is in the store."""
 
-from __future__ import annotations
-
 import io
 import json
 import logging

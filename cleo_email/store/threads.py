@@ -3,8 +3,6 @@
 A thread's conversation is the list of those of its messages that still have to be handled.
 """
 
-from __future__ import annotations
-
 import json
 import secrets
 from collections.abc import Sequence

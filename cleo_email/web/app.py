@@ -1,7 +1,5 @@
 """The Flask application factory."""
 
-from __future__ import annotations
-
 import logging
 
 from flask import Flask, Response, request

@@ -4,12 +4,10 @@ Everything here comes before the body is looked at, in the contract's order: 404
 then 403 or 401, then 413, 415, 400 and 422 (:mod:`cleo_email.web.bodies`).
 """
 
-from __future__ import annotations
-
 import ipaddress
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 from flask import request
 from pydantic import SecretStr
@@ -74,16 +72,11 @@ def proved_body(*media_types: str) -> Iterator[bytes]:
         name = signature.verify(data, [secret.get_secret_value() for secret in secrets])
     require_type(*media_types)
     events = current().store.events
-    claim = events.claim(name)
-    if not claim.is_ours:
-        text = f"this {header} was used before: every request is signed anew, a repeated one too"
-        raise RequestRefused(403, text)
-    try:
+    with events.once(name) as claim:
+        if not claim.is_ours:
+            text = f"this {header} was used before: every request is signed anew, a repeated one too"
+            raise RequestRefused(403, text)
         yield data
-    except BaseException:
-        with suppress(StoreUnavailable):
-            events.release(claim)
-        raise
     events.done(claim, "used", WebhookSignature.REMEMBER_S)
 
 

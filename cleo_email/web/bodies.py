@@ -1,7 +1,5 @@
 """Request bodies in, JSON answers out, and the parts of this process for whoever serves a request."""
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Mapping

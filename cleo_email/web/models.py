@@ -1,7 +1,5 @@
 """The JSON bodies that may be posted, as pydantic models: a mail that came in, a mail to send, a workflow."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Annotated, Literal, TypeVar
 

@@ -1,7 +1,5 @@
 """Every endpoint: mail by webhook, mail to send, the records, the state of the process, the description."""
 
-from __future__ import annotations
-
 import json
 import logging
 import re

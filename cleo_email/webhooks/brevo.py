@@ -3,8 +3,6 @@
 There is no raw mail. Without EMAIL_BREVO_API_KEY a mail with files is held for a person.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """CloudMailin in its Raw format: a form with the mail in ``message`` and the envelope in ``envelope[…]``."""
 
-from __future__ import annotations
-
 import hashlib
 
 from cleo_email.webhooks.base import HOUR_S, BasicProvider, Mails, NotNow, WebhookRequest, aligned

@@ -1,7 +1,5 @@
 """What a provider does not send but has to be fetched: a certificate, a confirmation, a mail's content."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Collection, Mapping
 

@@ -4,8 +4,6 @@ Both kinds (``application/x-www-form-urlencoded`` and ``multipart/form-data``, R
 that is already bounded, whole or not at all: half a form is none.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field

@@ -1,15 +1,12 @@
 """All mail providers, and their requests: verified, recognised if they came before, their mails stored."""
 
-from __future__ import annotations
-
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from cleo_email.errors import NotFound, StoreUnavailable
+from cleo_email.errors import NotFound
 from cleo_email.pipeline.receive import IncomingMail, Receiver
 from cleo_email.scrub import JsonObject
 from cleo_email.settings import Settings
@@ -61,9 +58,9 @@ def _answer(mails: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 class WebhookHandler:
     """Takes the requests of every provider."""
 
-    def __init__(self, settings: Settings, fetch: Fetch, intake: Receiver, events: Events) -> None:
+    def __init__(self, settings: Settings, fetch: Fetch, receiver: Receiver, events: Events) -> None:
         self._providers = {provider.name: provider for provider in build_providers(settings, fetch)}
-        self._intake = intake
+        self._receiver = receiver
         self._events = events
         self._max_bytes = settings.max_message_bytes
         self._warned: set[str] = set()
@@ -99,20 +96,15 @@ class WebhookHandler:
         event = provider.event(request)
         if not event:
             return self._store(provider, request)
-        claim = self._events.claim(f"{provider.name}:{event}")
-        if claim.is_taken:
-            former = JsonObject.of(json.loads(claim.note))
-            mails = former.objects("messages") or ([former] if "id" in former else [])
-            return _answer([{**mail, "status": "duplicate"} for mail in mails]) if mails else former
-        if not claim.is_ours:
-            raise NotNow("this very request is being stored at this moment")
-        try:
+        with self._events.once(f"{provider.name}:{event}") as claim:
+            if claim.is_taken:
+                former = JsonObject.of(json.loads(claim.note))
+                mails = former.objects("messages") or ([former] if "id" in former else [])
+                return _answer([{**mail, "status": "duplicate"} for mail in mails]) if mails else former
+            if not claim.is_ours:
+                raise NotNow("this very request is being stored at this moment")
             answer = self._store(provider, request)
-        except BaseException:
-            with suppress(StoreUnavailable):
-                self._events.release(claim)
-            raise
-        # If this fails the provider sends it again, and the intake knows the mail.
+        # If this fails the provider sends it again, and the receiver knows the mail.
         self._events.done(claim, json.dumps(answer), provider.remember_s)
         return answer
 
@@ -122,7 +114,7 @@ class WebhookHandler:
         except NoMail as note:
             log.info("a request of %s brought no mail: %s", provider.name, note)
             return {"status": "ignored", "reason": str(note)}
-        return _answer([described(self._intake.accept(self._bounded(arrival))) for arrival in arrivals])
+        return _answer([described(self._receiver.accept(self._bounded(arrival))) for arrival in arrivals])
 
     def _bounded(self, arrival: IncomingMail) -> IncomingMail:
         """Keep only the header of a mail that is too large, for a person to see."""

@@ -5,8 +5,6 @@ once, and remembered for longer than it is fresh. The raw mail comes (``body-mim
 in ``mime``.
 """
 
-from __future__ import annotations
-
 import hmac
 
 from cleo_email.scrub import read_json

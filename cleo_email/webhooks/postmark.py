@@ -1,7 +1,5 @@
 """Postmark's inbound stream: JSON, with the raw mail in ``RawEmail`` if the stream is set to include it."""
 
-from __future__ import annotations
-
 import re
 
 from cleo_email.scrub import JsonObject

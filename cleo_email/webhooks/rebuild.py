@@ -4,8 +4,6 @@ Never as good as the original (its signatures are gone), but the same mail: Mess
 the marks of machines stay, so that it is recognised, threaded and judged like the original.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence

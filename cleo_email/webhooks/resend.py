@@ -3,8 +3,6 @@
 Signed as Svix does: HMAC-SHA256 over ``id.time.body``. The time is that of each try, so that it may be short.
 """
 
-from __future__ import annotations
-
 import base64
 import hmac
 import re

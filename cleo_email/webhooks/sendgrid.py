@@ -4,8 +4,6 @@ Signed with ECDSA over the time and the whole body where a security policy is at
 (EMAIL_SENDGRID_PUBLIC_KEY); else the secret stands in the URL (``?secret=…``, one of EMAIL_WEBHOOK_SECRET).
 """
 
-from __future__ import annotations
-
 import base64
 import re
 from collections.abc import Sequence

@@ -6,8 +6,6 @@ of the region in which our topic lives. Only topics that the operator names (EMA
 accepted, as Amazon signs for every customer's topics.
 """
 
-from __future__ import annotations
-
 import logging
 import re
 import threading

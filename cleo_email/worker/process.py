@@ -1,7 +1,5 @@
 """The worker process (``python worker.py``): all that an installation needs beside the web process."""
 
-from __future__ import annotations
-
 import logging
 import signal
 import socket

@@ -6,8 +6,6 @@ A blocked socket cannot be interrupted by a timer, so RQ's death penalty is none
 deadline of its own, and a watchdog ends the process when a job outlives its timeout by a minute.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import threading

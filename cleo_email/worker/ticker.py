@@ -1,7 +1,5 @@
 """Do what recurs: polls, sweeps, upkeep, signs of life. All workers compete for each tick."""
 
-from __future__ import annotations
-
 import logging
 import threading
 from collections.abc import Callable
@@ -51,11 +49,13 @@ class Ticker(threading.Thread):
 
     def _round(self) -> None:
         """Run every step by itself: one that always fails must not keep the others from their work."""
-        away = False
+        away, store = False, self._app.store
+        mailbox_work = (store.filing, store.settling, store.fetching)
         for name, every_ms, step in self._steps:
             try:
-                waits = name != UPKEEP or self._mailbox_work_waits()
-                if waits and self._app.store.ticks.tick(name, every_ms):
+                if name == UPKEEP and not any(one.due(now_ms(), 1) for one in mailbox_work):
+                    continue
+                if store.ticks.tick(name, every_ms):
                     step()
             except StoreUnavailable as error:
                 if not away and not self._away:
@@ -68,7 +68,3 @@ class Ticker(threading.Thread):
         self._away = away
         if away:
             self._stop_event.wait(1)
-
-    def _mailbox_work_waits(self) -> bool:
-        now, store = now_ms(), self._app.store
-        return any(due_list.due(now, 1) for due_list in (store.filing, store.settling, store.fetching))

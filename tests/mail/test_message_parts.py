@@ -364,11 +364,7 @@ def test_a_file_that_calls_itself_text() -> None:
 @pytest.mark.parametrize(
     ("content_type", "content", "text"),
     [
-        (
-            "text/calendar",
-            b"BEGIN:VCALENDAR\r\nSUMMARY:Treffen\r\n",
-            "BEGIN:VCALENDAR\nSUMMARY:Treffen\n",
-        ),
+        ("text/calendar", b"BEGIN:VCALENDAR\r\nSUMMARY:Treffen\r\n", "BEGIN:VCALENDAR\nSUMMARY:Treffen\n"),
         ("text/csv", "Grüße;1".encode("cp1252"), "Grüße;1"),
         ("text/html", b"<script>x</script><p>Hi", "Hi"),
         ("application/json", b'{"a": 1}', '{"a": 1}'),

@@ -113,13 +113,7 @@ def test_where_nothing_would_remain_everything_does(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("separator", "rest", "cut"),
-    [
-        ("-- ", 30, True),
-        ("-- ", 200, False),
-        ("--", 5, True),
-        ("--", 40, False),
-        ("---", 5, False),
-    ],
+    [("-- ", 30, True), ("-- ", 200, False), ("--", 5, True), ("--", 40, False), ("---", 5, False)],
 )
 def test_a_signature_is_short_and_comes_last(separator: str, rest: int, cut: bool) -> None:
     text = "\n".join(["Inhalt", separator, *["Zeile"] * rest])

@@ -99,11 +99,7 @@ def test_check_says_what_the_provider_needs_when_it_refuses_a_login(
 
 
 def test_with_a_token_it_says_what_the_token_lacks() -> None:
-    settings = read(
-        OAUTH,
-        EMAIL_OAUTH_PROVIDER="microsoft",
-        EMAIL_SMTP_HOST="smtp.office365.com",
-    )
+    settings = read(OAUTH, EMAIL_OAUTH_PROVIDER="microsoft", EMAIL_SMTP_HOST="smtp.office365.com")
     refused = CheckResult("smtp", "wrong", "the server refuses the login of agent@example.com: 535 5.7.3")
     assert "SmtpClientAuthenticationDisabled" in _with_needs(settings, refused).text
     ended = CheckResult("smtp", "wrong", "the login has ended: run `cleo-email login microsoft`")

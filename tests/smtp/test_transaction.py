@@ -209,8 +209,7 @@ def test_5xx_is_permanent(server: SmtpServer, submitter: Submitter, hook: Calls,
 
 
 @pytest.mark.parametrize(
-    ("bob", "kind"),
-    [("550 5.1.1 unknown", SubmissionError), ("450 4.2.0 later", SubmissionUnavailable)],
+    ("bob", "kind"), [("550 5.1.1 unknown", SubmissionError), ("450 4.2.0 later", SubmissionUnavailable)]
 )
 def test_all_recipients_refused(
     server: SmtpServer, submitter: Submitter, hook: Calls, bob: str, kind: type[SubmissionError]

@@ -125,12 +125,7 @@ class Bench:
         )
         budget = Budget(self.store, limits or Limits(), clock=self.clock)
         self.delivery = Delivery(
-            self.store,
-            self.smtp,
-            has_mailbox=True,
-            budget=budget,
-            clock=self.clock,
-            sleep=lambda _s: None,
+            self.store, self.smtp, has_mailbox=True, budget=budget, clock=self.clock, sleep=lambda _s: None
         )
         self.answering = Answerer(
             self.store,

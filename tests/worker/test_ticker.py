@@ -33,9 +33,7 @@ class Steps:
                 settings=SimpleNamespace(poll_interval=1),
                 wake=SimpleNamespace(poll=self._step("poll"), upkeep=self._step("upkeep")),
                 sweeper=SimpleNamespace(
-                    run=self._step("sweep"),
-                    forget=self._step("forget"),
-                    warn_of_memory=self._step("memory"),
+                    run=self._step("sweep"), forget=self._step("forget"), warn_of_memory=self._step("memory")
                 ),
                 workflow_starter=SimpleNamespace(scheduled=True, start_due=self._step("schedule")),
                 poller=object(),
