@@ -17,7 +17,7 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> object:
-    """Nothing is loaded before it is asked for: a process that only wants the version stays small."""
+    """Load a module only when its name is used, so that a process that needs only the version stays small."""
     if name in ("Attachment", "SentMessage", "send_message"):
         from cleo_email import library as sending
 

@@ -1,4 +1,4 @@
-"""The accounts at the IMAP and the SMTP server, printable without a secret, and what SASL says of a login."""
+"""The accounts at the IMAP and the SMTP server, printed without secrets, and the SASL response of a login."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

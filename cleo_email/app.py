@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 class App:
     """The parts of one process.
 
-    :param redis: a connection of its own; without it the impatient one of a web process.
+    :param redis: a connection to use; by default one with the short time-outs of a web process.
     :param fetch: replaces the HTTPS client that completes the requests of webhook providers.
     """
 
@@ -164,7 +164,7 @@ class App:
 
     @cached_property
     def token_source(self) -> TokenSource | None:
-        """Where access tokens come from, None for a login by password. Raises SettingsError."""
+        """Return the source of access tokens, None for a login by password. Raise SettingsError."""
         client = self.settings.oauth
         if client is None:
             return None
@@ -182,7 +182,7 @@ class App:
 
     @cached_property
     def _login(self) -> Login:
-        """The login that both mail servers get: the password, or access tokens. Raises SettingsError."""
+        """Return the login for both mail servers: a password, or access tokens. Raise SettingsError."""
         source = self.token_source
         if source is None:
             return self.settings.login
@@ -196,7 +196,7 @@ class App:
 
     @cached_property
     def mailbox(self) -> Mailbox | None:
-        """None where EMAIL_IMAP_HOST is not set."""
+        """Return the mailbox, None where EMAIL_IMAP_HOST is not set."""
         account = self.settings.imap
         if account is None:
             return None
@@ -206,7 +206,7 @@ class App:
 
     @cached_property
     def answerer(self) -> Answerer:
-        """Raises SettingsError where CLEO_AGENT names no agent, or CLEO_WORKFLOWS a callable that is none."""
+        """Return the answerer. Raise SettingsError for a bad agent, or a bad callable in CLEO_WORKFLOWS."""
         from cleo_email.agents.build import build_agent
         from cleo_email.pipeline.answer import Answerer
         from cleo_email.pipeline.budget import Budget, Limits

@@ -57,7 +57,7 @@ def arm(environ: Mapping[str, str]) -> None:
 
 
 def crashpoint(name: str) -> None:
-    """End the process here, where that was asked for."""
+    """End the process here if ``CLEO_CRASH_AT`` names this point."""
     if not _armed or name not in _armed:
         return
     with _guard:

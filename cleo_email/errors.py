@@ -54,13 +54,13 @@ class StoreUnavailable(CleoError):
 
 
 class LockLost(CleoError):
-    """Another process has taken the conversation over; what was being done must not be recorded."""
+    """Another process has taken the conversation over, so this one must record nothing."""
 
     retry_helps = True
 
 
 class WrongState(CleoError):
-    """The record is not in a state from which the asked-for change is allowed."""
+    """The record's state does not allow the change."""
 
 
 class NotFound(CleoError):

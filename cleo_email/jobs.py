@@ -1,4 +1,4 @@
-"""The functions that RQ calls, by name. Each is an outermost edge: what it raises would reach nobody.
+"""The functions that RQ calls, by name. Each catches every error, because no caller would see it.
 
 A worker of this package has built its app before the first job; under any other RQ worker (``rq worker``) the
 first job builds it from the environment.
@@ -27,7 +27,7 @@ def _app() -> App:
 
 
 def answer(thread_id: str) -> None:
-    """Handle what is due in one conversation."""
+    """Handle the due message of one conversation."""
     crashpoint("job-after-take")
     try:
         _app().answerer.handle(thread_id)
@@ -38,12 +38,12 @@ def answer(thread_id: str) -> None:
 
 
 def poll() -> str:
-    """Read the mailbox once; harmless however often and by whomever it is asked for."""
+    """Read the mailbox once; it does no harm to ask for this often."""
     return _at_the_mailbox(lambda poller: str(poller.run()))
 
 
 def chores() -> str:
-    """Do the upkeep of the mailbox. The name is older than that word, and jobs in Redis carry it."""
+    """Do the upkeep of the mailbox. The old name stays, since jobs in Redis carry it."""
     return _at_the_mailbox(lambda poller: f"filed: {poller.run_upkeep()}")
 
 

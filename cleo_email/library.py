@@ -14,7 +14,7 @@ from cleo_email.store.connection import connect_web
 
 log = logging.getLogger(__name__)
 
-# OpenSSL takes these from the process's environment by itself, redis-py from anywhere as options.
+# OpenSSL reads these from the process's environment only; redis-py takes them as options too.
 _TRUST = {"SSL_CERT_FILE": "ssl_ca_certs", "SSL_CERT_DIR": "ssl_ca_path"}
 
 
@@ -28,7 +28,7 @@ def send_message(
     thread_id: str | None = None,
     idempotency_key: str | None = None,
 ) -> SentMessage:
-    """Store a mail for submission; a worker sends it. Returns once it is durable.
+    """Store a mail for submission; a worker sends it. Return once it is durable.
 
     The settings come from the environment and ``.env`` as they are at the call; neither is changed.
 

@@ -1,4 +1,4 @@
-"""What every part needs of the process: the clock, back-off, deadlines, memory and the log.
+"""Functions that every part uses: the clock, back-off, deadlines, memory, the log.
 
 Nothing can interrupt a thread: each part of a job has its own end (the deadlines below, in seconds), and the
 watchdog, which ends the whole process, waits for all of them together.
@@ -60,7 +60,7 @@ TOKEN_RENEWAL_S = 30.0  # by another process
 TOKEN_REQUEST_S = 15.0
 
 SUBMISSION_S = 180.0  # waiting for a connection, and a second one, included
-# A fact that is known here alone waits so long for Redis.
+# How long the outcome of a submission, which only this process knows, waits for Redis.
 RECORD_S = 120.0
 
 # An operation that Redis leaves unanswered ends the job, but for those around the end of DATA: the mark
@@ -70,7 +70,7 @@ AROUND_THE_AGENT_S += SUBMISSION_S + RECORD_S + 3 * REDIS_S
 
 
 class Deadline:
-    """Ends ``seconds`` after it was made, however many waits are made under it."""
+    """A time ``seconds`` from now, by which several waits together must end."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
@@ -87,12 +87,12 @@ class Deadline:
         return left
 
     def cap(self, seconds: float) -> float:
-        """Return ``seconds``, or what is left if that is less. Raises as :meth:`left` does."""
+        """Return ``seconds``, or what is left if that is less. Raise as :meth:`left` does."""
         return min(seconds, self.left())
 
     @property
     def said(self) -> str:
-        """What to say once it is over."""
+        """Return the text of the error once it is over."""
         return f"no answer within {round(self.seconds, 2):g} s"
 
 
@@ -101,10 +101,10 @@ _FROM = 256 * 1024  # bytes
 
 
 def give_back_large_blocks() -> None:
-    """Without this glibc keeps what large mails took.
+    """Make glibc return the memory of large mails to the system. Do nothing without glibc.
 
-    Each time it frees a large block it raises the size from which blocks are mapped one by one, up to 32 MB;
-    what is smaller stays in the heap of some thread (mallopt(3)). Does nothing where there is no glibc.
+    Each time glibc frees a large block it raises the size from which blocks are mapped singly, up to 32 MB;
+    smaller blocks stay in a thread's heap (mallopt(3)).
     """
     if not sys.platform.startswith("linux"):
         return
@@ -115,7 +115,7 @@ def give_back_large_blocks() -> None:
 
 
 class SeldomLog:
-    """Lets a fault that goes on be logged once in ten minutes."""
+    """Limits the log of an error that goes on to one line in ten minutes."""
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
@@ -134,7 +134,7 @@ class SeldomLog:
 class LargeWork:
     """Lets at most ``at_once`` threads of this process work on something of ``from_bytes`` or more.
 
-    Fifty conversations at once are no matter for memory, fifty mails of 25 MB at once are.
+    Fifty conversations at once need little memory, fifty mails of 25 MB at once too much.
     """
 
     def __init__(self, at_once: int, *, from_bytes: int = 1 << 20) -> None:
@@ -159,7 +159,7 @@ _IN_URL = re.compile(r"([?&]secret=)[^&\s\"']+")
 
 
 class WithoutSecrets(logging.Filter):
-    """Takes ``secret=…`` of a URL out of every line. SendGrid can show a secret only in its URL."""
+    """Removes ``secret=…`` of a URL from every line, because SendGrid can send a secret only in its URL."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         try:
@@ -197,7 +197,7 @@ _running_lock = threading.Lock()
 
 
 class CallFailed(Exception):
-    """``error`` is what the call has raised, None where it did not end in time."""
+    """The call failed. ``error`` is the exception that it raised, None where it did not end in time."""
 
     def __init__(self, error: BaseException | None = None) -> None:
         super().__init__(type(error).__name__ if error else "out of time")
@@ -207,9 +207,9 @@ class CallFailed(Exception):
 def call_within(
     limit: Deadline, call: Callable[[Callable[[], bool]], Given], *, name: str = "agent-call"
 ) -> Given:
-    """Return what ``call`` returns; it runs in a daemon thread, as nothing can interrupt a stranger's code.
+    """Return the result of ``call``, run in a daemon thread, because nothing can interrupt foreign code.
 
-    ``call`` is given a function that says whether its result is not waited for any more.
+    ``call`` gets a function that returns whether its result is no longer waited for.
 
     :raises CallFailed: it raised something, did not end in time, or the system gives no further thread.
     """

@@ -1,4 +1,4 @@
-"""Values from outside: text made fit for a log line or an error (without a secret), and JSON read safely."""
+"""Make text from outside fit for a log line or an error, without secrets, and read JSON safely."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SERVER_LINE = 300  # characters of what a mail server says
 
 
 class Scrubber:
-    """Makes one printable line of foreign text and hides secrets, in every spelling a server could repeat."""
+    """Makes one printable line of foreign text, and hides secrets in every form a server could repeat."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         self._spellings: dict[str, str] = {}  # and of each the longest part that no escaping changes
@@ -32,7 +32,7 @@ class Scrubber:
             self.hide(secret)
 
     def hide(self, secret: str, *responses: bytes) -> None:
-        """Leave ``secret`` and the SASL ``responses`` that hold it out from now on, in base64 too."""
+        """Hide ``secret`` and the SASL ``responses`` that hold it from now on, in base64 too."""
         if not secret:
             return
         encoded = (base64.b64encode(value).decode("ascii") for value in (_octets(secret), *responses))
@@ -95,7 +95,6 @@ class JsonObject(dict[str, Any]):
 
     @classmethod
     def of(cls, value: object) -> JsonObject:
-        """Return ``value`` where it is an object, else an empty one."""
         return cls(value) if isinstance(value, dict) else cls()
 
     def text(self, name: str) -> str:

@@ -1,4 +1,4 @@
-"""What an agent is asked and may answer, and the one rule: only the final answer is mailed."""
+"""The request to an agent, the forms of its answer, and the rule that only the final answer is mailed."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _clean_json(value: object) -> object:
         raise ValueError("nested too deeply") from None
 
 
-# What is no string is left to pydantic to refuse.
+# pydantic refuses a value that is no string.
 WellFormed = BeforeValidator(lambda value: no_surrogates(value) if isinstance(value, str) else value)
 Text = Annotated[str, WellFormed]
 JsonValue = Annotated[Any, BeforeValidator(_clean_json)]
@@ -114,10 +114,10 @@ class AgentRequest(_Frozen):
 
 
 class Agent(Protocol):
-    """What answers mail. Safe to call from many threads at once."""
+    """An agent that answers mail. It is safe to call from many threads at once."""
 
     def answer(self, request: AgentRequest, *, deadline: float) -> Answer:
-        """Return the final answer within ``deadline`` seconds, whatever the other side does.
+        """Return the final answer, or raise, within ``deadline`` seconds.
 
         Raise AgentUnavailable where asking again can help, else AgentError.
         """
@@ -132,7 +132,7 @@ EXPECTED = 'expected {"messages": [...]}, {"reply": "..."} or {"ignore": "reason
 
 
 def final_answer(payload: object) -> Answer:
-    """Return what of an agent's answer is to be mailed; without anything to mail, ``ignore`` says why.
+    """Return the part of an agent's answer that is mailed; if there is none, ``ignore`` says why.
 
     A key with the value null counts as absent.
 
@@ -160,7 +160,7 @@ def _from_messages(messages: object) -> Answer:
     if not isinstance(messages, (list, tuple)):
         raise AgentError(f"the agent's messages are {_kind(messages)}, expected a list of objects")
     final: tuple[str, Mapping[str, object]] = ("", {})
-    # All are looked at, not only the last: an answer is malformed or not whatever stands behind it.
+    # All messages are checked, not only the last: a malformed one makes the answer malformed.
     for number, message in enumerate(messages, 1):
         where = f"message {number} of the agent"
         if not isinstance(message, Mapping):

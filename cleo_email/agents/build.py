@@ -1,4 +1,4 @@
-"""The agent that ``CLEO_AGENT`` names."""
+"""Build the agent that ``CLEO_AGENT`` names."""
 
 import json
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ class EchoAgent:
         return "echo"
 
     def answer(self, request: AgentRequest, *, deadline: float) -> Answer:
-        """Return the text that came in; ``deadline`` plays no part, nothing is waited for. Never raises."""
+        """Return the text of the mail at once; ``deadline`` is not used. Never raises."""
         text = request.message.text
         if not text.strip() and request.workflow is not None:
             shown = json.dumps(request.workflow, indent=2, ensure_ascii=False)

@@ -19,8 +19,7 @@ from cleo_email.scrub import JsonObject, one_line, read_json
 class JsonService:
     """One URL that takes and gives JSON; SettingsError where it, the key or ``environ`` cannot be used.
 
-    ``variable`` and ``key_variable`` are the settings that ``url``, behind which ``path`` is put, and ``key``
-    come from.
+    ``variable`` and ``key_variable`` name the settings of ``url`` (``path`` is added to it) and ``key``.
     """
 
     def __init__(
@@ -37,17 +36,17 @@ class JsonService:
         authorization = f"Bearer {key}" if key else address.basic
         self._client = HttpClient(address, environ, authorization=authorization)
         self._variable, self._path, self._key_variable = variable, path, key_variable
-        # What no reason may show, should the other side repeat it; the longest first: "Bearer x" before "x".
+        # Secrets that no error may show if the server repeats them; the longest first: "Bearer x" before "x".
         self._secrets = sorted((authorization, key, *address.secrets), key=len, reverse=True)
 
     def __str__(self) -> str:
         return str(self._client.address)
 
     def ask(self, body: bytes, request_id: str, deadline: Deadline) -> object:
-        """Return the JSON value that ``body`` is answered with, or raise as an agent does."""
+        """Return the JSON value of the answer to ``body``, or raise as an agent does."""
         answer = self._post(body, request_id, deadline)
         if not 200 <= answer.status < 300:
-            error = None  # what is said in another form is not shown
+            error = None  # an error in another form than JSON is not shown
             with suppress(ValueError):
                 error = JsonObject.of(read_json(answer.body)).get("error")
             raise self.refusal(answer.status, error, answer.headers)
@@ -82,7 +81,7 @@ class JsonService:
 
     def refusal(self, status: int, error: object, headers: Mapping[str, str] | None = None) -> AgentError:
         """Return the exception for a status that is no success; ``error`` is a text or has a ``message``."""
-        # A path is shown where it is what is wrong; a query never, it is the usual place of a key.
+        # The path is shown only if it may be wrong; the query never, as it often holds a key.
         path = self._shown(self._client.address.path) if status in (404, 405) else ""
         reason = f"{self}{path} answered {status}"
         if 300 <= status < 400:
@@ -91,12 +90,12 @@ class JsonService:
         if status in (401, 403):
             reason += f" (look at {self._key_variable})"
         text = error.get("message") if isinstance(error, Mapping) else error
-        if isinstance(text, str) and (said := self._shown(text)):
-            reason += f": {said}"
+        if isinstance(text, str) and (shown := self._shown(text)):
+            reason += f": {shown}"
         return AgentUnavailable(reason) if status == 429 or status >= 500 else AgentError(reason)
 
     def _redirect(self, location: str) -> tuple[str, str]:
-        """Return where a redirect leads to, without what is secret in it, and what to do about it."""
+        """Return the target of a redirect, without secrets, and a hint what to do about it."""
         own = self._client.address
         if not location:
             return "", ""
@@ -112,7 +111,7 @@ class JsonService:
 
 
 class HttpAgent:
-    """POSTs each request to one URL. Keeps no state between calls."""
+    """POSTs each request to one URL, and keeps no state between calls."""
 
     def __init__(self, service: JsonService) -> None:
         self._service = service

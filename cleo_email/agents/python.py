@@ -29,7 +29,7 @@ MAX_MESSAGES = 10_000  # that a callable may give: a generator with more seems n
 
 
 def with_working_directory() -> None:
-    """Let modules in the working directory be found, after all others, as ``python file.py`` there would."""
+    """Let modules in the working directory be imported, after all others, as under ``python file.py``."""
     here = str(Path.cwd())
     if here not in sys.path and "" not in sys.path:
         sys.path.append(here)
@@ -47,8 +47,8 @@ def load_callable(spec: CallableSpec) -> Callable[[JsonObject], object]:
             target = getattr(target, name)
     except (Exception, SystemExit) as error:  # noqa: BLE001  (a stranger's module can raise anything)
         kind, _, place = place_of(error).partition(" at ")
-        said = f"{kind}: {one_line(str(error))} ({place})"
-        raise agent_fault(written, f"a module and a name in it that can be imported ({said})") from None
+        reason = f"{kind}: {one_line(str(error))} ({place})"
+        raise agent_fault(written, f"a module and a name in it that can be imported ({reason})") from None
     if inspect.isclass(target) or not callable(target):
         kind = "class" if inspect.isclass(target) else type(target).__name__
         expected = "a function or another callable that takes the request"
@@ -76,8 +76,8 @@ class PythonAgent:
             raise error
         log.debug("%s gave no answer", self._name, exc_info=error)
         # Past the deadline it does not matter how it ended (a cancelled coroutine raises TimeoutError).
-        said = limit.said if error is None or time.monotonic() >= limit.end else place_of(error)
-        raise AgentUnavailable(f"{self._name}: {said}")
+        reason = limit.said if error is None or time.monotonic() >= limit.end else place_of(error)
+        raise AgentUnavailable(f"{self._name}: {reason}")
 
     def _called(self, payload: JsonObject, limit: Deadline, abandoned: Callable[[], bool]) -> Answer:
         given = self._call(payload)
@@ -88,7 +88,7 @@ class PythonAgent:
         return _answer_in(given)
 
 
-# --- what a callable gives --------------------------------------------------------------------------------
+# --- the result of a callable -----------------------------------------------------------------------------
 
 
 async def _awaited(given: object, seconds: float) -> object:
@@ -107,7 +107,7 @@ async def _awaited(given: object, seconds: float) -> object:
 
 
 def _answer_in(given: object) -> Answer:
-    """Return the answer in what a callable returned or yielded.
+    """Return the answer that a callable returned or yielded.
 
     It is an :class:`Answer`, a ``dict`` in one of the forms that HTTP agents use, a list of messages, a
     ``str`` (the reply) or None (no answer), else AgentError. A string among messages is refused: it could
@@ -136,7 +136,7 @@ def _plain(value: object) -> object:
 
 
 def _checked(answer: Answer) -> Answer:
-    """Put an Answer that was made elsewhere under the same rules as every other."""
+    """Check an Answer that the callable made by the same rules as every other."""
     checked = final_answer({"ignore": answer.ignore} if answer.ignore else {"reply": answer.text})
     if checked.ignore:
         return checked

@@ -1,8 +1,8 @@
 """How ``CLEO_AGENT`` is read.
 
 1. ``echo``.
-2. Whatever starts with ``http://`` or ``https://`` is a URL.
-3. Whatever starts with ``openai:`` is a model of a chat completions server, and so is every value with two
+2. A value that starts with ``http://`` or ``https://`` is a URL.
+3. A value that starts with ``openai:`` is a model of a chat completions server, and so is one with two
    or more colons: ``provider:model:reasoning``. The last part is the reasoning effort only if it is one of
    :data:`EFFORTS`; else it belongs to the model's name (``openai:llama3:8b``).
 4. With one colon, ``left:right`` is a Python callable if ``left`` has a dot (``package.module:callable``) or
@@ -53,7 +53,7 @@ def agent_fault(found: str, expected: str = EXPECTED) -> SettingsError:
 
 
 def parse_spec(spec: str) -> UrlSpec | ModelSpec | CallableSpec | None:
-    """Return what a value of ``CLEO_AGENT`` asks for; None is ``echo``.
+    """Return the agent that a value of ``CLEO_AGENT`` describes; None is ``echo``.
 
     :raises SettingsError: it is none of the forms.
     """

@@ -1,4 +1,4 @@
-"""``cleo-email check``: what is right, what is wrong, and what to do about it, a line each."""
+"""``cleo-email check``: test every part, and print a line for each with what to do about it."""
 
 import json
 import os
@@ -84,7 +84,7 @@ def _tried(what: str, action: Callable[[], str]) -> CheckResult:
         return CheckResult(what, "wrong", str(error))
 
 
-# --- Redis, and what the worker has written there of itself -----------------------------------------------
+# --- Redis, and the worker's heartbeat in it --------------------------------------------------------------
 
 
 def examine_redis(settings: Settings) -> Iterator[CheckResult]:
@@ -111,7 +111,7 @@ def examine_redis(settings: Settings) -> Iterator[CheckResult]:
 
 
 def _persistence(redis: Redis, info: Mapping[str, object]) -> CheckResult:
-    """Without persistence a restart of Redis loses mail that was accepted."""
+    """Check persistence, without which a restart of Redis loses accepted mail."""
     if info.get("aof_enabled"):
         fsync = _redis_setting(redis, "appendfsync")
         return CheckResult("redis", "ok", f"appendonly is on, appendfsync {fsync}")
@@ -165,7 +165,7 @@ def _mail_servers(settings: Settings) -> Iterator[CheckResult]:
 
 
 def _inbox(mailbox: Mailbox) -> str:
-    """Raise MailboxError for one that no poll takes mail from."""
+    """Check the mailbox. Raise MailboxError if it cannot be polled."""
     text = mailbox.check()
     if mailbox.open().read_only:
         raise MailboxError(f"{text}; give EMAIL_USER the right to write to its INBOX")
@@ -205,7 +205,7 @@ def examine_agent(settings: Settings) -> Iterator[CheckResult]:
 
 
 def _connected(variable: str, url: str, untested: str) -> str:
-    """Say that a server answers at ``url``, which ``variable`` names. Raises CleoError."""
+    """Say that a server answers at ``url``, which ``variable`` names. Raise CleoError."""
     address = web_address(variable, url)
     client = HttpClient(address, os.environ)
     place = f"{address.host}:{address.port}"

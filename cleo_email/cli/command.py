@@ -1,4 +1,4 @@
-"""What the commands share: the settings of this directory, options, how far a long command is."""
+"""What the commands share: the settings of this directory, options, the progress of long commands."""
 
 import os
 import sys

@@ -86,7 +86,7 @@ def _environ(mail: MailServer, redis_url: str) -> dict[str, str]:
 
 
 def _converse(mail: MailServer, web: str) -> None:
-    """Let a customer write, by mail and by webhook, and show the answers. Raises CleoError without one."""
+    """Let a customer write, by mail and by webhook, and show the answers. Raise CleoError without one."""
     question = EmailMessage(policy.SMTP)
     question["From"], question["To"] = f"Anna Customer <{CUSTOMER}>", AGENT
     question["Subject"], question["Message-ID"] = "Opening hours?", make_msgid(domain="example.test")

@@ -1,4 +1,4 @@
-"""``cleo-email login``: a person lets the agent into the mailbox, once, without giving it a password."""
+"""``cleo-email login``: log in to the mailbox once with OAuth, in place of a password."""
 
 import os
 import sys

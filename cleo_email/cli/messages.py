@@ -1,4 +1,4 @@
-"""``cleo-email messages``: see what became of every message, and decide about those that wait."""
+"""``cleo-email messages``: list and show messages, and decide about those that wait."""
 
 import json
 import sys
@@ -126,7 +126,7 @@ def _choose(ids: Sequence[str], state: State, reason: str, *, whole_state: bool)
 
 
 def _decide(decide: Callable[[str], Record], ids: Sequence[str], again: str = "", *, as_json: bool) -> int:
-    """Decide about each message by itself: one that is refused keeps no other from it."""
+    """Apply the decision to each message alone, so that a refused one does not stop the others."""
     results: list[dict[str, Any]] = []
     for id_ in ids:
         try:

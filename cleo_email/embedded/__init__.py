@@ -1,4 +1,4 @@
-"""What a demonstration or a one-machine installation runs: a Redis, a mail server and a process supervisor.
+"""A Redis, a mail server and a process supervisor for a demonstration or a one-machine installation.
 
 The servers come with the extra ``embedded``; the supervisor needs the standard library only.
 """

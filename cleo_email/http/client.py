@@ -53,7 +53,7 @@ class HttpAnswer:
 
 
 class HttpClient:
-    """Calls one address; safe to use from many threads.
+    """Calls one address. It is safe to use from many threads.
 
     An answer of more than ``max_bytes`` (0: ``MAX_ANSWER_BYTES``) is not read to its end. ``environ`` has
     ``*_PROXY`` and ``SSL_CERT_*``; SettingsError where they cannot be used.
@@ -89,7 +89,7 @@ class HttpClient:
         return self.post(None, headers, deadline)
 
     def reach(self, deadline: Deadline) -> None:
-        """Connect, through the proxy and TLS, and ask nothing. Raises as :meth:`post` does."""
+        """Connect, through the proxy and TLS, and ask nothing. Raise as :meth:`post` does."""
         call = _Call(self, deadline)
         call.set(pycurl.CONNECT_ONLY, 1)
         call.perform()
@@ -147,7 +147,7 @@ class _Call:
         self.set(pycurl.NOPROXY, "")
         self.set(pycurl.PROXY, f"http://{proxy.authority}" if proxy else "")
         self.set(_SUPPRESS_CONNECT_HEADERS, 1)
-        # What is for the proxy does not go through the tunnel, nor the other way round.
+        # Headers for the proxy do not go through the tunnel, and the others do not go to the proxy.
         self.set(pycurl.HEADEROPT, pycurl.HEADER_SEPARATE)
         if proxy is not None and proxy.basic:
             self.set(pycurl.PROXYHEADER, _header_lines({"Proxy-Authorization": proxy.basic}))
@@ -161,7 +161,7 @@ class _Call:
         try:
             self._curl.perform()
         except pycurl.error as error:
-            # The status of a refusal says enough, whatever becomes of its text.
+            # For a refusal the status is enough, even if its text is incomplete.
             if self._fault is not None or not self._status or self._succeeded:
                 raise self._fault or self._fault_of(int(error.args[0]), self._curl.errstr()) from None
         finally:
@@ -195,7 +195,7 @@ class _Call:
         return self._stop() if len(self._body) >= MAX_ERROR_BYTES else self._on_progress() or None
 
     def _on_progress(self, *_: int) -> int:
-        """libcurl asks at least once a second whether to go on."""
+        """Return whether to go on, which libcurl asks at least once a second."""
         if self._status and not self._succeeded and time.monotonic() >= self._error_ends:
             return self._stop()
         return 0
@@ -207,25 +207,25 @@ class _Call:
         self._fault = fault
         return -1
 
-    def _fault_of(self, code: int, said: str) -> OSError:
-        """Return libcurl's error as one of Python's or ours; ``said`` is libcurl's own line."""
+    def _fault_of(self, code: int, line: str) -> OSError:
+        """Return libcurl's error as one of Python's or ours; ``line`` is libcurl's own line."""
         if code == pycurl.E_OPERATION_TIMEDOUT:
-            return TimeoutError(self._waited_for(said))
+            return TimeoutError(self._waited_for(line))
         if code == pycurl.E_PEER_FAILED_VERIFICATION:
-            return UntrustedCertificate(said.rpartition(": ")[2])
+            return UntrustedCertificate(line.rpartition(": ")[2])
         if code in (pycurl.E_SSL_CONNECT_ERROR, pycurl.E_SSL_CACERT_BADFILE):
-            failed = TlsFailed(f"TLS failed ({said})")
-            failed.plain = "wrong version number" in said or "http request" in said
+            failed = TlsFailed(f"TLS failed ({line})")
+            failed.plain = "wrong version number" in line or "http request" in line
             return failed
         if code in (pycurl.E_UNSUPPORTED_PROTOCOL, pycurl.E_FTP_WEIRD_SERVER_REPLY):
             return NotHttp("what came back is not HTTP")
         if code == pycurl.E_COULDNT_CONNECT and (number := int(self._curl.getinfo(pycurl.OS_ERRNO))):
             return OSError(number, os.strerror(number))
-        return OSError(said or "no connection")
+        return OSError(line or "no connection")
 
-    def _waited_for(self, said: str) -> str:
+    def _waited_for(self, line: str) -> str:
         seconds = f"{min(round(self._deadline.seconds, 2), CONNECT_SECONDS):g} s"
-        if said.startswith("Resolving"):
+        if line.startswith("Resolving"):
             return f"no answer from DNS within {seconds}"
         if not self._curl.getinfo(pycurl.CONNECT_TIME):
             return f"no connection within {seconds}"

@@ -81,12 +81,11 @@ class Mailbox:
     # --- looking ----------------------------------------------------------------------------------------
 
     def open(self) -> MailboxStatus:
-        """Select the mailbox and return its state. A kept connection that has died is replaced."""
+        """Select the mailbox and return its status. A kept connection that has died is replaced."""
         self._status = self._select(self._connection(try_after=0))
         return self._status
 
     def search_unseen(self) -> list[int]:
-        r"""Return the UIDs without ``\Seen``, ascending."""
         return self._search("UNSEEN")
 
     def search_since(self, day: date) -> list[int]:
@@ -94,7 +93,6 @@ class Mailbox:
         return self._search(f"SINCE {search_date(day)}")
 
     def search_since_uid(self, uid: int) -> list[int]:
-        """Return the UIDs above ``uid``, ascending."""
         if uid >= _LAST_UID:
             return []
         # ``n:*`` also gives the highest UID when that is below n (RFC 3501 section 6.4.8).
@@ -112,7 +110,7 @@ class Mailbox:
         return sorted(found)
 
     def describe(self, uids: Iterable[int]) -> dict[int, MessageInfo]:
-        """Return size, date and flags by UID; a UID that is gone is absent. Raises BatchFailed."""
+        """Return size, date and flags by UID; a UID that is gone is absent. Raise BatchFailed."""
         found: dict[int, MessageInfo] = {}
         for batch, _ in uid_sets(uids):
             messages = self._fetch(batch, "(UID RFC822.SIZE INTERNALDATE FLAGS)")
@@ -124,7 +122,7 @@ class Mailbox:
     def fetch(self, sizes: Iterable[tuple[int, int]]) -> Iterator[Fetched]:
         r"""Yield the messages of (UID, size in octets) pairs, unread as before, a batch at a time.
 
-        A UID that is gone is absent. Raises BatchFailed, which names the UIDs of the batch: one of them may
+        A UID that is gone is absent. Raise BatchFailed, which names the UIDs of the batch: one of them may
         be a message that the server cannot read, so go on with :meth:`fetch_one`.
         """
         for batch in batches(sizes, BATCH_MESSAGES, BATCH_OCTETS):
@@ -132,11 +130,11 @@ class Mailbox:
                 yield Fetched(uid, content)
 
     def fetch_one(self, uid: int) -> Fetched | None:
-        """Return one message alone, or None if it is gone. Raises BatchFailed for the one UID."""
+        """Return one message alone, or None if it is gone. Raise BatchFailed for the one UID."""
         return next(self.fetch([(uid, 0)]), None)
 
     def fetch_headers(self, uid: int) -> bytes:
-        """Return at most ``HEADER_OCTETS`` of the header, b"" if the message is gone. Raises BatchFailed."""
+        """Return at most ``HEADER_OCTETS`` of the header, b"" if the message is gone. Raise BatchFailed."""
         parts = self._contents([uid], f"BODY.PEEK[HEADER]<0.{HEADER_OCTETS}>", b"BODY[HEADER]")
         return next((content for _, content in parts), b"")
 
@@ -171,7 +169,7 @@ class Mailbox:
 
         Keywords (flags without a backslash) are for people: they are left out where the mailbox does not keep
         them, they do not decide about confirmation beside system flags, and a server that refuses them gets
-        the system flags alone. Raises MailboxError on a read-only mailbox.
+        the system flags alone. Raise MailboxError on a read-only mailbox.
         """
         wanted = list(dict.fromkeys(flags))
         system = [flag for flag in wanted if flag.startswith("\\")]
@@ -219,7 +217,7 @@ class Mailbox:
                     raise
 
     def find_in_sent(self, message_id: str, *, since: date | None = None) -> bool:
-        """Tell whether a sent copy has exactly this Message-ID; ``since`` narrows the search.
+        """Return whether a sent copy has exactly this Message-ID; ``since`` narrows the search.
 
         False also where there is no folder for sent mail. The next use of the inbox selects it again.
         """
@@ -264,7 +262,7 @@ class Mailbox:
         return self._kept
 
     def _inbox(self) -> tuple[ImapConnection, MailboxStatus]:
-        """Return the connection with our folder selected, its UIDs those of the last ``open``."""
+        """Return the connection with our folder selected and the UIDVALIDITY of the last ``open``."""
         status = self._status or self.open()
         connection = self._connection()
         if connection.selected is None or connection.selected[0] != self.folder:
@@ -299,7 +297,7 @@ def describe_each(
 ) -> tuple[dict[int, MessageInfo], list[tuple[int, str]]]:
     """Return what :meth:`Mailbox.describe` does, and the UIDs that fail alone, each with the reason.
 
-    A batch that fails is halved. Raises MailboxError where the server is gone.
+    A batch that fails is halved. Raise MailboxError where the server is gone.
     """
     found: dict[int, MessageInfo] = {}
     failed: list[tuple[int, str]] = []

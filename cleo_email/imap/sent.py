@@ -51,7 +51,7 @@ def create_sent_folder(connection: ImapConnection) -> str | None:
 
 
 def has_message(connection: ImapConnection, message_id: str, since: date | None) -> bool:
-    """Tell whether the selected folder has a message with exactly this Message-ID."""
+    """Return whether the selected folder has a message with exactly this Message-ID."""
     criteria = [f"SINCE {search_date(since)}"] if since else []
     criteria += ["HEADER", "Message-ID"]
     if message_id.isascii() and message_id.isprintable():

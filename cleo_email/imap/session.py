@@ -1,6 +1,6 @@
 """One IMAP connection (RFC 3501): connect, log in, run commands, and turn every fault into one of our errors.
 
-The only file that knows the inside of imaplib and IMAPClient.
+No other file uses the internals of imaplib and IMAPClient.
 """
 
 import ast
@@ -90,7 +90,7 @@ class ImapConnection:
         self._heard = time.monotonic()  # when the server last answered
 
     def is_alive(self, try_after: float) -> bool:
-        """Tell whether the connection lives; NOOP tries one that was quiet for ``try_after`` seconds."""
+        """Return whether the connection lives; NOOP tries one that was quiet for ``try_after`` seconds."""
         if self._alive and time.monotonic() - self._heard >= try_after:
             sock = self._client.socket()
             try:
@@ -105,7 +105,7 @@ class ImapConnection:
     # --- mailboxes --------------------------------------------------------------------------------------
 
     def select(self, folder: str, *, read_only: bool = False) -> dict[bytes, Any]:
-        """SELECT, or EXAMINE where asked for or all that the server allows; return the data by name."""
+        """Send SELECT, or EXAMINE if ``read_only`` or nothing else is allowed; return the data by name."""
         self.selected = None
         with self._conversation(f"SELECT {folder}"):
             try:
@@ -122,23 +122,22 @@ class ImapConnection:
         return data
 
     def status(self, folder: str, item: str) -> int:
-        """Return one number of STATUS, or 0."""
-        said = self._run("STATUS", lambda: self._imap.status(_mailbox_name(folder), f"({item})"))
-        found = re.search(rf"{item} (\d+)", _as_text(said), re.IGNORECASE)
+        data = self._run("STATUS", lambda: self._imap.status(_mailbox_name(folder), f"({item})"))
+        found = re.search(rf"{item} (\d+)", _as_text(data), re.IGNORECASE)
         return int(found.group(1)) if found else 0
 
     def folders(self) -> list[tuple[frozenset[str], str, str]]:
         """Return every folder as (attributes in lower case, delimiter, name)."""
-        said: list[Any] = []
+        data: list[Any] = []
         if "SPECIAL-USE" in self._capabilities:  # some servers say it only on request (RFC 6154 section 3)
             with contextlib.suppress(RefusedForNow):
-                said = self._run("LIST", lambda: self._imap.list('""', '"*" RETURN (SPECIAL-USE)'))
-        if not any(said):
-            said = self._run("LIST", lambda: self._imap.list('""', '"*"'))
+                data = self._run("LIST", lambda: self._imap.list('""', '"*" RETURN (SPECIAL-USE)'))
+        if not any(data):
+            data = self._run("LIST", lambda: self._imap.list('""', '"*"'))
         with self._conversation("LIST"):
             return [
                 (frozenset(_as_text(flag).lower() for flag in flags), _as_text(delimiter or b""), name)
-                for flags, delimiter, name in self._client._proc_folder_list(said)
+                for flags, delimiter, name in self._client._proc_folder_list(data)
             ]
 
     def namespace(self) -> str | None:
@@ -170,9 +169,9 @@ class ImapConnection:
         with self._conversation("SEARCH"):
             self._imap.response("SEARCH")  # forget what came unasked
             self._imap.literal = literal  # sent by imaplib after the last argument
-            said = self._answered("SEARCH", self._imap.uid("SEARCH", *criteria))
+            data = self._answered("SEARCH", self._imap.uid("SEARCH", *criteria))
             # A server may split its answer (one list of numbers each); a MODSEQ may follow (RFC 7162).
-            numbers = " ".join(_as_text(line).partition("(")[0] for line in said if line)
+            numbers = " ".join(_as_text(line).partition("(")[0] for line in data if line)
             return sorted({int(number) for number in numbers.split()})
 
     def fetch(self, uid_set: str, items: str) -> dict[int, dict[bytes, Any]]:
@@ -186,11 +185,11 @@ class ImapConnection:
     def _messages(self, command: str, *arguments: str) -> dict[int, dict[bytes, Any]]:
         with self._conversation(command):
             self._imap.response("FETCH")  # forget what came unasked
-            kind, said = self._imap.uid(command, *arguments)
-            if kind == "NO" and response_code(said) == "EXPUNGEISSUED":
-                # Messages have gone meanwhile; the answers about the others stand (RFC 2180 section 4.1).
-                kind, said = "OK", self._imap.response("FETCH")[1]
-            parsed = list(parse_response(self._answered(command, (kind, said))))
+            kind, data = self._imap.uid(command, *arguments)
+            if kind == "NO" and response_code(data) == "EXPUNGEISSUED":
+                # Some messages were expunged; the answers about the others count (RFC 2180 section 4.1).
+                kind, data = "OK", self._imap.response("FETCH")[1]
+            parsed = list(parse_response(self._answered(command, (kind, data))))
             found: dict[int, dict[bytes, Any]] = {}
             for items in parsed[1::2]:  # sequence number, items, sequence number, items …
                 pairs = zip(items[::2], items[1::2], strict=True)
@@ -207,13 +206,13 @@ class ImapConnection:
 
     def _answered(self, what: str, answer: Any) -> list[Any]:
         """Return the data of an OK; raise the error for a NO, temporary unless its code says otherwise."""
-        kind, said = answer
+        kind, data = answer
         self._heard = time.monotonic()
         if kind == "OK":
-            return list(said)
-        code = response_code(said)
+            return list(data)
+        code = response_code(data)
         kind = RefusedForGood if code in _FOR_GOOD else RefusedForNow
-        raise kind(f"{self._place}: {what} refused: the server says: {self._words(said)}", code)
+        raise kind(f"{self._place}: {what} refused: the server says: {self._words(data)}", code)
 
     @contextlib.contextmanager
     def _conversation(self, what: str, seconds: float | None = None) -> Iterator[None]:
@@ -242,7 +241,7 @@ class ImapConnection:
     def _deadline(self, seconds: float) -> Iterator[threading.Event]:
         """Cut the connection after ``seconds``: a socket's own timeout starts anew with every byte.
 
-        From another thread, because imaplib reads by itself (from 3.14 on its file cannot be replaced).
+        Another thread does it, because imaplib reads by itself (from 3.14 on its file cannot be replaced).
         """
         expired = threading.Event()
 
@@ -261,7 +260,7 @@ class ImapConnection:
             timer.cancel()
 
     def log_out(self) -> None:
-        """Say good-bye, waiting a second at most, and close."""
+        """Send LOGOUT, wait a second at most, and close."""
         with contextlib.suppress(MailboxError), self._conversation("LOGOUT"):
             self._client.socket().settimeout(1)
             self._imap.logout()
@@ -314,7 +313,7 @@ class ImapConnection:
     def _log_in(self) -> frozenset[str]:
         """Log in once and return the server's capabilities afterwards.
 
-        Raises MailboxLoginRefused only where the server says so, MailboxError for credentials that cannot be
+        Raise MailboxLoginRefused only where the server says so, MailboxError for credentials that cannot be
         sent and MailboxUnavailable for all else. Always ``from None``: the originals may repeat what was
         sent, and a traceback would print them.
         """
@@ -393,16 +392,16 @@ class ImapConnection:
 
     # --- errors -----------------------------------------------------------------------------------------
 
-    def _words(self, said: object) -> str:
-        return self._scrub.line(_as_text(said))
+    def _words(self, data: object) -> str:
+        return self._scrub.line(_as_text(data))
 
-    def _login_refusal(self, said: object) -> MailboxError:
+    def _login_refusal(self, data: object) -> MailboxError:
         """Return the error for a NO to LOGIN or AUTHENTICATE (RFC 5530 section 3).
 
         Only ``[AUTHENTICATIONFAILED]`` is an answer about the password. A bare NO is what many servers also
         send when their own directory is down: it must not stop a mailbox for good over a fault of minutes.
         """
-        code, text = response_code(said), self._words(said)
+        code, text = response_code(data), self._words(data)
         if code == "AUTHENTICATIONFAILED":
             return MailboxLoginRefused(
                 f"{self._place}: login refused, check EMAIL_USER and EMAIL_PASSWORD (or the OAuth settings);"
@@ -446,27 +445,27 @@ class ImapConnection:
         return MailboxUnavailable(f"{prefix}: {why}{hint}")
 
 
-def response_code(said: object) -> str:
+def response_code(data: object) -> str:
     """Return the response code of an answer (RFC 3501 section 7.1, RFC 5530) in capitals, or ''."""
-    found = _CODE.match(_as_text(said))
+    found = _CODE.match(_as_text(data))
     return found.group(1).upper() if found else ""
 
 
-def _as_text(said: object) -> str:
+def _as_text(data: object) -> str:
     """Return the text of bytes, of a list as imaplib gives it, or of an exception."""
-    if isinstance(said, OSError):
-        return str(said) or type(said).__name__
-    if isinstance(said, BaseException):
-        bad = _BAD.search(str(said))
+    if isinstance(data, OSError):
+        return str(data) or type(data).__name__
+    if isinstance(data, BaseException):
+        bad = _BAD.search(str(data))
         if bad:
             with contextlib.suppress(ValueError, SyntaxError):
                 return "BAD " + _as_text(ast.literal_eval(bad[1]))
-        said = list(said.args) if said.args else type(said).__name__
-    if isinstance(said, list | tuple):
-        return " ".join(_as_text(part) for part in said if part is not None)
-    if isinstance(said, bytes):
-        return said.decode("utf-8", "replace")
-    return str(said)
+        data = list(data.args) if data.args else type(data).__name__
+    if isinstance(data, list | tuple):
+        return " ".join(_as_text(part) for part in data if part is not None)
+    if isinstance(data, bytes):
+        return data.decode("utf-8", "replace")
+    return str(data)
 
 
 def _mailbox_name(folder: str) -> str:
@@ -484,7 +483,7 @@ def _answers(*answers: bytes) -> Callable[[bytes], bytes]:
 
 
 def _lost_meanwhile(error: LoginError) -> bool:
-    """Tell whether the connection ended during the login: IMAPClient wraps that as it wraps a NO."""
+    """Return whether the connection ended during the login: IMAPClient wraps that as it wraps a NO."""
     return error.__context__ is None or isinstance(error.__context__, imaplib.IMAP4.abort)
 
 

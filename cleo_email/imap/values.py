@@ -1,4 +1,4 @@
-"""What a server says of a mailbox and its messages, as frozen values; and the arguments of commands."""
+"""A server's data about a mailbox and its messages, as frozen values; and the arguments of commands."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -165,7 +165,7 @@ def content_of(value: Any) -> bytes | None:
 
 
 def search_date(day: date) -> str:
-    """Return a date as SEARCH takes it (RFC 3501 section 9), whatever the locale."""
+    """Return a date as SEARCH takes it (RFC 3501 section 9), in English under any locale."""
     return f"{day.day}-{_MONTHS[day.month - 1]}-{day.year:04d}"
 
 

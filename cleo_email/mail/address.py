@@ -19,7 +19,7 @@ MAX_DOMAIN = 255  # octets, RFC 5321 section 4.5.3.1.2
 MAX_ADDRESS = 254  # octets: a path of 256 (RFC 5321 section 4.5.3.1.3) without its angle brackets
 MAX_NAME = 300  # characters, our own limit
 _MAX_INPUT = 2000
-_MAX_COMPARED = 1000  # characters; a longer address is like no other
+_MAX_COMPARED = 1000  # characters; a longer address equals no other
 _GMAIL = frozenset({"gmail.com", "googlemail.com"})
 
 _EXPECTED = "expected name@example.org or Name <name@example.org>"
@@ -34,7 +34,7 @@ _LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\Z")
 def validate_address(field: str, text: str) -> Address:
     """Return the one mailbox that ``text`` names, as ``a@b``, ``<a@b>`` or ``Name <a@b>``.
 
-    Its ``addr`` is ASCII (a domain with umlauts in its IDNA form) and may be used in an envelope. Raises
+    Its ``addr`` is ASCII (a domain with umlauts in its IDNA form) and may be used in an envelope. Raise
     InvalidField, whose message names ``field`` and says what to do. Limits: RFC 5321 section 4.5.3.1.
     """
     if _FORBIDDEN.search(text):
@@ -152,8 +152,8 @@ def a_label(domain: str) -> str:
 def split_address(address: str) -> tuple[str, str] | None:
     """Return ``(local part, domain)`` of a plain ``local@domain`` with the domain as A-labels, else None.
 
-    Refused is whatever readers disagree on: a quoted local part, blanks, control characters, comments,
-    angle brackets, routes (RFC 5322 section 4.4) and characters that stand in for ASCII ones.
+    Refuse what programs read in different ways: a quoted local part, blanks, control characters, comments,
+    angle brackets, routes (RFC 5322 section 4.4) and characters that normalise to ASCII ones.
     """
     local, at, domain = address.strip().partition("@")
     if not at or not local or len(address) > _MAX_COMPARED:
@@ -230,7 +230,7 @@ def local_part(address: str) -> str:
 
 
 def distinct(addresses: Sequence[str]) -> tuple[str, ...]:
-    """Return the addresses in order, each mailbox once, whatever its case."""
+    """Return the addresses in order, each mailbox once, compared without case."""
     once: dict[str, str] = {}
     for address in addresses:
         parts = split_address(address)

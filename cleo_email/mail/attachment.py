@@ -1,4 +1,4 @@
-"""Attachments: safe names and plausible types, and the MIME part of a file that is sent."""
+"""Attachments: safe file names, plausible types, and the MIME part of a file that is sent."""
 
 import functools
 import mimetypes

@@ -1,4 +1,4 @@
-"""Which parts of a mail are its text and which are attachments."""
+"""Find the parts of a mail that are its text, and those that are attachments."""
 
 import re
 from dataclasses import dataclass, field

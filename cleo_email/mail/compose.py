@@ -1,4 +1,4 @@
-"""Composing the mail that leaves: finished bytes, so that a retry sends exactly what was kept."""
+"""Compose outgoing mail as finished bytes, so that a retry sends exactly the same mail."""
 
 import base64
 import functools
@@ -120,7 +120,7 @@ def compose_reply(
 ) -> OutboundEmail:
     """Return the one answer to ``inbound``, threaded by RFC 5322 section 3.6.4, marked by RFC 3834 section 5.
 
-    ``date`` is aware. Raises InvalidField for an address that cannot be used: ``from``, ``to`` or ``cc``.
+    ``date`` is aware. Raise InvalidField for an address that cannot be used: ``from``, ``to`` or ``cc``.
     """
     return compose_message(
         from_=from_,
@@ -159,7 +159,7 @@ def compose_message(
     left out, and more than 21 references become the first and the last 20. An empty ``auto_submitted`` leaves
     that header out. The recipients of the envelope are ``to`` and ``cc``, each once.
 
-    Raises InvalidField: an address that cannot be used, no recipient, a subject longer than 2,000 characters,
+    Raise InvalidField: an address that cannot be used, no recipient, a subject longer than 2,000 characters,
     a Message-ID without ``<…@…>``, a header name that is none or is set here. ValueError: naive ``date``.
     """
     sender = ascii_address("from", from_)
@@ -213,7 +213,6 @@ def _reply_references(inbound: InboundEmail) -> list[str]:
 
 
 def _usable_id(message_id: str) -> str:
-    """Return ``message_id`` if a header can carry it unchanged, else an empty string."""
     message_id = message_id.strip(" \t\r\n")
     return message_id if _MESSAGE_ID.match(message_id) else ""
 

@@ -1,4 +1,4 @@
-"""Bytes to text: charsets and content transfer encodings, whatever the sender claims about them."""
+"""Decode bytes to text: charsets and content transfer encodings, also if they are declared wrongly."""
 
 import binascii
 import contextlib

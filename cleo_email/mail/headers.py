@@ -33,7 +33,6 @@ def header_text(raw: bytes) -> str:
 
 
 def decode_header(raw: bytes) -> str:
-    """Return a raw header value unfolded and decoded."""
     return decode_words(header_text(raw))
 
 
@@ -117,7 +116,6 @@ class HeaderValue(NamedTuple):
 
 
 def parse_header_value(text: str) -> HeaderValue:
-    """Read ``text`` leniently."""
     text = _PARAMETER_FOLD.sub(" ", text).strip()
     head = _VALUE.match(text)
     value, position = (head[0], head.end()) if head else ("", 0)

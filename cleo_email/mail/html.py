@@ -1,8 +1,8 @@
-"""HTML to text: the structure is kept, and text that nobody can see is left out.
+"""Convert HTML to text: keep the structure, leave out invisible text.
 
-Hidden text is how newsletters fill the preview of an inbox, and how instructions are smuggled to a model past
-the person who reads the same mail. Only what hides text in real mail is followed. A style that is not
-understood counts for nothing, as an invalid one does in a browser, and the result says that there was one.
+Newsletters fill the preview of an inbox with hidden text, and an attacker can hide instructions to a model in
+it. Only styles that hide text in real mail are followed. A style that is not understood is ignored, as an
+invalid one is by a browser, and the result says that there was one.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _EMPTY: Final = " \t\r\n\f\u00a0\u200b\u200c\u200d\u00ad\u034f\u2007\ufeff"
 
 
 class HtmlText(NamedTuple):
-    """``hidden_dropped``: there was text that a person would not have seen.
+    """The result. ``hidden_dropped``: there was text that a person would not have seen.
 
     ``not_understood``: there were styles that can hide a text, or show it, and are not followed.
     """
@@ -72,7 +72,7 @@ def html_to_text(html: str) -> HtmlText:
 
 
 class _Walker:
-    """Goes through the tree without recursion and writes the text of what it meets."""
+    """Walks the tree without recursion and writes its text."""
 
     def __init__(self, parser: LexborHTMLParser) -> None:
         self._root = parser.root
@@ -316,7 +316,7 @@ class _TextWriter:
     def end_row(self) -> None:
         self._cell = False
         self._blank = False
-        self._gap = 1  # whatever margin the last paragraph of the last cell has
+        self._gap = 1  # in place of the margin of the last cell's last paragraph
 
     def quote(self, step: int) -> None:
         self._cell = False
@@ -451,7 +451,7 @@ _Colour = tuple[int, ...]  # red, green, blue; nothing for one that lets everyth
 
 _TRANSPARENT: Final[_Colour] = ()
 _WHITE: Final[_Colour] = (255, 255, 255)
-_SMALLEST_FONT: Final = 2.0  # pixels; nobody reads less
+_SMALLEST_FONT: Final = 2.0  # pixels; smaller text is unreadable
 _SMALLEST_OPACITY: Final = 0.05
 _SAME_COLOUR: Final = 10  # of 255, the largest difference in a channel that still cannot be seen
 _OFF_SCREEN: Final = -400.0  # pixels to the left or above
@@ -475,7 +475,7 @@ class _Look:
 
     @property
     def readable(self) -> bool:
-        """Whether a person would see a text here."""
+        """Return whether a person would see a text here."""
         if self.gone or not self.visible or self.font < _SMALLEST_FONT or self.colour == _TRANSPARENT:
             return False
         if self.colour is None or self.background is None:
@@ -501,7 +501,7 @@ def _styled(style: _Declarations, outer: _Look) -> _Look:
 
 
 def _is_gone(style: _Declarations) -> bool:
-    """Return whether nobody would see a text in an element that declares ``style``."""
+    """Return whether text in an element that declares ``style`` is invisible."""
     number, unit = _length(style.get("opacity", "")) or (1.0, "")
     if style.get("display") == "none" or number / (100 if unit == "%" else 1) <= _SMALLEST_OPACITY:
         return True
@@ -710,9 +710,8 @@ class _Styles:
         self._cache: dict[str, _Declared] = {}
 
     def look(self, tag: str, attributes: _Attributes, outer: _Look) -> _Look:
-        """Return the look of an element inside of ``outer``."""
         if self._checks > _MAX_CHECKS:
-            return replace(outer, gone=True)  # no designer's page needs so many
+            return replace(outer, gone=True)  # no real mail needs so many
         found = [_presentational(tag, attributes), *self._matching(tag, attributes)]
         if inline := attributes.get("style"):
             if inline not in self._cache:
@@ -742,7 +741,6 @@ class _Styles:
         return [rule.declared for rule in found]
 
     def read(self, sheet: str, attributes: _Attributes) -> None:
-        """Read the content of a style element."""
         if (attributes.get("type") or "text/css").strip().lower() == "text/css":
             self._read_rules(_plain(sheet), _counts(_plain(attributes.get("media") or "")), 0)
 

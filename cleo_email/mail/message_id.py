@@ -1,9 +1,9 @@
-"""Message-IDs of ours that say, to us alone, which thread they belong to and to whom they went.
+"""Our signed Message-IDs, from which only we can tell the thread and the recipients.
 
 ``<cleo-KKKNNNNNNNNNNNNN.TTTTTTTTTTTTT@domain>``: the name of the key, a nonce, and for each of the first
 three recipients a tag, HMAC-SHA256 over nonce, thread and recipient. A client that answers sends the id back
 in In-Reply-To and References together with the thread's first id, so that the thread is found again without
-any record of ours; and an id that was guessed, copied or forwarded opens nothing to anybody else.
+any record of ours; and an id that was guessed, copied or forwarded gives no other sender access to it.
 """
 
 import base64
@@ -34,10 +34,10 @@ ITSELF = ""
 
 @dataclass(frozen=True)
 class Proof:
-    """What the quoted ids prove.
+    """The result of checking the quoted ids.
 
-    ``thread``: the sender got a mail of ours in it; '' for no proof. ``denied``: ids of ours are quoted, and
-    none of them was for this sender.
+    ``thread``: the one in which the sender got a mail of ours, '' for no proof. ``denied``: ids of ours are
+    quoted, and none of them was for this sender.
     """
 
     thread: str = ""
@@ -64,7 +64,7 @@ class Signer:
     def new(self, recipients: Iterable[Address], thread: str = ITSELF) -> str:
         """Return the Message-ID of a new mail to these people; without ``thread`` it begins one of that name.
 
-        Raises StoreUnavailable where the key cannot be read.
+        Raise StoreUnavailable where the key cannot be read.
         """
         token = self.token(thread, recipients, secrets.token_bytes(NONCE_BYTES))
         return new_message_id(self._domain, token=token)
@@ -99,7 +99,7 @@ def new_message_id(domain: str, *, token: str) -> str:
 
 
 def derive_key(secret: bytes) -> bytes:
-    """Return a key for this purpose alone, made from one that has others too."""
+    """Return a key for Message-IDs, derived from a secret that has other uses too."""
     return hmac.digest(secret, b"cleo-email Message-ID 1", "sha256")
 
 
@@ -113,7 +113,7 @@ def _name(key: bytes) -> str:
 
 
 def _base32(data: bytes) -> str:
-    """Lower-case base32: of those alphabets the one that survives a change of case."""
+    """Return base32 in lower case, which survives a change of case."""
     return base64.b32encode(data).decode("ascii").rstrip("=").lower()
 
 

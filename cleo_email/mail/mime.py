@@ -43,7 +43,7 @@ class Part:
 
     @cached_property
     def type(self) -> HeaderValue:
-        """Content-Type; where it is absent or makes no sense, the default (RFC 2045 section 5.2)."""
+        """Return Content-Type, or the default where it is absent or malformed (RFC 2045 section 5.2)."""
         found = parse_header_value(decode(self.raw_header("content-type")).text)
         main, _, sub = found.value.partition("/")
         usable = main and sub and "/" not in sub and " " not in found.value
@@ -51,7 +51,7 @@ class Part:
 
     @cached_property
     def disposition(self) -> HeaderValue:
-        """Content-Disposition (RFC 2183); its value is empty where there is none."""
+        """Return Content-Disposition (RFC 2183); its value is empty where there is none."""
         return parse_header_value(decode(self.raw_header("content-disposition")).text)
 
     @property
@@ -64,7 +64,6 @@ class Part:
 
     @property
     def content_id(self) -> str:
-        """Content-ID without its angle brackets."""
         return decode(self.raw_header("content-id")).text.strip().strip("<>").strip()
 
     def body(self) -> bytes:
@@ -147,7 +146,7 @@ class _HeaderReader:
 def split(source: bytes, limits: ParseLimits) -> Part:
     """Return the tree of parts of ``source``. A multipart without any part is a leaf.
 
-    Raises UnreadableMessage beyond a cap of ``limits`` on size, headers, parts or depth.
+    Raise UnreadableMessage beyond a cap of ``limits`` on size, headers, parts or depth.
     """
     if len(source) > limits.message_bytes:
         raise UnreadableMessage(f"larger than {limits.message_bytes} bytes")
@@ -190,7 +189,7 @@ def split(source: bytes, limits: ParseLimits) -> Part:
 
 
 def read_headers(source: bytes, limits: ParseLimits) -> RawHeaders:
-    """Return the top-level headers of ``source`` alone. Raises UnreadableMessage beyond a cap."""
+    """Return the top-level headers of ``source`` alone. Raise UnreadableMessage beyond a cap."""
     return _HeaderReader(source, limits).read_first()[0]
 
 

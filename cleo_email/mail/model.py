@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class ParseLimits:
-    """What a mail may have at most. Beyond the last its text is cut, beyond any other it is unreadable.
+    """The limits of a mail. Text beyond the last limit is cut; beyond any other the mail is unreadable.
 
     Real mail stays far below: the largest of some 1,450 public messages has 100 headers and 30 parts.
     """
@@ -87,7 +87,6 @@ class InboundEmail:
         return self.from_[0].name if self.from_ else ""
 
     def header(self, name: str) -> str:
-        """Return the first header of that name, or an empty string."""
         return next(iter(self.header_all(name)), "")
 
     def header_all(self, name: str) -> tuple[str, ...]:
@@ -103,7 +102,7 @@ class Action(StrEnum):
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is done with a mail, and why, in words for the record."""
+    """The decision about a mail, with its reason for the record."""
 
     action: Action
     reason: str = ""

@@ -1,4 +1,4 @@
-"""Bytes to an InboundEmail: every mail is read here, from wherever it came."""
+"""Parse the bytes of a mail into an InboundEmail, for every channel."""
 
 from collections.abc import Iterable
 from typing import Final
@@ -32,7 +32,7 @@ def parse(source: bytes, *, limits: ParseLimits = _DEFAULT_LIMITS) -> InboundEma
     """Read a mail (RFC 5322, MIME) or its header block alone.
 
     ``text`` is the new part by the marks in the text itself; where the earlier texts of the thread are known,
-    ``quotes.cut_new_part`` finds more in ``full_text``. Raises UnreadableMessage for bytes beyond a cap.
+    ``quotes.cut_new_part`` finds more in ``full_text``. Raise UnreadableMessage for bytes beyond a cap.
     """
     root = split(source, limits)
     content = read_content(root, limits)
@@ -83,7 +83,7 @@ def parse(source: bytes, *, limits: ParseLimits = _DEFAULT_LIMITS) -> InboundEma
 
 
 def _remarks(names: list[str]) -> Iterable[str]:
-    """Name what RFC 5322 section 3.6 wants once and is there more often, and a missing sender."""
+    """Yield a remark for a missing sender and for each repeated header that RFC 5322 allows once."""
     for name in _ONCE:
         if (count := names.count(name)) > 1:
             yield f"{count} {name.title()} headers"

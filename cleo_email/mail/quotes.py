@@ -1,4 +1,4 @@
-"""The new part of a reply, and what it quotes. Mail clients' words, by language, are in quote_words.toml."""
+"""Split a reply into its new part and its quotes. The words of mail clients are in quote_words.toml."""
 
 import functools
 import re
@@ -107,7 +107,7 @@ _KEEP: Final = _Cut(-1, -1, introduced=False, to_the_end=False)  # a forward: no
 def cut_new_part(
     text: str, *, subject: str, replies: bool, recipients: Collection[str] = (), known: Sequence[str] = ()
 ) -> Split:
-    """Cut what ``text`` (``\\n`` line ends) quotes off it. Never raises; takes linear time.
+    """Split ``text`` (``\\n`` line ends) into new part and quotes. Never raises; takes linear time.
 
     ``replies`` says that the mail names an earlier one (In-Reply-To, References) or goes on with a thread.
     ``recipients`` are the addresses to which it goes, ``known`` the earlier texts of the thread.
@@ -228,7 +228,6 @@ def _names_author(lines: list[str], authors: Collection[str] | None) -> bool:
 
 
 def _is_marked(lines: list[str], position: int) -> bool:
-    """Return whether the next line with text carries a quote mark."""
     follows = _next_text(lines, position)
     return follows is not None and _is_quoted(lines[follows])
 
@@ -285,7 +284,6 @@ _QUOTE: Final = re.compile(r"[ \t]{0,3}(?:>|\|(?: |\Z))")
 
 
 def is_blank(line: str) -> bool:
-    """Return whether a line has no text."""
     return not line or line[:_LINE_CAP].isspace()
 
 

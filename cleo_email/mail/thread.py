@@ -1,4 +1,4 @@
-"""Which thread a mail belongs to, what makes two copies one mail, and subjects without their prefixes."""
+"""Choose the thread of a mail, compute the fingerprint of its copies, and strip prefixes of subjects."""
 
 import hashlib
 import json
@@ -74,12 +74,12 @@ def named_thread(mail: InboundEmail) -> str:
 
 
 def by_sender(mail: InboundEmail) -> str:
-    """Return the thread for whatever a sender writes without any other one."""
+    """Return the thread for mail of this sender that names no other thread."""
     return f"email:{mail.from_address}"
 
 
 def own_threads(mail: InboundEmail) -> list[str]:
-    """Return names for a thread of the mail's own, the last of which is always open to its sender."""
+    """Return names for a new thread of the mail, the last of which is always open to its sender."""
     return [*([mail.message_id] if mail.message_id else []), by_sender(mail)]
 
 
@@ -93,11 +93,10 @@ def choose_thread(
 ) -> str:
     """Return the thread of ``mail``.
 
-    ``ours`` maps those of its quoted Message-IDs that we sent to their threads; ``people`` holds who takes
-    part in each thread in question. A thread that has people is open only to them: a stranger who quotes its
-    ids gets a thread of their own and sees none of its history. ``proof`` is what signed ids among the quoted
-    ones say where the store knows none of them: they lead to their thread, or away from the one they are
-    quoted with.
+    ``ours`` maps those of its quoted Message-IDs that we sent to their threads; ``people`` holds the
+    participants of each possible thread. A thread with participants is open only to them: a stranger who
+    quotes its ids gets a new thread without its history. ``proof`` is the result for signed ids among the
+    quoted ones if the store knows none of them: it leads to their thread, or excludes the quoted one.
     """
     sender = mail.from_[0].key if mail.from_ else ""
     for message_id in quoted_ids(mail):
@@ -119,7 +118,7 @@ def threads_in_question(mail: InboundEmail, ours: Mapping[str, str], proof: Proo
 
 
 def fingerprint(mail: InboundEmail, source: bytes) -> tuple[str, str]:
-    """Return what copies of one mail share, and their Date in seconds since 1970 or '' where there is none.
+    """Return the fingerprint of all copies of a mail, and its Date in seconds since 1970, '' for none.
 
     With a Message-ID: that, the From address and the subject without reply prefixes; the same Message-ID can
     carry two real mails. Without one only the same bytes are the same mail.

@@ -1,4 +1,4 @@
-"""Writing mail as 7-bit bytes: header fields, parameters and MIME parts.
+"""Write mail as 7-bit bytes: header fields, parameters and MIME parts.
 
 The standard library encodes words, but its generator is not used: on Python 3.11 it writes a long
 Message-ID as an encoded-word, fails on lone surrogates and turns non-ASCII addresses into invalid ones.

@@ -1,4 +1,4 @@
-"""The OAuth 2.0 client that the settings describe, and what is known of Google and Microsoft."""
+"""The OAuth 2.0 client that the settings describe, and the addresses and scopes of Google and Microsoft."""
 
 import hashlib
 import json
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 REFRESH = "refresh_token"
 CLIENT_CREDENTIALS = "client_credentials"
 _MICROSOFT = "https://login.microsoftonline.com/{tenant}/oauth2/v2.0/"
-# Whose mailboxes a Microsoft login may be for where the operator names no tenant: those of any organisation.
+# The Microsoft tenant where the operator names none: mailboxes of any organisation.
 ANY_ORGANISATION = "organizations"
 
 
@@ -44,7 +44,7 @@ PROVIDERS = {provider.name: provider for provider in (GOOGLE, MICROSOFT)}
 
 @dataclass(frozen=True)
 class OAuthClient:
-    """All that asking for tokens takes. ``provider`` is '' for explicit addresses.
+    """The data for token requests. ``provider`` is '' for explicit addresses.
 
     ``grant`` is ``refresh_token`` (a person has logged in once) or ``client_credentials`` (the client acts by
     itself, RFC 6749 section 4.4). ``refresh_token`` is the one of the environment, '' for none.
@@ -68,11 +68,11 @@ class OAuthClient:
 
     @property
     def settings_digest(self) -> str:
-        """Return a digest of whatever could end a fault: once it has changed, the server is asked again."""
+        """Return a digest of the settings: if it has changed since a refusal, the server is asked again."""
         return _digest(self.client_id, self.client_secret, self.refresh_token, self.scope, self.token_url)
 
     def name_for(self, user: str) -> str:
-        """Return what the saved tokens are kept under: of this user, by this client, at this server."""
+        """Return the name under which the tokens of this user, client and server are saved."""
         return _digest(user.lower(), self.client_id, self.token_url, self.grant)[:32]
 
     @property
@@ -103,7 +103,7 @@ def make_client(**given: str) -> OAuthClient:
 
 
 def guess_grant(provider: str, *, client_secret: str, refresh_token: str) -> str:
-    """Return ``client_credentials`` for a client with a secret and no person's login; Google has no such."""
+    """Return ``client_credentials`` for a client with a secret and no refresh token; Google offers none."""
     if provider != GOOGLE.name and client_secret and not refresh_token:
         return CLIENT_CREDENTIALS
     return REFRESH

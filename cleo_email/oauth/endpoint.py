@@ -11,7 +11,7 @@ from cleo_email.http.client import HttpAnswer, HttpClient, UntrustedCertificate
 from cleo_email.runtime import TOKEN_REQUEST_S, Deadline
 from cleo_email.scrub import JsonObject, one_line, read_json
 
-# A server that does not say how long a token lives gets asked again soon.
+# A token without a stated lifetime is renewed soon.
 UNKNOWN_LIFETIME_S = 300
 LONGEST_TOKEN = 32_768  # characters
 _SECRETS = ("client_secret", "refresh_token", "code", "code_verifier", "device_code")
@@ -45,7 +45,7 @@ class Endpoint:
         return f"the token server {self._client.address}"
 
     def ask(self, form: Mapping[str, str]) -> JsonObject:
-        """Return the JSON object that the form is answered with.
+        """Return the JSON object of the answer to the form.
 
         Raise Refused where the server names an error of RFC 6749 (but not that it is overloaded), TokenError
         for an untrusted certificate, TokenUnavailable for everything else that goes wrong.
@@ -103,7 +103,7 @@ def visible(value: object) -> str:
 
 
 def _lifetime(value: object) -> int:
-    """Return seconds; some servers send them as a string."""
+    """Return the lifetime in seconds; some servers send it as a string."""
     try:
         seconds: int = int(value)  # type: ignore[call-overload]
     except (TypeError, ValueError, OverflowError):

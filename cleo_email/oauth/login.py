@@ -1,7 +1,7 @@
-"""A person logs in: on any device by a code (RFC 8628), or with the browser of this machine (RFC 8252).
+"""A person's login: by a code on any device (RFC 8628), or with the browser of this machine (RFC 8252).
 
-With the browser the server sends it back to an address of this machine with an authorization code, which PKCE
-(RFC 7636) ties to this process.
+The server redirects the browser to an address of this machine with an authorization code, which PKCE (RFC
+7636) ties to this process.
 """
 
 import base64
@@ -39,9 +39,9 @@ def log_in_by_code(
     sleep: Callable[[float], None] = time.sleep,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> Tokens:
-    """Ask for a code, ``say`` where it is to be entered, wait until that has happened.
+    """Ask for a code, ``say`` where to enter it, and wait until the person has done so.
 
-    Raises TokenError (refused, or not in time) and TokenUnavailable.
+    Raise TokenError (refused, or not in time) and TokenUnavailable.
     """
     offer = device.ask({"client_id": client.client_id, "scope": client.scope})
     code, user_code = visible(offer.get("device_code")), visible(offer.get("user_code"))
@@ -90,7 +90,7 @@ class BrowserLogin:
     verifier: str = field(default_factory=lambda: secrets.token_urlsafe(48), repr=False)
 
     def url(self, client: OAuthClient, user: str) -> str:
-        """Return what the person opens."""
+        """Return the URL that the person opens."""
         digest = hashlib.sha256(self.verifier.encode()).digest()
         query = {
             "client_id": client.client_id,
@@ -114,7 +114,7 @@ class BrowserLogin:
         return hmac.compare_digest(state.encode("utf-8", "replace"), self.state.encode())
 
     def tokens(self, client: OAuthClient, endpoint: Endpoint, address: str) -> Tokens:
-        """Exchange the code in the redirect ``address`` for tokens. Raises TokenError, TokenUnavailable."""
+        """Exchange the code in the redirect ``address`` for tokens. Raise TokenError, TokenUnavailable."""
         query = _query(address)
         if not self.is_answer(address):
             raise TokenError("this address does not belong to this login: use the newest one")
@@ -172,13 +172,13 @@ class RedirectListener(http.server.ThreadingHTTPServer):
         self.server_close()
 
     def wait(self, seconds: float) -> str:
-        """Return the address that the browser was sent to. Raises TokenError when none came in time."""
+        """Return the address that the browser was sent to. Raise TokenError when none came in time."""
         if not self._arrived.wait(seconds):
             raise TokenError("the browser did not come back in time; try again")
         return self._address
 
     def take(self, path: str) -> bool:
-        """Return whether it is the one redirect with our state: any program of this machine can connect."""
+        """Return whether this is the redirect with our state; other local programs can connect too."""
         if len(path) > LONGEST_ADDRESS or not self.login.is_answer(path):
             return False
         self._address = path

@@ -1,4 +1,4 @@
-"""Access tokens for the logins of this mailbox: kept encrypted, renewed early by one process at a time."""
+"""The access tokens of the mailbox: stored encrypted, renewed early by one process at a time."""
 
 import dataclasses
 import json
@@ -24,14 +24,14 @@ LAST_MOMENT_MS = 10_000  # a token that ends sooner is not offered to a server a
 LOOK_S = 0.1
 REST_MS = 5_000  # after a fault that may pass
 LASTING_REST_MS = 60_000  # after one that a person has to end
-# A token that is refused although it was just issued is not refused for its age: another one would not help.
+# If a token was issued less than this ago, it was not refused for its age, and a new one would not help.
 PROOF_OF_AGE_MS = 60_000
 SAVES = 5
 
 
 @dataclass(frozen=True)
 class Saved:
-    """What is kept in Redis. Times in milliseconds since 1970.
+    """The tokens as kept in Redis. Times in milliseconds since 1970.
 
     ``fault`` is why the last renewal failed, '' if it did not; until ``fault_until`` no process asks again,
     unless the settings (``fault_settings``) have changed.
@@ -58,7 +58,7 @@ class Vault:
         return self._fernet.encrypt(json.dumps(dataclasses.asdict(saved)).encode())
 
     def unlock(self, blob: bytes) -> Saved | None:
-        """Return what was locked, None if it cannot be read with the keys at hand."""
+        """Return the decrypted tokens, None if no key fits."""
         try:
             values = json.loads(self._fernet.decrypt(blob))
             names = {spec.name for spec in dataclasses.fields(Saved)}
@@ -96,7 +96,7 @@ class TokenSource:
         self._unsaved = False
 
     def access_token(self) -> str:
-        """Return a token that lives for a while. Raises TokenError (a person must act), TokenUnavailable."""
+        """Return a token that lives for a while. Raise TokenError (a person must act), TokenUnavailable."""
         held = self._held
         if self._is_fresh(held) and not self._unsaved:
             return held.access_token
@@ -113,7 +113,7 @@ class TokenSource:
                 raise TokenUnavailable(f"the access token cannot be looked up: {error}") from None
 
     def refused(self, token: str) -> None:
-        """Note that a server did not take ``token``: the next login gets another one. Raises nothing."""
+        """Record that a server refused ``token``, so that the next login gets another. Raise nothing."""
         with self._turn:
             try:
                 with self._locks.hold(self._lock_name) as lock:
@@ -129,7 +129,7 @@ class TokenSource:
                 self._held = Saved()
 
     def adopt(self, tokens: Tokens) -> None:
-        """Keep what a person's login has brought. Raises StoreUnavailable, TokenUnavailable (lock)."""
+        """Store the tokens of a person's login. Raise StoreUnavailable, TokenUnavailable (lock)."""
         until = time.monotonic() + TOKEN_RENEWAL_S
         while True:
             with self._locks.hold(self._lock_name) as lock:
@@ -161,7 +161,7 @@ class TokenSource:
         self._sleep(LOOK_S)
 
     def _known(self, saved: Saved) -> str:
-        """Return the saved token if it is fresh or must do, '' if it is to be renewed. Raise its fault."""
+        """Return the saved token if it can be used, '' if it is to be renewed. Raise its recorded fault."""
         if self._is_fresh(saved):
             self._held = saved
             return saved.access_token
@@ -215,7 +215,7 @@ class TokenSource:
         return f"{error}; look at EMAIL_OAUTH_CLIENT_ID, EMAIL_OAUTH_CLIENT_SECRET and EMAIL_OAUTH_SCOPE"
 
     def _in_spite_of_fault(self, saved: Saved) -> str:
-        """Return the old token as long as it lives, else raise the noted fault."""
+        """Return the old token as long as it is valid, else raise the recorded fault."""
         if self._is_alive(saved):
             log.warning("the access token could not be renewed, the old one is used: %s", saved.fault)
             return saved.access_token
@@ -241,12 +241,12 @@ class TokenSource:
         saved = self._vault.unlock(blob)
         if saved is None:
             if self._client.grant == CLIENT_CREDENTIALS or self._client.refresh_token:
-                return Saved()  # the settings hold all that is needed to begin anew
+                return Saved()  # the settings suffice for a new token
             raise TokenError(
                 "the saved login cannot be decrypted: CLEO_SECRET_KEY is not the key it was saved with; put "
                 f"the old key behind the new one (separated by a comma) or run `{self._client.login_command}`"
             )
-        # Another refresh token in the settings is another login; none there leaves the saved one in force.
+        # A changed refresh token in the settings is a new login; without one there the saved one counts.
         changed = bool(self._client.refresh_token) and saved.seed != self._client.seed
         return Saved() if changed else saved
 
@@ -254,7 +254,7 @@ class TokenSource:
         self._shelf.put(self._name, self._vault.lock(saved))
 
     def _save(self, saved: Saved) -> None:
-        """Try hard, and again at the next call: a renewed refresh token that is lost ends the login."""
+        """Store it with several tries, and again at the next call: a lost refresh token ends the login."""
         self._unsaved = True
         for number in range(SAVES):
             try:

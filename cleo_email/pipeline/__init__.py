@@ -1,1 +1,1 @@
-"""A message's whole life, one file for each stage."""
+"""The stages of a message, from its arrival to the answer in the mailbox, one file for each."""

@@ -30,19 +30,19 @@ log = logging.getLogger(__name__)
 
 MAX_CC = 50
 MAX_TRIES = 6  # calls of the agent for one message
-MAX_FAULTS = 12  # unexpected ones, of our own
-PROOF_HORIZON_MS = 24 * HOUR  # DNS that says nothing for so long: a person decides
+MAX_FAULTS = 12  # unexpected errors of this program for one message
+PROOF_HORIZON_MS = 24 * HOUR  # if DNS gives no answer for so long, a person decides
 
 
 def recipients_of(
     mail: InboundEmail, policy: Policy, *, reply_all: bool, members: frozenset[str] | None = None
 ) -> tuple[Address, list[Address], str]:
-    """Return who gets the answer and who a copy, and why the former is not Reply-To ('' where it is).
+    """Return the recipients (To), the copies (Cc), and why To is not Reply-To ('' where it is).
 
-    ``Reply-To`` is never an identity (RFC 5322 section 3.6.2 makes it a wish): an address that could not
-    have written to us must not be answered either. ``members`` take part in the thread so far; None where the
-    mail begins it or its sender is proven. Only they are sent what the thread holds: From may be forged, and
-    then only the owner of the address gets the answer. With ``reply_all`` the other allowed ones get a copy.
+    ``Reply-To`` proves nothing (RFC 5322 section 3.6.2): it is used only if that address would be allowed as
+    a sender. ``members`` are the participants of the thread so far, None where the mail begins it or its
+    sender is proven. A Reply-To that is none of them is not used, because From may be forged and the answer
+    tells of the thread. With ``reply_all`` the other allowed addresses get a copy.
     """
     to, note = next(iter(mail.from_), Address("")), ""
     wished = next((address for address in mail.reply_to if address.addr), None)
@@ -63,7 +63,6 @@ def recipients_of(
 
 
 def _why_not(address: Address, policy: Policy) -> str:
-    """Return why nothing may be sent to ``address``, '' where it may."""
     if is_own(address.addr, policy.own_addresses):
         return f"{shown(address.addr)} is our own address"
     if policy.allowed_senders and not is_allowed(address.addr, policy.allowed_senders):
@@ -74,7 +73,7 @@ def _why_not(address: Address, policy: Policy) -> str:
 
 
 def new_part(mail: InboundEmail, history: tuple[Turn, ...]) -> str:
-    """Return what the sender wrote now: what the thread holds already counts as quoted, marked or not."""
+    """Return the new text of the mail, without quotes and without text that the thread has already."""
     if not history:
         return mail.text
     known = [turn.content for turn in history]
@@ -137,7 +136,7 @@ class Answerer:
             except errors.LockLost:
                 log.warning("message %s was taken over by another worker", id_)
         crashpoint("answer-before-next")
-        # A message that was added while we held the lock woke a worker that found it held: look once more.
+        # A message added while we held the lock woke a worker that found the lock taken: look once more.
         if self.store.conversations.head(thread_id, self.clock()) is not None:
             self.wake.wake(thread_id)
 
@@ -210,7 +209,7 @@ class Answerer:
             sender, own = mail.from_[0].key, own_threads(mail)
             thread = self.store.threads.admit(record.id, sender, people, own, now)
             self.store.messages.note(record.id, "authenticated", 1)
-            if thread != record.thread_id:  # that of others by now: it goes on in a conversation of its own
+            if thread != record.thread_id:  # the thread has other participants now: continue in a new one
                 self.wake.wake(thread)
             return thread == record.thread_id
         if finding.outcome is Outcome.UNKNOWN and now - record.received_at < PROOF_HORIZON_MS:
@@ -226,7 +225,6 @@ class Answerer:
         return False
 
     def _question(self, record: Record, source: bytes) -> Question:
-        """Raise StoreUnavailable, NotFound."""
         if record.ingress == INGRESS and self.opening is not None:
             return self.opening.question(record)
         mail = parse(source)
@@ -282,7 +280,7 @@ class Answerer:
             outbound, note = question.compose(answer)
         except errors.StoreUnavailable:
             raise
-        except errors.AgentUnavailable as error:  # a callable may supply a file of the workflow later
+        except errors.AgentUnavailable as error:  # a workflow's file supplier failed; it may work later
             self._ask_later(work, str(error), text)
             return
         except errors.CleoError as error:
@@ -305,12 +303,12 @@ class Answerer:
         log.warning("message %s: %s", record.id, reason)
 
     def _after_fault(self, work: LockedRecord, why: str) -> None:
-        """Try again after a fault of ours, a bounded number of times. What others did is not counted.
+        """Try again after an error of this program, up to MAX_FAULTS times; errors of others do not count.
 
-        Never after the end of DATA, since the server may have the mail then.
+        After the end of DATA nothing is tried again, since the server may have the mail.
         """
         record = work.reload()
-        if record.state not in AT_WORK:  # it had come to its end before the fault
+        if record.state not in AT_WORK:  # it was already finished when the error came
             return
         if record.data_ended_at:
             self.delivery.call_uncertain(work, why)

@@ -1,7 +1,7 @@
 """Limit how much mail may leave, so that a loop, a flood or a faulty agent does little harm.
 
-Beyond a limit nothing is dropped: the message is held with the reason, and a person may release it. A message
-takes its units once, however often it is tried.
+A message beyond a limit is held with the reason, and a person may release it. It counts once, however often
+it is tried.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 WINDOW_MS = 2 * HOUR
 MAILBOX = "mailbox"
-# A limit that was not reached for so long is in order again: the next time is logged anew.
+# A limit is logged when it is reached, and again only after it was not reached for so long.
 QUIET_MS = 10 * MINUTE
 # Mail that is no answer (by /email/send or a workflow): only the mailbox's limit and that on repeats apply.
 UNASKED = ("send", "workflow")
@@ -36,7 +36,7 @@ class Limits:
 
 @dataclass
 class Budget:
-    """Counts what leaves, by thread, sender and mailbox, and says when a limit is reached."""
+    """Counts outgoing mail by thread, sender and mailbox, and names the limit that is reached."""
 
     store: Store
     limits: Limits
@@ -47,8 +47,8 @@ class Budget:
         """Return why the agent need not be asked, '' if it may be. Raise StoreUnavailable."""
         if record.released:
             return ""
-        # The mailbox's is not taken yet, since the agent may decide to say nothing; looked at first, so that
-        # a full one costs the thread and the sender nothing.
+        # The mailbox's limit is only checked here, since the agent may not answer; it is checked first, so
+        # that nothing is counted for the thread and the sender when it is reached.
         if self.store.threads.units(MAILBOX, self.clock() - HOUR) >= self.limits.per_hour:
             return self._reached(MAILBOX)
         return self._take(record, self._of_answers(record))
@@ -59,7 +59,7 @@ class Budget:
             return ""
         budgets = self._of_answers(record)
         if budgets and mail.recipients[0].lower() != record.from_address.lower():
-            # Reply-To: its owner is spared a flood, too, however many senders name that address.
+            # Reply-To may name a third person: many senders together must not flood that address.
             budgets.append((f"sender:{mail.recipients[0].lower()}", WINDOW_MS, self.limits.per_sender))
         if record.answer_text.strip():
             budgets.append((f"same:{_digest(record, mail)}", WINDOW_MS, self.limits.repeats))
@@ -93,9 +93,9 @@ class Budget:
 
 
 def _digest(record: Record, mail: OutboundEmail) -> str:
-    """Return the same for the same answer to the same words of the same people in one thread.
+    """Return a hash of thread, recipients, question and answer.
 
-    Both sides have to repeat themselves: short answers to different questions are no loop.
+    Both question and answer must repeat: the same short answer to different questions is no loop.
     """
     words = [" ".join(text.split()).casefold() for text in (record.text, record.answer_text)]
     people = sorted(address.lower() for address in mail.recipients)

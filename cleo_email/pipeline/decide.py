@@ -1,4 +1,4 @@
-"""What a person decides about messages that wait: release, retry, dismiss."""
+"""The decisions that a person takes about waiting messages: release, retry, dismiss."""
 
 from dataclasses import KW_ONLY, dataclass
 
@@ -10,14 +10,12 @@ from cleo_email.screening.screen import Policy
 from cleo_email.store import AT_WORK, WAITING, Effects, Record, State, Store
 from cleo_email.store.queue import WakeQueue
 
-# What bounds the work on a message is counted from the decision on.
+# The counters that limit the work on a message start again at the decision.
 BEGUN_ANEW = ("tries", "faults", "sends", "sends_since", "data_ended_at")
 
 
 @dataclass
 class Decisions:
-    """Carries out what a person decides, from the command line or by HTTP."""
-
     store: Store
     wake: WakeQueue
     policy: Policy
@@ -25,7 +23,7 @@ class Decisions:
     clock: Clock = now_ms
 
     def release(self, id_: str) -> Record:
-        """Let a held message through, whatever held it. Raise NotFound, WrongState, StoreUnavailable."""
+        """Let a held message through. Raise NotFound, WrongState, StoreUnavailable."""
         record = self.store.messages.get(id_)
         if record.state is not State.HELD:
             raise WrongState(f"message {id_} is {record.state}, not held; there is nothing to release")
@@ -33,7 +31,7 @@ class Decisions:
         return self.store.messages.get(id_)
 
     def retry(self, id_: str) -> Record:
-        """Try a failed or uncertain message again: a kept answer is sent as it is, else the agent is asked.
+        """Try a failed or uncertain message again: a stored answer is sent as it is, else the agent is asked.
 
         An uncertain message that was sent after all would then arrive twice, with the same Message-ID. A
         message that waits for its next try is tried now. Raise NotFound, WrongState, StoreUnavailable.
@@ -80,9 +78,9 @@ class Decisions:
             self.wake.wake(thread)
 
     def _admit(self, record: Record, *, kept: bool) -> str:
-        """Let the people named in a released mail take part in its thread, as with any accepted mail.
+        """Add the people named in a released mail to its thread, as with any accepted mail.
 
-        Return the thread's id: another one where the thread has become that of others.
+        Return the thread's id, a new one if the thread has other participants by now.
         """
         source = self.store.messages.source(record.id)
         if source is None and kept:

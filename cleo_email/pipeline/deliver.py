@@ -1,4 +1,4 @@
-"""Submit a kept answer, at most once knowingly, and record what became of it."""
+"""Submit a stored answer by SMTP, never twice on purpose, and record the outcome."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ log = logging.getLogger(__name__)
 
 HORIZON_MS = 72 * HOUR
 PROBE_MS = MINUTE
-# A refused login concerns every mail: those that wait for its end look again so often, and use up no attempt.
+# A refused login concerns every mail: each is tried again so often, and this counts as no attempt.
 LOGIN_PAUSE_MS = 20 * SECOND
-# Large mails go out a few at a time; one that waits longer than SENDING_TURN_S rests for so long.
+# Large mails go out a few at a time; one that waits longer than SENDING_TURN_S is put off for so long.
 LARGE_AT_ONCE = 2
 LARGE_PAUSE_MS = 5 * SECOND
 UNMARKED = {"data_ended_at": 0}
@@ -55,7 +55,7 @@ class LockedRecord:
     clock: Clock
 
     def reload(self) -> Record:
-        """Read the record again. Raise NotFound where it was forgotten."""
+        """Read the record again. Raise NotFound if it was removed."""
         self.record = self.store.messages.get(self.record.id)
         return self.record
 
@@ -64,29 +64,28 @@ class LockedRecord:
         move(self.record.id, to, now=now, reason=reason, lock=self.lock, effects=effects, quiet=quiet)
 
     def rest(self, due: int, reason: str, fields: Mapping[str, str | int], *, quiet: bool = False) -> None:
-        """Keep the state; the conversation goes on at ``due`` (ms)."""
+        """Keep the state and continue the conversation at ``due`` (ms)."""
         self.move(self.record.state, reason, Effects(fields=fields, due=due), quiet=quiet)
 
     def finish(self, to: State, reason: str, fields: Mapping[str, str | int] | None = None) -> None:
-        """Take the record off its conversation. People see in the mailbox what is held or has failed."""
+        """Take the record off its conversation, and flag the mail so that people see its state."""
         filing = self.clock() if self.record.mailbox and to is not State.IGNORED else None
         self.move(to, reason, Effects(fields=fields or {}, pop=True, filing=filing))
-        if to is not State.HELD:  # there may be thousands, and the budget has logged that it is used up
+        if to is not State.HELD:  # there may be thousands, and the budget has logged the full limit
             level = logging.ERROR if to is State.FAILED else logging.INFO
             log.log(level, "message %s %s: %s", self.record.id, to, reason)
 
 
 @dataclass
 class _Submission(LockedRecord):
-    """A record whose answer is being submitted. ``marked``: the time that was noted in it before the end of
-    DATA, 0 until then."""
+    """A record whose answer is being submitted. ``marked`` is ``data_ended_at`` of this try, 0 before."""
 
     insist: Callable[[Callable[[], None], float], None]
     marked: int = 0
 
     def move(self, to: State, reason: str, effects: Effects, *, quiet: bool = False) -> None:
-        """Record what came of it. What came after the mark is recorded even if Redis was away and the lock
-        went to another worker: all that this one can have done is to call the message uncertain."""
+        """Record the outcome. After the mark it is recorded even if Redis was away and another worker got
+        the lock, because that worker can only have called the message uncertain."""
         under_lock = partial(super().move, to, reason, effects, quiet=quiet)
         if not self.marked:
             under_lock()
@@ -111,7 +110,7 @@ class _Submission(LockedRecord):
 
 @dataclass
 class Delivery:
-    """Submits kept answers. ``has_mailbox``: Sent can be searched and our copies put there."""
+    """Submits stored answers. ``has_mailbox``: Sent can be searched and our copies put there."""
 
     store: Store
     submitter: Submitter
@@ -123,7 +122,7 @@ class Delivery:
     _large: LargeWork = field(init=False, default_factory=lambda: LargeWork(LARGE_AT_ONCE))
 
     def submit(self, work: LockedRecord) -> None:
-        """Submit the kept answer of a record that is ``submitting``.
+        """Submit the stored answer of a record that is ``submitting``.
 
         Raise LockLost, StoreUnavailable; every outcome of SMTP ends in a state or a later try.
         """
@@ -144,13 +143,13 @@ class Delivery:
                 self._wait(submission, "other large mails are being sent", LARGE_PAUSE_MS)
 
     def call_uncertain(self, work: LockedRecord, why: str) -> None:
-        """Record that the server may have the mail or not. Raise LockLost, StoreUnavailable."""
+        """Record that the server may have the mail. Raise LockLost, StoreUnavailable."""
         search = "without EMAIL_IMAP_HOST nobody can look into Sent"
         if self.has_mailbox:
             search = f"Sent is searched for {work.record.reply_message_id}"
         settling = self.clock() if self.has_mailbox else None
         reason = f"it may have been sent or not ({why}); {search}"
-        # A submission that a person has asked for again is searched for as often as the first one.
+        # After a person's retry Sent is searched as often as after the first submission.
         work.move(State.UNCERTAIN, reason, Effects(fields={"looks": 0}, pop=True, settling=settling))
         log.warning("message %s is uncertain: %s", work.record.id, why)
 
@@ -190,7 +189,7 @@ class Delivery:
         try:
             self.store.messages.mark_data_end(submission.record.id, submission.lock, now)
         except errors.StoreUnavailable:
-            # The mark may be there or not; the end of DATA is not sent, so it must not stay.
+            # Redis may have stored the mark. The end of DATA was not sent, so the mark must be removed.
             submission.marked = now
             with suppress(errors.LockLost, errors.WrongState):
                 submission.move(State.SUBMITTING, "", Effects(fields=UNMARKED), quiet=True)
@@ -199,7 +198,7 @@ class Delivery:
         crashpoint("submit-after-mark")
 
     def _sent(self, record: Record, mail: OutboundEmail, receipt: Receipt, fault: str) -> None:
-        """The server has it: a fact, so neither a lost lock nor a short absence of Redis may hide it."""
+        """Record that the server has the mail, even if the lock is lost or Redis is away for a short time."""
         reason = "; ".join(f"{who} was refused: {words}" for who, words in receipt.refused.items())
         effects = Effects(
             pop=True,
@@ -221,7 +220,7 @@ class Delivery:
             self.store.health.submission_fault("")
 
     def _wait(self, submission: _Submission, why: str, pause_ms: int) -> None:
-        """Let the conversation rest for a while. This counts as no attempt."""
+        """Put the conversation off for a while; this counts as no attempt."""
         quiet = submission.record.reason.startswith("waiting: ")
         submission.rest(self.clock() + pause_ms, f"waiting: {why}", UNMARKED, quiet=quiet)
 
@@ -238,8 +237,8 @@ class Delivery:
         log.warning("message %s: %s", record.id, reason)
 
     def _insist(self, record: Callable[[], None], until: float | None = None) -> None:
-        """Record a fact that is known here alone: try once in any case, and again for RECORD_S or until then
-        (monotonic). Raise StoreUnavailable after that."""
+        """Call ``record`` once in any case, and while it fails again for RECORD_S or until ``until``
+        (monotonic), because only this process knows the outcome. Then raise StoreUnavailable."""
         until = time.monotonic() + RECORD_S if until is None else until
         while True:
             try:

@@ -1,4 +1,4 @@
-"""Poll the mailbox: store first, flag afterwards, and let one bad mail stop nothing."""
+"""Poll the mailbox: store each new mail, then flag it; a mail that cannot be read stops no other."""
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -30,13 +30,13 @@ log = logging.getLogger(__name__)
 LOCK = "mailbox"  # its name in the store
 FLUSH = 25  # mails between two STORE commands
 HEADERS_PER_POLL = 500  # of mail that is only recorded, so that a full old inbox does not delay new mail
-FAULTS_IN_A_ROW = 4  # headers; then it is the server's fault, and a poll ends in bounded time
-ALONE = 3  # failures of one mail by itself before it is left alone
+FAULTS_IN_A_ROW = 4  # headers that fail; then the poll ends, as the server is at fault
+ALONE = 3  # failed fetches of one mail alone, after which it is recorded as failed
 FEW = 5
 SLOW_COUNT, SLOW_COUNT_MS = "mail-trouble", 10 * MINUTE
 BUSY_MS = 3 * SECOND
 UPKEEP_PAUSE_MS = SECOND  # between two runs of upkeep
-# A poll whose end is not noted by then is asked for again: its process may be gone.
+# A poll whose end is not recorded by then is asked for again: its process may have died.
 UNTOLD_MS = 20 * SECOND
 # After a fault the next poll waits 1, 2, 4 … seconds; after a refused login five minutes, since many servers
 # lock an account that tries too often.
@@ -48,7 +48,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass
 class PollResult:
-    """What one poll did; ``busy``: another process was at it."""
+    """The counts of one poll; ``busy``: another process was polling."""
 
     accepted: int = 0
     duplicates: int = 0
@@ -68,7 +68,7 @@ class PollResult:
 
 @dataclass
 class Poller:
-    """Reads the mailbox and keeps it up, never two at once.
+    """Reads the mailbox and does its upkeep, one process at a time.
 
     ``max_bytes`` in octets, ``max_age_days`` by INTERNALDATE, ``interval_s`` between two polls.
     """
@@ -84,9 +84,9 @@ class Poller:
     clock: Clock = now_ms
 
     def run(self, *, force: bool = False, progress: Progress | None = None) -> PollResult:
-        """Poll once. Raise MailboxError (noted for ``/readyz``) and StoreUnavailable.
+        """Poll once. Raise MailboxError (recorded for ``/readyz``) and StoreUnavailable.
 
-        ``force``: a person asked for this poll and is shown its fault by the caller; it is not logged.
+        ``force``: a person asked for this poll and the caller shows its errors, so they are not logged.
         """
         ticks = self.store.ticks
         if not force and ticks.resting("poll"):
@@ -94,7 +94,7 @@ class Poller:
         begun, interval = self.clock(), self.interval_s * SECOND
         with self.store.locks.hold(LOCK) as lock:
             if lock is None:
-                # Another process is at it, or has died: its lock remains for some seconds.
+                # Another process polls, or has died: its lock remains for some seconds.
                 ticks.next_tick("poll", min(BUSY_MS, interval))
                 return PollResult(busy=True)
             with self._resting_after_a_fault(logged=not force):
@@ -107,9 +107,9 @@ class Poller:
             return reading.result
 
     def run_upkeep(self) -> int | None:
-        """Do what waits for the mailbox: flags, copies, searches of Sent. None where it is busy or rests.
+        """Do the due flags, copies and searches of Sent. Return None where the mailbox is busy or rests.
 
-        Raise MailboxError and StoreUnavailable; what was not done stays due.
+        Raise MailboxError and StoreUnavailable; unfinished work stays due.
         """
         ticks = self.store.ticks
         # While a long poll had the mailbox, wake-ups for upkeep may have piled up before those for polls.
@@ -125,7 +125,7 @@ class Poller:
 
     @contextmanager
     def _resting_after_a_fault(self, *, logged: bool = True) -> Iterator[None]:
-        """Let a server that is down, or that refuses the login, alone for a while."""
+        """After an error of the server, or a refused login, do not try again for a while."""
         try:
             yield
         except MailboxError as error:
@@ -161,7 +161,7 @@ class _Reading:
     stuck: set[int] = field(default_factory=set)
 
     def run(self) -> None:
-        """Take up what is new. Raise MailboxError, StoreUnavailable."""
+        """Store the new mail. Raise MailboxError, StoreUnavailable."""
         self.status = self.mailbox.open()
         if self.status.read_only:
             raise MailboxError(
@@ -193,7 +193,7 @@ class _Reading:
         if cursor is not None:
             opened = set(self.mailbox.search_since_uid(cursor)) - unseen
         elif self.store.mailbox.known():
-            # Another UIDVALIDITY: every UID is void. What came since the last poll may have been opened.
+            # A new UIDVALIDITY makes every UID void. Mail since the last poll may have been opened already.
             polled = self.store.health.read().polled
             earliest = datetime.fromtimestamp(polled / 1000, UTC) - timedelta(minutes=10)
             opened = set(self.mailbox.search_since((earliest - timedelta(days=1)).date())) - unseen
@@ -216,7 +216,7 @@ class _Reading:
                     crashpoint("poll-after-fetch")
                     waiting.pop(fetched.uid, None)
                     self._take(fetched.uid, fetched.source)
-                return  # what is left has vanished meanwhile
+                return  # the others were deleted meanwhile
             except BatchFailed as error:
                 log.warning("a batch of %d mails could not be fetched: %s", len(error.uids), error)
                 self._one_by_one([uid for uid in error.uids if uid in waiting])
@@ -224,7 +224,7 @@ class _Reading:
                     waiting.pop(uid, None)
 
     def _one_by_one(self, uids: Sequence[int]) -> None:
-        """Find the mail that breaks a batch, by fetching each by itself."""
+        """Fetch each mail alone, to find the one that makes the batch fail."""
         failed: list[tuple[int, str]] = []
         taken = 0
         for uid in uids:
@@ -241,12 +241,12 @@ class _Reading:
         self._blame(failed, others=taken)
 
     def _blame(self, failed: Sequence[tuple[int, str]], *, others: int) -> None:
-        """Count against mails that failed alone. That a server fails on all of many is no mail's fault."""
+        """Count the failures of mails that failed alone, unless all of many failed: that is the server."""
         self.stuck.update(uid for uid, _ in failed)
         if others or len(failed) == 1:
             self._count(failed)
         elif failed:
-            # A few bad mails look like a bad server while nothing else comes: those are counted slowly.
+            # While no other mail comes, a few bad mails look like a bad server: they are counted slowly.
             ticks = self.store.ticks
             if len(failed) <= FEW and ticks.tick_left_ms(SLOW_COUNT) <= 0:
                 ticks.next_tick(SLOW_COUNT, SLOW_COUNT_MS)
@@ -257,7 +257,7 @@ class _Reading:
         before = self.store.mailbox.trouble(self.status.uidvalidity)
         for uid, why in failed:
             if before.get(uid, 0) + 1 >= ALONE:
-                # Stored first: what is counted out is looked at no more.
+                # Store it before the last count, after which the mail is never fetched again.
                 text = f"the server could not deliver UID {uid} three times: {why}"
                 self.receiver.quarantine(unfetched(f"{self.status.uidvalidity}/{uid}"), text)
                 self.stuck.discard(uid)
@@ -276,7 +276,7 @@ class _Reading:
                 if len(failed) > FAULTS_IN_A_ROW and not taken:
                     break
                 continue
-            if header:  # else it has vanished meanwhile
+            if header:  # else it was deleted meanwhile
                 self._take(info.uid, header, hold=self._why_held(info))
                 taken += 1
         self._blame(failed, others=taken)
@@ -304,7 +304,7 @@ class _Reading:
             self._flush()
 
     def _flush(self) -> None:
-        """Mark the mails as \\Seen, now that their records are durable."""
+        """Set \\Seen on the stored mails."""
         if not self.pending:
             return
         confirmed: set[int] = set()
@@ -321,7 +321,7 @@ class _Reading:
             self.progress(len(self.done), self.total)
 
     def _advance(self, infos: Sequence[MessageInfo]) -> None:
-        """Move the cursor over everything that needs no second look, or that UNSEEN will find again."""
+        """Move the cursor past all mail that is done, or that a search for UNSEEN will find again."""
         highest = max([self.status.uidnext - 1, *(info.uid for info in infos), 0])
         again = [info.uid for info in infos if SEEN in info.flags and info.uid not in self.done]
         again += self.stuck

@@ -1,4 +1,4 @@
-"""Receive a mail: parse it, judge it, choose its thread, store it once, wake a worker."""
+"""Receive a mail: parse and screen it, choose its thread, store it once, wake a worker."""
 
 import hashlib
 import logging
@@ -29,15 +29,15 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class ReportDesk:
-    """Notes what a report or a reply tells about mail of ours on the record of that mail."""
+    """Records bounces, other reports and replies on the record of the mail that they are about."""
 
     store: Store
     clock: Clock = now_ms
 
     def note(self, source: bytes, mail: InboundEmail, envelope_from: str | None) -> bool:
-        """Attach a report to the record of our mail; return False where it is none, or about no mail of ours.
+        """Attach a report to the record of our mail; return False if it is no report about a mail of ours.
 
-        Raises StoreUnavailable. Safe to repeat.
+        Raise StoreUnavailable. Safe to repeat.
         """
         report = read_report(source, mail, envelope_from=envelope_from)
         if report is None:
@@ -49,7 +49,7 @@ class ReportDesk:
         return False
 
     def settle(self, record_ids: list[str]) -> None:
-        """Note a reply to mail of ours: where we did not know whether that mail was sent, now we do."""
+        """Mark uncertain mails as sent once a reply to them proves it."""
         for id_ in record_ids:
             try:
                 record = self.store.messages.get(id_)
@@ -71,11 +71,11 @@ class ReportDesk:
         return True
 
     def _move(self, record: Record, reason: str) -> None:
-        """Write ``reason``; an uncertain mail was sent after all, and is now filed in the mailbox."""
+        """Write ``reason``; an uncertain mail becomes sent, and is then filed in the mailbox."""
         effects = Effects()
         if record.state is State.UNCERTAIN and self.store.mailbox.is_configured:
             now = self.clock()
-            # As if our copy had been begun: Sent is searched first, for the server's own or an earlier one.
+            # With ``filing_begun`` set, Sent is searched first, as it may hold a copy already.
             effects = Effects(filing=now, fields={"filing_begun": now})
         self.store.messages.move(
             record.id,
@@ -94,13 +94,13 @@ _BECOMES = {Action.ANSWER: State.RECEIVED, Action.IGNORE: State.IGNORED, Action.
 
 @dataclass(frozen=True)
 class IncomingMail:
-    """A mail that has arrived: its bytes, and what the way it took says about it."""
+    """A mail that has arrived: its bytes, and the facts known from the channel it came by."""
 
     source: bytes
     ingress: str
     envelope_from: str | None = None  # None: unknown; "": the null sender (RFC 5321 section 4.5.5)
     envelope_to: str = ""
-    hold: str = ""  # a reason to keep the mail for a person, whatever it says
+    hold: str = ""  # why the mail is to be held for a person in any case
     partial: bool = False  # ``source`` is a header only
     mailbox: str = ""  # UIDVALIDITY/UID of a polled mail
     fingerprint: str = ""
@@ -109,13 +109,13 @@ class IncomingMail:
 
 
 def unfetched(mailbox: str) -> IncomingMail:
-    """Return a polled mail of which nothing is known but where it lies (UIDVALIDITY/UID)."""
+    """Return a polled mail of which only the place in the mailbox is known (UIDVALIDITY/UID)."""
     return IncomingMail(b"", "imap", mailbox=mailbox, partial=True, fingerprint=f"uid:{mailbox}")
 
 
 @dataclass
 class Receiver:
-    """Every method raises StoreUnavailable."""
+    """Accepts incoming mail. Every method raises StoreUnavailable."""
 
     store: Store
     wake: WakeQueue
@@ -129,7 +129,7 @@ class Receiver:
 
     def __post_init__(self) -> None:
         self._reports = ReportDesk(self.store, self.clock)
-        # As long as a mail can still lie in the inbox, it must be known again.
+        # A mail must be recognised as long as it can still lie in the inbox.
         self._remember_s = (max(self.max_age_days, self.retention_days) + 14) * DAY // 1000
 
     def accept(self, incoming: IncomingMail) -> Accepted:
@@ -153,14 +153,14 @@ class Receiver:
         crashpoint("accept-before-store")
         while True:
             record = self._record(mail, incoming, verdict, trusted)
-            # A thread named after the sender is open to the sender, whatever happens meanwhile.
+            # A thread named after the sender is always open to the sender.
             sender = mail.from_[0].key if mail.from_ and record.thread_id != by_sender(mail) else ""
             try:
                 store = self.store.messages.accept
                 accepted = store(record, incoming.source, identity, people, sender=sender)
                 break
             except ThreadClosed:
-                continue  # others have begun the thread since it was chosen: it is not chosen again
+                continue  # others have begun this thread meanwhile: choose another
         crashpoint("accept-after-store")
         if accepted.duplicate:
             if incoming.mailbox:
@@ -174,7 +174,7 @@ class Receiver:
         return accepted
 
     def foresee(self, incoming: IncomingMail) -> tuple[bool, State]:
-        """Return whether the mail is known, and what ``accept`` would make of it if not. Store nothing.
+        """Return whether the mail is known, and the state that ``accept`` would give it. Store nothing.
 
         Raise StoreUnavailable.
         """
@@ -188,10 +188,10 @@ class Receiver:
         return self.store.messages.first_of(incoming.fingerprint or key, date) is not None, state
 
     def _found_in_mailbox(self, id_: str, where: str) -> None:
-        """Note where in the mailbox a mail lies that came by webhook: people see there what became of it."""
+        """Record where a mail that came by webhook lies in the mailbox, so that it can be flagged there."""
         self.store.messages.note(id_, "mailbox", where)
         try:
-            # Only now: an answer that was sent before the note was made finds no mail to be flagged.
+            # An answer that was sent before this was recorded found no mail to flag: ask for the flag now.
             state = self.store.messages.get(id_).state
         except NotFound:
             return
@@ -201,7 +201,7 @@ class Receiver:
     def _judge(self, mail: InboundEmail, incoming: IncomingMail) -> tuple[Verdict, bool | None]:
         trusted = incoming.authenticated
         if trusted is None and self.policy.authserv_id:
-            # A provider hands on whatever header a stranger has written; the operator's own server strips it.
+            # Providers pass on forged headers of a sender; the operator's own server removes them.
             own = incoming.ingress in THROUGH_OUR_SERVER
             trusted = authenticated(mail, self.policy.authserv_id) if own else False
         policy = self.policy
@@ -256,7 +256,7 @@ class Receiver:
             id=new_id(now),
             state=State.FAILED,
             reason=why,
-            # A thread of its own: it must not be read in the history of other people's.
+            # It gets a thread of its own, so that it appears in nobody else's history.
             thread_id=f"unreadable:{hashlib.sha256(key.encode()).hexdigest()[:32]}",
             received_at=now,
             updated_at=now,

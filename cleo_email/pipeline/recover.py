@@ -1,4 +1,4 @@
-"""Take up unanswered mail after Redis was lost: flags and Sent show what was answered."""
+"""Accept unanswered mail again after Redis was lost: flags and Sent show what was answered."""
 
 import logging
 from collections.abc import Callable
@@ -22,18 +22,18 @@ UNKNOWN = "it was opened before Redis was lost, and nothing shows whether it was
 
 @dataclass
 class Recovery:
-    """What was found and, with ``apply``, done."""
+    """The counts of what was found and, with ``apply``, done."""
 
     answered: int = 0
     taken_up: int = 0
     held: int = 0
     ignored: int = 0
-    unknown: int = 0  # opened, and nothing shows what became of it
-    known: int = 0  # Redis has it
+    unknown: int = 0  # opened by a person or by us, with no trace of an answer
+    known: int = 0  # Redis has a record of it
     failed: int = 0  # it cannot be fetched or read
     keywords: bool = True
     applied: bool = False
-    # Of mail that is not answered; each line begins with the name of its count.
+    # One line for each unanswered mail, which begins with the name of its count.
     subjects: list[str] = field(default_factory=list)
 
     def count(self, name: str, line: str) -> None:
@@ -43,7 +43,7 @@ class Recovery:
 
 @dataclass
 class Recoverer:
-    """``max_bytes`` in octets: larger mail is recorded by its header."""
+    """Finds unanswered mail in the mailbox. Of mail above ``max_bytes`` only the header is recorded."""
 
     store: Store
     mailbox: Mailbox
@@ -53,7 +53,7 @@ class Recoverer:
     clock: Clock = now_ms
 
     def run(self, *, days: int, apply: bool, progress: Callable[[int, int], None]) -> Recovery:
-        """Take up unanswered mail of the last ``days``. Raise MailboxError, StoreUnavailable."""
+        """Accept unanswered mail of the last ``days``. Raise MailboxError, StoreUnavailable."""
         with self.store.locks.hold(LOCK) as lock:
             if lock is None:
                 raise MailboxUnavailable("a poll is using the mailbox right now; try again in a moment")
@@ -145,4 +145,4 @@ def _hold(flags: set[str]) -> str:
         return HOLD
     if SEEN.lower() not in flags or ACCEPTED.lower() in flags:
         return ""
-    return UNKNOWN  # where keywords are kept a person opened it, else it may have been us
+    return UNKNOWN  # a person opened it, or we did on a server that keeps no keywords

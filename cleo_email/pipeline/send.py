@@ -1,7 +1,7 @@
 """Send a mail that is no answer, on the same durable path as answers.
 
-Content of files is bytes, or a binary file that is read here. A path is never opened: else a caller who may
-name one would decide which of this machine's files leave by mail.
+A file's content is bytes or an open binary file. A path is refused: otherwise a caller that passes on a
+stranger's text could mail any file of this machine.
 """
 
 import hashlib
@@ -49,7 +49,6 @@ class Attachment:
         object.__setattr__(self, "content_type", content_type)
 
     def file(self) -> model.AttachedFile:
-        """Return the file as it goes into a mail."""
         return make_file(self.filename, self.content, self.content_type)
 
 
@@ -77,7 +76,7 @@ MAX_RECIPIENTS = 50
 MAX_KEY = 255  # characters
 KEY_REMEMBERED_S = 86_400
 REMEMBERED = 100_000  # characters of a mail, and of an answer, that a thread's history keeps
-# How far back the last mail of a thread is looked for among records that have none (ignored starts).
+# How many records are searched for the last mail of a thread; some have none (ignored starts).
 LOOK_BACK = 50
 SENT = frozenset({State.SUBMITTING, State.REPLIED, State.UNCERTAIN})
 
@@ -103,7 +102,7 @@ class NewMail:
     thread_id: str = ""
 
     def digest(self) -> str:
-        """Return the same for the same mail, whatever its key."""
+        """Return a hash of the mail without its idempotency key."""
         people = [[(a.name, a.addr) for a in addresses] for addresses in (self.to, self.cc)]
         parts = [*people, self.subject, self.body, self.thread_id, digests(self.attachments)]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
@@ -122,7 +121,7 @@ def read_addresses(field: str, value: str | Sequence[str]) -> tuple[Address, ...
 
 
 def key_digest(idempotency_key: str) -> str:
-    """Return what is remembered of a key. Raise InvalidField for one that is too long."""
+    """Return the hash of a key that is stored. Raise InvalidField for a key that is too long."""
     if len(idempotency_key) > MAX_KEY:
         raise InvalidField("Idempotency-Key", f"longer than {MAX_KEY} characters: use a UUID, for example")
     return hashlib.sha256(idempotency_key.encode("utf-8", "surrogatepass")).hexdigest()
@@ -130,7 +129,7 @@ def key_digest(idempotency_key: str) -> str:
 
 @dataclass
 class Sender:
-    """``max_bytes`` bounds a finished mail."""
+    """Stores mail for submission, at most ``max_bytes`` each."""
 
     store: Store
     wake: WakeQueue
@@ -203,7 +202,7 @@ class Sender:
         if len(mail.source) > self.max_bytes:
             limit = f"EMAIL_MAX_MESSAGE_BYTES ({self.max_bytes})"
             files = sum(len(file.content) for file in draft.attachments)
-            field = "attachments" if files > len(draft.body) else "body"  # what there is to make smaller
+            field = "attachments" if files > len(draft.body) else "body"  # the larger of the two
             raise InvalidField(field, f"the mail has {len(mail.source)} bytes, more than {limit}")
         return mail, parent
 

@@ -1,4 +1,4 @@
-"""Wake conversations whose wake-up was lost or is due; forget what is older than the retention."""
+"""Wake conversations whose wake-up was lost or is due; remove records older than the retention."""
 
 import logging
 from collections.abc import Iterator
@@ -38,9 +38,9 @@ class Sweeper:
         return len(free)
 
     def _idle(self) -> Iterator[str]:
-        """Yield threads with work that is due, longest waiting first, but for those that are being handled.
+        """Yield the threads with due work that no worker is handling, longest waiting first.
 
-        These stay due meanwhile, and stand before all that came later.
+        Threads that are being handled stay due, so they are skipped here.
         """
         now = self.clock()
         for page in range(MOST_PAGES):
@@ -53,7 +53,7 @@ class Sweeper:
     def forget(self) -> int:
         """Remove records older than EMAIL_RETENTION_DAYS but those at work. Raise StoreUnavailable."""
         ids = self.store.messages.older_than(self.clock() - self.retention_days * DAY, FORGET_AT_ONCE)
-        # Damaged records go with the others: they would stand before them for ever.
+        # Damaged records are removed too; otherwise they would stay first in the list for ever.
         return sum(self.store.messages.forget(id_, unless=AT_WORK) for id_ in ids)
 
     def warn_of_memory(self) -> None:

@@ -1,7 +1,7 @@
 """Upkeep of the mailbox: flags, our copy in Sent, uncertain submissions, mail fetched when a person asks.
 
-All of it waits in the store until there is a connection to the mailbox, and is repeated until it is done.
-None of it can change what was sent, and none of it decides whether new mail is read.
+The work waits in the store until there is a connection to the mailbox, and is repeated until it is done.
+It never changes what was sent, and never keeps new mail from being read.
 """
 
 import logging
@@ -53,10 +53,7 @@ class Upkeep:
     timer: Callable[[], float] = time.monotonic
 
     def run(self) -> int:
-        """Do what is due, as far as ``RUN_S`` goes, and return how many answers are filed.
-
-        What was not done stays due.
-        """
+        """Do due work for ``RUN_S`` at most (the rest stays due) and return how many answers were filed."""
         until = self.timer() + RUN_S
         store, now = self.store, self.clock()
         records = store.messages.load(store.filing.due(now))
@@ -69,7 +66,7 @@ class Upkeep:
         return done
 
     def _in_time(self, items: Iterable[T], until: float) -> Iterator[T]:
-        """Yield the first item in any case, the others until then: copies must not delay new mail."""
+        """Yield the first item in any case, the others before ``until``: copies must not delay new mail."""
         for number, item in enumerate(items):
             if number and self.timer() >= until:
                 return
@@ -100,11 +97,11 @@ class Upkeep:
         crashpoint("chores-after-flags")
 
     def _file(self, record: Record) -> bool:
-        """Put our copy into Sent. Return whether nothing is left to do; else it is tried again later."""
+        """Put our copy into Sent. Return whether this is done; if not, it is tried again later."""
         try:
             done = self._copy_to_sent(record)
         except (RefusedForNow, RefusedForGood) as error:
-            # A server that takes no copies costs a try now and then, and only for a day.
+            # A server that takes no copies is tried seldom, and for a day only.
             age = self.clock() - record.updated_at
             done = age > DAY
             if done:
@@ -118,7 +115,7 @@ class Upkeep:
         return done
 
     def _copy_to_sent(self, record: Record) -> bool:
-        """Make our copy, unless the server files by itself: that is found out by looking, once."""
+        """Store our copy unless the server files by itself, which one search of Sent shows."""
         if record.state is not State.REPLIED or not self.save_sent:
             return True
         mode = self.store.mailbox.sent_mode() or self._find_sent_mode(record)
@@ -148,14 +145,13 @@ class Upkeep:
 
     def _lies_in_sent(self, record: Record) -> bool:
         day = datetime.fromtimestamp(record.received_at / 1000, UTC).date()
-        # By the server's clock and zone; a Sent of years is not searched from its beginning.
+        # The margin allows for the server's clock and zone; a search of all of Sent could take long.
         return self.mailbox.find_in_sent(record.reply_message_id, since=day - timedelta(days=2))
 
     # --- uncertain submissions ------------------------------------------------------------------------------
 
     def _settle(self, id_: str) -> None:
-        """Search Sent: a copy there proves that the mail was sent. Its absence proves nothing: a person
-        decides."""
+        """Search Sent: a copy proves that the mail was sent. Without one a person decides."""
         try:
             record = self.store.messages.get(id_)
             if record.state is State.UNCERTAIN and self._was_sent(record):
@@ -186,7 +182,7 @@ class Upkeep:
     # --- mail of which only the header is stored, or nothing ------------------------------------------------
 
     def _fetch(self, id_: str) -> None:
-        """Fetch a mail that a person released or retries, and let it go on."""
+        """Fetch a mail that a person released or retries, and continue with it."""
         try:
             self._fetch_whole(self.store.messages.get(id_))
         except (NotFound, WrongState):
@@ -199,13 +195,13 @@ class Upkeep:
         try:
             source = self._whole(record, status)
         except (BatchFailed, RefusedForNow, RefusedForGood) as error:
-            # else it would be tried for ever, before everything that waits behind it
+            # otherwise it would be tried for ever, ahead of all later work
             source = f"the server could not deliver the mail: {error}"
         if isinstance(source, str):
             self._move(record.id, State.FAILED if quarantined else State.HELD, source)
         elif quarantined:
-            # Nothing was known of it: its sender, its thread, whether it was accepted already on another way.
-            # So it comes in like any other, and the record points to its own.
+            # Its sender and thread were unknown, and another channel may have accepted it already. So it is
+            # accepted like any other mail, and this record points to the new one.
             accepted = self.receiver.accept(IncomingMail(source, "imap", mailbox=record.mailbox))
             if not status.read_only:
                 self.mailbox.add_flags([int(record.mailbox.partition("/")[2])], (SEEN, ACCEPTED))

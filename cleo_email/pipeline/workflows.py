@@ -1,4 +1,4 @@
-"""Workflows: the agent starts a conversation, because a program asks for it or because it is time."""
+"""Workflows: the agent starts a conversation, by a program's request or on a schedule."""
 
 import hashlib
 import importlib
@@ -54,9 +54,9 @@ Supplier = Callable[[dict[str, Any]], object]
 
 @dataclass(frozen=True)
 class StartRequest:
-    """What is to begin. ``workflow_data``, ``config_id`` and ``instance`` go to the agent as given.
+    """A request to start a workflow. ``workflow_data``, ``config_id``, ``instance`` go to the agent as given.
 
-    ``users`` has what the caller calls each user, and the address.
+    ``users`` holds the caller's id and the address of each user.
     """
 
     workflow_id: str
@@ -118,13 +118,13 @@ class WorkflowStarter:
     def start_due(self) -> None:
         """Start each workflow that has been due since it was last started. Raise StoreUnavailable.
 
-        Times that are missed while no worker runs are made up for once, however many they are. Several
-        workers may do so at once: the start of one due time has one identity for each user.
+        After a time without workers one start makes up for all missed ones. Several workers may call this at
+        once: the start for a due time has the same identity in each of them.
         """
         for workflow in self.scheduled:
             now = self.clock()
             due = last_due(workflow.schedule, workflow.timezone, now)
-            # Another schedule is another clock: a change of the file does not make up for times before it.
+            # A changed schedule is a new one: due times before the change are not made up for.
             parts = [workflow.id, workflow.schedule, workflow.timezone]
             name = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
             if due <= self.store.ticks.scheduled(name, first=now):
@@ -136,7 +136,7 @@ class WorkflowStarter:
                 raise
             except errors.CleoError as error:
                 log.error("workflow %s could not be started: %s", workflow.id, error)
-            # Last: a worker that dies in between leaves it to the next, which finds the same identities.
+            # This comes last: if a worker dies before it, the next one starts the same identities again.
             self.store.ticks.set_scheduled(name, due)
             log.info("workflow %s was started for %d users by its schedule", workflow.id, len(started))
 
@@ -166,7 +166,7 @@ class WorkflowStarter:
         known = self.store.messages.first_of(f"{name}:{users[0][1].key}")
         batch = hashlib.sha256(name.encode()).hexdigest() if request.attachments else ""
         starts = [self._start(request, given, one, name, remember_s, batch) for given, one in users]
-        # Before anything is stored: another request may share some of the users with this one, or none.
+        # This comes before anything is stored, since another request may be about other users.
         if digest and self.store.messages.first_value(name, digest, KEY_REMEMBERED_S) != digest:
             raise errors.KeyReused("this Idempotency-Key was used for another request in the last 24 hours")
         files = () if known else request.attachments
@@ -174,7 +174,7 @@ class WorkflowStarter:
         for start, one in zip(starts, accepted, strict=True):
             if not one.duplicate:
                 self.wake.wake(one.thread_id)
-            elif files:  # the same request at the same moment: its first copy has the files already
+            elif files:  # the same request came twice at once, and the files are stored already
                 with suppress(errors.StoreUnavailable):
                     self.store.files.done(batch, start.record.id)
         return [Started(one.id, user, one.thread_id) for one, (user, _) in zip(accepted, users, strict=True)]
@@ -252,7 +252,7 @@ def _digest(request: StartRequest) -> str:
 
 @dataclass(frozen=True)
 class Question:
-    """What the agent is asked, and what to do with its answer."""
+    """A request to the agent, and the functions that handle its answer."""
 
     request: AgentRequest
     text: str  # what the thread's history keeps of the question
@@ -277,7 +277,7 @@ class ThreadOpener:
     _large: LargeWork = field(init=False, default_factory=lambda: LargeWork(1))
 
     def question(self, record: Record) -> Question:
-        """Return what to ask the agent. No mail has come in: it gets the workflow, and the addressee."""
+        """Return the request to the agent: without a mail it holds the workflow and the addressee."""
         history = self.store.threads.history(record.thread_id, but=record.id)
         message = AgentMessage(to_address=record.to_address, subject=record.subject)
         request = agent_request(record, message, history, json.loads(record.workflow))
@@ -286,7 +286,7 @@ class ThreadOpener:
     def _compose(self, record: Record, answer: Answer) -> tuple[OutboundEmail, str]:
         """Return the mail. Raise InvalidField, AgentUnavailable (a supplier failed), AgentError."""
         plan = json.loads(record.outbound)
-        # Not within our turn with large mails: a supplier may take its time, and the others would wait.
+        # This happens outside of the turn for large mails, as other mails would wait for a slow supplier.
         more = [*self._configured_files(record), *answer.attachments]
         size = plan["size"] + sum(file.size for file in more)
         with self._large.turn(size, patience=COMPOSING_TURN_S) as now:
@@ -306,7 +306,7 @@ class ThreadOpener:
             return self.sender.compose(draft, message_id=message_id)[0], ""
 
     def _done(self, record: Record) -> None:
-        """Give up the files of the request: the answer is kept, or there will be none."""
+        """Release the files of the request, once the answer is stored or none will come."""
         if batch := json.loads(record.outbound)["files"]:
             self.store.files.done(batch, record.id)
 
@@ -336,7 +336,7 @@ def agent_request(
 
 
 def load_suppliers(configured: Mapping[str, Workflow]) -> dict[str, Supplier]:
-    """Return the callables that the workflows name. Raise SettingsError with a line for each that is none."""
+    """Return the callables that the workflows name. Raise SettingsError with a line for each bad name."""
     references = {
         entry.reference: workflow.id
         for workflow in configured.values()
@@ -350,7 +350,7 @@ def load_suppliers(configured: Mapping[str, Workflow]) -> dict[str, Supplier]:
     for reference, id_ in references.items():
         try:
             found[reference] = _load(reference)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - a stranger's module can raise anything
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's module can raise anything
             faults.append(
                 f"CLEO_WORKFLOWS: [workflows.{id_}] attachments: found {reference!a}, expected "
                 f"a callable that can be imported ({type(error).__name__}: {str(error)[:200]})"
@@ -371,7 +371,7 @@ def _load(reference: str) -> Supplier:
 
 
 def _supplied(entry: Supplied, supplier: Supplier, data: JsonObject, limit: Deadline) -> list[AttachedFile]:
-    """Return what the callable gives: bytes, a binary file, an Attachment of ours, or a list of these."""
+    """Return the files of a callable, which gives bytes, a binary file, an Attachment, or a list of these."""
 
     def files(_abandoned: Callable[[], bool]) -> list[AttachedFile]:
         given = supplier(json.loads(json.dumps(data)))
@@ -387,9 +387,9 @@ def _supplied(entry: Supplied, supplier: Supplier, data: JsonObject, limit: Dead
         error = failed.error
     if isinstance(error, errors.AgentError):
         raise error
-    # The operator's callable: a later try may find what it needs. Its text may hold what is private.
-    said = limit.said if error is None else f"it failed with {errors.place_of(error)}"
-    raise errors.AgentUnavailable(f"{entry.reference}: {said}") from error
+    # A later call may succeed. The text of the error is not shown, as it may hold private data.
+    reason = limit.said if error is None else f"it failed with {errors.place_of(error)}"
+    raise errors.AgentUnavailable(f"{entry.reference}: {reason}") from error
 
 
 def _file(entry: Supplied, item: object, number: int) -> AttachedFile:
@@ -407,7 +407,7 @@ def last_due(schedule: str, timezone: str, now_ms: int) -> int:
     now = datetime.fromtimestamp(now_ms // 1000 + 1, UTC).astimezone(zone)
     due: datetime = croniter(schedule, now).get_prev(datetime)
     if due.fold and not schedule.startswith("@") and "*" not in schedule.split()[1]:
-        # An hour that comes twice, when summer time ends, makes one start of those at a fixed hour.
+        # When summer time ends an hour comes twice: a schedule at a fixed hour starts once.
         due = due.replace(fold=0)
     return int(due.timestamp() * 1000)
 

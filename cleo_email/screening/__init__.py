@@ -1,1 +1,1 @@
-"""Whether a mail may be answered, by what stands in it. Pure, but for the DNS questions of ``dkim``."""
+"""Decide by a mail's content whether it may be answered. Only ``dkim`` does I/O, to ask DNS."""

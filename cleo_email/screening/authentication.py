@@ -1,4 +1,4 @@
-"""The receiving server's word for the sender: Authentication-Results (RFC 8601), DMARC only.
+"""The receiving server's verdict on the sender: Authentication-Results (RFC 8601), DMARC only.
 
 ``From`` proves nothing. What counts is one statement: the *topmost* Authentication-Results header, written
 by exactly the configured server, says ``dmarc=pass`` for exactly the domain of the one From mailbox. SPF and
@@ -7,7 +7,7 @@ DKIM alone prove some other domain, and every doubt counts against the mail.
 This relies on the server: it removes Authentication-Results that bear its own name from incoming mail
 (RFC 8601 section 5) and writes one for every mail. RFC 2047 section 5 allows encoded words in comments of
 this header only; one that is still there makes the header worthless, and one that was decoded earlier cannot
-be told from the server's own words, which is why a second ``dmarc`` result makes it worthless too.
+be distinguished from the server's own text, which is why a second ``dmarc`` result makes it worthless too.
 
 Microsoft 365 writes its header without an authserv-id ("spf=pass …; dmarc=pass action=none …"), so that
 nothing tells it from a header that the sender wrote: it never counts. Where mail passes through Microsoft

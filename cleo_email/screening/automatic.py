@@ -1,4 +1,4 @@
-"""Marks of robots: automatic replies, lists, bulk mail, challenges, programs, calendars, unread mailboxes.
+"""Detect automatic mail: replies, lists, bulk mail, challenges, programs, calendars, unread mailboxes.
 
 Unlike bounces (``reports.report_mark``), an operator may want such mail from a robot that they name.
 
@@ -9,7 +9,7 @@ A subject is weak evidence: "Abwesenheitsnotiz einrichten" is what people ask th
   (``Abwesenheitsnotiz: …``, ``Out of Office Re: …``), unless what follows speaks of the phrase itself
   ("Out of office: can you switch mine on?") and the text does not read like an absence note.
 - For a mail in answer to another one (In-Reply-To) less evidence is enough, as a person's answer would begin
-  with ``Re:``: clear phrases count whatever follows, ambiguous ones if the subject goes on like a program's.
+  with ``Re:``: clear phrases always count, ambiguous ones if the subject goes on like a program's.
 - An ambiguous phrase that is an everyday topic ("Holiday: two more rooms please") needs the text as well:
   one that is empty or reads like an absence note.
 
@@ -62,7 +62,6 @@ def _data() -> dict[str, Any]:
 
 @cache
 def pattern(name: str) -> re.Pattern[str]:
-    """Return the pattern of that name in phrases.toml."""
     spec = _data()["pattern"][name]
     return re.compile(spec["form"].replace("…", spec["any"].strip("\n").replace("\n", "|")), re.IGNORECASE)
 
@@ -91,7 +90,7 @@ def is_automatic_subject(subject: str, *, is_reply: bool, text: str = "") -> boo
 
 
 def _begun(phrases: Iterable[str], line: str) -> Iterator[tuple[str, str]]:
-    """Yield each phrase with which ``line`` begins, and what follows it."""
+    """Yield each phrase with which ``line`` begins, and the rest of the line."""
     return ((phrase, line[len(phrase) :]) for phrase in phrases if line.startswith(phrase))
 
 

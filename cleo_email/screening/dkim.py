@@ -36,7 +36,7 @@ _MAX_SIGNATURES = 20
 # dkimpy's own checks take time that grows with the square of a field's length; real ones have under 2,000.
 _MAX_FIELD = 4_096
 _ALGORITHMS = frozenset({b"rsa-sha256", b"ed25519-sha256"})
-# What decides who wrote, to whom an answer goes and what is shown as the question's title.
+# The fields that name the author, the address for the answer and the title of the question.
 _MUST_BE_SIGNED = b"from reply-to subject".split()
 _ALL_OR_NONE = b"to cc date message-id mime-version content-type content-transfer-encoding".split()
 # What dkimpy raises on malformed mail, signatures and keys.
@@ -101,7 +101,7 @@ class SenderCheck:
         return Finding(Outcome.UNPROVEN, f"The sender is not proven: {why} (EMAIL_VERIFY_DKIM).")
 
     def _flaw(self, signed: SignedMail, signature: Signature, author: str) -> str:
-        """Return why ``signature`` does not prove ``author``, or ''. Raises DnsFault."""
+        """Return why ``signature`` does not prove ``author``, or ''. Raise DnsFault."""
         signer = shown(signature.domain)
         if signature.flaw:
             return f"the DKIM signature of {signer} does not count: {signature.flaw}"
@@ -217,7 +217,7 @@ class SignedMail:
         return [self._read(number, value) for number, value in enumerate(fields)]
 
     def holds(self, signature: Signature, lookup: TxtLookup) -> bool:
-        """Return whether it is mathematically right and not expired. Raises DnsFault."""
+        """Return whether it is mathematically right and not expired. Raise DnsFault."""
         assert self._verifier is not None
 
         def dnsfunc(name: bytes | str, timeout: float = 0) -> bytes | None:

@@ -106,7 +106,7 @@ class Report:
 
     @property
     def reason(self) -> str:
-        """One line for the record of our mail: ``bounced: 5.1.1 anna@x.example: no such user``."""
+        """Return a line for the record of our mail: ``bounced: 5.1.1 anna@x.example: no such user``."""
         detail = f"{self.status} {self.recipient}".strip()
         return ": ".join(filter(None, (_WORDS.get(self.kind, self.kind.value), detail, self.diagnostic)))
 
@@ -157,7 +157,6 @@ def _is_null(path: str) -> bool:
 
 
 def _is_daemon(address: str) -> bool:
-    """Return whether ``address`` is that of a mail system, by its local part."""
     return _DAEMON.fullmatch(local_part(address)) is not None
 
 
@@ -165,7 +164,7 @@ def _is_daemon(address: str) -> bool:
 
 
 def read_report(source: bytes, mail: InboundEmail, *, envelope_from: str | None = None) -> Report | None:
-    """Return the report that ``source`` is, or None. Raises nothing; linear in the size of the source.
+    """Return the report that ``source`` is, or None. Raise nothing; linear in the size of the source.
 
     ``mail`` is the same message, parsed; ``envelope_from`` its envelope sender as in ``screen.screen``. A
     person who forwards or describes a bounce sends no report: the message itself must bear the marks of one
@@ -238,13 +237,13 @@ def _delivery(texts: dict[str, list[str]], mail: InboundEmail, original: str) ->
     kind = ReportKind.DELAY if delayed else ReportKind.BOUNCE
     if groups := _recipient_groups(texts["status"]) or _recipient_groups(texts["text"]):
         fields = min(groups, key=lambda one: _SEVERITY.index(_kind_of(one, kind)))
-        code, said = _status_of(fields)
+        code, diagnostic = _status_of(fields)
         # Final-Recipient is who the server knows (RFC 3464 section 2.3.2).
         names = ("final-recipient", "original-recipient", "x-actual-recipient")
         recipients = [*(_bare(fields[name].rpartition(";")[2]) for name in names), recipient]
         # A bare "Status: 5.0.0" with no words of the server: the text for people often has them.
         known = next(filter(None, recipients), "")
-        return _report(_kind_of(fields, kind), known, code or status, said or words, original)
+        return _report(_kind_of(fields, kind), known, code or status, diagnostic or words, original)
     marks = (  # an absence note has one of them at most
         mentions_bounce(mail.subject) or _is_daemon(mail.from_address),
         bool(mail.header("x-failed-recipients") or status),

@@ -30,7 +30,7 @@ class Policy:
     like a person's; the address of a list (its ``List-Post``) admits the people who write through it.
     ``authserv_id``: the server whose Authentication-Results count (EMAIL_TRUSTED_AUTHSERV_ID); where it is
     set, unauthenticated senders are held.
-    ``refused``: what becomes of those who are not allowed or not authenticated (EMAIL_REFUSED_SENDERS).
+    ``refused``: the action for senders who are not allowed or not authenticated (EMAIL_REFUSED_SENDERS).
     """
 
     own_addresses: frozenset[str]

@@ -25,7 +25,7 @@ from cleo_email.settings.workflows import EXPECTED, Workflow
 
 
 def env(name: str, expected: str, default: Any = None) -> Any:
-    """Declare a setting: its variable, what a fault's line expects, and what counts where it is not set."""
+    """Declare a setting: its variable, the expected value as an error names it, and its default."""
     return Field(default=default, alias=name, description=expected)
 
 
@@ -115,7 +115,7 @@ def _public_key(text: str) -> str:
     return text
 
 
-# Nothing that is counted or waited for comes to 10**9, and nothing that computes with it overflows there.
+# No count and no time is as large as 10**9, and no arithmetic overflows with it.
 Whole = Annotated[int, Field(ge=1), AfterValidator(lambda number: min(number, 10**9))]
 Days = Annotated[int, Field(ge=1, le=36500)]
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -129,7 +129,7 @@ Word = Annotated[str, Field(pattern=r"^[^\x00-\x20;]+$")]
 HttpsUrl = Annotated[str, AfterValidator(_https_url)]
 RedisUrl = Annotated[SecretStr, BeforeValidator(_redis_url)]
 _TOPIC = r"arn:aws(-cn|-us-gov)?:sns:[a-z0-9-]{3,32}:\d{12}:[A-Za-z0-9_.-]{1,260}"
-# Several at a time while one is replaced. A list that is set and holds none would switch a check off.
+# Several are valid while one is being replaced. A list that is set but empty would switch a check off.
 _SEVERAL = Field(min_length=1)
 Secrets = Annotated[tuple[SecretStr, ...], _SEVERAL, _list()]
 SecretKeys = Annotated[tuple[SecretStr, ...], _SEVERAL, _list(_fernet_key)]
@@ -156,7 +156,7 @@ _A_KEY = (
 
 
 class WebhookSettings(BaseModel):
-    """What a webhook has to show. A provider whose setting is empty is refused everything."""
+    """The secrets of the webhooks. If a provider's setting is empty, all its requests are refused."""
 
     webhook_secrets: Secrets = env("EMAIL_WEBHOOK_SECRET", "secrets separated by commas", ())
     mailgun_keys: Secrets = env("EMAIL_MAILGUN_SIGNING_KEY", "signing keys separated by commas", ())
@@ -175,7 +175,7 @@ class WebhookSettings(BaseModel):
 class Settings(WebhookSettings):
     """The whole environment. Aliases are the variables' names, which docs/settings.md explains.
 
-    ``read.make_settings`` makes one, and checks what no value can show by itself.
+    ``read.make_settings`` builds it, and checks that the values fit each other.
     """
 
     model_config = ConfigDict(
@@ -250,7 +250,7 @@ class Settings(WebhookSettings):
         return "email" in {name.lower() for name in self.enabled_clients}
 
     def with_email(self) -> Self:
-        """Return these settings. Raises SettingsError where the email channel is not enabled."""
+        """Return these settings. Raise SettingsError where the email channel is not enabled."""
         if not self.enabled:
             raise SettingsError(["ENABLED_CLIENTS: found no email, expected a list with it, such as email"])
         return self

@@ -1,4 +1,4 @@
-"""The mail providers of ``providers.toml``: their servers, and what each wants of a program that logs in."""
+"""The mail providers of ``providers.toml``: their servers, and what a program needs to log in there."""
 
 import tomllib
 from collections.abc import Sequence
@@ -26,7 +26,6 @@ class Preset:
 
 @cache
 def presets() -> dict[str, Preset]:
-    """Return every provider by its name."""
     blocks = tomllib.loads(files(__package__).joinpath("providers.toml").read_text("utf-8"))
     return {name: Preset(name, **block) for name, block in blocks.items()}
 

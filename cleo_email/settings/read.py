@@ -39,7 +39,7 @@ def read_settings(
 ) -> Settings:
     """Return the settings of the environment and ``.env`` in the working directory; the environment wins.
 
-    ``environ`` is that of this process by default. ``defaults`` count where neither has a value. Raises
+    ``environ`` is that of this process by default. ``defaults`` count where neither has a value. Raise
     SettingsError with a line per fault.
     """
     return make_settings(gather(environ, dotenv=dotenv, defaults=defaults))
@@ -48,7 +48,7 @@ def read_settings(
 def gather(
     environ: Values | None = None, *, dotenv: Path | None = DOTENV, defaults: Values | None = None
 ) -> dict[str, str]:
-    """Return what ``read_settings`` reads, by name, without empty values. Raises SettingsError."""
+    """Return what ``read_settings`` reads, by name, without empty values. Raise SettingsError."""
     file, faults = read_dotenv(dotenv) if dotenv else ({}, [])
     if faults:
         raise SettingsError(faults)
@@ -62,7 +62,7 @@ def merge(file: Values, environ: Values, defaults: Values) -> dict[str, str]:
 
 
 def make_settings(given: Values) -> Settings:
-    """Return the settings that such values make. Raises SettingsError with a line per fault."""
+    """Return the settings that such values make. Raise SettingsError with a line per fault."""
     values = dict(given)
     faults = _apply_provider(values)
     path = values.get("CLEO_WORKFLOWS")
@@ -82,7 +82,7 @@ def make_settings(given: Values) -> Settings:
 def fingerprint(given: Values) -> tuple[object, ...]:
     """Return a key that changes where ``make_settings`` could make other settings of the values.
 
-    To compare it takes a fraction of making them, which loads a trust store.
+    Comparing keys is much faster than making settings, which loads a trust store.
     """
     return (
         *((name, given[name]) for name in (*_FIELDS, *TRUST) if name in given),
@@ -154,7 +154,7 @@ def no_dotenv() -> str:
 
 
 def misspelt(given: Values) -> list[str]:
-    """Return a line for each name that begins as our settings do and is none; no value is shown."""
+    """Return a line for each name that begins like our settings but is none of them; no value is shown."""
     ours = [name for name in _FIELDS if name.startswith(_PREFIXES)]
     lines = []
     for name in sorted(given):
@@ -188,7 +188,7 @@ def _unquoted_comma(value: str) -> str:
 
 
 def _missing(values: Values) -> list[str]:
-    """Name what the channel needs where it is enabled."""
+    """Return a line for each setting that is missing while the channel is enabled."""
     if "email" not in {part.strip().lower() for part in values.get("ENABLED_CLIENTS", "").split(",")}:
         return []
     wanted = ["EMAIL_SMTP_HOST", "EMAIL_USER", *([] if _has_oauth(values) else ["EMAIL_PASSWORD"])]
@@ -221,7 +221,7 @@ def _has_oauth(values: Values) -> bool:
 
 
 def _oauth(values: Values) -> list[str]:
-    """Name what OAuth needs beyond what each value must look like."""
+    """Return a line for each OAuth setting that is missing or does not fit the others."""
     if not _has_oauth(values):
         return []
     provider = values.get("EMAIL_OAUTH_PROVIDER", "").lower()
@@ -247,7 +247,7 @@ def _oauth(values: Values) -> list[str]:
 
 
 def _agent(values: Values) -> list[str]:
-    """Check that CLEO_AGENT names an agent at all; whether it is there shows where it is built."""
+    """Check the form of CLEO_AGENT only; the agent itself is looked for where it is built."""
     try:
         wanted = parse_spec(values.get("CLEO_AGENT", "echo"))
         if isinstance(wanted, UrlSpec):
@@ -258,7 +258,7 @@ def _agent(values: Values) -> list[str]:
 
 
 def _trust(values: Values) -> list[str]:
-    """Check a private CA here: later it would only show as a certificate fault of every server."""
+    """Check a private CA now: later a bad one would look like a certificate error of every server."""
     try:
         trust_store(values)
     except SettingsError as error:

@@ -1,1 +1,1 @@
-"""SMTP submission (RFC 6409): hand a finished mail to a server, and know what became of it."""
+"""SMTP submission (RFC 6409): hand a finished mail to a server, and return the outcome."""

@@ -55,8 +55,8 @@ class Submitter:
         that the outcome may be uncertain from now on. If it raises, the connection is dropped, the server has
         accepted nothing, and its exception goes on to the caller.
 
-        Raises SubmissionUnavailable and SubmissionLoginRefused (certainly not accepted, try again later),
-        SubmissionError (certainly not accepted, will not be), SubmissionUncertain (accepted or not). Returns
+        Raise SubmissionUnavailable and SubmissionLoginRefused (certainly not accepted, try again later),
+        SubmissionError (certainly not accepted, will not be), SubmissionUncertain (accepted or not). Return
         or raises within ``timeouts.total`` seconds (name look-ups, which have no time-out, aside).
         """
         with self._slot() as deadline:
@@ -69,7 +69,7 @@ class Submitter:
             return self._transact(self._open(deadline), mail, before_end_of_data)
 
     def check(self) -> str:
-        """Log in afresh and say NOOP; return a line that describes the server. Raises as ``submit`` does."""
+        """Log in afresh and say NOOP; return a line that describes the server. Raise as ``submit`` does."""
         with self._slot() as deadline:
             connection = self._open(deadline)
             try:
@@ -128,7 +128,7 @@ class Submitter:
 
     @contextmanager
     def _slot(self) -> Iterator[Deadline]:
-        """Wait for one of the connections to be free; yield the deadline of all that is done with it."""
+        """Wait until a connection is free; yield the deadline for all work with it."""
         deadline = Deadline(self._timeouts.total - self._timeouts.end_of_data)
         if not self._slots.acquire(timeout=deadline.cap(self._timeouts.total)):
             raise SubmissionUnavailable("no connection to the SMTP server became free in time")

@@ -1,7 +1,7 @@
 """One SMTP session: connect, TLS, login, and one mail over it (RFC 5321 section 3.3).
 
-Replies are read under deadlines. Credentials never travel in clear, not on loopback either. The moment is
-marked from which nobody can know whether the server has the mail. No other file knows the inside of smtplib.
+Replies are read under deadlines. Credentials are never sent in clear, not on loopback either. Before the end
+of DATA the caller records that the server may have the mail. No other file uses smtplib's internals.
 """
 
 from __future__ import annotations
@@ -162,7 +162,6 @@ class SmtpConnection(smtplib.SMTP):
     # --- talking ----------------------------------------------------------------------------------------
 
     def command(self, line: str) -> Reply:
-        """Send one command and read its reply."""
         self.putcmd(line)
         return self.reply()
 
@@ -203,7 +202,7 @@ class SmtpConnection(smtplib.SMTP):
         return chunk
 
     def unasked(self) -> bytes | None:
-        """Return what the server said out of turn: b"" if it hung up, None if it said nothing."""
+        """Return what the server sent unasked: b"" if it hung up, None if it sent nothing."""
         if isinstance(self.file, _Lines) and self.file.buffer:
             return self.file.buffer
         try:
@@ -394,7 +393,7 @@ def transact(
 ) -> Receipt:
     """Hand ``mail`` over. After LinkLost, SubmissionUncertain or a foreign exception the session is dead.
 
-    Raises LinkLost for what a new session may cure at once, SubmissionUnavailable, SubmissionError,
+    Raise LinkLost for what a new session may cure at once, SubmissionUnavailable, SubmissionError,
     SubmissionLoginRefused, SubmissionUncertain, and what ``before_end_of_data`` raises.
     """
     scrub = connection.scrub
@@ -418,8 +417,8 @@ def transact(
         # No QUIT: in the middle of DATA the server must see nothing but the end of the connection.
         connection.close()
         raise
-    if (said := connection.unasked()) is not None:  # without its final dot no mail is accepted
-        raise _for_the_caller(_broken_off(said, connection))
+    if (received := connection.unasked()) is not None:  # without its final dot no mail is accepted
+        raise _for_the_caller(_broken_off(received, connection))
     try:
         reply = _end_of_data(connection)
     except OSError as error:
@@ -497,26 +496,26 @@ def _send_body(connection: SmtpConnection, body: bytes) -> None:
         connection.send(body)
     except OSError as error:
         failure = error
-    said = connection.unasked()
-    if failure is not None and not said:
+    received = connection.unasked()
+    if failure is not None and not received:
         raise failure
-    if said is not None:
-        raise _broken_off(said, connection)
+    if received is not None:
+        raise _broken_off(received, connection)
 
 
-def _broken_off(said: bytes, connection: SmtpConnection) -> SubmissionError:
+def _broken_off(received: bytes, connection: SmtpConnection) -> SubmissionError:
     """Return the error for what the server said, or for its hanging up, before the final dot was sent."""
     connection.close()  # the session is out of step from here on
-    if not said:
+    if not received:
         return LinkLost("the server hung up before the mail was complete")
-    line = said.split(b"\n", 1)[0].decode("utf-8", "replace").strip()
+    line = received.split(b"\n", 1)[0].decode("utf-8", "replace").strip()
     code = int(line[:3]) if re.match(r"[45][0-9][0-9](?:[ -]|\Z)", line) else 421
     words = connection.scrub.line(f"the server breaks the mail off with {line}")
     return SubmissionError(words) if code >= 500 else LinkLost(words)
 
 
 def _for_the_caller(error: SubmissionError) -> SubmissionError:
-    """Keep the pool from retrying: ``before_end_of_data`` has been called."""
+    """Return an error that the pool does not retry, since ``before_end_of_data`` has been called."""
     return SubmissionUnavailable(str(error)) if isinstance(error, LinkLost) else error
 
 

@@ -1,4 +1,4 @@
-"""Every Redis key and script of the project. The truth about each message is here, not in the queue."""
+"""All Redis keys and scripts of the project. The state of each message is kept here, not in the queue."""
 
 from redis import Redis
 

@@ -1,4 +1,4 @@
-"""Connections to Redis, impatient in the web process and patient in a worker; keys, scripts, large values."""
+"""Connections to Redis (short time-outs in the web process, long ones in a worker), scripts, large values."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ PREFIX = "cleo:"
 
 
 Result = TypeVar("Result")
-# How long a Redis that has not answered is not asked again by the web process.
+# After a time-out the web process does not ask Redis again for so long.
 HUNG_S = 2.0
 
 
 def connect_web(url: str, **options: Any) -> Redis:
     """Return a connection for requests that a caller waits for: a hung or absent Redis costs about 4 s.
 
-    Idle connections get no health check: it would wait for a hung one twice, and the one retry is for them.
+    There is no health check, as it would wait for a hung Redis twice; the one retry is for stale connections.
     ``options`` are redis-py's; those of the URL win.
     """
     return Redis.from_url(
@@ -46,14 +46,14 @@ def connect_web(url: str, **options: Any) -> Redis:
 
 
 class AskedOnce(Retry):
-    """Refuses callers at once for a while after one has waited in vain, so that they do not wait in turn."""
+    """A retry policy: after a time-out it refuses other callers at once for a while, so that none waits."""
 
     def __init__(self, backoff: AbstractBackoff, retries: int) -> None:
         super().__init__(backoff, retries)
         self._resume = 0.0
 
     def __deepcopy__(self, memo: object) -> AskedOnce:
-        return self  # every connection makes a copy: a fault of one counts for all
+        return self  # redis-py copies this for each connection; all must share one state
 
     def call_with_retry(self, do: Callable[[], Result], *args: Any, **kwargs: Any) -> Result:
         if time.monotonic() < self._resume:
@@ -66,7 +66,7 @@ class AskedOnce(Retry):
 
 
 def connect_worker(url: str, *, connections: int) -> Redis:
-    """Return connections for many threads that can wait; every operation may be repeated without harm."""
+    """Return connections for many threads that can wait; each operation is retried, and safe to repeat."""
     pool = BlockingConnectionPool.from_url(
         url,
         max_connections=connections,
@@ -126,7 +126,7 @@ def read_large(redis: Redis, key: str) -> bytes | None:
         return cast("bytes | None", redis.get(key))
     if len(first) < PIECE:
         return first
-    whole = io.BytesIO()  # its value is taken without another copy
+    whole = io.BytesIO()  # getvalue() makes no copy
     piece = first
     while piece:
         whole.write(piece)

@@ -1,4 +1,4 @@
-"""What the web process remembers: events of a provider, and how often a secret was wrong."""
+"""For the web process: the providers' events that were taken already, and the counts of wrong secrets."""
 
 import hashlib
 import secrets
@@ -12,12 +12,12 @@ from redis import Redis
 from cleo_email.errors import StoreUnavailable
 from cleo_email.store.connection import PREFIX, StorePart
 
-CLAIM_S = 60  # the longest that one request takes; after a crash the event may come again then
+CLAIM_S = 60  # the longest time of one request; after a crash the event is accepted again only then
 
 
 @dataclass(frozen=True)
 class Claim:
-    """One event that is being taken. ``note`` is what was stored with it when it was taken before."""
+    """One event that is being taken. ``note`` is the text that an earlier request stored with it, or ''."""
 
     key: str
     token: str
@@ -26,12 +26,12 @@ class Claim:
 
     @property
     def is_taken(self) -> bool:
-        """Whether an earlier request stored it. If it is neither ours nor taken, another one is at it now."""
+        """Return whether an earlier request stored it. If neither ours nor taken, another processes it."""
         return bool(self.note)
 
 
 class Events(StorePart):
-    """Takes every event once as long as it is remembered, whatever becomes of the record."""
+    """Lets each event be taken once within its time, even if the record is removed earlier."""
 
     def claim(self, name: str) -> Claim:
         """Begin with the event ``name`` (any text)."""
@@ -41,13 +41,13 @@ class Events(StorePart):
             return Claim(key, token, is_ours=True)
         found = cast("bytes | None", self._redis.get(key)) or b"pending:"
         value = found.decode("utf-8", "replace")
-        # A lost answer makes the client repeat the SET: then it is refused by our own token.
+        # If the reply was lost, redis-py repeats the SET, which then finds our own token.
         pending = value.startswith("pending:")
         return Claim(key, token, is_ours=value == token, note="" if pending else value)
 
     @contextmanager
     def once(self, name: str) -> Iterator[Claim]:
-        """Yield the claim of the event; where the work on it raises, the event may come again."""
+        """Yield a claim of the event; if the block raises, the event may be taken again."""
         claim = self.claim(name)
         try:
             yield claim
@@ -62,8 +62,8 @@ class Events(StorePart):
         self._redis.set(claim.key, note, ex=seconds)
 
     def release(self, claim: Claim) -> None:
-        """Let an event that was not stored come again."""
-        # In one step: it may expire at any moment, and be taken or stored by another request.
+        """Let an event that was not stored be taken again."""
+        # A script does this in one step, since the key may expire and another request may take the event.
         self._run("unlock", keys=[claim.key], args=[claim.token, 0])
 
 

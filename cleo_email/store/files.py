@@ -1,4 +1,4 @@
-"""Files that wait for the mail that will carry them: one copy for all the mails of one request."""
+"""Attachments of mails that are not composed yet: one copy for all the mails of one request."""
 
 import json
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from typing import Any
 from cleo_email.mail.model import AttachedFile
 from cleo_email.store.connection import PREFIX, StorePart, read_large
 
-# They expire where no mail is left to drop them (a failed start that is never retried).
+# They expire, in case no record ever drops them (a failed start that is never retried).
 KEEP_S = 30 * 86_400
 
 
@@ -22,7 +22,6 @@ class WaitingFiles(StorePart):
         pipe.expire(f"{PREFIX}files:{batch}:for", KEEP_S)
 
     def get(self, batch: str) -> tuple[AttachedFile, ...] | None:
-        """Return the files, or None where they were dropped."""
         packed = read_large(self._redis, f"{PREFIX}files:{batch}")
         return None if packed is None else unpack(packed)
 

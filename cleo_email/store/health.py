@@ -1,4 +1,4 @@
-"""Signs of life and of trouble, as ``/readyz`` shows them."""
+"""The times of the last poll and of the worker's last heartbeat, and lasting errors, for ``/readyz``."""
 
 from dataclasses import dataclass
 from typing import cast
@@ -18,39 +18,39 @@ class Health:
     submission_fault: str
 
     def worker_is_away(self, now: int) -> bool:
-        """Whether no worker has been seen in the last 90 seconds."""
+        """Return whether no worker has been seen in the last 90 seconds."""
         return now - self.worker_seen > WORKER_MS
 
 
 class HealthStore(StorePart):
-    """Keeps the time of the last sign of life, and the faults that a person has to mend."""
+    """Keeps the times of the last heartbeat and poll, and the errors that a person has to mend."""
 
     def worker_seen(self, now: int) -> None:
         self._redis.hset(f"{PREFIX}pulse", "worker", now)
 
     def polled(self, now: int) -> None:
-        """Note that a poll succeeded: what was wrong with the mailbox is over."""
+        """Record a successful poll, and remove the error of earlier ones."""
         with self._redis.pipeline() as pipe:
             pipe.hset(f"{PREFIX}pulse", "polled", now)
             pipe.hdel(f"{PREFIX}pulse", "poll_fault", "poll_faults")
             pipe.execute()
 
     def poll_fault(self, text: str) -> int:
-        """Note why a poll failed. Return the number of failures in a row."""
+        """Record why a poll failed. Return the number of failures in a row."""
         with self._redis.pipeline() as pipe:
             pipe.hset(f"{PREFIX}pulse", "poll_fault", text)
             pipe.hincrby(f"{PREFIX}pulse", "poll_faults", 1)
             return int(pipe.execute()[1])
 
     def fresh_start(self) -> None:
-        """Try again at once what was wrong: a worker starts, perhaps with other settings."""
+        """Remove recorded errors when a worker starts, since its settings may be new."""
         with self._redis.pipeline() as pipe:
             pipe.hdel(f"{PREFIX}pulse", "submission_fault", "poll_faults")
             pipe.delete(f"{PREFIX}rest:poll", f"{PREFIX}tick:poll", f"{PREFIX}tick:submission-probe")
             pipe.execute()
 
     def submission_fault(self, text: str) -> None:
-        """Note why nothing can be sent until a person acts; '' ends it."""
+        """Record why nothing can be sent until a person acts; '' removes the error."""
         self._redis.hset(f"{PREFIX}pulse", "submission_fault", text)
 
     def read(self) -> Health:

@@ -1,4 +1,4 @@
-"""What processes compete for: locks that expire when their holder dies, and ticks, which one of all gets."""
+"""Locks, which expire when their holder dies, and ticks, which one of all processes gets."""
 
 import secrets
 import threading
@@ -45,7 +45,7 @@ class Locks(StorePart):
         lock = Lock(name, secrets.token_hex(8))
         with redis_errors():
             taken = self._redis.set(lock.key, lock.token, nx=True, px=self._ttl)
-            # A lost answer makes the client repeat the SET: then it is refused by our own token.
+            # If the reply was lost, redis-py repeats the SET, which then finds our own token.
             taken = taken or self._redis.get(lock.key) == lock.token.encode()
         if not taken:
             yield None
@@ -61,7 +61,7 @@ class Locks(StorePart):
             self._release(lock)
 
     def release_all(self) -> None:
-        """Let other processes take over at once what this one, at its end, could not finish."""
+        """Release every lock, so that other processes continue the unfinished work at once."""
         self._stop.set()
         for lock in list(self._held.values()):
             self._release(lock)
@@ -80,22 +80,22 @@ class Locks(StorePart):
                 try:
                     self._run("unlock", keys=[lock.key], args=[lock.token, self._ttl])
                 except (RedisError, OSError):
-                    break  # the scripts check the token again before anything is recorded
+                    break  # safe: each script checks the token before it writes
 
 
 class Ticks(StorePart):
-    """Lets one of all processes act, by keys that expire.."""
+    """Lets one of all processes act, by keys that expire."""
 
     def tick(self, name: str, every_ms: int) -> bool:
         """Return True for exactly one caller of all machines per ``every_ms``."""
         return bool(self._redis.set(f"{PREFIX}tick:{name}", 1, nx=True, px=every_ms))
 
     def next_tick(self, name: str, ms: int) -> None:
-        """Let the tick come in so many milliseconds, whatever was set before."""
+        """Set the next tick to come in ``ms`` milliseconds."""
         self._redis.set(f"{PREFIX}tick:{name}", 1, px=max(ms, 1))
 
     def opened(self, name: str, quiet_ms: int) -> bool:
-        """Return True for the first of a run of calls that follow each other within ``quiet_ms``."""
+        """Return True for the first call, and for the first after ``quiet_ms`` without one."""
         return self._redis.set(f"{PREFIX}open:{name}", 1, px=quiet_ms, get=True) is None
 
     def tick_left_ms(self, name: str) -> int:

@@ -1,4 +1,4 @@
-"""What is remembered of the mailbox: how far it was read, which work waits for it, and its OAuth login."""
+"""The state of the mailbox in Redis: how far it was read, the work that waits for it, its OAuth login."""
 
 from typing import cast
 
@@ -16,7 +16,7 @@ class MailboxState(StorePart):
         self.is_configured = bool(account)
 
     def cursor(self, uidvalidity: int) -> int | None:
-        """Return the highest UID that was taken up, None for a mailbox or a UIDVALIDITY never seen."""
+        """Return the highest UID that was processed, None for a mailbox or a UIDVALIDITY never seen."""
         raw = cast("bytes | None", self._redis.hget(f"{self._key}:cursor", str(uidvalidity)))
         return int(raw) if raw is not None else None
 
@@ -70,5 +70,5 @@ class TokenStore(StorePart):
         return cast("bytes | None", self._redis.get(f"{PREFIX}oauth:{name}"))
 
     def put(self, name: str, blob: bytes) -> None:
-        """Store it without an end: a refresh token lives as long as its owner wants."""
+        """Store it without an expiry, since a refresh token may be valid for years."""
         self._redis.set(f"{PREFIX}oauth:{name}", blob)

@@ -1,4 +1,4 @@
-"""The records of messages: accepted once, moved between states by one function, read singly or in pages."""
+"""The records of messages: accept each once, move it between states, read one or a page of them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 class State(StrEnum):
-    """Where a message stands. docs/reliability.md describes each."""
+    """The state of a message. docs/reliability.md describes each."""
 
     RECEIVED = "received"
     ANSWERING = "answering"
@@ -37,7 +37,7 @@ class State(StrEnum):
 
 
 S = State
-# From which states a record may come into the one named. A state may follow itself: the reason changes.
+# The states from which a record may enter each state. A state may follow itself with another reason.
 MAY_BECOME: dict[State, tuple[State, ...]] = {
     S.RECEIVED: (S.HELD, S.FAILED, S.RECEIVED),  # released, retried
     S.ANSWERING: (S.RECEIVED, S.ANSWERING),
@@ -72,9 +72,9 @@ def iso(ms: int) -> str:
 
 @dataclass(frozen=True)
 class Record:
-    """What is known of one message. Times are milliseconds since 1970 UTC.
+    """One message. Times are milliseconds since 1970 UTC.
 
-    ``attempts`` counts whatever was tried and is for people only; the work is bounded by ``tries`` (calls of
+    ``attempts`` counts every try and is for people only; the work is bounded by ``tries`` (calls of
     the agent), ``sends`` (submissions that failed, since ``sends_since``) and ``faults`` (our own).
     """
 
@@ -105,7 +105,7 @@ class Record:
     text: str = ""  # new part of the mail, kept for the thread's history
     answer_text: str = ""
     filing_begun: int = 0  # when our copy was first about to be put into Sent
-    released: int = 0  # a person let it through: limits do not hold it again
+    released: int = 0  # 1: a person let it through, so limits do not hold it again
     looks: int = 0  # searches of Sent for an uncertain mail
 
     @classmethod
@@ -140,7 +140,7 @@ class ThreadClosed(CleoError):
 
 @dataclass(frozen=True)
 class Identity:
-    """What makes two copies one mail. ``date`` is '' where the copy has none."""
+    """The values that copies of one mail share. ``date`` is '' where the copy has none."""
 
     fingerprint: str
     date: str = ""
@@ -149,7 +149,7 @@ class Identity:
 
 @dataclass(frozen=True)
 class Accepted:
-    """What became of a mail: its record, or the earlier one that it is a duplicate of."""
+    """The result of ``accept``: the new record, or the earlier one of which the mail is a duplicate."""
 
     id: str
     thread_id: str
@@ -170,7 +170,7 @@ class Start:
 
 @dataclass(frozen=True)
 class Effects:
-    """What becomes true together with a move. Times in milliseconds since 1970."""
+    """The changes that are stored together with a move. Times in milliseconds since 1970."""
 
     fields: Mapping[str, str | int] = field(default_factory=dict)
     pop: bool = False  # take it off its conversation, which goes on
@@ -218,7 +218,7 @@ class Messages(StorePart):
         return found
 
     def _load(self, id_: str, raw: dict[bytes, bytes]) -> Record | None:
-        """Return None for a damaged record (by a hand in Redis, say): it must not hide the others."""
+        """Return None for a damaged record (edited in Redis, say), so that the others can be listed."""
         try:
             return Record.load(raw)
         except (KeyError, ValueError, TypeError) as error:
@@ -231,11 +231,11 @@ class Messages(StorePart):
             return None
 
     def source(self, id_: str) -> bytes | None:
-        """Return the stored mail, or None where it was dropped some days after the final state."""
+        """Return the mail, None if it was removed, some days after the final state."""
         return read_large(self._redis, f"{PREFIX}m:{id_}:source")
 
     def answer(self, id_: str) -> OutboundEmail | None:
-        """Return the kept answer, exactly as it is or was submitted."""
+        """Return the stored answer, exactly as it is or was submitted."""
         raw = cast("dict[bytes, bytes]", self._redis.hgetall(f"{PREFIX}m:{id_}:answer"))
         source = read_large(self._redis, f"{PREFIX}m:{id_}:answer:bytes") if raw else None
         if source is None:
@@ -244,7 +244,7 @@ class Messages(StorePart):
         return OutboundEmail(raw[b"message_id"].decode(), raw[b"envelope_from"].decode(), recipients, source)
 
     def answer_size(self, id_: str) -> int:
-        """Return the octets of the kept answer, 0 where there is none."""
+        """Return the size of the stored answer in octets, 0 where there is none."""
         return self._redis.strlen(f"{PREFIX}m:{id_}:answer:bytes")
 
     def history(self, id_: str) -> list[dict[str, str]]:
@@ -319,9 +319,9 @@ class Messages(StorePart):
     ) -> Accepted:
         """Store a mail, its record and its place in the conversation in one step, once.
 
-        Calling it again with the same record (the answer of Redis was lost) returns it as accepted. With
-        ``answer`` the record is of a mail that we send first; ``source`` is not used then. Store nothing and
-        raise ThreadClosed where by now others take part in the thread but not ``sender``.
+        Calling it again with the same record (the reply of Redis was lost) returns it as accepted. With
+        ``answer`` the record is of a mail that we send first; ``source`` is not used then. If by now the
+        thread has participants and ``sender`` is none of them, store nothing and raise ThreadClosed.
         """
         reply = self._store(record, source, identity, people, answer=answer, sender=sender)
         if reply[0] == b"stranger":
@@ -429,16 +429,16 @@ class Messages(StorePart):
             raise WrongState(f"message {id_} is {state.decode()}; it cannot become {to} from there")
 
     def mark_data_end(self, id_: str, lock: Lock, now: int) -> None:
-        """Note, durably and before the final dot of DATA, that the server may have the mail from here on."""
+        """Record before the final dot of DATA, durably, that the server may have the mail from now on."""
         effects, only_from = Effects(fields={"data_ended_at": now}), [State.SUBMITTING]
         self.move(id_, State.SUBMITTING, now=now, lock=lock, quiet=True, only_from=only_from, effects=effects)
 
     def note(self, id_: str, field: str, value: str | int) -> None:
-        """Set a field without a change of state. Does nothing where the record was forgotten."""
+        """Set a field without a change of state. Do nothing if the record was removed."""
         self._run("note", args=[PREFIX, id_, field, value])
 
     def replace_source(self, id_: str, source: bytes) -> None:
-        """Store the whole mail in place of its header. Does nothing where the record was forgotten."""
+        """Store the whole mail in place of its header. Do nothing if the record was removed."""
         self._run("note", args=[PREFIX, id_, "partial", 0, source])
 
     def forget(self, id_: str, *, unless: Collection[State] = ()) -> bool:
@@ -448,13 +448,13 @@ class Messages(StorePart):
 
 def _accepted(reply: Sequence[bytes], record: Record) -> Accepted:
     outcome, first, thread = (part.decode() for part in reply)
-    # A call that is repeated because its answer was lost finds its own record.
+    # A call that redis-py repeats after a lost reply finds its own record.
     duplicate = outcome == "duplicate" and first != record.id
     return Accepted(first, thread or record.thread_id, duplicate, record.state)
 
 
 def _kept(mail: OutboundEmail) -> list[str]:
-    """Return the fields of a kept answer but its bytes."""
+    """Return the fields of a stored answer without its bytes."""
     recipients = json.dumps(mail.recipients)
     return ["message_id", mail.message_id, "envelope_from", mail.envelope_from, "recipients", recipients]
 

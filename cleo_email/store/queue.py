@@ -1,4 +1,4 @@
-"""The RQ queues: a job is a wake-up that carries an id; the truth about a message is in the store."""
+"""The RQ queues: a job carries only the id of a conversation, whose messages are in the store."""
 
 import io
 import json
@@ -72,7 +72,7 @@ class PlainJob(Job):
     success_callback = failure_callback = stopped_callback = property(lambda _self: None)
 
     def restore(self, raw_data: Any) -> None:
-        """Read the job's hash; a malformed one counts as none, else it would end RQ's loop."""
+        """Read the job's hash; a malformed one counts as missing, since it would end RQ's loop."""
         try:
             super().restore(raw_data)
         except (*_MALFORMED, JobRefused) as error:
@@ -93,7 +93,7 @@ class WakeQueue:
         self._timeout = answer_timeout_s
 
     def wake(self, thread_id: str) -> None:
-        """Ask a worker to look at the thread. Its mail is stored already, so a fault here loses nothing."""
+        """Ask a worker to handle the thread. Its mail is stored already, so an error here loses nothing."""
         try:
             if self._conversations.claim_wake(thread_id, WOKEN_S):
                 crashpoint("wake-after-claim")
@@ -102,7 +102,7 @@ class WakeQueue:
             log.warning("a wake-up was lost and will be repeated: %s", error)
 
     def conversation(self, thread_id: str) -> None:
-        """Wake a worker for the thread. Raises StoreUnavailable."""
+        """Ask a worker to handle the thread. Raise StoreUnavailable."""
         self._put(self._answers, ANSWER_JOB, thread_id, timeout=self._timeout, what="conversation")
 
     def poll(self, every_s: int) -> None:

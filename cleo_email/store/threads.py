@@ -1,4 +1,4 @@
-"""Threads: who takes part, which of our Message-IDs lead there, what was said, how much was sent.
+"""Threads: participants, our Message-IDs that lead there, history, and counts of sent mail.
 
 A thread's conversation is the list of those of its messages that still have to be handled.
 """
@@ -34,7 +34,7 @@ class SigningKeys(StorePart):
         return self._keys
 
 
-# A longer past does not help a model and costs memory in every request.
+# A longer history does not help a model and costs memory in every request.
 HISTORY_MESSAGES = 50
 HISTORY_CHARACTERS = 400_000
 _SAID = {State.REPLIED, State.UNCERTAIN, State.SUBMITTING}
@@ -47,7 +47,7 @@ def workflow_key(thread_id: str) -> str:
 
 
 class Threads(StorePart):
-    """Answers questions about threads, and admits people to them."""
+    """Reads the data of threads, and adds participants to them."""
 
     def by_our_ids(self, message_ids: Sequence[str]) -> dict[str, tuple[str, str]]:
         """Return those of the Message-IDs that we sent, each with its thread and its record."""
@@ -69,10 +69,10 @@ class Threads(StorePart):
         }
 
     def admit(self, id_: str, sender: str, people: Sequence[str], own: Sequence[str], now: int) -> str:
-        """Let ``people`` take part in the thread of record ``id_``, and return the thread it then belongs to.
+        """Add ``people`` to the thread of record ``id_``, and return the thread it then belongs to.
 
-        Where the thread has people and ``sender`` is none of them, the record moves to the first of ``own``
-        that is open to the sender.
+        Where the thread has participants and ``sender`` is none of them, the record moves to the first of
+        ``own`` that is open to the sender.
         """
         lists = [json.dumps(list(people)), json.dumps(list(own))]
         return cast("bytes", self._run("admit", args=[PREFIX, id_, sender, *lists, now])).decode()
@@ -88,7 +88,7 @@ class Threads(StorePart):
         return raw.decode() if raw else ""
 
     def history(self, thread_id: str, *, but: str) -> tuple[Turn, ...]:
-        """Return what was asked and answered in the thread, oldest first, without the message ``but``."""
+        """Return questions and answers of the thread, oldest first, without the message ``but``."""
         index, most = f"{PREFIX}index:thread:{thread_id}", HISTORY_MESSAGES + 1
         ids = self._redis.zrange(index, "+", "-", desc=True, bylex=True, offset=0, num=most)
         with self._redis.pipeline(transaction=False) as pipe:
@@ -114,13 +114,13 @@ class Threads(StorePart):
         return self._redis.zcount(f"{PREFIX}budget:{budget}", f"({since}", "+inf")
 
     def reserve(self, id_: str, now: int, budgets: Sequence[tuple[str, int, int]]) -> str:
-        """Take one unit of every budget (name, window in ms, limit). Return '' or the name of one used up."""
+        """Take one unit of every budget (name, window in ms, limit). Return '' or the name of a full one."""
         flat = [str(item) for budget in budgets for item in budget]
         return cast("bytes", self._run("reserve", args=[PREFIX, id_, now, *flat])).decode()
 
 
 class Conversations(StorePart):
-    """Knows which conversations have work, when it is due, and whose wake-up is on its way."""
+    """Keeps the conversations that have work, when it is due, and which have been woken."""
 
     def head(self, thread_id: str, now: int) -> str | None:
         """Return the message to handle now, None where there is none or it is not due yet."""
@@ -134,7 +134,7 @@ class Conversations(StorePart):
         return cast("bytes", head).decode()
 
     def drop_head(self, thread_id: str, id_: str) -> None:
-        """Take an id whose record was forgotten off the list."""
+        """Remove an id whose record no longer exists from the list."""
         keys = [f"{PREFIX}conversation:{thread_id}", f"{PREFIX}active"]
         self._run("drop", keys=keys, args=[id_, thread_id])
 
@@ -144,7 +144,7 @@ class Conversations(StorePart):
         return [item.decode() for item in cast("list[bytes]", raw)]
 
     def hurry(self, thread_id: str, now: int) -> bool:
-        """Make due now what was due later. Return False where there is no such work."""
+        """Make work that is due later due now. Return False where there is none."""
         return bool(self._redis.zadd(f"{PREFIX}active", {thread_id: now}, xx=True, lt=True, ch=True))
 
     def unlocked(self, threads: list[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The web process: takes mail in, shows what became of it, never answers any."""
+"""The web process: it receives mail and shows the records; it never answers mail."""
 
 from cleo_email.web.app import create_app, from_environment
 

@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 AGAIN = {"Retry-After": "30"}
 NOT_ENABLED = "the email channel is not enabled: ENABLED_CLIENTS does not list email"
-# Nothing here is a page: no browser is to show, embed, keep or guess at it.
+# The answers are no web pages: no browser may show, embed, cache or guess their type.
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
@@ -28,7 +28,7 @@ SECURITY_HEADERS = {
 
 
 def from_environment() -> Flask:
-    """Return the WSGI application of this machine's settings, or end the process with their faults."""
+    """Return the WSGI application, or end the process with a line for each fault of the settings."""
     settings = start_process()
     if not settings.enabled:
         log.warning("no mail is taken: %s", NOT_ENABLED)
@@ -46,7 +46,7 @@ def create_app(settings: Settings, *, fetch: Fetch | None = None) -> Flask:
 
     @app.before_request
     def only_where_enabled() -> None:
-        """404 before anything else is looked at, with the reason."""
+        """Answer 404 with the reason where the channel is off, before any other check."""
         if not enabled and (request.path.startswith("/email/") or request.path.startswith("/workflows")):
             raise RequestRefused(404, NOT_ENABLED)
 
@@ -76,6 +76,6 @@ def _answer_to(fault: Exception) -> Response:
             allowed = (fault.valid_methods or ()) if isinstance(fault, MethodNotAllowed) else ()
             headers = {"Allow": ", ".join(allowed)} if allowed else {}
             return error(fault.code or 500, fault.description or fault.name, headers=headers)
-        case _:  # the request's outermost edge; the text of the exception may hold what a stranger sent
+        case _:  # any other error is caught here; its text may hold what a stranger sent
             log.error("unexpected %s", place_of(fault))
             return error(500, "an internal fault; it is in the log")

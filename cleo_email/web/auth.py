@@ -1,7 +1,7 @@
-"""Who may call: a program with the right secret, a signed webhook, or one on this machine itself.
+"""Authenticate the caller: by a secret, by a signature, or as a program on this machine.
 
-Everything here comes before the body is looked at, in the contract's order: 404 where the channel is off,
-then 403 or 401, then 413, 415, 400 and 422 (:mod:`cleo_email.web.bodies`).
+These checks come before the body is read, in the contract's order: 404 where the channel is off, then 403 or
+401, then 413, 415, 400 and 422 (:mod:`cleo_email.web.bodies`).
 """
 
 import ipaddress
@@ -47,10 +47,10 @@ def _require(secrets: Sequence[SecretStr], given: str, wrong: RequestRefused, un
 
 @contextmanager
 def proved_body(*media_types: str) -> Iterator[bytes]:
-    """Give the body of a webhook that shows the secret, or is signed with it, while it is being stored.
+    """Yield the body of a webhook that holds the secret, or is signed with it.
 
-    A signature is good for one request: if storing fails it may be used again, else never. Refuses with 403
-    (429 for one too many), 413, 415, and 503 where it cannot be looked up whether it was used.
+    A signature counts for one request; if the block raises, it may be used again. Refuse with 403 (429 after
+    too many), 413, 415, and 503 where Redis cannot say whether the signature was used.
     """
     header, secrets = WebhookSignature.HEADER, current().settings.webhook_secrets
     if header not in request.headers:
@@ -82,7 +82,7 @@ def proved_body(*media_types: str) -> Iterator[bytes]:
 
 @contextmanager
 def unproven_refused() -> Iterator[None]:
-    """Refuse a webhook without proof: 403, 401 with a challenge, or 429 for one too many."""
+    """Refuse a webhook without proof: 403, 401 with a challenge, or 429 after too many."""
     try:
         yield
     except NotSetUp as fault:
@@ -96,8 +96,8 @@ def unproven_refused() -> Iterator[None]:
 def _counted(fault: RequestRefused) -> RequestRefused:
     """Return ``fault``, or a 429 where this caller, or all together, were wrong too often this minute.
 
-    Called after the secret was found to be wrong, so that a right one is never slowed down. Without Redis
-    nothing is counted.
+    This is called only after a wrong secret, so that a right one is never slowed down. Without Redis nothing
+    is counted.
     """
     address = client_address()
     try:
@@ -112,10 +112,10 @@ def _counted(fault: RequestRefused) -> RequestRefused:
 
 
 def client_address() -> str:
-    """Return whose failures are counted together: an IPv4 address, or the /64 of an IPv6 one.
+    """Return the address whose failures are counted together: an IPv4 address, or the /64 of an IPv6 one.
 
-    Behind a proxy on this machine or in the private network that is the last address of X-Forwarded-For, the
-    one which that proxy wrote. Only for counting: no right ever follows from a header.
+    Behind a proxy on this machine or in the private network it is the last address of X-Forwarded-For, which
+    that proxy wrote. It serves for counting only: a header never grants access.
     """
     peer = _address(request.environ.get("REMOTE_ADDR", ""))
     if peer is None or peer.is_loopback or peer.is_private:
@@ -128,18 +128,17 @@ def client_address() -> str:
 
 
 def is_direct_loopback() -> bool:
-    """Return whether the caller is a program of this machine, and not one behind a proxy that runs here.
-
-    Nor a web page in a browser on this machine, whose own host name was made to lead here (DNS rebinding).
+    """Return whether the caller is a program of this machine, and neither one behind a proxy that runs here
+    nor a web page in a local browser, whose host name was made to resolve to this machine (DNS rebinding).
     """
     if any(name in request.headers for name in _FORWARDED):
         return False
-    # As it came: Werkzeug makes '' of a_b.example and its like, where a browser goes all the same.
+    # The header itself is read: Werkzeug turns a_b.example and the like into '', but browsers visit them.
     host = request.headers.get("Host", "").strip().lower()
     name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
     if name and not is_loopback(name.strip("[]")):
         return False
-    # A form on any web page can post here from a browser on this machine; browsers say whose page it was.
+    # A form on any web page can post here from a local browser, which says from which page it comes.
     own = request.host_url.rstrip("/")
     if request.headers.get("Origin", own) != own:
         return False

@@ -1,4 +1,4 @@
-"""Request bodies in, JSON answers out, and the parts of this process for whoever serves a request."""
+"""Read request bodies within limits, write JSON answers, and find the app of this process."""
 
 import json
 import time
@@ -19,7 +19,7 @@ Strings = Mapping[str, str]
 
 
 class RequestRefused(CleoError):
-    """The request ends with this status; ``fields`` has a line for each bad field."""
+    """The request is refused with this status; ``fields`` has a line for each bad field."""
 
     def __init__(
         self, status: int, message: str, fields: Strings | None = None, headers: Strings | None = None
@@ -32,7 +32,6 @@ class RequestRefused(CleoError):
 
 
 def current() -> App:
-    """Return the parts of this process."""
     return cast("App", current_app.extensions["cleo_email"])
 
 
@@ -46,9 +45,9 @@ def error(
     return answer(status, {"error": message, "fields": dict(fields or {})}, headers)
 
 
-# A body that is refused is still read up to this, else the caller's connection breaks before our answer.
+# A refused body is still read up to this size, else the connection breaks before the caller has our answer.
 DRAIN_BYTES = 64 * 1024 * 1024
-# But not from a caller that lets us wait: a refused one must not keep others from being served.
+# This reading ends when the caller is slow, so that a refused request does not occupy a thread.
 DRAIN_S = 2.0
 MAX_PARTS = 300
 FILES = "attachments"
@@ -91,7 +90,7 @@ def read_body(*media_types: str) -> bytes:
 
 
 def _read_at_most(limit: int) -> bytes:
-    """Read here: under gunicorn Werkzeug cuts a body at its limit, and does not miss what is missing."""
+    """Read in a loop: Werkzeug's own reading, under gunicorn, does not notice that a body ends early."""
     found = []
     size = 0
     try:
@@ -133,7 +132,7 @@ def drain() -> None:
 def parse_json(data: bytes, model: type[Model]) -> Model:
     """Return the body as a ``model``: 400 for what is no JSON, 422 for a bad field or what is no object."""
     try:
-        # In steps that let go of what they have used: a body may be a quarter of the process's memory.
+        # Each step frees its input, since a body may take a quarter of the process's memory.
         text = data.decode(json.detect_encoding(data), "surrogatepass")
         del data
         value: Any = json.loads(text, parse_constant=_no_constant)
@@ -175,7 +174,7 @@ def bad_fields(lines: dict[str, str]) -> RequestRefused:
 def read_form() -> dict[str, Any]:
     """Return the fields as JSON would have them: a file is ``{"filename", "content_type", "content"}``.
 
-    Refuses with 413 above EMAIL_MAX_MESSAGE_BYTES or ``MAX_PARTS``, 400 for what is no such form, 422 for a
+    Refuse with 413 above EMAIL_MAX_MESSAGE_BYTES or ``MAX_PARTS``, 400 for what is no such form, 422 for a
     field that is given twice and a file by another name.
     """
     data = read_bytes(current().settings.max_message_bytes)

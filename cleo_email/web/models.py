@@ -28,14 +28,14 @@ T = TypeVar("T")
 
 
 def _checked(call: Callable[[], T]) -> T:
-    """Turn InvalidField into the ValueError that pydantic collects, without the name that pydantic adds."""
+    """Turn InvalidField into the ValueError that pydantic collects, without the field's name."""
     try:
         return call()
     except InvalidField as error:
         raise ValueError(str(error).removeprefix(f"{error.field}: ")) from None
 
 
-Optional = BeforeValidator(lambda value: "" if value is None else value)  # null is as good as absent
+Optional = BeforeValidator(lambda value: "" if value is None else value)  # null counts as absent
 
 
 # --- a mail that came in ---------------------------------------------------------------------------------
@@ -65,7 +65,7 @@ def _one_id(value: str) -> str:
     return found
 
 
-# Cleaned first: pydantic refuses to count a text that was cut in the middle of a character.
+# Lone surrogates are replaced first, because pydantic cannot count the length of a text that has them.
 Clean = BeforeValidator(lambda value: clean(value) if isinstance(value, str) else value)
 
 
@@ -188,7 +188,7 @@ class WorkflowFields(_Body):
         return StartRequest(users=self.user_ids, attachments=files, **fields)
 
 
-# --- what is asked about records --------------------------------------------------------------------------
+# --- queries for records ----------------------------------------------------------------------------------
 
 
 class MessagesQuery(BaseModel):

@@ -78,13 +78,13 @@ def incoming_from(name: str) -> Response:
     asked = WebhookRequest(given, request.args.to_dict(), now_ms() / 1000)
     with unproven_refused():
         try:
-            if not found.signs_body:  # then no body is read before the password was right
+            if not found.signs_body:  # check the password before the body is read
                 found.verify(asked)
             body = read_bytes(handler.max_request_bytes, status=found.gives_up_with)
-            return answer(200, handler.handle(found, replace(asked, body=body)))  # some take nothing else
+            return answer(200, handler.handle(found, replace(asked, body=body)))  # some accept 200 only
         except NotSetUp as fault:
             handler.warn_unset(found, fault)
-            headers = AGAIN if found.unset_status == 503 else {}  # the provider is to keep the mail
+            headers = AGAIN if found.unset_status == 503 else {}  # the provider should try again later
             raise RequestRefused(found.unset_status, str(fault), headers=headers) from None
         except Unusable as fault:
             log.warning("a request of %s is of no use: %s", name, fault)
@@ -95,7 +95,7 @@ def incoming_from(name: str) -> Response:
 
 
 def _take(arrival: IncomingMail) -> Response:
-    """Store the mail: 202 once it is durable, 200 for one already taken."""
+    """Store the mail: 202 once it is durable, 200 for a duplicate."""
     accepted = current().receiver.accept(arrival)
     crashpoint("web-before-answer")
     return answer(200 if accepted.duplicate else 202, described(accepted))
@@ -133,7 +133,6 @@ def workflows() -> Response:
 
 
 def _key() -> str:
-    """Return the Idempotency-Key, or '' where there is none."""
     key = request.headers.get("Idempotency-Key")
     if key is None:
         return ""
@@ -155,7 +154,7 @@ def _faults_answered() -> Iterator[None]:
         raise RequestRefused(409, str(fault), {"Idempotency-Key": str(fault)}) from None
 
 
-# --- what became of every message -------------------------------------------------------------------------
+# --- records of messages ----------------------------------------------------------------------------------
 
 
 @bp.get("/email/messages")
@@ -218,9 +217,9 @@ def why_not_ready(app: App, now: int) -> str:
 
 # --- the description --------------------------------------------------------------------------------------
 #
-# It is a file; tests hold it to the routes, the models and the answers. Only what depends on the settings is
-# decided here: which providers are set up, and whether a token and a secret are asked for. The page, on which
-# it can be read and tried, loads nothing from elsewhere.
+# It is a file, which tests compare with the routes, models and answers. Only what depends on the settings is
+# adapted here: the providers, and whether a token and a secret are required. The page that shows it loads
+# nothing from other hosts.
 
 
 @bp.get("/openapi.json")
@@ -235,7 +234,7 @@ def openapi() -> Response:
     if providers := current().webhooks.set_up:
         paths[provider]["post"]["parameters"][0]["schema"]["enum"] = providers
     else:
-        del paths[provider]  # the others answer nothing but that they are not set up
+        del paths[provider]  # the others only answer that they are not set up
     return answer(200, described)
 
 

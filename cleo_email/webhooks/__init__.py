@@ -1,1 +1,1 @@
-"""Mail that mail providers post by HTTP, a file for each: verify the request, extract the mail, store it."""
+"""Webhooks of mail providers, a file for each: verify the request, extract the mail, store it."""

@@ -34,7 +34,7 @@ BASIC_CHALLENGE = 'Basic realm="cleo_email", charset="UTF-8"'
 
 
 class Unproven(CleoError):
-    """The request does not show that it comes from the provider; the text names the setting.
+    """The request does not prove that it comes from the provider; the text names the setting.
 
     ``challenge`` is the ``WWW-Authenticate`` that makes it a 401 instead of a 403.
     """
@@ -53,21 +53,21 @@ class Unusable(CleoError):
 
 
 class TooMuch(Unusable):
-    """What was to be fetched has more bytes than were asked for at most."""
+    """The answer to a fetch has more bytes than ``max_bytes``."""
 
 
 class NotNow(CleoError):
-    """The request cannot be taken at this moment, or not until the operator acts; it is to be sent again."""
+    """The request cannot be taken now, or not until the operator acts; the provider should repeat it."""
 
     retry_helps = True
 
 
 class NoMail(CleoError):
-    """The request is proved and in order, but is not about a mail that came in; the text says what about."""
+    """The request is proved and valid, but is not about an incoming mail; the text says what it is about."""
 
 
 class Fetch(Protocol):
-    """The HTTPS client for what a provider does not send; see :class:`cleo_email.webhooks.fetch.Https`."""
+    """An HTTPS client for data that a request refers to; see :class:`cleo_email.webhooks.fetch.Https`."""
 
     def __call__(self, url: str, *, headers: Mapping[str, str], max_bytes: int) -> bytes:
         """Return the body that a GET of ``url`` gives. Raise NotNow, TooMuch or Unusable."""
@@ -130,7 +130,6 @@ class WebhookProvider(ABC):
 
     @property
     def is_set_up(self) -> bool:
-        """Return whether there is a secret; without one ``verify`` raises NotSetUp."""
         return bool(self._secrets)
 
     def verify(self, request: WebhookRequest) -> None:
@@ -144,7 +143,7 @@ class WebhookProvider(ABC):
         """Check the proof against the secrets, of which there is one at least. Raise Unproven or NotNow."""
 
     def event(self, request: WebhookRequest) -> str:
-        """Return what names this request among all of the provider's, '' for nothing. Raise Unusable."""
+        """Return an id of this request, unique for the provider, '' for none. Raise Unusable."""
         return hashlib.sha256(request.body).hexdigest()
 
     @abstractmethod
@@ -156,7 +155,7 @@ class WebhookProvider(ABC):
         return Unproven(f"the signature is missing or wrong ({self.setting})")
 
     def mail(self, source: bytes, sender: object, recipient: str, **facts: Any) -> IncomingMail:
-        """Return a mail; its ``sender`` is not known where it is no text. ``facts`` are further fields."""
+        """Return a mail; a ``sender`` that is no text counts as unknown. ``facts`` are further fields."""
         path = bare_path(sender) if isinstance(sender, str) else None
         facts |= {"envelope_from": path, "envelope_to": bare_path(recipient)}
         return IncomingMail(source, self.name, same_for_s=self.same_for_s, **facts)
@@ -228,7 +227,7 @@ class WebhookSignature:
         return cls(times[0], tuple(values))
 
     def verify(self, body: bytes, secrets: Sequence[str]) -> str:
-        """Return what names this signed request, however its header is spelled. Raises Unproven."""
+        """Return an id of this signed request that does not depend on the header's form. Raise Unproven."""
         message = f"{self.time}.".encode("ascii") + body
         wanted = [hmac.digest(secret.encode(), message, "sha256").hex().encode() for secret in secrets]
         if not any(equals_one(value.encode("ascii"), wanted) for value in self.values):
@@ -269,10 +268,9 @@ def return_path(headers: Iterable[tuple[str, str]]) -> str | None:
 
 # --- the sender's domain ----------------------------------------------------------------------------------
 #
-# What a provider says of the sender becomes ``IncomingMail.authenticated``: True, the provider vouches that
-# the domain of the one From mailbox sent this (a pass that DMARC would accept, RFC 7489 section 3.1); False,
-# it says that it did not; None, it says nothing that counts. A verdict counts *for* a mail only where it
-# stands outside of it, as the sender can write any header.
+# The provider's verdict on the sender becomes ``IncomingMail.authenticated``: True if it says that the domain
+# of the one From mailbox sent this mail (a pass that DMARC would accept, RFC 7489 section 3.1), False if it
+# says the contrary, None without a verdict. A pass in the mail's own headers is ignored: they may be forged.
 
 
 def header_of(source: bytes) -> bytes:

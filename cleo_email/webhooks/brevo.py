@@ -1,4 +1,4 @@
-"""Brevo's inbound parsing: JSON with one or more mails taken apart, files to be fetched by a token.
+"""Brevo's inbound parsing: JSON with the fields of one or more mails; their files are fetched by a token.
 
 There is no raw mail. Without EMAIL_BREVO_API_KEY a mail with files is held for a person.
 """
@@ -60,7 +60,7 @@ class Brevo(base.BasicProvider):
         return self.mail(source, return_path(headers), to[0] if to else "", hold=hold)
 
     def _files(self, wanted: Sequence[JsonObject], deadline: Deadline) -> tuple[list[AttachedFile], str]:
-        """Return the files of a mail, and why they are not complete: then a person is to look at the mail."""
+        """Return the files of a mail, and why some are missing, in which case the mail is held."""
         files: list[AttachedFile] = []
         missing = f"Its {len(wanted)} files were not fetched"
         sizes = [one.get("ContentLength") for one in wanted]

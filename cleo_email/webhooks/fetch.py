@@ -1,4 +1,4 @@
-"""What a provider does not send but has to be fetched: a certificate, a confirmation, a mail's content."""
+"""Fetch data that a request only refers to: a certificate, a confirmation, a mail's content."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -28,7 +28,7 @@ class Https:
         plain = address.tls and address.port in self._ports and not address.basic
         if not plain or not _HOST_NAME.fullmatch(address.host):
             raise Unusable("only https:// URLs with a host's name are fetched")
-        # libcurl is loaded with the first thing to be fetched: most installations have none.
+        # libcurl is loaded at the first fetch, since most installations never need it.
         from cleo_email.http.client import AnswerTooLarge, HttpClient
 
         try:

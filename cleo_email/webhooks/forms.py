@@ -1,7 +1,7 @@
-"""Forms as bytes: a raw mail in a field is not always UTF-8 and must not be decoded on the way.
+"""Read forms as bytes, because a raw mail in a field is not always UTF-8.
 
 Both kinds (``application/x-www-form-urlencoded`` and ``multipart/form-data``, RFC 7578) are read from a body
-that is already bounded, whole or not at all: half a form is none.
+of limited size. A form that is cut off is refused.
 """
 
 import re
@@ -70,7 +70,7 @@ class Form:
         return bool(self.all(name))
 
     def json(self, name: str) -> JsonObject:
-        """Return the JSON object in a field that only adds to the mail; an empty one where it is none."""
+        """Return the JSON object in an optional field; an empty one where the field holds none."""
         try:
             return JsonObject.of(read_json(self.text(name)))
         except ValueError:
@@ -95,7 +95,7 @@ def read_form(content_type: str, body: bytes) -> Form:
 
 
 def read_multipart(content_type: str, body: bytes, max_parts: int) -> list[FormPart]:
-    """Return the parts of a ``multipart/form-data`` body. Raises MalformedForm or TooManyParts."""
+    """Return the parts of a ``multipart/form-data`` body. Raise MalformedForm or TooManyParts."""
     kind, options = parse_options_header(content_type)
     boundary = options.get("boundary", "")
     if kind != MULTIPART or not 0 < len(boundary) <= MAX_BOUNDARY or not boundary.isascii():

@@ -1,4 +1,4 @@
-"""All mail providers, and their requests: verified, recognised if they came before, their mails stored."""
+"""Handle a provider's request: verify it, recognise a repeated one, store its mails."""
 
 import json
 import logging
@@ -46,7 +46,7 @@ def build_providers(settings: Settings, fetch: Fetch) -> tuple[WebhookProvider, 
 
 
 def described(mail: Accepted) -> dict[str, Any]:
-    """Return what a request is answered with for one mail."""
+    """Return the part of the answer that is about one mail."""
     status = "duplicate" if mail.duplicate else "accepted"
     return {"id": mail.id, "thread_id": mail.thread_id, "status": status}
 
@@ -56,8 +56,6 @@ def _answer(mails: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 class WebhookHandler:
-    """Takes the requests of every provider."""
-
     def __init__(self, settings: Settings, fetch: Fetch, receiver: Receiver, events: Events) -> None:
         self._providers = {provider.name: provider for provider in build_providers(settings, fetch)}
         self._receiver = receiver
@@ -72,17 +70,15 @@ class WebhookHandler:
 
     @property
     def set_up(self) -> list[str]:
-        """Return the names of the providers that can prove a request."""
         return sorted(name for name, provider in self._providers.items() if provider.is_set_up)
 
     def find(self, name: str) -> WebhookProvider:
-        """Return the provider of that name. Raises NotFound."""
         if name not in self._providers:
             raise NotFound(f"there is no such way in; providers: {', '.join(sorted(self._providers))}")
         return self._providers[name]
 
     def warn_unset(self, provider: WebhookProvider, fault: NotSetUp) -> None:
-        """Log it once only, as any caller can bring it about."""
+        """Log the missing secret only once, as any caller can cause it."""
         if provider.name not in self._warned:
             self._warned.add(provider.name)
             log.warning("a request of %s is refused: %s", provider.name, fault)
@@ -104,7 +100,7 @@ class WebhookHandler:
             if not claim.is_ours:
                 raise NotNow("this very request is being stored at this moment")
             answer = self._store(provider, request)
-        # If this fails the provider sends it again, and the receiver knows the mail.
+        # If this fails the provider repeats the request, and the receiver recognises the mail.
         self._events.done(claim, json.dumps(answer), provider.remember_s)
         return answer
 
@@ -117,7 +113,7 @@ class WebhookHandler:
         return _answer([described(self._receiver.accept(self._bounded(arrival))) for arrival in arrivals])
 
     def _bounded(self, arrival: IncomingMail) -> IncomingMail:
-        """Keep only the header of a mail that is too large, for a person to see."""
+        """Keep only the header of a mail that is too large, so that a person sees it."""
         size = len(arrival.source)
         if size <= self._max_bytes:
             return arrival

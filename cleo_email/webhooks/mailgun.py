@@ -1,8 +1,7 @@
 """Mailgun Routes with ``forward()``: a form, signed over time and token but not over its content.
 
-Who has seen one signed request could send another body with its signature: therefore each token is taken
-once, and remembered for longer than it is fresh. The raw mail comes (``body-mime``) if the route's URL ends
-in ``mime``.
+The signature of one request would fit another body: therefore each token is accepted once, and stored for
+longer than it is valid. Mailgun sends the raw mail (``body-mime``) if the route's URL ends in ``mime``.
 """
 
 import hmac
@@ -34,7 +33,7 @@ class Mailgun(base.WebhookProvider):
         base.require_fresh(stamp, request.now, past_s=self.fresh_s)
 
     def event(self, request: WebhookRequest) -> str:
-        # Time and token are signed as one string: where the one ends is not.
+        # Time and token are signed as one string, and the place where the time ends is not signed.
         return request.form.text("timestamp") + request.form.text("token")
 
     def extract(self, request: WebhookRequest) -> base.Mails:
@@ -43,13 +42,13 @@ class Mailgun(base.WebhookProvider):
             raise NotNow("the Mailgun route stores the mail: use forward() with a URL that ends in mime")
         source = form.bytes("body-mime") or _rebuilt(form)
         path = form.text("sender") if form.has("sender") else None
-        # Mailgun merges headers of the mail into the form: one may be called like a field of its own.
+        # Mailgun merges headers of the mail into the form: one may have the name of a Mailgun field.
         hold = _TWICE if form.is_ambiguous("body-mime", "message-headers", "sender") else ""
         return [self.mail(source, path, form.text("recipient"), hold=hold, authenticated=_judged(source))]
 
 
 def _judged(source: bytes) -> bool | None:
-    """Return False where both checks failed: written into the mail, they never count for it."""
+    """Return False if both checks failed, else None: a pass in the mail's own headers proves nothing."""
     headers = {name: value.strip().lower() for name, value in base.read_header(source).headers}
     spf, dkim = headers.get("x-mailgun-spf"), headers.get("x-mailgun-dkim-check-result")
     return False if spf in ("fail", "softfail") and dkim == "fail" else None

@@ -19,7 +19,7 @@ class Postmark(base.BasicProvider):
     same_for_s = HOUR_S
 
     def event(self, request: WebhookRequest) -> str:
-        # Two mails of one id are two: the password proves both, and a retry brings the same bytes.
+        # The body is part of the id: two mails may share a MessageID, and a retry has the same bytes.
         return f"{request.json.text('MessageID')}:{super().event(request)}"
 
     def extract(self, request: WebhookRequest) -> base.Mails:
@@ -37,7 +37,7 @@ class Postmark(base.BasicProvider):
         # RawEmail lacks the headers that Postmark adds, of which these name the envelope's sender.
         path, named = base.return_path(headers), _ENVELOPE_FROM.search(spf)
         path = named[1] if path is None and named else path
-        # The verdict stands in a header of the mail: it counts against it, never for it.
+        # The verdict stands in a header of the mail, so only a fail counts.
         passed = False if spf.lower().startswith("fail") else None
         return [self.mail(source, path, data.text("OriginalRecipient"), authenticated=passed)]
 

@@ -1,7 +1,7 @@
-"""A mail made anew from the fields that a provider took it apart into, where it sends no raw one.
+"""Rebuild a mail from a provider's fields, where the provider sends no raw mail.
 
-Never as good as the original (its signatures are gone), but the same mail: Message-ID, threading headers and
-the marks of machines stay, so that it is recognised, threaded and judged like the original.
+The signatures are lost, but Message-ID, threading headers and the marks of automatic mail are kept, so that
+the mail is recognised, threaded and screened like the original.
 """
 
 import hashlib
@@ -51,7 +51,7 @@ def rebuild(
 
 
 def header_pairs(headers: JsonObject) -> list[tuple[str, str]]:
-    """Return the headers of a JSON object: one that stands more than once is a list there."""
+    """Return the headers of a JSON object, in which a repeated one is a list."""
     values = [(name, one) for name in headers for one in headers.list(name) or [headers[name]]]
     return [(name, one) for name, one in values if isinstance(one, str)]
 

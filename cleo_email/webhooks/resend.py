@@ -1,6 +1,6 @@
-"""Resend: the event ``email.received`` says that there is a mail; the mail itself is fetched from its API.
+"""Resend: the event ``email.received`` names a mail, which is fetched from Resend's API.
 
-Signed as Svix does: HMAC-SHA256 over ``id.time.body``. The time is that of each try, so that it may be short.
+Svix signs it: HMAC-SHA256 over ``id.time.body``. Each try has a time of its own, so ``fresh_s`` is short.
 """
 
 import base64
@@ -58,7 +58,7 @@ class Resend(base.WebhookProvider):
         return [self.mail(source, path, next(iter(data.texts("to")), ""), **facts)]
 
     def _source(self, mail: JsonObject) -> tuple[bytes, dict[str, Any]]:
-        """Return the bytes of the mail, and why it waits for a person where they are not those that came."""
+        """Return the mail, and further fields: why it is held if these are not the original bytes."""
         url = mail.object("raw").text("download_url")
         if not url:
             # Without its source the files are missing too.

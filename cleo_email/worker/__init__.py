@@ -1,1 +1,1 @@
-"""The worker process: answers, polls on schedule, sweeps, and ends itself when something hangs."""
+"""The worker process: it answers mail, polls the mailbox, sweeps, and ends itself when a job hangs."""

@@ -1,4 +1,4 @@
-"""The worker process (``python worker.py``): all that an installation needs beside the web process."""
+"""The start and the end of the worker process (``python worker.py``)."""
 
 import logging
 import signal
@@ -18,7 +18,7 @@ from cleo_email.worker.ticker import Ticker
 
 log = logging.getLogger(__name__)
 
-DRAIN_S = 25.0  # Heroku and Docker kill 30 s and 10 s after SIGTERM; what is left is taken over
+DRAIN_S = 25.0  # Heroku kills 30 s after SIGTERM, Docker after 10 s; other workers take over unfinished jobs
 
 
 def main() -> int:
@@ -43,7 +43,7 @@ def run_worker(settings: Settings) -> int:
         signals.wait()
         return 0
     app = shared_app("worker", None, lambda: App.for_worker(settings))
-    # What a job uses is built before the first job comes, and a fault in a setting shown at once.
+    # Build what a job uses before the first job comes, so that a fault in a setting shows at once.
     _ = (app.answerer, app.poller, app.sweeper, app.workflow_starter)
     _announce(app)
     holders = [_start_worker(app, ANSWERS, settings.concurrency, stop)]
@@ -87,7 +87,7 @@ def _announce(app: App) -> None:
 
 
 def _whose_mail(settings: Settings) -> str:
-    """Return which mailbox is answered by which agent. Of its URL the origin: the rest may be secret."""
+    """Return a line that names mailbox and agent; of a URL only the origin, since the rest may be secret."""
     whose = settings.from_address.addr
     if settings.imap_host:
         own = settings.user.lower() == whose.lower()
@@ -111,8 +111,8 @@ def _drain(holders: list[list[ThreadWorker]]) -> None:
 class _Signals:
     """SIGTERM and SIGINT set ``stop``, whichever thread the system chooses to interrupt.
 
-    Python runs a handler in the main thread only, and nothing wakes that from an Event for a signal that came
-    to another thread: a byte that the interpreter writes does.
+    Python runs handlers in the main thread only. A signal that another thread got does not wake it from an
+    Event, but a byte that the interpreter writes (``set_wakeup_fd``) does.
     """
 
     def __init__(self, stop: threading.Event) -> None:
@@ -127,6 +127,6 @@ class _Signals:
         self._stop.set()
 
     def wait(self) -> None:
-        """In the main thread, until one of them came."""
+        """Wait for a signal; to be called in the main thread."""
         while not self._stop.is_set():
             self._awake.recv(64)

@@ -34,7 +34,7 @@ OVERTIME_S = 60
 
 
 class NoDeathPenalty(BaseDeathPenalty):
-    """Leaves the job alone: a blocked socket cannot be interrupted by a timer."""
+    """Sets no timer for a job, since a timer cannot interrupt a blocked socket."""
 
     def setup_death_penalty(self) -> None:
         """Set no timer."""
@@ -94,7 +94,7 @@ class ThreadWorker(SimpleWorker):
         return None
 
     def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
-        """Beat once in a while, which its TTL needs; RQ does three times per job, by three commands each."""
+        """Beat only as often as the TTL needs; RQ beats three times per job, by three commands each."""
         if pipeline is None and time.monotonic() < self._next_beat:
             return
         if pipeline is None:
@@ -122,7 +122,7 @@ class ThreadWorker(SimpleWorker):
             finally:
                 if found is None:
                     self._slots.release()
-            if found is not None and self._stop_requested:  # it came while we waited for one
+            if found is not None and self._stop_requested:  # the stop came while we waited for a job
                 self._slots.release()
                 _give_back(*found)
             elif found is not None:
@@ -144,7 +144,7 @@ class ThreadWorker(SimpleWorker):
         try:
             self.perform_job(job, queue, execution)
         except (RedisError, OSError) as error:
-            # The job's own work is done and recorded; only RQ's book-keeping of the wake-up is not.
+            # The job's own work is recorded; only RQ's record of the job is missing.
             log.warning("the queue could not note the end of a job: %s", type(error).__name__)
         finally:
             with self._idle:
@@ -196,10 +196,10 @@ _faults = SeldomLog()
 def work_until_stopped(
     build: Callable[[], ThreadWorker], holder: list[ThreadWorker], stop: threading.Event
 ) -> None:
-    """Keep a worker at work: RQ's loop ends on some Redis faults, the channel must not.
+    """Start a new worker whenever RQ's loop ends, as it does on some Redis errors.
 
-    ``holder`` has the one at work, and earlier ones as long as their jobs run: these are drained and watched
-    like any other.
+    ``holder`` has the current worker, and earlier ones as long as their jobs run: these are drained and
+    watched too.
     """
     while not stop.is_set():
         try:
@@ -207,14 +207,14 @@ def work_until_stopped(
             holder[:] = [*(earlier for earlier in holder if earlier.busy), worker]
             if not stop.is_set():
                 worker.work(logging_level=None)
-        except Exception as error:  # noqa: BLE001 - the thread's edge: if it ended, nothing would be answered
+        except Exception as error:  # noqa: BLE001 - if this thread ended, nothing would be answered
             if _faults.is_due(type(error).__name__):  # while Redis is away it ends again and again
                 log.warning("the queue's worker ended (%s); it starts again", place_of(error))
         stop.wait(2)
 
 
 def _give_back(job: Job, queue: Queue) -> None:
-    """Give the job to the next worker. Should this fail, the sweeper wakes its conversation."""
+    """Put the job back into the queue. If this fails, the sweeper wakes its conversation."""
     try:
         with queue.connection.pipeline() as pipe:
             pipe.lrem(queue.intermediate_queue_key, 1, job.id)

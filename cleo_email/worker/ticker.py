@@ -1,4 +1,4 @@
-"""Do what recurs: polls, sweeps, upkeep, signs of life. All workers compete for each tick."""
+"""Start polls, sweeps, upkeep and heartbeats at intervals; of all workers one gets each tick."""
 
 import logging
 import threading
@@ -21,7 +21,7 @@ UPKEEP = "chores"  # the name of its tick in Redis
 
 
 class Ticker(threading.Thread):
-    """Runs its steps as long as the worker process does, whatever they raise."""
+    """A thread that runs its steps until the worker process ends, even if some raise errors."""
 
     def __init__(self, app: App, stop: threading.Event) -> None:
         super().__init__(name="cleo-ticker", daemon=True)
@@ -61,7 +61,7 @@ class Ticker(threading.Thread):
                 if not away and not self._away:
                     log.warning("%s; trying again", error)
                 away = True
-            except Exception as error:  # noqa: BLE001 - the thread's edge: if it ended, nothing would be polled
+            except Exception as error:  # noqa: BLE001 - if this thread ended, nothing would be polled
                 fault = f"{name}: unexpected {place_of(error)}"
                 if self._faults.is_due(fault):
                     log.error("a regular task fails, the others go on: %s", fault)
