@@ -64,13 +64,17 @@ def test_a_job_that_outlives_its_deadline_ends_the_process(
     with Redis.from_url(redis_url) as redis:
         WakeQueue(redis, answer_timeout_s=1).conversation("<a@b>")
         worker = ThreadWorker(Redis.from_url(redis_url), ANSWERS, slots=2)
-        threading.Thread(target=worker.work, kwargs={"logging_level": None}, daemon=True).start()
+        working = threading.Thread(target=worker.work, kwargs={"logging_level": None}, daemon=True)
+        working.start()
         assert stuck.begun.acquire(timeout=10)
         assert worker.overdue() == [], "it still has its second and its time of grace"
         with pytest.raises(Ended):
             threads.watch([[worker]], stop)
         assert ended == [1]
         worker.stop()
+        stuck.go_on.set()
+        working.join(20)
+        assert not working.is_alive(), "it would take the jobs of the next test"
 
 
 def test_a_healthy_worker_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
