@@ -181,7 +181,7 @@ class _Reading:
         self._flush()
         self._advance(infos)
         if self.total:
-            log.info("poll: %s", self.result)
+            log.info("%s", self.result)
 
     def _candidates(self) -> list[MessageInfo]:
         """Return unread mail, and mail that a person opened before it was polled, oldest first."""

@@ -43,7 +43,7 @@ def run(*argv: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     "argv",
     [
-        ["-m", "gunicorn", "--chdir", str(ROOT), "--bind", "127.0.0.1:0", "wsgi:app"],
+        ["-m", "gunicorn", "--pythonpath", str(ROOT), "--bind", "127.0.0.1:0", "wsgi:app"],
         [str(ROOT / "worker.py")],
         ["-m", "cleo_email", "run"],
     ],

@@ -76,8 +76,7 @@ class Channel:
             self._terminate()
         for process in self._processes:
             if process.poll() is None:
-                process.kill()
-                process.wait()
+                self.kill(process)
         if kind is not None and self.log.exists():
             print(self.log.read_text("utf-8", "replace")[-20_000:])
 
@@ -108,7 +107,8 @@ class Channel:
 
     def start_web(self, *options: str, **env: str) -> subprocess.Popen[bytes]:
         """Returns when it serves."""
-        bind = ["--bind", f"127.0.0.1:{self.port}", "--chdir", str(ROOT)]
+        # In the test's own directory: the project's may hold the .env of a real mailbox.
+        bind = ["--bind", f"127.0.0.1:{self.port}", "--pythonpath", str(ROOT)]
         process = self.start(
             "-m", "gunicorn", *bind, "--workers", "2", "--preload", *options, "wsgi:app", env=env
         )
@@ -126,7 +126,8 @@ class Channel:
     def kill(process: subprocess.Popen[bytes]) -> None:
         """kill -9 of the process and, for gunicorn, its workers."""
         for child in children(process.pid):
-            os.kill(child, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
         process.kill()
         process.wait()
 
