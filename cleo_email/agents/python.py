@@ -10,13 +10,14 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from itertools import islice, takewhile
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel
 
 from cleo_email.agents.base import NO_FINAL_ANSWER, AgentRequest, final_answer, safe_file
 from cleo_email.agents.spec import CallableSpec, agent_fault
 from cleo_email.errors import AgentError, AgentUnavailable, place_of
-from cleo_email.mail.model import Answer, AttachedFile, JsonObject
+from cleo_email.mail.model import Answer, AttachedFile
 from cleo_email.runtime import CallFailed, Deadline, call_within
 from cleo_email.scrub import one_line
 
@@ -35,7 +36,7 @@ def with_working_directory() -> None:
         sys.path.append(here)
 
 
-def load_callable(spec: CallableSpec) -> Callable[[JsonObject], object]:
+def load_callable(spec: CallableSpec) -> Callable[[dict[str, Any]], object]:
     """Import what ``spec`` names.
 
     :raises SettingsError: no such module, no such name in it, or nothing that can be called with a dict.
@@ -59,7 +60,7 @@ def load_callable(spec: CallableSpec) -> Callable[[JsonObject], object]:
 class PythonAgent:
     """Calls a function with the request as a dict, as an HTTP agent would get it."""
 
-    def __init__(self, call: Callable[[JsonObject], object], name: str) -> None:
+    def __init__(self, call: Callable[[dict[str, Any]], object], name: str) -> None:
         self._call, self._name = call, name
 
     def __repr__(self) -> str:
@@ -79,7 +80,7 @@ class PythonAgent:
         reason = limit.said if error is None or time.monotonic() >= limit.end else place_of(error)
         raise AgentUnavailable(f"{self._name}: {reason}")
 
-    def _called(self, payload: JsonObject, limit: Deadline, abandoned: Callable[[], bool]) -> Answer:
+    def _called(self, payload: dict[str, Any], limit: Deadline, abandoned: Callable[[], bool]) -> Answer:
         given = self._call(payload)
         if inspect.isawaitable(given) or inspect.isasyncgen(given):
             given = asyncio.run(_awaited(given, limit.left()))

@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
 
 
 @dataclass(frozen=True)
@@ -141,6 +140,3 @@ class Receipt:
 
     response: str = ""
     refused: dict[str, str] = field(default_factory=dict)
-
-
-JsonObject = dict[str, Any]

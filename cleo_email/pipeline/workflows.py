@@ -22,7 +22,7 @@ from cleo_email.agents.python import with_working_directory
 from cleo_email.errors import InvalidField
 from cleo_email.mail.attachment import make_file, safe_filename
 from cleo_email.mail.message_id import Signer
-from cleo_email.mail.model import Address, Answer, AttachedFile, JsonObject, OutboundEmail, Turn
+from cleo_email.mail.model import Address, Answer, AttachedFile, OutboundEmail, Turn
 from cleo_email.pipeline.send import KEY_REMEMBERED_S, NewMail, Sender, digests, key_digest, read_content
 from cleo_email.pipeline.send import Attachment as Given
 from cleo_email.runtime import (
@@ -206,10 +206,10 @@ class WorkflowStarter:
         keys = [(key, thread, self.retention_days * DAY // 1000), (workflow_key(thread), record.workflow, 0)]
         return Start(record, Identity(f"{name}:{user.key}", remember_s=keep_s), [user.key], keys)
 
-    def _context(self, request: StartRequest, user_id: str) -> JsonObject:
+    def _context(self, request: StartRequest, user_id: str) -> dict[str, Any]:
         """Return what the agent gets of the workflow, at its start and with each reply in its thread."""
         configured = (self.configured or {}).get(request.workflow_id, Workflow(id=request.workflow_id))
-        context: JsonObject = {
+        context: dict[str, Any] = {
             "workflow_id": request.workflow_id,
             "user_id": user_id,
             "config_id": request.config_id,
@@ -322,7 +322,7 @@ class ThreadOpener:
 
 
 def agent_request(
-    record: Record, message: AgentMessage, history: Sequence[Turn], workflow: JsonObject | None
+    record: Record, message: AgentMessage, history: Sequence[Turn], workflow: dict[str, Any] | None
 ) -> AgentRequest:
     return AgentRequest(
         id=record.id,
@@ -370,7 +370,9 @@ def _load(reference: str) -> Supplier:
     return target
 
 
-def _supplied(entry: Supplied, supplier: Supplier, data: JsonObject, limit: Deadline) -> list[AttachedFile]:
+def _supplied(
+    entry: Supplied, supplier: Supplier, data: dict[str, Any], limit: Deadline
+) -> list[AttachedFile]:
     """Return the files of a callable, which gives bytes, a binary file, an Attachment, or a list of these."""
 
     def files(_abandoned: Callable[[], bool]) -> list[AttachedFile]:

@@ -6,11 +6,11 @@ A thread's conversation is the list of those of its messages that still have to 
 import json
 import secrets
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 from redis import Redis
 
-from cleo_email.mail.model import JsonObject, Turn
+from cleo_email.mail.model import Turn
 from cleo_email.store.connection import PREFIX, StorePart
 from cleo_email.store.messages import State
 
@@ -77,10 +77,10 @@ class Threads(StorePart):
         lists = [json.dumps(list(people)), json.dumps(list(own))]
         return cast("bytes", self._run("admit", args=[PREFIX, id_, sender, *lists, now])).decode()
 
-    def workflow(self, thread_id: str) -> JsonObject | None:
+    def workflow(self, thread_id: str) -> dict[str, Any] | None:
         """Return the workflow that the thread belongs to, as its latest start gave it, or None."""
         raw = cast("bytes | None", self._redis.get(f"{PREFIX}{workflow_key(thread_id)}"))
-        return cast("JsonObject", json.loads(raw)) if raw else None
+        return cast("dict[str, Any]", json.loads(raw)) if raw else None
 
     def latest(self, key: str) -> str:
         """Return the thread that was last opened under this key, or ''."""
