@@ -255,6 +255,7 @@ def test_what_a_get_sends(serve: Serve) -> None:
         "host": f"127.0.0.1:{server.port}",
         "user-agent": "cleo-email",
         "accept": "application/json",
+        "accept-encoding": "identity",
         "connection": "close",
         "x-a": "ü",
     }
@@ -301,6 +302,39 @@ def test_a_connection_that_the_server_closes_is_not_used_again(serve: Serve) -> 
     server = serve(sending(200, b"ok", "Connection: keep-alive", "Keep-Alive: timeout=60"))
     client = client_of(server.url)
     assert [client.post(b"x", {}, Deadline(5)).body for _ in range(5)] == [b"ok"] * 5
+
+
+def test_an_answer_counts_although_the_request_was_not_read_to_its_end() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(100)
+                connection.sendall(answer_of(200, b"hi"))
+                read.wait(10)
+
+        read = threading.Event()
+        serving = threading.Thread(target=answer)
+        serving.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        try:
+            assert client_of(url).post(b"x" * 30_000_000, {}, Deadline(10)).body == b"hi"
+        finally:
+            read.set()
+            serving.join(10)
+
+
+@pytest.mark.parametrize("name", ["HTTP/x", "HTTP/1.1 200 x", "HTTP/"])
+def test_a_header_that_looks_like_a_status_line_is_a_header(
+    serve: Serve, capfd: pytest.CaptureFixture[str], name: str
+) -> None:
+    head = f"HTTP/1.1 200 OK\r\n{name}: y\r\nContent-Length: 2\r\n\r\nhi".encode()
+    server = serve(lambda connection, _: connection.sendall(head))
+    with suppress(OSError):  # libcurl may take it for no HTTP
+        assert client_of(server.url).get({}, Deadline(5)).status == 200
+    assert capfd.readouterr().err == ""
+    assert server.seen[0].headers["accept-encoding"] == "identity"
 
 
 def test_something_else_than_http(serve: Serve) -> None:

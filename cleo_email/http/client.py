@@ -6,6 +6,7 @@ no cookie kept and no connection used again.
 """
 
 import os
+import re
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -23,6 +24,9 @@ ERROR_BODY_SECONDS = 5.0
 # Options of libcurl that pycurl has no names for.
 _SUPPRESS_CONNECT_HEADERS = 265
 _QUICK_EXIT = 322
+
+
+_STATUS_LINE = re.compile(r"HTTP/[0-9.]+ +([0-9]{3})(?: |\Z)")
 
 
 class AnswerTooLarge(OSError):
@@ -78,6 +82,7 @@ class HttpClient:
         if body is not None:
             call.set(pycurl.POSTFIELDS, body)
         own = {"User-Agent": "cleo-email", "Accept": "application/json", "Connection": "close"}
+        own["Accept-Encoding"] = "identity"
         if self._authorization:
             own["Authorization"] = self._authorization
         # "Expect:" without a value: a large body does not wait for the server to agree to it.
@@ -162,12 +167,17 @@ class _Call:
             self._curl.perform()
         except pycurl.error as error:
             # For a refusal the status is enough, even if its text is incomplete.
-            if self._fault is not None or not self._status or self._succeeded:
+            if self._fault is not None or not (self._is_whole if self._succeeded else self._status):
                 raise self._fault or self._fault_of(int(error.args[0]), self._curl.errstr()) from None
         finally:
             self._curl.close()
         body = self._body if self._succeeded else self._body[:MAX_ERROR_BYTES]
         return HttpAnswer(self._status, self._head, bytes(body))
+
+    @property
+    def _is_whole(self) -> bool:
+        """Whether the answer came, although the server did not wait for the end of the request."""
+        return self._head.get("content-length", "") == str(len(self._body))
 
     @property
     def _succeeded(self) -> bool:
@@ -176,8 +186,8 @@ class _Call:
     def _on_header(self, line: bytes) -> int | None:
         text = line.decode("latin-1").strip()
         name, colon, value = text.partition(":")
-        if text.startswith("HTTP/"):
-            self._head, self._coming = {}, int(text.split()[1][:3])  # libcurl lets no other line pass
+        if found := _STATUS_LINE.match(text):
+            self._head, self._coming = {}, int(found[1])
         elif colon:
             self._head[name.strip().lower()] = value.strip()
         elif not text and self._coming >= 200:

@@ -20,6 +20,7 @@ MAX_PART_HEADER = 8192
 MAX_BOUNDARY = 200
 UNQUOTE_AT_ONCE = 1 << 14
 _LINE_REST = re.compile(rb"(--)?[ \t]*(?=[\r\n]|\Z)")  # of a delimiter; "--" says that it is the last one
+_FOLD = re.compile(r"\r\n[ \t]+")
 _LONE_BACKSLASH = re.compile(r'\\(?![\\"])|(\\.)')
 
 
@@ -98,7 +99,7 @@ def read_multipart(content_type: str, body: bytes, max_parts: int) -> list[FormP
     """Return the parts of a ``multipart/form-data`` body. Raise MalformedForm or TooManyParts."""
     kind, options = parse_options_header(content_type)
     boundary = options.get("boundary", "")
-    if kind != MULTIPART or not 0 < len(boundary) <= MAX_BOUNDARY or not boundary.isascii():
+    if kind.lower() != MULTIPART or not 0 < len(boundary) <= MAX_BOUNDARY or not boundary.isascii():
         raise MalformedForm("no multipart/form-data, or without a boundary")
     delimiter = b"\r\n--" + boundary.encode("ascii")  # RFC 2046 section 5.1.1
     parts: list[FormPart] = []
@@ -121,15 +122,17 @@ def _part(body: bytes, start: int, end: int) -> FormPart:
     """Return the part in ``body[start:end]``, which begins with a line break."""
     # Where there is no content, some clients let the delimiter's line break end the header too.
     gap = body.find(b"\r\n\r\n", start, min(end + 2, start + MAX_PART_HEADER))
-    if gap == -1:
-        raise MalformedForm("the header of a part does not end, or is too long")
-    lines = [line.partition(":") for line in body[start:gap].decode("utf-8", "replace").split("\r\n")]
+    if gap == -1:  # one odd part is no reason to lose the mail in the others
+        return FormPart("", body[start:end])
+    head = _FOLD.sub(" ", body[start:gap].decode("utf-8", "replace"))
+    lines = [line.partition(":") for line in head.split("\r\n")]
     headers = {name.strip().lower(): value.strip() for name, _, value in lines}
     # A path of Windows is sent as it is: only a quote and a backslash are escaped by all programs.
     disposition = _LONE_BACKSLASH.sub(lambda found: found[1] or r"\\", headers.get("content-disposition", ""))
-    options = parse_options_header(disposition)[1]
+    kind, options = parse_options_header(disposition)
+    name = options.get("name", "") if kind.lower() == "form-data" else ""
     content_type = headers.get("content-type", "")
-    return FormPart(options.get("name", ""), body[gap + 4 : end], options.get("filename"), content_type)
+    return FormPart(name, body[gap + 4 : end], options.get("filename"), content_type)
 
 
 def _urlencoded(body: bytes) -> Iterator[FormPart]:

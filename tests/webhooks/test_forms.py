@@ -51,6 +51,27 @@ def test_a_form_that_was_cut_off_has_no_fields() -> None:
     assert all(read_form(KIND, body[:at]).fields == [] for at in range(end))
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [
+        b"garbage without a header",
+        b"X: " + b"a" * 9000 + b'\r\nContent-Disposition: form-data; name="cc"\r\n\r\nb',
+        b'Content-Disposition: form-data; name="zz"\n\nb',
+        b'Content-Disposition: attachment; name="b"\r\n\r\nnot a field of the form',
+        b"Content-Disposition: form-data\r\n\r\nwithout a name",
+    ],
+)
+def test_one_odd_part_costs_no_other(odd: bytes) -> None:
+    whole = multipart([("a", "1"), ("b", "2")])
+    body = b"--xYzZY\r\n" + odd + b"\r\n" + whole
+    assert named(read_form(KIND, body)) == [("a", b"1"), ("b", b"2")]
+
+
+def test_type_and_headers_are_written_as_rfc_9110_and_5322_allow() -> None:
+    folded = b'--xYzZY\r\ncontent-disposition: Form-Data;\r\n name="a"\r\n\r\n1\r\n--xYzZY--\r\n'
+    assert named(read_form("Multipart/Form-Data; Boundary=xYzZY", folded)) == [("a", b"1")]
+
+
 def test_a_boundary_that_only_begins_like_ours_is_none() -> None:
     inner = b"before\r\n--xYzZYx\r\nafter\r\n--xYzZY-"
     assert (
