@@ -1,5 +1,6 @@
 """The times of the last poll and of the worker's last heartbeat, and lasting errors, for ``/readyz``."""
 
+import secrets
 from dataclasses import dataclass
 from typing import cast
 
@@ -61,6 +62,19 @@ class HealthStore(StorePart):
             raw.get(b"poll_fault", b"").decode(),
             raw.get(b"submission_fault", b"").decode(),
         )
+
+    def try_writes(self) -> None:
+        """Do what mail needs on scratch keys: all that scripts write, a transaction, RQ's blocking move.
+
+        A server may answer and read, and still take no mail: a replica, a full one, one with other rights.
+        """
+        token = secrets.token_hex(8)
+        queue = f"rq:queue:{PREFIX}probe:{token}"
+        self._run("probe", args=[f"{PREFIX}probe:{token}:", queue])
+        self._redis.blmove(queue, f"{queue}:intermediate", 1, "RIGHT", "LEFT")
+        with self._redis.pipeline() as pipe:
+            pipe.delete(queue, f"{queue}:intermediate")
+            pipe.execute()
 
     def memory_share(self) -> float | None:
         """Return the used share of Redis's ``maxmemory``, None where it has no limit or does not say."""

@@ -7,6 +7,7 @@ deadline of its own, and a watchdog ends the process when a job outlives its tim
 """
 
 import logging
+import math
 import os
 import threading
 import time
@@ -29,6 +30,7 @@ log = logging.getLogger(__name__)
 
 HEARTBEAT_S = 10
 DEQUEUE_S = 2  # how long a stop request may go unnoticed
+DEQUEUED_S = 30.0  # a worker whose last look at its queue is older does not dequeue
 WATCH_S = 5.0  # between two looks at the jobs
 OVERTIME_S = 60
 
@@ -66,6 +68,7 @@ class ThreadWorker(SimpleWorker):
         self._guard = threading.Lock()
         self._idle = threading.Condition(self._guard)
         self._over = False
+        self.dequeued_at = -math.inf  # by the monotonic clock; waiting for a free slot counts
         self._next_beat = 0.0
         threading.Thread(target=self._beat, name=f"{name}-heartbeat", daemon=True).start()
 
@@ -114,11 +117,13 @@ class ThreadWorker(SimpleWorker):
         """Wait for a free slot, then for a job; None ends ``work``."""
         while not self._stop_requested:
             if not self._slots.acquire(timeout=DEQUEUE_S):
+                self.dequeued_at = time.monotonic()
                 self.heartbeat()
                 continue
             found: tuple[Job, Queue] | None = None
             try:
                 found = super().dequeue_job_and_maintain_ttl(timeout, max_idle_time=1)
+                self.dequeued_at = time.monotonic()
             finally:
                 if found is None:
                     self._slots.release()
@@ -222,6 +227,12 @@ def _give_back(job: Job, queue: Queue) -> None:
             pipe.execute()
     except (RedisError, OSError) as error:
         log.warning("a wake-up was not given back and will be repeated: %s", type(error).__name__)
+
+
+def all_dequeue(holders: list[list[ThreadWorker]]) -> bool:
+    """Return whether each queue has a worker that looked into it lately, without a fault."""
+    since = time.monotonic() - DEQUEUED_S
+    return all(any(worker.dequeued_at > since for worker in holder) for holder in holders)
 
 
 def watch(holders: list[list[ThreadWorker]], stop: threading.Event) -> None:

@@ -12,6 +12,7 @@ from redis import Redis
 
 from cleo_email.app import App
 from cleo_email.errors import StoreUnavailable
+from cleo_email.runtime import now_ms
 from cleo_email.store import Store
 from cleo_email.worker import ticker as ticking
 from cleo_email.worker.ticker import Ticker
@@ -30,6 +31,7 @@ class Steps:
             "App",
             SimpleNamespace(
                 store=store,
+                clock=now_ms,
                 settings=SimpleNamespace(poll_interval=1),
                 wake=SimpleNamespace(poll=self._step("poll"), upkeep=self._step("upkeep")),
                 sweeper=SimpleNamespace(
