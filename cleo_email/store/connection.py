@@ -49,6 +49,9 @@ class FailoverRetry(Retry):
         def attempt() -> Result:
             try:
                 return do()
+            except RedisTimeout:
+                self.pool.disconnect(inuse_connections=False)  # else each idle one would wait in its turn
+                raise
             except ResponseError as error:
                 if not is_of_a_failover(error):
                     raise

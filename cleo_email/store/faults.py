@@ -45,6 +45,10 @@ _WORDS = (
         "lacks a command: Redis 6.2 or newer, or Valkey, is needed, with no command renamed or switched off",
     ),
     (
+        r"(hostname|IP address) mismatch",
+        "shows the certificate of another host: write the name that stands in it",
+    ),
+    (
         r"certificate.verify.failed",
         "shows a certificate that is not trusted (a private CA: SSL_CERT_FILE; "
         "self-signed, as Heroku's: rediss://…?ssl_cert_reqs=none)",
@@ -54,7 +58,7 @@ _WORDS = (
         "wants a client's certificate: rediss://…?ssl_certfile=PATH&ssl_keyfile=PATH",
     ),
     (
-        r"wrong.version.number|record layer|handshake operation timed out|EOF occurred",
+        r"wrong.version.number|record layer|handshake operation timed out",
         "does not speak TLS on that port: look at the port, or write redis:// for rediss://",
     ),
     (r"DB index|Invalid Database", "has no database of that number: write /0 at the end of REDIS_URL"),
@@ -77,7 +81,11 @@ _WORDS = (
         "has a host name that nobody knows: look for a slip, or a DNS that does not answer",
     ),
     (r"No route|unreachable", "cannot be reached from this machine: look at the host name and the network"),
-    (r"closed by server|reset by peer|Broken pipe", "hung up (if it wants TLS: rediss:// for redis://)"),
+    (
+        r"closed by server|reset by peer|broken pipe|EOF occurred",
+        "hung up; if it wants TLS: rediss:// for redis://, "
+        "or a client's certificate: rediss://…?ssl_certfile=PATH&ssl_keyfile=PATH",
+    ),
     (r"timed? ?out|did not answer", "does not answer in time: is it stopped, busy, or behind a firewall?"),
 )
 
@@ -97,7 +105,7 @@ def is_of_a_failover(error: ResponseError) -> bool:
     if isinstance(error, ReadOnlyError | ClusterDownError):  # MASTERDOWN is one of the latter
         return True
     # Redis 6.2 puts the code behind the place in the script, and EXEC behind words of its own.
-    codes = r"(?:^|: -?)(?:READONLY|MASTERDOWN|CLUSTERDOWN|NOREPLICAS|UNBLOCKED|LOADING)\b"
+    codes = r"(?:^|: )-?(?:READONLY|MASTERDOWN|CLUSTERDOWN|NOREPLICAS|UNBLOCKED|LOADING)\b"
     return bool(re.search(codes, _said(error)))
 
 

@@ -4,6 +4,8 @@ import secrets
 from dataclasses import dataclass
 from typing import cast
 
+from redis.exceptions import ResponseError
+
 from cleo_email.store.connection import PREFIX, StorePart
 
 WORKER_MS = 90_000
@@ -78,6 +80,9 @@ class HealthStore(StorePart):
 
     def memory_share(self) -> float | None:
         """Return the used share of Redis's ``maxmemory``, None where it has no limit or does not say."""
-        info = cast("dict[str, int]", self._redis.info("memory"))
+        try:
+            info = cast("dict[str, int]", self._redis.info("memory"))
+        except ResponseError:  # a hosted one, or one whose user may not ask
+            return None
         limit = int(info.get("maxmemory", 0))
         return int(info.get("used_memory", 0)) / limit if limit else None

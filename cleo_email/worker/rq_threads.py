@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 from redis import Redis
 from redis.client import Pipeline
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 from rq.executions import Execution
 from rq.job import Job
 from rq.queue import Queue
@@ -24,6 +24,7 @@ from rq.worker import SimpleWorker
 
 from cleo_email.errors import place_of
 from cleo_email.runtime import SeldomLog, stuck_calls
+from cleo_email.store.faults import explain
 from cleo_email.store.queue import PlainJob, PlainSerializer, queue
 
 log = logging.getLogger(__name__)
@@ -124,6 +125,10 @@ class ThreadWorker(SimpleWorker):
             try:
                 found = super().dequeue_job_and_maintain_ttl(timeout, max_idle_time=1)
                 self.dequeued_at = time.monotonic()
+            except ResponseError as error:  # RQ would write a traceback every two seconds
+                if _faults.is_due(str(error)):
+                    log.error("no job can be taken: %s", explain(error))
+                return None
             finally:
                 if found is None:
                     self._slots.release()
@@ -214,7 +219,8 @@ def work_until_stopped(
                 worker.work(logging_level=None)
         except Exception as error:  # noqa: BLE001 - if this thread ended, nothing would be answered
             if _faults.is_due(type(error).__name__):  # while Redis is away it ends again and again
-                log.warning("the queue's worker ended (%s); it starts again", place_of(error))
+                why = explain(error) if isinstance(error, RedisError) else place_of(error)
+                log.warning("the queue's worker ended (%s); it starts again", why)
         stop.wait(2)
 
 

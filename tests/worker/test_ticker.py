@@ -94,3 +94,10 @@ def test_an_absent_redis_is_told_once_and_tried_again(
             ticker._round()
     assert waits == [1, 1, 1]
     assert [record.getMessage() for record in caplog.records] == ["Redis is away; trying again"]
+
+
+def test_a_worker_that_cannot_dequeue_is_not_seen(store: Store) -> None:
+    ticker = Ticker(Steps(store, {}).app, threading.Event(), dequeues=lambda: False)
+    ticker._round()
+    assert store.health.read().worker_seen == 0
+    assert store.ticks.tick("life", 10_000), "another worker gets the tick"
