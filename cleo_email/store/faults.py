@@ -24,7 +24,9 @@ ESCAPES = "in a password write # as %23, / as %2F, ? as %3F, @ as %40, : as %3A,
 _FORM = (
     f"REDIS_URL=redis://USER:PASSWORD@HOST:6379/0, without a user redis://:PASSWORD@HOST:6379/0; {ESCAPES}"
 )
-_RIGHTS = "ACL SETUSER NAME ~cleo:* ~rq:* +@all -@dangerous +info +config|get, then ACL SAVE"
+_RIGHTS = (
+    "ACL SETUSER NAME ~cleo:* ~rq:* +@all -@dangerous +info +config|get, then CONFIG REWRITE (or ACL SAVE)"
+)
 
 # Looked for in this order in the texts of redis-py, of Redis 6.2 and later, of Valkey, OpenSSL and resolvers.
 _WORDS = (
