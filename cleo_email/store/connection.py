@@ -16,7 +16,7 @@ from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.commands.core import Script
 from redis.connection import Connection
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeout
 from redis.retry import Retry
 from redis.utils import str_if_bytes
@@ -53,7 +53,7 @@ class FailoverRetry(Retry):
                 self.pool.disconnect(inuse_connections=False)  # else each idle one would wait in its turn
                 raise
             except ResponseError as error:
-                if not is_of_a_failover(error):
+                if isinstance(error, NoScriptError) or not is_of_a_failover(error):
                     raise
                 # The idle ones lead there too, and what they would read is old.
                 self.pool.disconnect(inuse_connections=False)
