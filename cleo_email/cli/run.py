@@ -14,6 +14,7 @@ from cleo_email.embedded.redis import DATA, EmbeddedRedis
 from cleo_email.embedded.supervisor import Command, Supervisor
 from cleo_email.errors import CleoError
 from cleo_email.settings import gather, make_settings
+from cleo_email.store.connection import refuse_unsupported
 
 WEB_PROCESSES = "2"
 PLACE = re.compile(
@@ -73,11 +74,12 @@ def try_to_bind(bind: str) -> None:
 def run(bind: str, data: Path) -> int:
     """Run web and worker, with an embedded Redis unless REDIS_URL is set."""
     given = gather()
-    make_settings(given).with_email()  # else each child would report the faults
+    settings = make_settings(given).with_email()  # else each child would report the faults
     try_to_bind(bind)
     environ = dict(os.environ)
     web = f"cleo-email: web on {bind if bind.startswith('unix:') else f'http://{bind}'}"
     if "REDIS_URL" in given:
+        refuse_unsupported(settings.redis_url.get_secret_value())
         print(web, file=sys.stderr)
         return Supervisor(commands(environ, bind)).run()
     redis = EmbeddedRedis(data / "redis")

@@ -69,6 +69,8 @@ def _matching(pattern: str) -> Callable[[str], str]:
 
 def _redis_url(text: str) -> str:
     parts = urlsplit(text)
+    if parts.scheme != "unix" and ("#" in text or "@" in parts.path + parts.query):
+        raise ValueError("the password has a # / or ?, and the URL ends there for whoever reads it")
     if parts.scheme not in {"redis", "rediss", "unix"} or not (parts.netloc or parts.path.strip("/")):
         raise ValueError("scheme")
     if parts.scheme != "unix" and not re.fullmatch(r"/?|/\d+", parts.path):

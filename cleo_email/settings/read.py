@@ -23,6 +23,7 @@ from cleo_email.oauth.client import CLIENT_CREDENTIALS, GOOGLE, MICROSOFT, guess
 from cleo_email.settings.model import Settings, read_address
 from cleo_email.settings.providers import find_preset, presets
 from cleo_email.settings.workflows import read_workflows
+from cleo_email.store.faults import ESCAPES
 
 _FIELDS = {str(field.alias): field for field in Settings.model_fields.values()}
 _SECRET = {name for name, field in _FIELDS.items() if "SecretStr" in repr(field)}
@@ -175,6 +176,8 @@ def _line(name: str, values: Values, expected: str | None = None) -> str:
     else:  # repr and not ascii: an umlaut is shown, what is invisible or turns the line around is escaped
         found = repr(value if len(value) <= 60 else value[:57] + "...")
     hint = _unquoted_comma(value or "") if name == "EMAIL_FROM_ADDRESS" else ""
+    if name == "REDIS_URL" and "@" in (value or ""):
+        hint = f"; {ESCAPES}"
     return f"{name}: found {found}, expected {expected or _FIELDS[name].description}{hint}"
 
 

@@ -1,7 +1,10 @@
 """The times of the last poll and of the worker's last heartbeat, and lasting errors, for ``/readyz``."""
 
+import secrets
 from dataclasses import dataclass
 from typing import cast
+
+from redis.exceptions import ResponseError
 
 from cleo_email.store.connection import PREFIX, StorePart
 
@@ -62,8 +65,24 @@ class HealthStore(StorePart):
             raw.get(b"submission_fault", b"").decode(),
         )
 
+    def try_writes(self) -> None:
+        """Do what mail needs on scratch keys: all that scripts write, a transaction, RQ's blocking move.
+
+        A server may answer and read, and still take no mail: a replica, a full one, one with other rights.
+        """
+        token = secrets.token_hex(8)
+        queue = f"rq:queue:{PREFIX}probe:{token}"
+        self._run("probe", args=[f"{PREFIX}probe:{token}:", queue])
+        self._redis.blmove(queue, f"{queue}:intermediate", 1, "RIGHT", "LEFT")
+        with self._redis.pipeline() as pipe:
+            pipe.delete(queue, f"{queue}:intermediate")
+            pipe.execute()
+
     def memory_share(self) -> float | None:
         """Return the used share of Redis's ``maxmemory``, None where it has no limit or does not say."""
-        info = cast("dict[str, int]", self._redis.info("memory"))
+        try:
+            info = cast("dict[str, int]", self._redis.info("memory"))
+        except ResponseError:  # a hosted one, or one whose user may not ask
+            return None
         limit = int(info.get("maxmemory", 0))
         return int(info.get("used_memory", 0)) / limit if limit else None

@@ -191,7 +191,7 @@ def healthz() -> Response:
 @bp.get("/readyz")
 def readyz() -> Response:
     """Answer 200 only while mail can come in, be answered and go out; else 503 with the reason."""
-    reason = why_not_ready(current(), now_ms())
+    reason = why_not_ready(current(), current().clock())
     return error(503, reason) if reason else answer(200, {"status": "ready"})
 
 
@@ -201,6 +201,7 @@ def why_not_ready(app: App, now: int) -> str:
     if not settings.enabled:
         return "the email channel is not enabled: ENABLED_CLIENTS does not list email"
     try:
+        app.store.health.try_writes()  # a replica, or a full Redis, reads well
         health = app.store.health.read()
     except StoreUnavailable as fault:
         return str(fault)

@@ -13,7 +13,7 @@ from cleo_email.http.address import web_address
 from cleo_email.settings import Settings, gather, misspelt, no_dotenv
 from cleo_email.store.connection import connect_worker
 from cleo_email.store.queue import ANSWERS, MAILBOX
-from cleo_email.worker.rq_threads import ThreadWorker, watch, work_until_stopped
+from cleo_email.worker.rq_threads import ThreadWorker, all_dequeue, watch, work_until_stopped
 from cleo_email.worker.ticker import Ticker
 
 log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ def run_worker(settings: Settings) -> int:
     holders = [_start_worker(app, ANSWERS, settings.concurrency, stop)]
     if app.poller is not None:
         holders.append(_start_worker(app, MAILBOX, 1, stop))
-    Ticker(app, stop).start()
+    Ticker(app, stop, dequeues=lambda: all_dequeue(holders)).start()
     threading.Thread(target=watch, args=(holders, stop), name="cleo-watchdog", daemon=True).start()
     signals.wait()
     log.info("stopping: taking no more work, finishing for at most %d s", DRAIN_S)
