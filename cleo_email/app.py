@@ -131,6 +131,7 @@ class App:
             retention_days=settings.retention_days,
             verifies=settings.verify_dkim,
             clock=self.clock,
+            has_agent=bool(settings.agent),
         )
 
     @cached_property
@@ -229,11 +230,8 @@ class App:
 
         settings, workflows = self.settings, self.settings.workflows or {}
         suppliers = load_suppliers(workflows)
-        agent = build_agent(
-            settings.agent,
-            token=settings.agent_token.get_secret_value() if settings.agent_token else None,
-            environ=self._environ,
-        )
+        token = settings.agent_token.get_secret_value() if settings.agent_token else None
+        agent = build_agent(settings.agent, token=token, environ=self._environ) if settings.agent else None
         limits = Limits(
             settings.max_replies_per_thread, settings.max_replies_per_sender, settings.max_sends_per_hour
         )

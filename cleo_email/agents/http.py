@@ -62,7 +62,10 @@ class JsonService:
         except (AnswerTooLarge, NotHttp) as error:
             raise AgentError(f"{self}: {error}") from None
         except OSError as error:
-            raise AgentUnavailable(f"{self}: {self._shown(error.strerror or str(error))}") from None
+            why = self._shown(error.strerror or str(error))
+            way = f" through the proxy {self._client.proxy}" if self._client.proxy else ""
+            where = "" if why == deadline.said else f" ({self._variable})"  # the agent thinks for too long
+            raise AgentUnavailable(f"{self}{way}: {why}{where}") from None
 
     def _json(self, answer: HttpAnswer) -> object:
         kind = one_line(answer.headers.get("content-type", "").split(";")[0], 40) or "no type"

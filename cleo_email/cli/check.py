@@ -9,8 +9,10 @@ import click
 from redis import Redis
 from redis.exceptions import RedisError
 
-from cleo_email.agents.build import build_agent
-from cleo_email.agents.openai import DEFAULT_BASE_URL, OpenAIAgent
+from cleo_email.agents.build import EchoAgent, build_agent
+from cleo_email.agents.openai import DEFAULT_BASE_URL
+from cleo_email.agents.python import file_of
+from cleo_email.agents.spec import CallableSpec, ModelSpec, parse_spec
 from cleo_email.app import App
 from cleo_email.cli.command import SettingsCommand, as_json, settings_here
 from cleo_email.errors import CleoError, MailboxError, SettingsError, StoreUnavailable
@@ -18,7 +20,7 @@ from cleo_email.http.address import web_address
 from cleo_email.http.client import HttpClient, TlsFailed, UntrustedCertificate
 from cleo_email.imap.mailbox import Mailbox
 from cleo_email.pipeline.workflows import load_suppliers, next_due
-from cleo_email.runtime import Deadline, now_ms
+from cleo_email.runtime import CallFailed, Deadline, call_within, now_ms
 from cleo_email.settings import Settings, gather, misspelt, no_dotenv
 from cleo_email.store import Store
 from cleo_email.store.clock import ServerClock
@@ -200,37 +202,49 @@ def _with_needs(settings: Settings, result: CheckResult) -> CheckResult:
 
 def examine_agent(settings: Settings) -> Iterator[CheckResult]:
     """Say whether the agent can be reached or loaded; it is asked nothing."""
+    if not settings.agent:
+        text = "CLEO_AGENT is not set: mail is held, and nobody is answered; set CLEO_AGENT (docs/agents.md)"
+        yield CheckResult("agent", "warning", text)
+        return
     token = settings.agent_token.get_secret_value() if settings.agent_token else None
     try:
         agent = build_agent(settings.agent, token=token, environ=os.environ)
     except SettingsError as error:
         yield from (CheckResult("agent", "wrong", fault) for fault in error.faults)
         return
-    if settings.agent == "echo":
+    if isinstance(agent, EchoAgent):
         yield CheckResult("agent", "warning", "CLEO_AGENT is echo: mail is answered with its own text")
-    elif isinstance(agent, OpenAIAgent):
+    elif isinstance(wanted := parse_spec(settings.agent), ModelSpec):
         url = os.environ.get("OPENAI_BASE_URL", "").strip() or DEFAULT_BASE_URL
-        yield _tried("agent", lambda: _connected("OPENAI_BASE_URL", url, "key and model"))
-    elif "://" in settings.agent:
-        yield _tried("agent", lambda: _connected("CLEO_AGENT", settings.agent, "path and token"))
+        yield _tried("agent", lambda: _connected("OPENAI_BASE_URL", url, f"key and model {wanted.model!r}"))
+    elif isinstance(wanted, CallableSpec):
+        yield CheckResult("agent", "ok", f"{settings.agent} is in {file_of(wanted.module)}")
     else:
-        yield CheckResult("agent", "ok", f"{settings.agent} was found")
+        yield _tried("agent", lambda: _connected("CLEO_AGENT", settings.agent, "path and token"))
 
 
 def _connected(variable: str, url: str, untested: str) -> str:
     """Say that a server answers at ``url``, which ``variable`` names. Raise CleoError."""
     address = web_address(variable, url)
     client = HttpClient(address, os.environ)
+    limit = Deadline(CONNECT_S)
     place = f"{address.host}:{address.port}"
     way = f" through the proxy {client.proxy.host}:{client.proxy.port}" if client.proxy else ""
+    error: BaseException | None = None
     try:
-        client.reach(Deadline(CONNECT_S))
-    except UntrustedCertificate as error:
-        raise CleoError(f"{place}: {error} (a private CA: SSL_CERT_FILE)") from None
-    except OSError as error:
+        # In a thread, because Ctrl-C would not end libcurl's waiting in this one.
+        call_within(limit, lambda _: client.reach(limit))
+    except CallFailed as failed:
+        error = failed.error or TimeoutError(limit.said)
+    if isinstance(error, UntrustedCertificate):
+        raise CleoError(f"{place}: {error} (a private CA: SSL_CERT_FILE)")
+    if isinstance(error, OSError):
         plain = isinstance(error, TlsFailed) and error.plain
-        fault = "does not speak TLS: http://?" if plain else f"cannot be reached{way}: {error}"
-        raise CleoError(f"{place} {fault} ({variable})") from None
+        why = error.strerror or error
+        fault = "does not speak TLS: http://?" if plain else f"cannot be reached{way}: {why}"
+        raise CleoError(f"{place} {fault} ({variable})")
+    if error:
+        raise error
     return f"{place} answers{way}; {untested} are tested by the first mail"
 
 

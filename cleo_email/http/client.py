@@ -5,6 +5,7 @@ with every byte that comes in, so that a server that drips keeps its caller for 
 no cookie kept and no connection used again.
 """
 
+import errno
 import os
 import re
 import time
@@ -224,13 +225,17 @@ class _Call:
         if code == pycurl.E_PEER_FAILED_VERIFICATION:
             return UntrustedCertificate(line.rpartition(": ")[2])
         if code in (pycurl.E_SSL_CONNECT_ERROR, pycurl.E_SSL_CACERT_BADFILE):
-            failed = TlsFailed(f"TLS failed ({line})")
-            failed.plain = "wrong version number" in line or "http request" in line
+            plain = "wrong version number" in line or "http request" in line
+            failed = TlsFailed(f"TLS failed ({'the server does not speak it: http://?' if plain else line})")
+            failed.plain = plain
             return failed
         if code in (pycurl.E_UNSUPPORTED_PROTOCOL, pycurl.E_FTP_WEIRD_SERVER_REPLY):
             return NotHttp("what came back is not HTTP")
+        if code in (pycurl.E_COULDNT_RESOLVE_HOST, pycurl.E_COULDNT_RESOLVE_PROXY):
+            return OSError("no server of this name is known: look for a typo, or whether DNS works")
         if code == pycurl.E_COULDNT_CONNECT and (number := int(self._curl.getinfo(pycurl.OS_ERRNO))):
-            return OSError(number, os.strerror(number))
+            refused = "refused: nothing listens there, or a firewall is between"
+            return OSError(number, refused if number == errno.ECONNREFUSED else os.strerror(number))
         return OSError(line or "no connection")
 
     def _waited_for(self, line: str) -> str:

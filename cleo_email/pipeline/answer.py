@@ -6,7 +6,8 @@ from dataclasses import KW_ONLY, dataclass
 from datetime import UTC, datetime
 
 from cleo_email import errors
-from cleo_email.agents.base import Agent, AgentAttachment, AgentMessage, AgentRequest
+from cleo_email.agents.base import NO_FINAL_ANSWER, Agent, AgentAttachment, AgentMessage, AgentRequest
+from cleo_email.agents.spec import NO_AGENT
 from cleo_email.crashpoints import crashpoint
 from cleo_email.mail.address import can_be_written_to, is_allowed, is_own
 from cleo_email.mail.compose import compose_reply
@@ -99,11 +100,12 @@ def _with_texts(mail: InboundEmail) -> str:
 class Answerer:
     """Handles the messages of a conversation one after the other, under its lock.
 
-    ``opening`` serves the starts of workflows, to which no mail has come in.
+    ``agent`` is None where nobody is to answer: then mail is held. ``opening`` serves the starts of
+    workflows, to which no mail has come in.
     """
 
     store: Store
-    agent: Agent
+    agent: Agent | None
     delivery: Delivery
     wake: WakeQueue
     signer: Signer
@@ -172,6 +174,9 @@ class Answerer:
             return
         if not self._is_proven(work, source):
             return
+        if self.agent is None:
+            work.finish(State.HELD, NO_AGENT)
+            return
         record = work.reload()
         if used := self.budget.before_asking(record):
             work.finish(State.HELD, used)
@@ -191,7 +196,7 @@ class Answerer:
             return
         crashpoint("answer-after-agent")
         if answer.ignore or not (answer.text or answer.attachments):
-            work.finish(State.IGNORED, answer.ignore or "the agent gave no final answer", text)
+            work.finish(State.IGNORED, answer.ignore or NO_FINAL_ANSWER, text)
             question.done()
             return
         self._keep(work, question, answer, text)

@@ -5,6 +5,7 @@ from dataclasses import KW_ONLY, dataclass
 from cleo_email.errors import UnreadableMessage, WrongState
 from cleo_email.mail.parse import parse
 from cleo_email.mail.thread import own_threads, people_of
+from cleo_email.pipeline.budget import UNASKED
 from cleo_email.runtime import Clock, now_ms
 from cleo_email.screening.screen import Policy
 from cleo_email.store import AT_WORK, WAITING, Effects, Record, State, Store
@@ -83,10 +84,10 @@ class Decisions:
         Return the thread's id, a new one if the thread has other participants by now.
         """
         source = self.store.messages.source(record.id)
-        if source is None and kept:
-            return record.thread_id  # a mail that Cleo writes first names only its recipients
-        if source is None:
+        if source is None and not kept:
             raise WrongState(f"message {record.id} can no longer be answered: its source was dropped")
+        if source is None or record.ingress in UNASKED:
+            return record.thread_id  # a mail that Cleo writes first names only its recipients
         try:
             mail = parse(source)
         except UnreadableMessage:

@@ -4,6 +4,7 @@ import hashlib
 import logging
 from dataclasses import KW_ONLY, dataclass, replace
 
+from cleo_email.agents.spec import NO_AGENT
 from cleo_email.crashpoints import crashpoint
 from cleo_email.errors import NotFound, UnreadableMessage, WrongState
 from cleo_email.mail.message_id import Signer
@@ -125,6 +126,7 @@ class Receiver:
     max_age_days: int
     retention_days: int
     verifies: bool = False  # the worker checks the DKIM signatures of a mail before it is answered
+    has_agent: bool = True
     clock: Clock = now_ms
 
     def __post_init__(self) -> None:
@@ -210,6 +212,12 @@ class Receiver:
         verdict = screen(mail, envelope_from=incoming.envelope_from, policy=policy, authenticated=trusted)
         if incoming.hold and verdict.action is not Action.IGNORE:
             verdict = Verdict(Action.HOLD, incoming.hold)
+        # A polled mail is held at once: nothing is to look as if somebody saw to it. Of other mail the worker
+        # decides, because the web process may do without CLEO_AGENT, and who releases it need not judge the
+        # sender.
+        decided = incoming.ingress == "imap" and not self._waits_for_proof(trusted)
+        if not self.has_agent and decided and verdict.action is Action.ANSWER:
+            verdict = Verdict(Action.HOLD, NO_AGENT)
         return verdict, trusted
 
     def _waits_for_proof(self, trusted: bool | None) -> bool:

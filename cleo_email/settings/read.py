@@ -251,8 +251,10 @@ def _oauth(values: Values) -> list[str]:
 
 def _agent(values: Values) -> list[str]:
     """Check the form of CLEO_AGENT only; the agent itself is looked for where it is built."""
+    if "CLEO_AGENT" not in values:
+        return []
     try:
-        wanted = parse_spec(values.get("CLEO_AGENT", "echo"))
+        wanted = parse_spec(values["CLEO_AGENT"])
         if isinstance(wanted, UrlSpec):
             web_address("CLEO_AGENT", wanted.url)
     except SettingsError as error:

@@ -1,6 +1,7 @@
 """The start and the end of the worker process (``python worker.py``)."""
 
 import logging
+import os
 import signal
 import socket
 import threading
@@ -18,6 +19,7 @@ from cleo_email.worker.ticker import Ticker
 
 log = logging.getLogger(__name__)
 
+END_S = 3.0  # for what Python does at its end
 DRAIN_S = 25.0  # Heroku kills 30 s after SIGTERM, Docker after 10 s; other workers take over unfinished jobs
 
 
@@ -27,10 +29,15 @@ def main() -> int:
     try:
         for line in misspelt(gather()):
             log.warning("%s", line)
-        return run_worker(settings)
+        status = run_worker(settings)
     except SettingsError as error:  # CLEO_AGENT names no agent
         print_faults(error)
         return BAD_SETTINGS
+    # Python waits at its end for threads that the agent's code has started, however long they take.
+    last = threading.Timer(END_S, os._exit, [status])
+    last.daemon = True
+    last.start()
+    return status
 
 
 def run_worker(settings: Settings) -> int:
@@ -75,13 +82,18 @@ def _start_worker(app: App, name: str, slots: int, stop: threading.Event) -> lis
 
 def _announce(app: App) -> None:
     settings = app.settings
-    if settings.agent == "echo":
+    if settings.agent.lower() == "echo":
         log.warning("CLEO_AGENT is echo: every mail is answered with its own text (for trying out only)")
     try:
         app.store.health.fresh_start()
     except StoreUnavailable as error:
         log.warning("%s; trying again", error)
-    log.info("%s", _whose_mail(settings))
+    if settings.agent:
+        log.info("%s", _whose_mail(settings))
+    else:
+        log.warning(
+            "CLEO_AGENT is not set: mail is accepted and held, and nobody is answered; set CLEO_AGENT"
+        )
     inbox = f"polls every {settings.poll_interval} s" if app.poller else "takes mail by webhook only"
     log.info("worker started: up to %d conversations at once, %s", settings.concurrency, inbox)
 
