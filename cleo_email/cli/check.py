@@ -25,6 +25,7 @@ from cleo_email.store.connection import connect_web
 
 CONNECT_S = 10.0  # to the agent
 OLDEST_REDIS = (6, 2)
+NEWEST_ACCEPTED = 100  # accepted mails that are compared with Redis: a header is fetched of each
 # Under "appendonly yes" alone a Redis that starts does not load its snapshot: it would come up empty.
 APPENDONLY = (
     "on the running Redis: redis-cli config set appendonly yes, then redis-cli config rewrite; "
@@ -159,9 +160,30 @@ def _mail_servers(settings: Settings) -> Iterator[CheckResult]:
         yield CheckResult("imap", "ok", "EMAIL_IMAP_HOST is not set: mail comes by webhook only")
     else:
         with app.mailbox as mailbox:
-            yield _with_needs(settings, _tried("imap", lambda: _inbox(mailbox)))
+            found = _with_needs(settings, _tried("imap", lambda: _inbox(mailbox)))
+            yield found
+            if found.level == "ok":
+                yield from _accepted_elsewhere(app)
     with app.submitter as submitter:
         yield _with_needs(settings, _tried("smtp", submitter.check))
+
+
+def _accepted_elsewhere(app: App) -> Iterator[CheckResult]:
+    """Warn of mail that another Redis accepted and nobody answered: nothing here would ever look at it."""
+    days = app.settings.retention_days
+    assert app.recoverer
+    try:
+        found = app.recoverer.overlooked(days=days, most=NEWEST_ACCEPTED)
+    except (MailboxError, StoreUnavailable):  # Redis has a line of its own
+        return
+    if count := found.taken_up + found.held:
+        yield CheckResult(
+            "imap",
+            "warning",
+            f"{count} of the newest {NEWEST_ACCEPTED} mails that were accepted and not answered are unknown to the "
+            "Redis of REDIS_URL: another one accepted them, such as that of a trial. Take it along: cleo-email "
+            f"recover --from its folder var. If it is lost: cleo-email recover --days {days}",
+        )
 
 
 def _inbox(mailbox: Mailbox) -> str:
