@@ -180,9 +180,9 @@ def _accepted_elsewhere(app: App) -> Iterator[CheckResult]:
         yield CheckResult(
             "imap",
             "warning",
-            f"{count} of the newest {NEWEST_ACCEPTED} mails that were accepted and not answered are unknown to the "
-            "Redis of REDIS_URL: another one accepted them, such as that of a trial. Take it along: cleo-email "
-            f"recover --from its folder var. If it is lost: cleo-email recover --days {days}",
+            f"{count} of the newest {NEWEST_ACCEPTED} mails that were accepted and not answered are unknown "
+            "to this Redis: another one accepted them, such as that of a trial. Take it along: cleo-email "
+            f"recover --from its folder, such as var. If it is lost: cleo-email recover --days {days}",
         )
 
 
@@ -235,7 +235,8 @@ def _connected(variable: str, url: str, untested: str) -> str:
     try:
         client.reach(Deadline(CONNECT_S))
     except UntrustedCertificate as error:
-        raise CleoError(f"{place}: {error} (a private CA: SSL_CERT_FILE)") from None
+        why = f"its certificate is not trusted ({error})"
+        raise CleoError(f"{place}: {why}; {error.advice}") from None
     except OSError as error:
         plain = isinstance(error, TlsFailed) and error.plain
         fault = "does not speak TLS: http://?" if plain else f"cannot be reached{way}: {error}"

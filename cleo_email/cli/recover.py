@@ -16,7 +16,7 @@ from cleo_email.runtime import set_up_logging
 from cleo_email.settings import gather
 from cleo_email.store import Store
 from cleo_email.store.connection import connect_worker
-from cleo_email.store.copy import copy_store
+from cleo_email.store.copy import copy_store, holds_messages
 
 SHOWN = 50
 
@@ -65,11 +65,10 @@ def _take_along(data: Path, *, apply: bool, as_json: bool) -> None:
     with EmbeddedRedis(folder) as server:
         redis = connect_worker(server.url, connections=2)
         found = open_work(Store(redis)) or "nothing open"
-        if target.store.messages.page(limit=1)[0]:
+        if holds_messages(target.redis):
             raise CleoError(
-                "the Redis of REDIS_URL holds messages already, and two stores cannot become one: name an empty "
-                "one (such as database 1: redis://…/1), or stay with it and take mail up from the mailbox: "
-                "cleo-email recover"
+                "the Redis of REDIS_URL holds messages already, and two cannot become one: name an empty one "
+                "(such as database 1: redis://…/1), or take up the mail of the mailbox: cleo-email recover"
             )
         keys = copy_store(redis, target.redis, counter(quiet=as_json, what="keys")) if apply else 0
     aside = folder.with_name(f"redis-moved-{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
@@ -78,7 +77,9 @@ def _take_along(data: Path, *, apply: bool, as_json: bool) -> None:
     if as_json:
         print(json.dumps({"found": found, "keys": keys, "applied": apply}, indent=1))
     elif apply:
-        print(f"taken along to the Redis of REDIS_URL: {found}, and all that is over; {folder} is now {aside}")
+        print(
+            f"taken along to the Redis of REDIS_URL: {found}, and all that is over; {folder} is {aside} now"
+        )
     else:
         print(f"{folder} holds {found}, besides all that is over")
         print(f"nothing was changed; with web and worker stopped: cleo-email recover --from {data} --apply")

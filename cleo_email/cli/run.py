@@ -104,9 +104,9 @@ def _tell_what_is_left(redis: EmbeddedRedis, data: Path) -> None:
     with contextlib.suppress(StoreUnavailable, OSError):  # OSError: the terminal is gone
         if left := open_work(Store(connect_web(redis.url))):
             print(
-                f"cleo-email: messages still open in {data / 'redis'}: {left}. The next cleo-email run here goes "
-                "on with them.\ncleo-email: to go on with another Redis, name it in REDIS_URL and take them "
-                f"along: cleo-email recover --from {data}",
+                f"cleo-email: messages still open in {data / 'redis'}: {left}. The next cleo-email run here "
+                "goes on with them.\ncleo-email: to go on with another Redis, name it in REDIS_URL and take "
+                f"them along: cleo-email recover --from {data}",
                 file=sys.stderr,
             )
 

@@ -70,7 +70,7 @@ class Recoverer:
             return self._run(days, apply, progress)
 
     def overlooked(self, *, days: int, most: int) -> Recovery:
-        """Foresee what becomes of mail that some Redis accepted and nobody answered: the newest ``most`` mails.
+        """Foresee what becomes of the newest ``most`` mails that some Redis accepted and nobody answered.
 
         Nothing is changed. Raise MailboxError, StoreUnavailable.
         """

@@ -17,6 +17,7 @@ from dotenv.parser import parse_stream
 from pydantic import ValidationError
 
 from cleo_email.agents.spec import UrlSpec, parse_spec
+from cleo_email.certificates import VARIABLES
 from cleo_email.errors import SettingsError
 from cleo_email.http.address import trust_store, web_address
 from cleo_email.oauth.client import CLIENT_CREDENTIALS, GOOGLE, MICROSOFT, guess_grant
@@ -28,7 +29,6 @@ _FIELDS = {str(field.alias): field for field in Settings.model_fields.values()}
 _SECRET = {name for name, field in _FIELDS.items() if "SecretStr" in repr(field)}
 Values = Mapping[str, str]  # by the names of variables
 DOTENV = Path(".env")  # in the working directory
-TRUST = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 _PREFIXES = ("EMAIL_", "CLEO_")
 # Variables with these prefixes of deploy/postfix-pipe, of the crash points and of the tests.
 _ELSEWHERE = {"CLEO_URL", "CLEO_SECRET_FILE", "CLEO_CRASH_AT", "CLEO_CORPORA", "CLEO_REQUIRE_SERVERS"}
@@ -85,8 +85,8 @@ def fingerprint(given: Values) -> tuple[object, ...]:
     Comparing keys is much faster than making settings, which loads a trust store.
     """
     return (
-        *((name, given[name]) for name in (*_FIELDS, *TRUST) if name in given),
-        *(_stamp(given[name]) for name in ("CLEO_WORKFLOWS", *TRUST) if name in given),
+        *((name, given[name]) for name in (*_FIELDS, *VARIABLES) if name in given),
+        *(_stamp(given[name]) for name in ("CLEO_WORKFLOWS", *VARIABLES) if name in given),
     )
 
 

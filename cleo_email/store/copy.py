@@ -39,6 +39,12 @@ def copy_store(source: Redis, target: Redis, progress: Callable[[int, int], None
         return len(keys)
 
 
+def holds_messages(redis: Redis) -> bool:
+    """Return whether any message was accepted here, damaged ones included. Raise StoreUnavailable."""
+    with redis_errors():
+        return bool(redis.exists(_ALL))
+
+
 def _copy_key(source: Redis, target: Redis, key: str, kind: str, left_ms: int) -> None:
     with target.pipeline() as pipe:
         pipe.delete(key)
