@@ -8,8 +8,10 @@ VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 
 # OpenSSL's words (X509_verify_cert_error_string), and libcurl's for a host.
 _UNKNOWN_AUTHORITY = re.compile(r"self[- ]signed|unable to (get|verify)|not trusted|rejected", re.IGNORECASE)
-_OTHER_NAME = re.compile(r"mismatch|not valid for|no alternative certificate|match", re.IGNORECASE)
-_OUT_OF_TIME = re.compile(r"expired|not yet valid", re.IGNORECASE)
+_OTHER_NAME = re.compile(
+    r"not valid for|no alternative certificate|not match|(name|address) mismatch", re.IGNORECASE
+)
+_OUT_OF_TIME = re.compile(r"expired|not yet valid|revoked", re.IGNORECASE)
 
 
 def certificate_advice(fault: str, host_setting: str = "", environ: Mapping[str, str] = os.environ) -> str:

@@ -146,9 +146,29 @@ def test_older_words_for_an_unknown_authority(fault: str) -> None:
     assert PRIVATE in certificate_advice(fault)
 
 
-def test_libcurls_words_for_another_host() -> None:
-    fault = "no alternative certificate subject name matches target host name '127.0.0.1'"
-    assert "let the URL have a name" in certificate_advice(fault)
+@pytest.mark.parametrize(
+    ("fault", "advice"),
+    [
+        (
+            "no alternative certificate subject name matches target host name 'a.test'",
+            "let the URL have a name",
+        ),
+        (
+            "certificate subject name 'b.test' does not match target host name 'a.test'",
+            "let the URL have a name",
+        ),
+        ("Hostname mismatch, certificate is not valid for 'a.test'.", "let the URL have a name"),
+        ("certificate has expired", "renew it"),
+        ("certificate revoked", "renew it"),
+        ("CA cert does not include key usage extension", RULES),
+        ("authority and subject key identifier mismatch", RULES),
+        ("unsupported certificate purpose", RULES),
+    ],
+)
+def test_other_words_of_openssl_and_libcurl(fault: str, advice: str) -> None:
+    said = certificate_advice(fault)
+    assert advice in said
+    assert PRIVATE not in said
 
 
 def test_imap_and_smtp_tell_a_strict_refusal_as_what_it_is(tmp_path: Path) -> None:

@@ -19,13 +19,13 @@ from cleo_email.http.client import HttpClient, TlsFailed, UntrustedCertificate
 from cleo_email.imap.mailbox import Mailbox
 from cleo_email.pipeline.workflows import load_suppliers, next_due
 from cleo_email.runtime import Deadline, now_ms
-from cleo_email.settings import Settings, gather, misspelt, no_dotenv
+from cleo_email.settings import Settings, doubts, gather, no_dotenv
 from cleo_email.store import Store
 from cleo_email.store.connection import connect_web
 
 CONNECT_S = 10.0  # to the agent
 OLDEST_REDIS = (6, 2)
-NEWEST_ACCEPTED = 100  # accepted mails that are compared with Redis: a header is fetched of each
+NEWEST_ACCEPTED = 50  # accepted mails that are compared with Redis: a header is fetched of each
 # Under "appendonly yes" alone a Redis that starts does not load its snapshot: it would come up empty.
 APPENDONLY = (
     "on the running Redis: redis-cli config set appendonly yes, then redis-cli config rewrite; "
@@ -64,7 +64,7 @@ def examine() -> list[CheckResult]:
     """Return all that can be known without sending a mail."""
     warnings: list[CheckResult] = []
     try:
-        warnings += [CheckResult("settings", "warning", line) for line in misspelt(gather())]
+        warnings += [CheckResult("settings", "warning", line) for line in doubts(gather())]
         settings = settings_here()
     except SettingsError as error:
         faults = [CheckResult("settings", "wrong", f"{fault}{no_dotenv()}") for fault in error.faults]

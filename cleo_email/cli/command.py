@@ -51,7 +51,7 @@ def settings_here(**defaults: str) -> Settings:
 def open_work(store: Store) -> str:
     """Return what is not over yet, in words, or '' where nothing is. Raise StoreUnavailable."""
     counts = {state: store.messages.count(state) for state in State}
-    parts = [("waiting for an answer", sum(counts[state] for state in AT_WORK))]
+    parts = [("waiting to be answered or sent", sum(counts[state] for state in AT_WORK))]
     parts += [(str(state), counts[state]) for state in State if state in WAITING]
     return ", ".join(f"{count} {name}" for name, count in parts if count)
 

@@ -405,8 +405,8 @@ class ImapConnection:
         code, text = response_code(data), self._words(data)
         if code == "AUTHENTICATIONFAILED":
             return MailboxLoginRefused(
-                f"{self._place}: login refused, check EMAIL_USER and EMAIL_PASSWORD (or the OAuth settings);"
-                f" the server says: {text}"
+                f"{self._place}: login refused, check EMAIL_USER and {self._account.login.setting} (or the"
+                f" OAuth settings); the server says: {text}"
             )
         if code in _FOR_GOOD:
             return MailboxError(f"{self._place}: login not allowed; the server says: {text}")

@@ -16,6 +16,7 @@ from pathlib import Path
 from dotenv.parser import parse_stream
 from pydantic import ValidationError
 
+from cleo_email.accounts import QUOTES, begins_and_ends_with_a_quote
 from cleo_email.agents.spec import UrlSpec, parse_spec
 from cleo_email.certificates import VARIABLES
 from cleo_email.errors import SettingsError
@@ -153,6 +154,23 @@ def no_dotenv() -> str:
     return f" (there is no .env in {Path.cwd()})"
 
 
+def doubts(given: Values) -> list[str]:
+    """Return a line for each value that works otherwise than its author may think; no secret is shown."""
+    lines = misspelt(given)
+    # .env takes quotes off; what reads other files (docker run --env-file) and some web forms keep them.
+    lines += [
+        f"{name}: {QUOTES}"
+        for name in sorted(_FIELDS.keys() & given.keys())
+        if begins_and_ends_with_a_quote(given[name])
+    ]
+    file = read_dotenv(DOTENV)[0]
+    for name in VARIABLES:
+        wanted, used = file.get(name, "").strip(), os.environ.get(name)
+        if wanted and used is not None and used.strip() != wanted:
+            lines.append(f"{name}: {used!r} of the environment is in force, and not {wanted!r} of .env")
+    return lines
+
+
 def misspelt(given: Values) -> list[str]:
     """Return a line for each name that begins like our settings but is none of them; no value is shown."""
     ours = [name for name in _FIELDS if name.startswith(_PREFIXES)]
@@ -198,7 +216,9 @@ def _missing(values: Values) -> list[str]:
             is_address = read_address(values["EMAIL_USER"]).addr == values["EMAIL_USER"]
         except ValueError:
             is_address = False
-        names += [] if is_address else ["EMAIL_FROM_ADDRESS"]
+        if not is_address:
+            user = _line("EMAIL_USER", values, "an address where EMAIL_FROM_ADDRESS is not set")
+            return [_line(name, values) for name in [*names, "EMAIL_FROM_ADDRESS"]] + [user]
     return [_line(name, values) for name in names]
 
 

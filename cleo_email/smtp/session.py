@@ -361,7 +361,7 @@ def _log_in(connection: SmtpConnection, account: SmtpAccount, token: str) -> Non
         raise SubmissionError(connection.scrub.line(words))
     if reply.code == 235:
         return
-    settings = "EMAIL_USER, EMAIL_OAUTH_…" if token else "EMAIL_USER, EMAIL_PASSWORD"
+    settings = "EMAIL_USER, EMAIL_OAUTH_…" if token else f"EMAIL_USER, {account.login.setting}"
     words = connection.scrub.line(f"the server refuses the login of {user} ({settings}): {reply}")
     if reply.code == 421:
         raise LinkLost(words)

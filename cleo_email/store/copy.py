@@ -46,21 +46,29 @@ def holds_messages(redis: Redis) -> bool:
 
 
 def _copy_key(source: Redis, target: Redis, key: str, kind: str, left_ms: int) -> None:
+    read: dict[str, Callable[[], Any]] = {
+        "string": lambda: read_large(source, key),
+        "hash": lambda: source.hgetall(key),
+        "list": lambda: source.lrange(key, 0, -1),
+        "set": lambda: source.smembers(key),
+        "zset": lambda: dict(cast("Any", source.zrange(key, 0, -1, withscores=True))),
+    }
+    value = read[kind]() if kind in read else None
+    if not value and value != b"":  # it has expired meanwhile
+        return
     with target.pipeline() as pipe:
         pipe.delete(key)
         match kind:
             case "string":
-                pipe.set(key, read_large(source, key) or b"")
+                pipe.set(key, value)
             case "hash":
-                pipe.hset(key, mapping=cast("Any", source.hgetall(key)))
+                pipe.hset(key, mapping=value)
             case "list":
-                pipe.rpush(key, *cast("list[bytes]", source.lrange(key, 0, -1)))
+                pipe.rpush(key, *value)
             case "set":
-                pipe.sadd(key, *cast("set[bytes]", source.smembers(key)))
+                pipe.sadd(key, *value)
             case "zset":
-                pipe.zadd(key, dict(cast("Any", source.zrange(key, 0, -1, withscores=True))))
-            case _:  # it has expired meanwhile
-                return
+                pipe.zadd(key, value)
         if left_ms > 0:
             pipe.pexpire(key, left_ms)
         pipe.execute()

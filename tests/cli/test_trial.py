@@ -43,7 +43,7 @@ def test_what_a_trial_leaves_open_is_told_and_taken_along_to_a_redis_of_another_
             imap.select_folder("INBOX", readonly=True)
             rig.wait(lambda: len(imap.search(marked)) == 3)
         said = end_trial(rig, run)
-        assert "messages still open in var/redis: 2 waiting for an answer, 1 held." in said
+        assert "messages still open in var/redis: 2 waiting to be answered or sent, 1 held." in said
         assert "cleo-email recover --from var" in said
 
         (line,) = [one for one in rig.run("check").stdout.splitlines() if "another one accepted" in one]
@@ -51,7 +51,7 @@ def test_what_a_trial_leaves_open_is_told_and_taken_along_to_a_redis_of_another_
         assert "cleo-email recover --from" in line
 
         dry = rig.run("recover", "--from", "var")
-        assert (dry.returncode, "2 waiting for an answer, 1 held" in dry.stdout) == (0, True), dry
+        assert (dry.returncode, "2 waiting to be answered or sent, 1 held" in dry.stdout) == (0, True), dry
         assert "nothing was changed" in dry.stdout
         done = rig.run("recover", "--from", "var", "--apply")
         assert done.returncode == 0, done

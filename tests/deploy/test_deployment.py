@@ -145,6 +145,7 @@ def test_the_web_process_listens_on_port_and_ends_in_good_order(tmp_path: Path, 
         assert answer(port, "/healthz", process, tmp_path / "log") == 200
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
+        assert [path.name for path in tmp_path.iterdir()] == ["log"], "such as ~/.gunicorn"
     finally:
         process.kill()
         process.wait()
