@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "cleo_email"
 
 # From the ground up. A room is a package or a module beside them; it imports from floors below its own only.
 FLOORS = (
-    "errors  accounts  crashpoints  scrub",
+    "errors  accounts  certificates  crashpoints  scrub",
     "runtime  mail  imap  embedded",
     "http  screening  store  smtp",
     "agents  oauth",
@@ -26,7 +26,7 @@ FLOORS = (
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms.split()}
 
-MOST_LINES = 19_000
+MOST_LINES = 20_000
 MOST_LOOSE_MODULES = 10
 MOST_ROOMS = 28
 MOST_FLOORS = 10

@@ -58,7 +58,7 @@ class JsonService:
             return self._client.post(body, headers, deadline)
         except UntrustedCertificate as error:
             why = f"its certificate is not trusted ({one_line(str(error), 80)})"
-            raise AgentError(f"{self}: {why}; SSL_CERT_FILE names a CA of one's own") from None
+            raise AgentError(f"{self}: {why}; {error.advice}") from None
         except (AnswerTooLarge, NotHttp) as error:
             raise AgentError(f"{self}: {error}") from None
         except OSError as error:

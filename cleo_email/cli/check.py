@@ -21,13 +21,14 @@ from cleo_email.http.client import HttpClient, TlsFailed, UntrustedCertificate
 from cleo_email.imap.mailbox import Mailbox
 from cleo_email.pipeline.workflows import load_suppliers, next_due
 from cleo_email.runtime import CallFailed, Deadline, call_within, now_ms
-from cleo_email.settings import Settings, gather, misspelt, no_dotenv
+from cleo_email.settings import Settings, doubts, gather, no_dotenv
 from cleo_email.store import Store
 from cleo_email.store.clock import ServerClock
 from cleo_email.store.connection import connect_web
 
 CONNECT_S = 10.0  # to the agent
 OLDEST_REDIS = (6, 2)
+NEWEST_ACCEPTED = 50  # accepted mails that are compared with Redis: a header is fetched of each
 # Under "appendonly yes" alone a Redis that starts does not load its snapshot: it would come up empty.
 APPENDONLY = (
     "on the running Redis: redis-cli config set appendonly yes, then redis-cli config rewrite; "
@@ -66,7 +67,7 @@ def examine() -> list[CheckResult]:
     """Return all that can be known without sending a mail."""
     warnings: list[CheckResult] = []
     try:
-        warnings += [CheckResult("settings", "warning", line) for line in misspelt(gather())]
+        warnings += [CheckResult("settings", "warning", line) for line in doubts(gather())]
         settings = settings_here()
     except SettingsError as error:
         faults = [CheckResult("settings", "wrong", f"{fault}{no_dotenv()}") for fault in error.faults]
@@ -174,9 +175,30 @@ def _mail_servers(settings: Settings) -> Iterator[CheckResult]:
         yield CheckResult("imap", "ok", "EMAIL_IMAP_HOST is not set: mail comes by webhook only")
     else:
         with app.mailbox as mailbox:
-            yield _with_needs(settings, _tried("imap", lambda: _inbox(mailbox)))
+            found = _with_needs(settings, _tried("imap", lambda: _inbox(mailbox)))
+            yield found
+            if found.level == "ok":
+                yield from _accepted_elsewhere(app)
     with app.submitter as submitter:
         yield _with_needs(settings, _tried("smtp", submitter.check))
+
+
+def _accepted_elsewhere(app: App) -> Iterator[CheckResult]:
+    """Warn of mail that another Redis accepted and nobody answered: nothing here would ever look at it."""
+    days = app.settings.retention_days
+    assert app.recoverer
+    try:
+        found = app.recoverer.overlooked(days=days, most=NEWEST_ACCEPTED)
+    except (MailboxError, StoreUnavailable):  # Redis has a line of its own
+        return
+    if count := found.taken_up + found.held:
+        yield CheckResult(
+            "imap",
+            "warning",
+            f"{count} of the newest {NEWEST_ACCEPTED} mails that were accepted and not answered are unknown "
+            "to this Redis: another one accepted them, such as that of a trial. Take it along: cleo-email "
+            f"recover --from its folder, such as var. If it is lost: cleo-email recover --days {days}",
+        )
 
 
 def _inbox(mailbox: Mailbox) -> str:
@@ -237,7 +259,7 @@ def _connected(variable: str, url: str, untested: str) -> str:
     except CallFailed as failed:
         error = failed.error or TimeoutError(limit.said)
     if isinstance(error, UntrustedCertificate):
-        raise CleoError(f"{place}: {error} (a private CA: SSL_CERT_FILE)")
+        raise CleoError(f"{place}: its certificate is not trusted ({error}); {error.advice}")
     if isinstance(error, OSError):
         plain = isinstance(error, TlsFailed) and error.plain
         why = error.strerror or error

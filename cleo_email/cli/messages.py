@@ -44,7 +44,7 @@ def list_(state: str | None, thread: str, limit: int, as_json: bool) -> None:
         print("no messages")
     for record in records:
         print(_line(record))
-    if following:
+    if following and sys.stdout.isatty():  # for a program it would be one more message
         print(f"… more: --limit {limit * 2}")
 
 
@@ -158,7 +158,9 @@ def _bytes(store: Messages, id_: str, form: str) -> bytes:
         answer = store.answer(id_)
         found, missing = answer and answer.source, "answer, or it was"
     else:
-        found, missing = store.source(id_), "source: it answers no mail, or its source was"
+        found, missing = store.source(id_), "source: it was"
+    if not found and form != "answer" and store.get(id_).outbound:
+        raise NotFound(f"message {id_} answers no mail, so there is no text of one; see: --answer")
     if not found:
         raise NotFound(f"message {id_} has no {missing} dropped 7 days after its final state")
     return found

@@ -11,6 +11,10 @@ from cleo_email.errors import MailboxError, MailboxUnavailable
 from cleo_email.imap import sent
 from cleo_email.imap.session import ImapConnection, RefusedForGood, RefusedForNow
 from cleo_email.imap.values import (
+    ACCEPTED,
+    FAILED,
+    HELD,
+    REPLIED,
     SEEN,
     BatchFailed,
     Fetched,
@@ -91,6 +95,11 @@ class Mailbox:
     def search_since(self, day: date) -> list[int]:
         """Return the UIDs that reached the server on ``day`` or later, by the day of INTERNALDATE."""
         return self._search(f"SINCE {search_date(day)}")
+
+    def search_accepted(self, day: date) -> list[int]:
+        """Return the UIDs since ``day`` of mail that is marked as accepted, and not as answered."""
+        ours = f"OR KEYWORD {ACCEPTED} OR KEYWORD {HELD} KEYWORD {FAILED}"
+        return self._search(f"{ours} UNKEYWORD {REPLIED} UNANSWERED SINCE {search_date(day)}")
 
     def search_since_uid(self, uid: int) -> list[int]:
         if uid >= _LAST_UID:

@@ -22,6 +22,7 @@ from imapclient.response_parser import parse_response
 
 from cleo_email import __version__
 from cleo_email.accounts import ImapAccount, plain_response, xoauth2_response
+from cleo_email.certificates import certificate_advice
 from cleo_email.errors import (
     MailboxError,
     MailboxLoginRefused,
@@ -404,8 +405,8 @@ class ImapConnection:
         code, text = response_code(data), self._words(data)
         if code == "AUTHENTICATIONFAILED":
             return MailboxLoginRefused(
-                f"{self._place}: login refused, check EMAIL_USER and EMAIL_PASSWORD (or the OAuth settings);"
-                f" the server says: {text}"
+                f"{self._place}: login refused, check EMAIL_USER and {self._account.login.setting} (or the"
+                f" OAuth settings); the server says: {text}"
             )
         if code in _FOR_GOOD:
             return MailboxError(f"{self._place}: login not allowed; the server says: {text}")
@@ -421,11 +422,9 @@ class ImapConnection:
         """
         prefix = f"{self._place}: {what}" if what else self._place
         if isinstance(exc, ssl.SSLCertVerificationError):
-            return MailboxError(
-                f"{prefix}: the server's certificate is not trusted ({self._words(exc.verify_message)}); for"
-                " a private CA let SSL_CERT_FILE or SSL_CERT_DIR name it, or set EMAIL_IMAP_HOST to the name"
-                " in the certificate"
-            )
+            fault = self._words(exc.verify_message)
+            advice = certificate_advice(fault, "EMAIL_IMAP_HOST")
+            return MailboxError(f"{prefix}: the server's certificate is not trusted ({fault}); {advice}")
         hint = " (EMAIL_IMAP_HOST, EMAIL_IMAP_PORT)" if dialling and isinstance(exc, OSError) else ""
         if isinstance(exc, ssl.SSLError) and exc.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST"):
             hint = "; EMAIL_IMAP_PORT is usually 993, and 143 means STARTTLS"

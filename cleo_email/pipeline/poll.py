@@ -59,11 +59,11 @@ class PollResult:
 
     def __str__(self) -> str:
         if self.busy:
-            return "poll: another process is at it"
+            return "another process is at it"
         if self.resting:
-            return "poll: the mailbox rests after a fault"
+            return "the mailbox rests after a fault"
         counts = [f"{count} {name}" for name, count in vars(self).items() if count]
-        return "poll: " + (", ".join(counts) or "nothing new")
+        return ", ".join(counts) or "nothing new"
 
 
 @dataclass

@@ -16,7 +16,9 @@ from pathlib import Path
 from dotenv.parser import parse_stream
 from pydantic import ValidationError
 
+from cleo_email.accounts import QUOTES, begins_and_ends_with_a_quote
 from cleo_email.agents.spec import UrlSpec, parse_spec
+from cleo_email.certificates import VARIABLES
 from cleo_email.errors import SettingsError
 from cleo_email.http.address import trust_store, web_address
 from cleo_email.oauth.client import CLIENT_CREDENTIALS, GOOGLE, MICROSOFT, guess_grant
@@ -29,7 +31,6 @@ _FIELDS = {str(field.alias): field for field in Settings.model_fields.values()}
 _SECRET = {name for name, field in _FIELDS.items() if "SecretStr" in repr(field)}
 Values = Mapping[str, str]  # by the names of variables
 DOTENV = Path(".env")  # in the working directory
-TRUST = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 _PREFIXES = ("EMAIL_", "CLEO_")
 # Variables with these prefixes of deploy/postfix-pipe, of the crash points and of the tests.
 _ELSEWHERE = {"CLEO_URL", "CLEO_SECRET_FILE", "CLEO_CRASH_AT", "CLEO_CORPORA", "CLEO_REQUIRE_SERVERS"}
@@ -86,8 +87,8 @@ def fingerprint(given: Values) -> tuple[object, ...]:
     Comparing keys is much faster than making settings, which loads a trust store.
     """
     return (
-        *((name, given[name]) for name in (*_FIELDS, *TRUST) if name in given),
-        *(_stamp(given[name]) for name in ("CLEO_WORKFLOWS", *TRUST) if name in given),
+        *((name, given[name]) for name in (*_FIELDS, *VARIABLES) if name in given),
+        *(_stamp(given[name]) for name in ("CLEO_WORKFLOWS", *VARIABLES) if name in given),
     )
 
 
@@ -154,6 +155,23 @@ def no_dotenv() -> str:
     return f" (there is no .env in {Path.cwd()})"
 
 
+def doubts(given: Values) -> list[str]:
+    """Return a line for each value that works otherwise than its author may think; no secret is shown."""
+    lines = misspelt(given)
+    # .env takes quotes off; what reads other files (docker run --env-file) and some web forms keep them.
+    lines += [
+        f"{name}: {QUOTES}"
+        for name in sorted(_FIELDS.keys() & given.keys())
+        if begins_and_ends_with_a_quote(given[name])
+    ]
+    file = read_dotenv(DOTENV)[0]
+    for name in VARIABLES:
+        wanted, used = file.get(name, "").strip(), os.environ.get(name)
+        if wanted and used is not None and used.strip() != wanted:
+            lines.append(f"{name}: {used!r} of the environment is in force, and not {wanted!r} of .env")
+    return lines
+
+
 def misspelt(given: Values) -> list[str]:
     """Return a line for each name that begins like our settings but is none of them; no value is shown."""
     ours = [name for name in _FIELDS if name.startswith(_PREFIXES)]
@@ -201,7 +219,9 @@ def _missing(values: Values) -> list[str]:
             is_address = read_address(values["EMAIL_USER"]).addr == values["EMAIL_USER"]
         except ValueError:
             is_address = False
-        names += [] if is_address else ["EMAIL_FROM_ADDRESS"]
+        if not is_address:
+            user = _line("EMAIL_USER", values, "an address where EMAIL_FROM_ADDRESS is not set")
+            return [_line(name, values) for name in [*names, "EMAIL_FROM_ADDRESS"]] + [user]
     return [_line(name, values) for name in names]
 
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from cleo_email.accounts import SmtpAccount, plain_response, xoauth2_response
+from cleo_email.certificates import certificate_advice
 from cleo_email.crashpoints import crashpoint
 from cleo_email.errors import (
     SubmissionError,
@@ -272,7 +273,7 @@ def open_session(
         connection.close()
         if isinstance(error, ssl.SSLCertVerificationError):
             why = f"{place} shows a certificate that is not trusted ({error.verify_message})"
-            advice = "for a private CA set SSL_CERT_FILE or SSL_CERT_DIR"
+            advice = certificate_advice(error.verify_message, "EMAIL_SMTP_HOST")
             raise SubmissionError(scrub.line(f"{why}; {advice}")) from None
         if isinstance(error, OSError):
             raise LinkLost(scrub.line(f"no session with {place}: {error}{_hint(error, account)}")) from None
@@ -360,7 +361,7 @@ def _log_in(connection: SmtpConnection, account: SmtpAccount, token: str) -> Non
         raise SubmissionError(connection.scrub.line(words))
     if reply.code == 235:
         return
-    settings = "EMAIL_USER, EMAIL_OAUTH_…" if token else "EMAIL_USER, EMAIL_PASSWORD"
+    settings = "EMAIL_USER, EMAIL_OAUTH_…" if token else f"EMAIL_USER, {account.login.setting}"
     words = connection.scrub.line(f"the server refuses the login of {user} ({settings}): {reply}")
     if reply.code == 421:
         raise LinkLost(words)

@@ -209,7 +209,8 @@ def why_not_ready(app: App, now: int) -> str:
         return "no worker has been seen in the last 90 s: start python worker.py"
     if health.submission_fault:
         return health.submission_fault
-    if settings.imap_host and now - health.polled > 3 * settings.poll_interval * 1000:
+    late = not health.polled or now - health.polled > 3 * settings.poll_interval * 1000
+    if settings.imap_host and late:
         return (
             health.poll_fault or "no poll has succeeded in the last 3 intervals (EMAIL_POLL_INTERVAL_SECONDS)"
         )

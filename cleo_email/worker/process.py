@@ -11,7 +11,7 @@ from cleo_email.agents.spec import UrlSpec, parse_spec
 from cleo_email.app import App, print_faults, shared_app, start_process
 from cleo_email.errors import BAD_SETTINGS, SettingsError, StoreUnavailable
 from cleo_email.http.address import web_address
-from cleo_email.settings import Settings, gather, misspelt, no_dotenv
+from cleo_email.settings import Settings, doubts, gather, no_dotenv
 from cleo_email.store.connection import connect_worker
 from cleo_email.store.queue import ANSWERS, MAILBOX
 from cleo_email.worker.rq_threads import ThreadWorker, all_dequeue, watch, work_until_stopped
@@ -27,7 +27,7 @@ def main() -> int:
     """Run the worker by the environment's settings until SIGTERM. Return the exit status."""
     settings = start_process()
     try:
-        for line in misspelt(gather()):
+        for line in doubts(gather()):
             log.warning("%s", line)
         status = run_worker(settings)
     except SettingsError as error:  # CLEO_AGENT names no agent

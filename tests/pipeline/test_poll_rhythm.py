@@ -111,9 +111,9 @@ def test_what_a_person_asked_for_is_told_once(
 
 
 def test_a_poll_is_told_in_words() -> None:
-    assert str(PollResult(accepted=1, held=2)) == "poll: 1 accepted, 2 held"
-    assert str(PollResult()) == "poll: nothing new"
-    assert str(PollResult(busy=True)) == "poll: another process is at it"
+    assert str(PollResult(accepted=1, held=2)) == "1 accepted, 2 held"
+    assert str(PollResult()) == "nothing new"
+    assert str(PollResult(busy=True)) == "another process is at it"
 
 
 def test_upkeep_does_not_knock_where_the_login_is_refused(

@@ -141,7 +141,9 @@ def test_no_secret_is_shown_in_a_fault_or_in_a_repr() -> None:
 
 
 def test_a_login_that_is_no_address_needs_a_from_address() -> None:
-    assert any(line.startswith("EMAIL_FROM_ADDRESS") for line in faults({**WHOLE, "EMAIL_USER": "agent"}))
+    found = faults({**WHOLE, "EMAIL_USER": "agent"})
+    assert any(line.startswith("EMAIL_FROM_ADDRESS") for line in found)
+    assert any(line.startswith("EMAIL_USER: found 'agent', expected an address") for line in found)
     settings = read(EMAIL_USER="agent", EMAIL_FROM_ADDRESS="Cleo Öst <cleo@example.com>")
     assert (settings.from_address.name, settings.from_address.addr) == ("Cleo Öst", "cleo@example.com")
     assert settings.own_addresses == {"cleo@example.com"}

@@ -116,6 +116,15 @@ def test_a_wrong_password() -> None:
         send(submitter)
 
 
+@pytest.mark.parametrize("quote", ['"', "'"])
+def test_quotes_that_became_part_of_the_password_get_a_hint(quote: str) -> None:
+    with sending(password=f"{quote}geheim{quote}") as (_, submitter):
+        hint = r"EMAIL_PASSWORD \(the quotes at its beginning"
+        with pytest.raises(SubmissionLoginRefused, match=hint) as caught:
+            send(submitter)
+    assert "geheim" not in str(caught.value)
+
+
 def test_530_at_mail_is_a_matter_of_the_login() -> None:
     with sending() as (server, submitter):
         server.inject("mail*0=530 5.7.57 Client was not authenticated")

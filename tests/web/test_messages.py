@@ -120,7 +120,10 @@ def test_readiness_names_what_is_missing(redis_url: str) -> None:
     assert "worker" in why_not_ready(app, now)
     app.store.health.worker_seen(now)
     assert "poll" in why_not_ready(app, now)
+    seldom = App(settings.model_copy(update={"poll_interval": 10**9}))
+    assert "poll" in why_not_ready(seldom, now), "an interval that began before 1970"
     app.store.health.polled(now)
+    assert why_not_ready(seldom, now) == ""
     assert why_not_ready(app, now) == ""
     assert why_not_ready(app, now + 89_000) == ""
     assert "worker" in why_not_ready(app, now + 91_000)
