@@ -6,6 +6,7 @@ from typing import cast
 from cleo_email.store.connection import PREFIX, StorePart
 
 WORKER_MS = 90_000
+_SUBMISSION = ("submission_fault", "submission_limits", "submission_rests_until")
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,7 @@ class Health:
     polled: int
     poll_fault: str
     submission_fault: str
+    submission_rests_until: int = 0  # no mail is to be tried before
 
     def worker_is_away(self, now: int) -> bool:
         """Return whether no worker has been seen in the last 90 seconds."""
@@ -45,13 +47,31 @@ class HealthStore(StorePart):
     def fresh_start(self) -> None:
         """Remove recorded errors when a worker starts, since its settings may be new."""
         with self._redis.pipeline() as pipe:
-            pipe.hdel(f"{PREFIX}pulse", "submission_fault", "poll_faults")
+            pipe.hdel(f"{PREFIX}pulse", *_SUBMISSION, "poll_faults")
             pipe.delete(f"{PREFIX}rest:poll", f"{PREFIX}tick:poll", f"{PREFIX}tick:submission-probe")
             pipe.execute()
 
     def submission_fault(self, text: str) -> None:
-        """Record why nothing can be sent until a person acts; '' removes the error."""
-        self._redis.hset(f"{PREFIX}pulse", "submission_fault", text)
+        """Record why nothing can be sent until a person acts; '' removes the error and any limit."""
+        with self._redis.pipeline() as pipe:
+            pipe.hdel(f"{PREFIX}pulse", *_SUBMISSION)
+            if text:
+                pipe.hset(f"{PREFIX}pulse", "submission_fault", text)
+            pipe.execute()
+
+    def submission_limited(self, text: str) -> int:
+        """Record that the server takes no mail of the account for now. Return how often in a row."""
+        with self._redis.pipeline() as pipe:
+            pipe.hset(f"{PREFIX}pulse", "submission_fault", text)
+            pipe.hincrby(f"{PREFIX}pulse", "submission_limits", 1)
+            return int(pipe.execute()[1])
+
+    def submission_rests(self, until: int) -> None:
+        """Let no mail be tried before ``until`` (ms); 0 ends the rest."""
+        with self._redis.pipeline() as pipe:
+            pipe.hset(f"{PREFIX}pulse", "submission_rests_until", until)
+            pipe.delete(f"{PREFIX}tick:submission-probe")
+            pipe.execute()
 
     def read(self) -> Health:
         raw = cast("dict[bytes, bytes]", self._redis.hgetall(f"{PREFIX}pulse"))
@@ -60,6 +80,7 @@ class HealthStore(StorePart):
             int(raw.get(b"polled", 0)),
             raw.get(b"poll_fault", b"").decode(),
             raw.get(b"submission_fault", b"").decode(),
+            int(raw.get(b"submission_rests_until", 0)),
         )
 
     def memory_share(self) -> float | None:
