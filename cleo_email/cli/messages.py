@@ -150,7 +150,9 @@ def _decide(decide: Callable[[str], Record], ids: Sequence[str], again: str = ""
 def _line(record: Record) -> str:
     when = iso(record.received_at)[:19].replace("T", " ") + "Z"
     first, *more = record.addresses("recipients") or [""]
-    who = f"to {first}" + (f" and {len(more)} more" if more else "") if record.outbound else record.from_address
+    who = (
+        f"to {first}" + (f" and {len(more)} more" if more else "") if record.outbound else record.from_address
+    )
     reason = f" — {record.reason}" if record.reason else ""
     return f"{record.id}  {when}  {record.state:10} {who}: {record.subject[:60]}{reason}"
 

@@ -47,7 +47,7 @@ class Decisions:
         came_back = record.state is State.REPLIED and record.bounced
         if record.state not in (State.FAILED, State.UNCERTAIN) and not came_back:
             raise WrongState(
-                f"message {id_} is {record.state}; only failed, uncertain and bounced ones can be retried"
+                f"message {id_} is {record.state}; only failed and uncertain ones, and what bounced, can be retried"
             )
         self._again(record, "retried by a person")
         return self.store.messages.get(id_)
