@@ -40,15 +40,14 @@ class Decisions:
         record = self.store.messages.get(id_)
         waits = later_of(id_) if record.state is State.REPLIED and record.pending else record.thread_id
         if record.state in AT_WORK or waits != record.thread_id:
-            self.store.health.submission_rests(0)
+            self.store.health.submission_rests_no_more()
             if self.store.conversations.hurry(waits, self.clock()):
                 self.wake.wake(waits)
                 return record
         came_back = record.state is State.REPLIED and record.bounced
         if record.state not in (State.FAILED, State.UNCERTAIN) and not came_back:
-            raise WrongState(
-                f"message {id_} is {record.state}; only failed and uncertain ones, and what bounced, can be retried"
-            )
+            which = "only failed and uncertain ones, and what bounced, can be retried"
+            raise WrongState(f"message {id_} is {record.state}; {which}")
         self._again(record, "retried by a person")
         return self.store.messages.get(id_)
 

@@ -38,7 +38,7 @@ PROBE_MS = MINUTE
 # A refused login concerns every mail: each is tried again so often, and this counts as no attempt.
 LOGIN_PAUSE_MS = 20 * SECOND
 # After a limit of the account that the server calls permanent; the pause grows to an hour.
-LIMIT_PAUSE_MS = 5 * MINUTE
+LIMIT_PAUSE_MS = MINUTE
 # Large mails go out a few at a time; one that waits longer than SENDING_TURN_S is put off for so long.
 LARGE_AT_ONCE = 2
 LARGE_PAUSE_MS = 5 * SECOND
@@ -306,10 +306,11 @@ class Delivery:
         """Let all mail wait: the limit is the account's, and each further try could prolong it."""
         why = f"the server limits this account, all mail waits: {error}"
         log.error("nothing can be sent for now: %s", why)
-        row = self.store.health.submission_limited(why)
-        pause = max(backoff_ms(row), LIMIT_PAUSE_MS if error.permanent else 0)
-        self.store.health.submission_rests(self.clock() + pause)
-        self._later(submission, str(error), pause)
+        now = self.clock()
+        until: list[int] = []
+        least = LIMIT_PAUSE_MS if error.permanent else 0
+        self._insist(lambda: until.append(self.store.health.submission_limited(why, now, least)))
+        self._later(submission, str(error), until[-1] - now)
 
     def _later(self, submission: _Submission, why: str, pause_ms: int = 0) -> None:
         record, now = submission.record, self.clock()

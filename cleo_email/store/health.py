@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import cast
 
+from cleo_email.runtime import backoff_ms
 from cleo_email.store.connection import PREFIX, StorePart
 
 WORKER_MS = 90_000
@@ -59,15 +60,22 @@ class HealthStore(StorePart):
                 pipe.hset(f"{PREFIX}pulse", "submission_fault", text)
             pipe.execute()
 
-    def submission_limited(self, text: str) -> int:
-        """Record that the server takes no mail of the account for now. Return how often in a row."""
+    def submission_limited(self, text: str, now: int, at_least: int) -> int:
+        """Record that the server takes no mail of the account for now, and return until when (ms) all mail is
+        to rest: ``at_least`` so many milliseconds, longer each time in a row."""
         with self._redis.pipeline() as pipe:
             pipe.hset(f"{PREFIX}pulse", "submission_fault", text)
             pipe.hincrby(f"{PREFIX}pulse", "submission_limits", 1)
-            return int(pipe.execute()[1])
+            row = int(pipe.execute()[1])
+        until = now + max(backoff_ms(row), at_least)
+        self._rest_until(until)
+        return until
 
-    def submission_rests(self, until: int) -> None:
-        """Let no mail be tried before ``until`` (ms); 0 ends the rest."""
+    def submission_rests_no_more(self) -> None:
+        """Let the next mail be tried at once: a person asks for it."""
+        self._rest_until(0)
+
+    def _rest_until(self, until: int) -> None:
         with self._redis.pipeline() as pipe:
             pipe.hset(f"{PREFIX}pulse", "submission_rests_until", until)
             pipe.delete(f"{PREFIX}tick:submission-probe")

@@ -32,7 +32,7 @@ def ask(bench: Bench, number: int) -> Accepted:
     return accepted
 
 
-@pytest.mark.parametrize(("permanent", "first_pause"), [(False, 10), (True, 300)])
+@pytest.mark.parametrize(("permanent", "first_pause"), [(False, 10), (True, 60)])
 def test_all_mail_waits_and_the_reason_is_the_servers(
     bench: Bench, permanent: bool, first_pause: int
 ) -> None:
