@@ -9,10 +9,11 @@ from typing import Final, NamedTuple
 
 _LOGIN_CODES: Final = frozenset({530, 534, 535, 538})  # RFC 4954 section 6
 _ENHANCED: Final = re.compile(r"#?([45]\.\d{1,3}\.\d{1,3})\b")
+_NAME: Final = re.compile(r"https?://\S+|(?<![\w@.-])[\w-]{1,63}(?:\.[\w-]{1,63}){1,20}(?![\w@-])")
 # Of Google (5.4.5) and of Microsoft: daily limits, and senders that are blocked for what they sent.
 _ACCOUNT_STATUS: Final = frozenset("5.4.5 4.4.5 5.1.90 5.7.501 5.7.502 5.7.503 5.7.705".split())
 
-# The recipient's mailbox, account or limit, and the size of the mail: never a limit of ours.
+# The recipient's mailbox, account or limit, and what the mail is made of: never a limit of ours.
 _OF_ANOTHER: Final = re.compile(
     r"(?:user|account|address|person|recipient) (?:that )?you (?:are|were|have) (?:trying|tried)"
     r"|you tried to reach"
@@ -22,7 +23,8 @@ _OF_ANOTHER: Final = re.compile(
     r"|recipient(?:'s|s')? (?:has|is|was) |\b(?:bad|invalid|unknown|unverified) recipients"
     r"|\bsize\b|too (?:large|big|long)|\b(?:bytes|octets|[kmg]i?b)\b|\bhops?\b|received headers|\bloop"
     r"|postfach\b.{0,40}\b(?:voll|überfüllt|erschöpft)|speicherplatz|empfängers?\b.{0,60}\b(?:limit|voll)"
-    r"|\bgr(?:ö|oe)sse|zu gross|tamaño|taille|dimension"
+    r"|\b(?:attachments?|links?|mime|headers?|parts?|nesting|lines?|score|probability|time-?out|anhänge)\b"
+    r"|spam.{0,3}\b(?:threshold|level|limit|points|schwelle)|\bgr(?:ö|oe)sse|zu gross|tamaño|taille|dimension"
 )
 # What is sent, or sent in a time …
 _SENDING: Final = (
@@ -116,8 +118,9 @@ class Reply(NamedTuple):
 
     @property
     def _words(self) -> str:
-        # Servers repeat the enhanced code on each line of a reply.
-        return " ".join(_ENHANCED.sub(" ", self.text[:2000]).casefold().replace("’", "'").split())
+        # The code is repeated on each line, and a name such as mail.example.com says nothing.
+        text = _NAME.sub(" ", _ENHANCED.sub(" ", self.text[:2000])).casefold().replace("’", "'")
+        return " ".join(text.split())
 
     def __str__(self) -> str:
         return f"{self.code} {self.text}"

@@ -46,7 +46,7 @@ _FQDN = re.compile(rf"(?:{_LABEL}\.)+[A-Za-z](?:[A-Za-z0-9-]{{0,61}}[A-Za-z0-9])
 # What OpenSSL says of bytes that are no TLS.
 _NOT_TLS = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNEXPECTED_MESSAGE", "RECORD_LAYER_FAILURE"})
 # How long a greeting may be awaited before a second connection looks whether TLS is spoken here.
-_SILENCE_S = 3.0
+_SILENCE_S = 2.0
 
 
 class LinkLost(SubmissionUnavailable):

@@ -63,6 +63,10 @@ ACCOUNT = """
 550 5.7.1 Daily limit reached
 550-5.7.1 You have sent too much mail lately. Try again in 24 hours.
 421 4.4.5 Server busy, sending limit reached
+550 5.7.1 mail.example.com: hourly sending quota for ann@example.com exceeded
+450 4.7.1 Rate limit exceeded for ann@example.com, see https://help.example.com/limits
+554 5.7.1 Sie haben in den letzten 24 Stunden zu viele E-Mails versendet
+550 5.7.1 Der Versand wurde vorübergehend gesperrt: Sie haben das Kontingent überschritten
 """.strip().splitlines()
 
 # What is said of this mail or of its recipient: it is refused later too (or, with a 4xx, for this one alone).
@@ -138,6 +142,23 @@ MAIL = """
 554 delivery error: dd This user doesn't have a yahoo.com account (bob@yahoo.com) [0]
 554 30 Sorry, your message to bob@yahoo.com cannot be delivered. This mailbox is disabled (554.30).
 421 4.7.0 Too many connections
+421 4.4.2 mail.example.com Error: timeout exceeded
+450 4.4.2 smtp.sending.example Error: timeout exceeded
+550 5.7.1 Message rejected: too many links in the message
+554 5.6.0 Message rejected: maximum number of MIME parts exceeded
+550 5.7.1 Message contains too many attachments
+554 5.7.1 Message rejected, spam score 10.2 exceeds the limit of 5
+550 5.7.1 This message exceeded the spam threshold
+550 5.7.1 Nachricht abgelehnt: zu viele Anhänge in der Nachricht
+550 5.7.1 Die Nachricht wurde abgelehnt: Spam-Schwelle überschritten
+554 5.7.1 Die E-Mail enthält einen Virus
+550 5.7.1 Unfortunately, messages from [192.0.2.1] weren't sent. Please contact your Internet service provider since part of their network is on our block list (S3140)
+550 5.7.1 Message rejected: sender domain example.com is blocked by the recipient's organization
+550 5.1.1 sending.limit.exceeded@example.org: unknown user
+554 5.7.1 Message refused, see https://mail.example.com/daily-sending-limit-exceeded
+451 4.3.2 System busy, please try again later
+550 5.7.1 Die Absenderadresse gehört nicht zu diesem Benutzer
+550 5.1.1 Empfängeradresse existiert nicht
 421 4.4.2 Idle timeout exceeded
 421 4.3.2 Service not available, closing transmission channel
 """.strip().splitlines()
