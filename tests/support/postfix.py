@@ -180,7 +180,8 @@ smtpd_tls_key_file = {key}
 smtpd_sasl_auth_enable = yes
 smtpd_sasl_type = dovecot
 smtpd_sasl_path = {auth}
-smtpd_recipient_restrictions = check_recipient_access inline:{{ {{ later@example.org = 450 4.2.0 try later }} }}
+smtpd_recipient_restrictions =
+  check_recipient_access inline:{{ {{ later@example.org = 450 4.2.0 try later }} }}
 smtpd_relay_restrictions = permit_sasl_authenticated, reject_unauth_destination
 virtual_mailbox_domains = {domains}
 virtual_mailbox_maps = texthash:{home}/config/users
