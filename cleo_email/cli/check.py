@@ -20,13 +20,15 @@ from cleo_email.http.address import web_address
 from cleo_email.http.client import HttpClient, TlsFailed, UntrustedCertificate
 from cleo_email.imap.mailbox import Mailbox
 from cleo_email.pipeline.workflows import load_suppliers, next_due
-from cleo_email.runtime import CallFailed, Deadline, call_within, now_ms
+from cleo_email.runtime import DAY, CallFailed, Deadline, call_within, now_ms
 from cleo_email.settings import Settings, doubts, gather, no_dotenv
-from cleo_email.store import Store
+from cleo_email.store import State, Store
 from cleo_email.store.clock import ServerClock
 from cleo_email.store.connection import connect_web
 
 CONNECT_S = 10.0  # to the agent
+FAILED_DAYS = 7
+LOOKED_AT = 1000  # failed messages
 OLDEST_REDIS = (6, 2)
 NEWEST_ACCEPTED = 50  # accepted mails that are compared with Redis: a header is fetched of each
 # Under "appendonly yes" alone a Redis that starts does not load its snapshot: it would come up empty.
@@ -161,6 +163,21 @@ def _processes(redis: Redis, now: int) -> Iterator[CheckResult]:
         yield CheckResult("worker", "warning", text)
     else:
         yield CheckResult("worker", "ok", "at work")
+    yield from _failures(redis)
+
+
+def _failures(redis: Redis) -> Iterator[CheckResult]:
+    """Say how much of the newest mail failed or bounced in the last days."""
+    try:
+        records, _ = Store(redis).messages.page(state=State.FAILED, limit=LOOKED_AT)
+    except StoreUnavailable:
+        return  # the line before says so
+    recent = [one for one in records if now_ms() - one.updated_at < FAILED_DAYS * DAY]
+    if recent:
+        bounced = sum(bool(one.bounced) for one in recent)
+        count = f"{len(recent)}{'+' if len(recent) == LOOKED_AT else ''}"
+        text = f"{count} failed in the last {FAILED_DAYS} days, {bounced} of them bounced"
+        yield CheckResult("messages", "warning", f"{text}; see: cleo-email messages list --state failed")
 
 
 # --- the mail servers -------------------------------------------------------------------------------------

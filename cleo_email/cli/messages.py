@@ -65,7 +65,8 @@ def show(id_: str, form: str | None, as_json: bool) -> None:
     elif as_json:
         print(json.dumps({**record.public(), "history": store.history(id_)}, indent=1))
     else:
-        for name, value in record.public().items():
+        shown_as = {**record.public(), "recipients": ", ".join(record.addresses("recipients"))}
+        for name, value in shown_as.items():
             if value != "":
                 print(f"{name:17} {value}")
         print("history")
@@ -92,7 +93,7 @@ def release(ids: tuple[str, ...], held: bool, reason: str, as_json: bool) -> int
 @click.option("--reason", default="", help="With --failed: only where the reason has this.")
 @as_json
 def retry(ids: tuple[str, ...], failed: bool, reason: str, as_json: bool) -> int:
-    """Try failed or uncertain messages again.
+    """Try failed, bounced or uncertain messages again: an answer that was kept is sent as it is.
 
     An uncertain one may have been sent: look at it first. For that reason --failed does not take those.
     """
@@ -148,7 +149,10 @@ def _decide(decide: Callable[[str], Record], ids: Sequence[str], again: str = ""
 
 def _line(record: Record) -> str:
     when = iso(record.received_at)[:19].replace("T", " ") + "Z"
-    who = f"to {record.to_address}" if record.outbound else record.from_address
+    first, *more = record.addresses("recipients") or [""]
+    who = (
+        f"to {first}" + (f" and {len(more)} more" if more else "") if record.outbound else record.from_address
+    )
     reason = f" — {record.reason}" if record.reason else ""
     return f"{record.id}  {when}  {record.state:10} {who}: {record.subject[:60]}{reason}"
 

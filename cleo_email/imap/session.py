@@ -29,6 +29,7 @@ from cleo_email.errors import (
     MailboxUnavailable,
     TokenError,
     TokenUnavailable,
+    network_words,
 )
 from cleo_email.imap.values import ImapTimeouts, quoted
 from cleo_email.scrub import Scrubber
@@ -39,7 +40,6 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _CODE = re.compile(r"\[([A-Z][A-Z0-9-]*)[\] ]", re.IGNORECASE)
 _BAD = re.compile(r"command error: BAD (\[b.*\])", re.DOTALL)  # how imaplib shows the data of a BAD answer
 _QUOTED_DATA = re.compile(r""":? b['"].*""")  # as in "unexpected response: b'…'"
-_NO_SUCH_NAME = frozenset({socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)})
 
 # RFC 5530 codes (and RFC 3501's TRYCREATE) that stay until a person changes something.
 _FOR_GOOD = frozenset(
@@ -429,14 +429,8 @@ class ImapConnection:
         if isinstance(exc, ssl.SSLError) and exc.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST"):
             hint = "; EMAIL_IMAP_PORT is usually 993, and 143 means STARTTLS"
             why = "the server does not speak TLS on this port"
-        elif isinstance(exc, TimeoutError):
-            why = "no answer in time"
-        elif isinstance(exc, socket.gaierror) and exc.errno in _NO_SUCH_NAME:
-            why = "no server of this name is known: look for a typo"
-        elif isinstance(exc, ConnectionRefusedError):
-            why = "refused: nothing listens there, or a firewall is between"
         elif isinstance(exc, OSError):
-            why = self._words(exc)
+            why = self._words(network_words(exc))
         elif isinstance(exc, imaplib.IMAP4.error) and not isinstance(exc, ProtocolError):
             why = _QUOTED_DATA.sub("", self._words(exc))  # the data of an answer may be of a mail
         else:

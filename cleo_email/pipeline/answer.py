@@ -24,7 +24,7 @@ from cleo_email.pipeline.workflows import INGRESS, Question, ThreadOpener, agent
 from cleo_email.runtime import HOUR, Clock, backoff_ms, now_ms
 from cleo_email.screening.dkim import Outcome, SenderCheck
 from cleo_email.screening.screen import Policy
-from cleo_email.store import AT_WORK, Effects, Lock, Record, State, Store, iso
+from cleo_email.store import AT_WORK, Effects, Lock, Record, State, Store, iso, later_of
 from cleo_email.store.queue import WakeQueue
 
 log = logging.getLogger(__name__)
@@ -146,11 +146,18 @@ class Answerer:
         record: Record | None = None
         with suppress(errors.NotFound):
             record = self.store.messages.get(id_)
-        if record is None or record.state not in AT_WORK:
+        is_rest = thread_id == later_of(id_)  # some recipients still are to get what others have
+        at_work = record is not None and (
+            record.state is State.REPLIED and record.pending if is_rest else record.state in AT_WORK
+        )
+        if record is None or not at_work:
             self.store.conversations.drop_head(thread_id, id_)
             return
-        work = LockedRecord(self.store, record, lock, self.clock)
+        work = LockedRecord(self.store, record, lock, self.clock, thread_id if is_rest else "")
         try:
+            if is_rest:
+                self.delivery.submit(work)
+                return
             if record.state is not State.SUBMITTING:
                 self._make_answer(work)
                 work.reload()
@@ -313,8 +320,8 @@ class Answerer:
         After the end of DATA nothing is tried again, since the server may have the mail.
         """
         record = work.reload()
-        if record.state not in AT_WORK:  # it was already finished when the error came
-            return
+        if record.state not in AT_WORK and not (work.conversation and record.pending):
+            return  # it was already finished when the error came
         if record.data_ended_at:
             self.delivery.call_uncertain(work, why)
             return

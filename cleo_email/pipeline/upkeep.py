@@ -116,7 +116,8 @@ class Upkeep:
 
     def _copy_to_sent(self, record: Record) -> bool:
         """Store our copy unless the server files by itself, which one search of Sent shows."""
-        if record.state is not State.REPLIED or not self.save_sent:
+        was_sent = record.state is State.REPLIED or record.bounced
+        if not was_sent or not self.save_sent:
             return True
         mode = self.store.mailbox.sent_mode() or self._find_sent_mode(record)
         if mode != "client":

@@ -196,6 +196,8 @@ def _line(name: str, values: Values, expected: str | None = None) -> str:
     hint = _unquoted_comma(value or "") if name == "EMAIL_FROM_ADDRESS" else ""
     if name == "REDIS_URL" and "@" in (value or ""):
         hint = f"; {ESCAPES}"
+    if name in ("EMAIL_SMTP_HOST", "EMAIL_IMAP_HOST"):
+        hint = _port_apart(name, value or "")
     return f"{name}: found {found}, expected {expected or _FIELDS[name].description}{hint}"
 
 
@@ -206,6 +208,17 @@ def _unquoted_comma(value: str) -> str:
         return ""
     shown = f'"{name.strip()}" <{rest}'
     return f"; put the name into double quotes: {shown}" if shown.isprintable() and len(shown) < 120 else ""
+
+
+def _port_apart(name: str, value: str) -> str:
+    """Return what to do about ``smtp.example.com:465`` or ``smtps://smtp.example.com``."""
+    found = re.fullmatch(
+        r"(?:[a-z0-9+]+://)?([a-z0-9.-]{1,253}|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?/?", value.lower()
+    )
+    if not found:
+        return ""
+    port = f" {name.replace('HOST', 'PORT')}={found[2]}" if found[2] else ""
+    return f"; set {name}={found[1].strip('[]')}{port and ' and'}{port}"
 
 
 def _missing(values: Values) -> list[str]:

@@ -6,9 +6,11 @@ from typing import cast
 
 from redis.exceptions import ResponseError
 
+from cleo_email.runtime import backoff_ms
 from cleo_email.store.connection import PREFIX, StorePart
 
 WORKER_MS = 90_000
+_SUBMISSION = ("submission_fault", "submission_limits", "submission_rests_until")
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,7 @@ class Health:
     polled: int
     poll_fault: str
     submission_fault: str
+    submission_rests_until: int = 0  # no mail is to be tried before
 
     def worker_is_away(self, now: int) -> bool:
         """Return whether no worker has been seen in the last 90 seconds."""
@@ -48,13 +51,38 @@ class HealthStore(StorePart):
     def fresh_start(self) -> None:
         """Remove recorded errors when a worker starts, since its settings may be new."""
         with self._redis.pipeline() as pipe:
-            pipe.hdel(f"{PREFIX}pulse", "submission_fault", "poll_faults")
+            pipe.hdel(f"{PREFIX}pulse", *_SUBMISSION, "poll_faults")
             pipe.delete(f"{PREFIX}rest:poll", f"{PREFIX}tick:poll", f"{PREFIX}tick:submission-probe")
             pipe.execute()
 
     def submission_fault(self, text: str) -> None:
-        """Record why nothing can be sent until a person acts; '' removes the error."""
-        self._redis.hset(f"{PREFIX}pulse", "submission_fault", text)
+        """Record why nothing can be sent until a person acts; '' removes the error and any limit."""
+        with self._redis.pipeline() as pipe:
+            pipe.hdel(f"{PREFIX}pulse", *_SUBMISSION)
+            if text:
+                pipe.hset(f"{PREFIX}pulse", "submission_fault", text)
+            pipe.execute()
+
+    def submission_limited(self, text: str, now: int, at_least: int) -> int:
+        """Record that the server takes no mail of the account for now, and return until when (ms) all mail is
+        to rest: ``at_least`` so many milliseconds, longer each time in a row."""
+        with self._redis.pipeline() as pipe:
+            pipe.hset(f"{PREFIX}pulse", "submission_fault", text)
+            pipe.hincrby(f"{PREFIX}pulse", "submission_limits", 1)
+            row = int(pipe.execute()[1])
+        until = now + max(backoff_ms(row), at_least)
+        self._rest_until(until)
+        return until
+
+    def submission_rests_no_more(self) -> None:
+        """Let the next mail be tried at once: a person asks for it."""
+        self._rest_until(0)
+
+    def _rest_until(self, until: int) -> None:
+        with self._redis.pipeline() as pipe:
+            pipe.hset(f"{PREFIX}pulse", "submission_rests_until", until)
+            pipe.delete(f"{PREFIX}tick:submission-probe")
+            pipe.execute()
 
     def read(self) -> Health:
         raw = cast("dict[bytes, bytes]", self._redis.hgetall(f"{PREFIX}pulse"))
@@ -63,6 +91,7 @@ class HealthStore(StorePart):
             int(raw.get(b"polled", 0)),
             raw.get(b"poll_fault", b"").decode(),
             raw.get(b"submission_fault", b"").decode(),
+            int(raw.get(b"submission_rests_until", 0)),
         )
 
     def try_writes(self) -> None:

@@ -14,7 +14,10 @@ from pathlib import Path
 import pytest
 
 from cleo_email.cli.check import examine_agent, examine_redis
+from cleo_email.runtime import DAY, now_ms
 from cleo_email.settings import read_settings
+from cleo_email.store import Identity, Record, State
+from tests.support.bench import Bench
 from tests.support.channel import Channel
 from tests.support.redis_server import RedisServer
 
@@ -48,6 +51,34 @@ def test_appendonly_is_switched_on_while_redis_runs_and_nothing_is_lost(tmp_path
         server.start()
         assert redis.get("mail") in (b"accepted", "accepted")
         assert not any("never by a restart" in one.text for one in examine_redis(settings))
+
+
+def test_answers_that_bounced_or_failed_are_counted(redis_url: str) -> None:
+    bench = Bench(redis_url)
+    settings = read_settings({**ENV, "REDIS_URL": redis_url}, dotenv=None)
+    assert not [one for one in examine_redis(settings) if one.what == "messages"]
+    for number, days in enumerate((1, 2, 3, 9)):
+        record = f"{number:024x}"
+        at = now_ms() - days * DAY
+        bench.store.messages.accept(
+            Record(
+                id=record,
+                state=State.FAILED,
+                reason="bounced: 5.1.1" if number == 1 else "550 no",
+                thread_id=f"<{number}@example.test>",
+                received_at=at,
+                updated_at=at,
+                bounced='["a@example.test"]' if number == 1 else "",
+            ),
+            b"x",
+            Identity(record),
+            [],
+        )
+    (found,) = [one for one in examine_redis(settings) if one.what == "messages"]
+    assert found.level == "warning"
+    assert found.text.startswith(
+        "3 failed in the last 7 days, 1 of them bounced; see: cleo-email messages list"
+    )
 
 
 def test_the_guide_has_the_same_commands_before_the_first_start() -> None:

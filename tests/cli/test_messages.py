@@ -15,10 +15,11 @@ import pytest
 
 from cleo_email.cli import main
 from cleo_email.errors import AgentError, AgentUnavailable, SubmissionUncertain
-from cleo_email.mail.model import Answer
+from cleo_email.mail.model import Address, Answer
 from cleo_email.pipeline.receive import IncomingMail
+from cleo_email.pipeline.send import NewMail, Sender
 from cleo_email.store import State
-from tests.support.bench import Bench
+from tests.support.bench import FROM, Bench
 from tests.support.channel import Channel
 from tests.support.mails import mail
 
@@ -47,6 +48,24 @@ def failed(bench: Bench) -> Failed:
         return accepted.id
 
     return make
+
+
+def test_who_gets_a_mail_is_shown(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    sender = Sender(bench.store, bench.wake, bench.signer, FROM, max_bytes=10**6, clock=bench.clock)
+    people = [Address(f"p{number}@example.test") for number in range(3)]
+    sent = sender.send(NewMail(to=people[:2], cc=people[2:], subject="News", body="Hello"))
+    accepted = bench.receive(mail(1))
+    everyone = [person.addr for person in people]
+    for id_, expected in ((sent.id, everyone), (accepted.id, [])):
+        assert main(["messages", "show", id_, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["recipients"] == expected
+    bench.work(accepted.thread_id)
+    assert main(["messages", "show", accepted.id]) == 0
+    assert "recipients        customer1@example.test\n" in capsys.readouterr().out
+    assert main(["messages", "show", sent.id]) == 0
+    assert f"recipients        {', '.join(everyone)}\n" in capsys.readouterr().out
+    assert main(["messages", "list"]) == 0
+    assert "to p0@example.test and 2 more: News" in capsys.readouterr().out
 
 
 def test_one_that_cannot_be_retried_keeps_no_other_from_it(

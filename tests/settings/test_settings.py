@@ -98,6 +98,21 @@ def test_nonsense_names_the_variable_what_was_found_and_what_is_expected(name: s
     assert ", expected " in line
 
 
+@pytest.mark.parametrize("kind", ["SMTP", "IMAP"])
+@pytest.mark.parametrize(
+    ("value", "advice"),
+    [
+        ("mail.example.com:465", "set EMAIL_{0}_HOST=mail.example.com and EMAIL_{0}_PORT=465"),
+        ("ssl://mail.example.com:993/", "set EMAIL_{0}_HOST=mail.example.com and EMAIL_{0}_PORT=993"),
+        ("smtps://mail.example.com", "set EMAIL_{0}_HOST=mail.example.com"),
+        ("[::1]:587", "set EMAIL_{0}_HOST=::1 and EMAIL_{0}_PORT=587"),
+    ],
+)
+def test_a_port_behind_a_host_has_a_setting_of_its_own(kind: str, value: str, advice: str) -> None:
+    (line,) = faults({**WHOLE, f"EMAIL_{kind}_HOST": value})
+    assert line.endswith(f"; {advice.format(kind)}")
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", "mail_1.example.com", "münchen.example"])
 def test_a_server_may_be_named_or_numbered(host: str) -> None:
     settings = read(EMAIL_SMTP_HOST=host, EMAIL_IMAP_HOST=host)

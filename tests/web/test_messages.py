@@ -44,7 +44,7 @@ def test_a_record_has_the_fields_of_the_contract_and_a_history(redis_url: str) -
     record = web.get(f"/email/messages/{id_}").json
     assert list(record) == [
         "id", "state", "reason", "thread_id", "message_id", "in_reply_to", "from_address", "subject",
-        "received_at", "updated_at", "attempts", "reply_message_id", "history",
+        "received_at", "updated_at", "attempts", "reply_message_id", "recipients", "history",
     ]  # fmt: skip
     assert record["from_address"] == "anna@example.test"
     assert [step["state"] for step in record["history"]] == ["received"]
