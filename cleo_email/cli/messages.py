@@ -149,7 +149,7 @@ def _decide(decide: Callable[[str], Record], ids: Sequence[str], again: str = ""
 def _line(record: Record) -> str:
     when = iso(record.received_at)[:19].replace("T", " ") + "Z"
     who = f"to {record.to_address}" if record.outbound else record.from_address
-    reason = f" — {record.reason}" if record.reason else ""
+    reason = f" — {record.told}" if record.told else ""
     return f"{record.id}  {when}  {record.state:10} {who}: {record.subject[:60]}{reason}"
 
 

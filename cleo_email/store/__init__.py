@@ -24,7 +24,7 @@ from cleo_email.store.messages import (
 from cleo_email.store.threads import Conversations, Threads
 
 __all__ = ["AT_WORK", "WAITING", "Accepted", "Claim", "Effects", "Events", "Identity", "Lock", "Locks"]
-__all__ += ["Messages", "Record", "Start", "State", "Store", "ThreadClosed", "iso", "new_id"]
+__all__ += ["Messages", "Record", "Start", "State", "Store", "ThreadClosed", "Ticks", "iso", "new_id"]
 
 
 class Store:
