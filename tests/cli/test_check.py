@@ -8,9 +8,12 @@ import time
 from pathlib import Path
 
 import pytest
+from redis import Redis
 
 from cleo_email.cli.check import examine_agent, examine_redis
+from cleo_email.pipeline.upkeep import WORK
 from cleo_email.settings import read_settings
+from cleo_email.store import Store
 from tests.support.redis_server import RedisServer
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -43,6 +46,18 @@ def test_appendonly_is_switched_on_while_redis_runs_and_nothing_is_lost(tmp_path
         server.start()
         assert redis.get("mail") in (b"accepted", "accepted")
         assert not any("never by a restart" in one.text for one in examine_redis(settings))
+
+
+def test_copies_that_sent_does_not_take_are_named(redis_url: str) -> None:
+    settings = read_settings({**ENV, "REDIS_URL": redis_url}, dotenv=None)
+    health = Store(Redis.from_url(redis_url)).health
+    health.upkeep_fault("filing", f"{WORK['filing']}: [OVERQUOTA] mailbox is full")
+    (finding,) = [one for one in examine_redis(settings) if one.what == "upkeep"]
+    assert finding.level == "warning"
+    assert "OVERQUOTA" in finding.text
+    assert "EMAIL_SAVE_SENT=0" in finding.text
+    health.upkeep_works("filing")
+    assert not [one for one in examine_redis(settings) if one.what == "upkeep"]
 
 
 def test_the_guide_has_the_same_commands_before_the_first_start() -> None:
