@@ -152,12 +152,13 @@ def _redis_setting(redis: Redis, name: str) -> str:
 
 def _processes(redis: Redis, now: int) -> Iterator[CheckResult]:
     try:
-        health = Store(redis).health.read()
+        health, failing = Store(redis).health.read(), Store(redis).health.upkeep_faults()
     except StoreUnavailable as error:
         yield CheckResult("redis", "wrong", str(error))
         return
     if health.submission_fault:
         yield CheckResult("sending", "wrong", f"stopped: {health.submission_fault}")
+    yield from (CheckResult("upkeep", "warning", fault) for fault in failing)
     if health.worker_is_away(now):
         text = "none has been seen in the last 90 s: start cleo-email run, or python worker.py"
         yield CheckResult("worker", "warning", text)

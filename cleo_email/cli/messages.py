@@ -153,7 +153,7 @@ def _line(record: Record) -> str:
     who = (
         f"to {first}" + (f" and {len(more)} more" if more else "") if record.outbound else record.from_address
     )
-    reason = f" — {record.reason}" if record.reason else ""
+    reason = f" — {record.told}" if record.told else ""
     return f"{record.id}  {when}  {record.state:10} {who}: {record.subject[:60]}{reason}"
 
 

@@ -25,7 +25,18 @@ from cleo_email.store.messages import (
 from cleo_email.store.threads import Conversations, Threads
 
 __all__ = ["AT_WORK", "WAITING", "Accepted", "Claim", "Effects", "Events", "Identity", "Lock", "Locks"]
-__all__ += ["Messages", "Record", "Start", "State", "Store", "ThreadClosed", "iso", "later_of", "new_id"]
+__all__ += [
+    "Messages",
+    "Record",
+    "Start",
+    "State",
+    "Store",
+    "ThreadClosed",
+    "Ticks",
+    "iso",
+    "later_of",
+    "new_id",
+]
 
 
 class Store:

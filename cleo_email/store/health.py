@@ -38,18 +38,40 @@ class HealthStore(StorePart):
         """Record a successful poll, and remove the error of earlier ones."""
         with self._redis.pipeline() as pipe:
             pipe.hset(f"{PREFIX}pulse", "polled", now)
-            pipe.hdel(f"{PREFIX}pulse", "poll_fault", "poll_faults")
+            pipe.hdel(f"{PREFIX}pulse", "poll_fault", "poll_faults", "login_faults")
             pipe.execute()
 
-    def poll_fault(self, text: str) -> int:
-        """Record why a poll failed. Return the number of failures in a row."""
+    def poll_fault(self, text: str, *, login_refused: bool = False) -> int:
+        """Record why a poll failed. Return the number of failures of this kind since the last success."""
         with self._redis.pipeline() as pipe:
             pipe.hset(f"{PREFIX}pulse", "poll_fault", text)
-            pipe.hincrby(f"{PREFIX}pulse", "poll_faults", 1)
+            pipe.hincrby(f"{PREFIX}pulse", "login_faults" if login_refused else "poll_faults", 1)
             return int(pipe.execute()[1])
 
+    def upkeep_fault(self, work: str, text: str, *, counts: bool = True) -> int:
+        """Record why one kind of upkeep of the mailbox fails. Return how often that counted in a row."""
+        with self._redis.pipeline() as pipe:
+            pipe.hset(f"{PREFIX}upkeep-faults", work, text)
+            pipe.hincrby(f"{PREFIX}upkeep-counts", work, int(counts))
+            return int(pipe.execute()[1])
+
+    def upkeep_works(self, work: str) -> None:
+        """Remove the error of this kind of upkeep."""
+        with self._redis.pipeline() as pipe:
+            pipe.hdel(f"{PREFIX}upkeep-faults", work)
+            pipe.hdel(f"{PREFIX}upkeep-counts", work)
+            pipe.execute()
+
+    def upkeep_faults(self) -> list[str]:
+        """Return a line for each kind of upkeep that fails."""
+        raw = cast("dict[bytes, bytes]", self._redis.hgetall(f"{PREFIX}upkeep-faults"))
+        return [text.decode() for _, text in sorted(raw.items())]
+
     def fresh_start(self) -> None:
-        """Remove recorded errors when a worker starts, since its settings may be new."""
+        """Forget the errors and rests when a worker starts, since its settings may be new.
+
+        Refused logins stay counted: a worker that is started again and again must not knock each time anew.
+        """
         with self._redis.pipeline() as pipe:
             pipe.hdel(f"{PREFIX}pulse", *_SUBMISSION, "poll_faults")
             pipe.delete(f"{PREFIX}rest:poll", f"{PREFIX}tick:poll", f"{PREFIX}tick:submission-probe")

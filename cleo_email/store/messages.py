@@ -113,6 +113,7 @@ class Record:
     text: str = ""  # new part of the mail, kept for the thread's history
     answer_text: str = ""
     filing_begun: int = 0  # when our copy was first about to be put into Sent
+    filing_fault: str = ""  # why it is not there
     released: int = 0  # 1: a person let it through, so limits do not hold it again
     looks: int = 0  # searches of Sent for an uncertain mail
     # Of the mail that we send, JSON lists of addresses, '' for none:
@@ -141,9 +142,15 @@ class Record:
     def dump(self) -> dict[str, str | int]:
         return {name: value for name, value in vars(self).items() if value != ""}
 
+    @property
+    def told(self) -> str:
+        """Return the reason as people see it, with what became of our copy in Sent."""
+        return "; ".join(filter(None, (self.reason, self.filing_fault)))
+
     def public(self) -> dict[str, object]:
         """Return the record as the HTTP interface and ``--json`` show it."""
         shown: dict[str, object] = {name: getattr(self, name) for name in _PUBLIC}
+        shown["reason"] = self.told
         times = {"received_at": self.received_at, "updated_at": self.updated_at or self.received_at}
         shown |= {"state": str(self.state), "recipients": self.addresses("recipients")}
         return {**shown, **{name: iso(at) for name, at in times.items()}}

@@ -12,11 +12,13 @@ import time
 from pathlib import Path
 
 import pytest
+from redis import Redis
 
 from cleo_email.cli.check import examine_agent, examine_redis
+from cleo_email.pipeline.upkeep import WORK
 from cleo_email.runtime import DAY, now_ms
 from cleo_email.settings import read_settings
-from cleo_email.store import Identity, Record, State
+from cleo_email.store import Identity, Record, State, Store
 from tests.support.bench import Bench
 from tests.support.channel import Channel
 from tests.support.redis_server import RedisServer
@@ -79,6 +81,18 @@ def test_answers_that_bounced_or_failed_are_counted(redis_url: str) -> None:
     assert found.text.startswith(
         "3 failed in the last 7 days, 1 of them bounced; see: cleo-email messages list"
     )
+
+
+def test_copies_that_sent_does_not_take_are_named(redis_url: str) -> None:
+    settings = read_settings({**ENV, "REDIS_URL": redis_url}, dotenv=None)
+    health = Store(Redis.from_url(redis_url)).health
+    health.upkeep_fault("filing", f"{WORK['filing']}: [OVERQUOTA] mailbox is full")
+    (finding,) = [one for one in examine_redis(settings) if one.what == "upkeep"]
+    assert finding.level == "warning"
+    assert "OVERQUOTA" in finding.text
+    assert "EMAIL_SAVE_SENT=0" in finding.text
+    health.upkeep_works("filing")
+    assert not [one for one in examine_redis(settings) if one.what == "upkeep"]
 
 
 def test_the_guide_has_the_same_commands_before_the_first_start() -> None:
