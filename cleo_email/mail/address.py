@@ -149,6 +149,12 @@ def a_label(domain: str) -> str:
         return ""
 
 
+def person(address: str) -> str:
+    """Return the address as it is compared where access depends on it: lower case, its domain as A-labels."""
+    local, _, domain = address.strip().rpartition("@")
+    return f"{local.lower()}@{a_label(domain)}"
+
+
 def split_address(address: str) -> tuple[str, str] | None:
     """Return ``(local part, domain)`` of a plain ``local@domain`` with the domain as A-labels, else None.
 

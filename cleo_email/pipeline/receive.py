@@ -1,11 +1,13 @@
 """Receive a mail: parse and screen it, choose its thread, store it once, wake a worker."""
 
 import hashlib
+import json
 import logging
 from dataclasses import KW_ONLY, dataclass, replace
 
 from cleo_email.crashpoints import crashpoint
 from cleo_email.errors import NotFound, UnreadableMessage, WrongState
+from cleo_email.mail.address import person
 from cleo_email.mail.message_id import Signer
 from cleo_email.mail.model import Action, InboundEmail, Verdict
 from cleo_email.mail.parse import parse
@@ -237,6 +239,7 @@ class Receiver:
             authenticated="" if trusted is None else str(int(trusted)),
             mailbox=incoming.mailbox,
             partial=int(incoming.partial),
+            people=json.dumps(sorted({person(one) for one in people_of(mail, self.policy.own_addresses)})),
         )
 
     def _thread(self, mail: InboundEmail) -> str:

@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 from cleo_email.errors import InvalidField, KeyReused, NotFound
 from cleo_email.mail import model
-from cleo_email.mail.address import validate_address
+from cleo_email.mail.address import person, validate_address
 from cleo_email.mail.attachment import checked_filename, make_file
 from cleo_email.mail.compose import compose_message
 from cleo_email.mail.message_id import Signer
@@ -167,6 +167,7 @@ class Sender:
             ingress="send",
             reply_message_id=mail.message_id,
             answer_text=draft.body[:REMEMBERED],
+            answer_people=json.dumps([person(address) for address in mail.recipients]),
             outbound=digest,
         )
         identity = Identity(f"send:{key}", remember_s=KEY_REMEMBERED_S)

@@ -15,6 +15,7 @@ from typing import Any, cast
 from redis import Redis
 
 from cleo_email.errors import CleoError, LockLost, NotFound, WrongState
+from cleo_email.mail.address import person
 from cleo_email.mail.model import AttachedFile, OutboundEmail
 from cleo_email.store.connection import PREFIX, StorePart, read_large
 from cleo_email.store.files import WaitingFiles
@@ -104,6 +105,8 @@ class Record:
     workflow: str = ""  # JSON of the workflow that the thread belongs to
     text: str = ""  # new part of the mail, kept for the thread's history
     answer_text: str = ""
+    people: str = ""  # JSON of those on the mail: From, To and Cc without our own addresses
+    answer_people: str = ""  # JSON of the recipients of the answer
     filing_begun: int = 0  # when our copy was first about to be put into Sent
     released: int = 0  # 1: a person let it through, so limits do not hold it again
     looks: int = 0  # searches of Sent for an uncertain mail
@@ -130,8 +133,9 @@ class Record:
         return {**shown, "state": str(self.state), **{name: iso(at) for name, at in times.items()}}
 
 
-# The fields without the texts, which only a thread's history needs.
-_LIGHT = [spec.name for spec in fields(Record) if spec.name not in ("text", "answer_text")]
+# The fields without those that only a thread's history needs.
+_HEAVY = ("text", "answer_text", "people", "answer_people")
+_LIGHT = [spec.name for spec in fields(Record) if spec.name not in _HEAVY]
 
 
 class ThreadClosed(CleoError):
@@ -205,7 +209,7 @@ class Messages(StorePart):
         return record
 
     def load(self, ids: Sequence[str]) -> list[Record]:
-        """Return the records of these ids that can be read, without ``text`` and ``answer_text``."""
+        """Return the records of these ids that can be read, without what only a history needs."""
         with self._redis.pipeline(transaction=False) as pipe:
             for id_ in ids:
                 pipe.hmget(f"{PREFIX}m:{id_}", _LIGHT)
@@ -405,6 +409,7 @@ class Messages(StorePart):
         options: dict[str, Any] = {"keep_s": self._keep_s}
         if effects.answer is not None:
             values["reply_message_id"] = options["our_id"] = effects.answer.message_id
+            values["answer_people"] = json.dumps([person(address) for address in effects.answer.recipients])
             options["answer"] = _kept(effects.answer)
         options["fields"] = [str(item) for pair in (values or {"id": id_}).items() for item in pair]
         if not quiet:

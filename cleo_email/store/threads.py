@@ -5,11 +5,12 @@ A thread's conversation is the list of those of its messages that still have to 
 
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, cast
 
 from redis import Redis
 
+from cleo_email.mail.address import person
 from cleo_email.mail.model import Turn
 from cleo_email.store.connection import PREFIX, StorePart
 from cleo_email.store.messages import State
@@ -35,8 +36,20 @@ class SigningKeys(StorePart):
 
 
 # A longer history does not help a model and costs memory in every request.
-HISTORY_MESSAGES = 50
+HISTORY_TURNS = 100
 HISTORY_CHARACTERS = 400_000
+# So many records are looked at for it: mails of others in the thread must not push out those of the asker.
+HISTORY_PAGES, _PAGE = 10, 51
+_OF_TURNS = (
+    "state",
+    "text",
+    "answer_text",
+    "people",
+    "answer_people",
+    "from_address",
+    "to_address",
+    "ingress",
+)
 _SAID = {State.REPLIED, State.UNCERTAIN, State.SUBMITTING}
 _ASKED = _SAID | {State.FAILED, State.IGNORED}
 
@@ -44,6 +57,21 @@ _ASKED = _SAID | {State.FAILED, State.IGNORED}
 def workflow_key(thread_id: str) -> str:
     """Return where the workflow of a thread is kept, as long as any record of the thread."""
     return f"workflow:{thread_id}"
+
+
+def _turns_of(
+    state: str, text: str, answer: str, people: str, answer_people: str, from_: str, to: str, ingress: str
+) -> Iterator[Turn]:
+    """Yield the answer in a record, then the question.
+
+    Records of earlier versions do not say who was on them: it is the person who wrote, or was written to.
+    """
+    other = person(to if ingress in ("send", "workflow") else from_)
+    reached = frozenset(json.loads(answer_people) if answer_people else [other])
+    if answer and state in _SAID:
+        yield Turn("assistant", answer, reached)
+    if text and state in _ASKED:
+        yield Turn("user", text, frozenset(json.loads(people) if people else [other]), reached)
 
 
 class Threads(StorePart):
@@ -87,27 +115,41 @@ class Threads(StorePart):
         raw = cast("bytes | None", self._redis.get(f"{PREFIX}{key}"))
         return raw.decode() if raw else ""
 
-    def history(self, thread_id: str, *, but: str) -> tuple[Turn, ...]:
-        """Return questions and answers of the thread, oldest first, without the message ``but``."""
-        index, most = f"{PREFIX}index:thread:{thread_id}", HISTORY_MESSAGES + 1
-        ids = self._redis.zrange(index, "+", "-", desc=True, bylex=True, offset=0, num=most)
-        with self._redis.pipeline(transaction=False) as pipe:
-            for item in cast("list[bytes]", ids):
-                pipe.hmget(f"{PREFIX}m:{item.decode()}", "id", "state", "text", "answer_text")
-            rows = pipe.execute()
+    def history(self, thread_id: str, *, but: str, among: Collection[str]) -> tuple[Turn, ...]:
+        """Return the turns on which all ``among`` were, oldest first, without those of the message ``but``.
+
+        ``among`` are addresses as of ``mail.address.person``. Whoever was on one mail of a thread, or named
+        the thread first, has not read its other mails.
+        """
         turns: list[Turn] = []
-        room = HISTORY_CHARACTERS
-        for id_, state, text, answer in rows:
-            if not id_ or not state or id_.decode() == but:
+        room, wanted = HISTORY_CHARACTERS, frozenset(among)
+        for turn in self._turns(thread_id, but):
+            if not wanted <= turn.people:
                 continue
-            if answer and state.decode() in _SAID:
-                turns.append(Turn("assistant", answer.decode()))
-            if text and state.decode() in _ASKED:
-                turns.append(Turn("user", text.decode()))
-            room -= len(text or b"") + len(answer or b"")
-            if room < 0:
+            turns.append(turn)
+            room -= len(turn.content)
+            if room < 0 or len(turns) >= HISTORY_TURNS:
                 break
         return tuple(reversed(turns))
+
+    def _turns(self, thread_id: str, but: str) -> Iterator[Turn]:
+        """Yield every turn of the thread, newest first."""
+        start = "+"
+        for _ in range(HISTORY_PAGES):
+            raw = self._redis.zrange(
+                f"{PREFIX}index:thread:{thread_id}", start, "-", desc=True, bylex=True, offset=0, num=_PAGE
+            )
+            ids = [item.decode() for item in cast("list[bytes]", raw)]
+            with self._redis.pipeline(transaction=False) as pipe:
+                for id_ in ids:
+                    pipe.hmget(f"{PREFIX}m:{id_}", *_OF_TURNS)
+                rows = pipe.execute()
+            for id_, row in zip(ids, rows, strict=True):
+                if id_ != but and row[0]:  # else it was forgotten meanwhile
+                    yield from _turns_of(*(value.decode() if value else "" for value in row))
+            if len(ids) < _PAGE:
+                return
+            start = f"({ids[-1]}"
 
     def units(self, budget: str, since: int) -> int:
         """Return how many units of a budget were taken after ``since`` (ms)."""
