@@ -1,5 +1,6 @@
 """Answer a conversation: take its next message, ask the agent, compose the answer and keep it."""
 
+import hashlib
 import logging
 from collections.abc import Collection
 from contextlib import suppress
@@ -16,12 +17,12 @@ from cleo_email.mail.message_id import Signer
 from cleo_email.mail.model import Action, Address, Answer, AttachedFile, InboundEmail, OutboundEmail, Turn
 from cleo_email.mail.parse import attachment_text, parse
 from cleo_email.mail.quotes import cut_new_part
-from cleo_email.mail.thread import own_threads, people_of
+from cleo_email.mail.thread import content_hash, fingerprint, own_threads, people_of
 from cleo_email.pipeline.budget import Budget
 from cleo_email.pipeline.deliver import Delivery, LockedRecord
 from cleo_email.pipeline.send import REMEMBERED
 from cleo_email.pipeline.workflows import INGRESS, Question, ThreadOpener, agent_request, workflow_of
-from cleo_email.runtime import HOUR, Clock, backoff_ms, now_ms
+from cleo_email.runtime import DAY, HOUR, Clock, backoff_ms, now_ms
 from cleo_email.screening.dkim import Outcome, SenderCheck
 from cleo_email.screening.screen import Policy
 from cleo_email.store import AT_WORK, Effects, Lock, Record, State, Store, iso
@@ -205,12 +206,21 @@ class Answerer:
 
     def _is_proven(self, work: LockedRecord, source: bytes) -> bool:
         """Return whether the mail may go on; else it is held, or waits until DNS answers."""
-        record, now = work.record, self.clock()
-        known = record.authenticated == "1" or record.released or record.ingress == INGRESS
-        if self.sender_check is None or known:
+        record = work.record
+        if self.sender_check is None or record.ingress == INGRESS:
             return True
         mail = parse(source)
-        finding = self.sender_check.check(source, mail)
+        known = record.authenticated == "1" or record.released
+        if not known and not self._prove(work, self.sender_check, source, mail):
+            return False
+        if first := self._proven_before(record, mail, source):
+            work.finish(State.IGNORED, f"a copy of message {first} on which other signatures stand")
+            return False
+        return True
+
+    def _prove(self, work: LockedRecord, check: SenderCheck, source: bytes, mail: InboundEmail) -> bool:
+        record, now = work.record, self.clock()
+        finding = check.check(source, mail)
         if finding.outcome is Outcome.PROVEN:
             people = people_of(mail, self.policy.own_addresses)
             sender, own = mail.from_[0].key, own_threads(mail)
@@ -230,6 +240,18 @@ class Answerer:
                 to = State.IGNORED
         work.finish(to, finding.reason)
         return False
+
+    def _proven_before(self, record: Record, mail: InboundEmail, source: bytes) -> str:
+        """Return the id of a copy of the mail that went on before, '' for none.
+
+        On its way a mail may get further signatures. Such a copy counts as another mail until here, because a
+        forged copy without them must not stand for the true one.
+        """
+        name = hashlib.sha256(
+            f"{fingerprint(mail, source)} {content_hash(mail, source)}".encode()
+        ).hexdigest()
+        first = self.store.messages.first_value(f"proven:{name}", record.id, 100 * DAY // 1000)
+        return first if first != record.id else ""
 
     def _question(self, record: Record, source: bytes) -> Question:
         if record.ingress == INGRESS and self.opening is not None:

@@ -164,7 +164,7 @@ class WorkflowStarter:
         for given, address in request.users:
             first.setdefault(address.key, (given, address))
         users = list(first.values())
-        known = self.store.messages.first_of(f"{name}:{users[0][1].key}")
+        known = self.store.messages.first_of(Identity(f"{name}:{users[0][1].key}"))
         batch = hashlib.sha256(name.encode()).hexdigest() if request.attachments else ""
         starts = [self._start(request, given, one, name, remember_s, batch) for given, one in users]
         # This comes before anything is stored, since another request may be about other users.

@@ -144,11 +144,22 @@ class ThreadClosed(CleoError):
 
 @dataclass(frozen=True)
 class Identity:
-    """The values that copies of one mail share. ``date`` is '' where the copy has none."""
+    """What tells copies of one mail from other mails; accept.lua compares.
+
+    ``date`` is '' where the copy has none. ``content`` is a hash in hexadecimal that copies of one ``kind``
+    share: the channel, as one may carry a mail in another form than the next one.
+    """
 
     fingerprint: str
     date: str = ""
+    kind: str = ""
+    content: str = ""
+    proven: bool = False
     remember_s: int = 100 * DAY_S
+
+    @property
+    def claim(self) -> str:
+        return f"{self.date}|{self.kind}|{self.content}|{'1' if self.proven else ''}"
 
 
 @dataclass(frozen=True)
@@ -300,14 +311,11 @@ class Messages(StorePart):
         raw = self._redis.zrange(key, "-", end, bylex=True, offset=0, num=limit)
         return [item.decode() for item in cast("list[bytes]", raw)]
 
-    def first_of(self, fingerprint: str, date: str = "") -> str | None:
-        """Return the record that was accepted under this fingerprint, as long as that is remembered.
-
-        ``date`` as in accept.lua: two mails that both have a date, and not the same one, are two.
-        """
-        found = cast("dict[bytes, bytes]", self._redis.hgetall(f"{PREFIX}seen:{fingerprint}"))
-        same = (id_ for known, id_ in found.items() if not date or known.decode() in ("", date))
-        return next((id_.decode() for id_ in same), None)
+    def first_of(self, identity: Identity) -> str | None:
+        """Return the record of which a mail would be a copy, as long as that is remembered."""
+        args = [PREFIX, "", identity.fingerprint, identity.claim, "", "", "", ""]
+        id_ = cast("list[bytes]", self._run("accept", args=args))[1]
+        return id_.decode() or None
 
     # --- accepting ------------------------------------------------------------------------------------------
 
@@ -374,7 +382,7 @@ class Messages(StorePart):
             source = answer.source
             kept = json.dumps({"fields": _kept(answer), "our_id": answer.message_id, "keep_s": self._keep_s})
         args = [
-            *(PREFIX, record.id, identity.fingerprint, identity.date, identity.remember_s),
+            *(PREFIX, record.id, identity.fingerprint, identity.claim, identity.remember_s),
             *(record.received_at, record.state, record.thread_id, record.message_id, source),
             SOURCE_AFTER_FINAL_S if record.state in FINAL else "",
             json.dumps([str(item) for pair in record.dump().items() for item in pair]),
