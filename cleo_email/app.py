@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from cleo_email.imap.mailbox import Mailbox
     from cleo_email.oauth.tokens import TokenSource
     from cleo_email.pipeline.answer import Answerer
+    from cleo_email.pipeline.budget import Budget
     from cleo_email.pipeline.decide import Decisions
     from cleo_email.pipeline.poll import Poller
     from cleo_email.pipeline.recover import Recoverer
@@ -205,11 +206,20 @@ class App:
         return Mailbox(replace(account, login=self._login))
 
     @cached_property
+    def budget(self) -> Budget:
+        from cleo_email.pipeline.budget import Budget, Limits
+
+        settings = self.settings
+        limits = Limits(
+            settings.max_replies_per_thread, settings.max_replies_per_sender, settings.max_sends_per_hour
+        )
+        return Budget(self.store, limits)
+
+    @cached_property
     def answerer(self) -> Answerer:
         """Return the answerer. Raise SettingsError for a bad agent, or a bad callable in CLEO_WORKFLOWS."""
         from cleo_email.agents.build import build_agent
         from cleo_email.pipeline.answer import Answerer
-        from cleo_email.pipeline.budget import Budget, Limits
         from cleo_email.pipeline.deliver import Delivery
         from cleo_email.pipeline.workflows import ThreadOpener, load_suppliers
         from cleo_email.screening.dkim import SenderCheck
@@ -221,15 +231,11 @@ class App:
             token=settings.agent_token.get_secret_value() if settings.agent_token else None,
             environ=self._environ,
         )
-        limits = Limits(
-            settings.max_replies_per_thread, settings.max_replies_per_sender, settings.max_sends_per_hour
-        )
-        budget = Budget(self.store, limits)
         opening = ThreadOpener(self.store, self.sender, workflows, suppliers, timeout=settings.agent_timeout)
         return Answerer(
             self.store,
             agent,
-            Delivery(self.store, self.submitter, has_mailbox=self.mailbox is not None, budget=budget),
+            Delivery(self.store, self.submitter, has_mailbox=self.mailbox is not None, budget=self.budget),
             self.wake,
             self.signer,
             settings.from_address,
@@ -238,7 +244,7 @@ class App:
             max_attachment_bytes=settings.max_attachment_bytes,
             reply_all=settings.reply_all,
             opening=opening,
-            budget=budget,
+            budget=self.budget,
             sender_check=SenderCheck() if settings.verify_dkim else None,
         )
 
@@ -266,7 +272,8 @@ class App:
     def sweeper(self) -> Sweeper:
         from cleo_email.pipeline.sweep import Sweeper
 
-        return Sweeper(self.store, self.wake, retention_days=self.settings.retention_days)
+        days = self.settings.retention_days
+        return Sweeper(self.store, self.wake, retention_days=days, budget=self.budget)
 
     @cached_property
     def recoverer(self) -> Recoverer | None:

@@ -206,6 +206,12 @@ def is_own(address: str, own_addresses: Iterable[str]) -> bool:
     return bool(loose) and (loose in own or any(one in own for one in plus))
 
 
+def without_details(address: str) -> str:
+    """Return one spelling of the mailbox behind a plus-address (RFC 5233 section 1), for counting."""
+    local, _, domain = (_loose(address) or address.strip().casefold()).rpartition("@")
+    return f"{local.partition('+')[0] or local}@{domain}"
+
+
 def _loose(address: str) -> str:
     """Return a spelling that is the same for all ways to write one mailbox, or "" for no mailbox."""
     local, _, domain = address.strip().strip("<>").rpartition("@")

@@ -182,7 +182,7 @@ class Answerer:
             return
         record = work.reload()
         if used := self.budget.before_asking(record):
-            work.finish(State.HELD, used)
+            work.finish(State.HELD, used.reason, resuming=used.resumes)
             return
         fields = {"tries": record.tries + 1, "attempts": record.attempts + 1}
         work.move(State.ANSWERING, "", Effects(fields=fields))

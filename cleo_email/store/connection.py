@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from redis.retry import Retry
 
 from cleo_email.errors import StoreUnavailable
 from cleo_email.runtime import REDIS_ANSWER_S, REDIS_CONNECT_S, REDIS_PAUSE_S, REDIS_POOL_S, REDIS_RETRIES
+from cleo_email.scrub import no_surrogates
 
 PREFIX = "cleo:"
 
@@ -102,10 +104,19 @@ class StorePart:
                 setattr(cls, name, redis_errors()(member))
 
     def _run(self, name: str, *, args: list[Any], keys: list[str] | None = None, pipe: Any = None) -> Any:
-        """Run the script in ``name``.lua beside this file; on ``pipe``, when that is executed."""
+        """Run the script in ``name``.lua beside this file; on ``pipe``, when that is executed.
+
+        Strings of an arrival are made fit for UTF-8 here; JSON among them is made by ``json_text``.
+        """
         if name not in self._scripts:
             self._scripts[name] = self._redis.register_script(_source(name))
-        return self._scripts[name](keys=keys, args=args, client=pipe)
+        clean = [no_surrogates(arg) if isinstance(arg, str) else arg for arg in args]
+        return self._scripts[name](keys=keys, args=clean, client=pipe)
+
+
+def json_text(value: object) -> str:
+    """Return JSON that every script can decode: ``cjson`` refuses the escape of a lone surrogate."""
+    return json.dumps(value, ensure_ascii=False)
 
 
 @cache

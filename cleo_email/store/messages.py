@@ -17,7 +17,7 @@ from redis import Redis
 from cleo_email.errors import CleoError, LockLost, NotFound, WrongState
 from cleo_email.mail.address import person
 from cleo_email.mail.model import AttachedFile, OutboundEmail
-from cleo_email.store.connection import PREFIX, StorePart, read_large
+from cleo_email.store.connection import PREFIX, StorePart, json_text, read_large
 from cleo_email.store.files import WaitingFiles
 from cleo_email.store.locks import Lock
 
@@ -192,6 +192,7 @@ class Effects:
     push: bool = False  # put it at the end of its conversation
     due: int | None = None  # the conversation rests until then
     filing: int | None = None  # flags and our copy in Sent are to be made from then on
+    resuming: int | None = None  # a held message may go on by itself from then on
     settling: int | None = None  # the Sent mailbox is to be searched from then on
     answer: OutboundEmail | None = None  # kept as bytes
     people: Sequence[str] = ()
@@ -380,13 +381,13 @@ class Messages(StorePart):
         kept = ""
         if answer is not None:
             source = answer.source
-            kept = json.dumps({"fields": _kept(answer), "our_id": answer.message_id, "keep_s": self._keep_s})
+            kept = json_text({"fields": _kept(answer), "our_id": answer.message_id, "keep_s": self._keep_s})
         args = [
             *(PREFIX, record.id, identity.fingerprint, identity.claim, identity.remember_s),
             *(record.received_at, record.state, record.thread_id, record.message_id, source),
             SOURCE_AFTER_FINAL_S if record.state in FINAL else "",
-            json.dumps([str(item) for pair in record.dump().items() for item in pair]),
-            *(json.dumps(steps), json.dumps(list(people)), kept, json.dumps(list(keys)) if keys else ""),
+            json_text([str(item) for pair in record.dump().items() for item in pair]),
+            *(json_text(steps), json_text(list(people)), kept, json_text(list(keys)) if keys else ""),
             sender,
         ]
         return self._run("accept", args=args, pipe=pipe)
@@ -417,14 +418,14 @@ class Messages(StorePart):
         options: dict[str, Any] = {"keep_s": self._keep_s}
         if effects.answer is not None:
             values["reply_message_id"] = options["our_id"] = effects.answer.message_id
-            values["answer_people"] = json.dumps([person(address) for address in effects.answer.recipients])
+            values["answer_people"] = json_text([person(address) for address in effects.answer.recipients])
             options["answer"] = _kept(effects.answer)
         options["fields"] = [str(item) for pair in (values or {"id": id_}).items() for item in pair]
         if not quiet:
             options["history"] = _entry(to, now, reason)
         if to in FINAL:
             options["keep_source_s"] = SOURCE_AFTER_FINAL_S
-        for name in ("pop", "push", "due", "filing", "settling"):
+        for name in ("pop", "push", "due", "filing", "settling", "resuming"):
             if value := getattr(effects, name):
                 options[name] = value
         if effects.people:
@@ -433,7 +434,7 @@ class Messages(StorePart):
             options["given"] = [given[0], str(given[1])]
         args = [PREFIX, id_, ",".join(allowed), to, now, lock.token if lock else "", secrets.token_hex(6)]
         source = effects.answer.source if effects.answer else b""
-        outcome, state = self._run("move", args=[*args, json.dumps(options), source])
+        outcome, state = self._run("move", args=[*args, json_text(options), source])
         if outcome == b"missing":
             raise _not_found(id_)
         if outcome == b"lost":
@@ -468,12 +469,12 @@ def _accepted(reply: Sequence[bytes], record: Record) -> Accepted:
 
 def _kept(mail: OutboundEmail) -> list[str]:
     """Return the fields of a stored answer without its bytes."""
-    recipients = json.dumps(mail.recipients)
+    recipients = json_text(mail.recipients)
     return ["message_id", mail.message_id, "envelope_from", mail.envelope_from, "recipients", recipients]
 
 
 def _entry(state: State, at: int, reason: str) -> str:
-    return json.dumps({"state": state, "at": iso(at), "reason": reason})
+    return json_text({"state": state, "at": iso(at), "reason": reason})
 
 
 def _not_found(id_: str) -> NotFound:

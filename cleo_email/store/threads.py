@@ -3,6 +3,7 @@
 A thread's conversation is the list of those of its messages that still have to be handled.
 """
 
+import hashlib
 import json
 import secrets
 from collections.abc import Collection, Iterator, Sequence
@@ -12,7 +13,7 @@ from redis import Redis
 
 from cleo_email.mail.address import person
 from cleo_email.mail.model import Turn
-from cleo_email.store.connection import PREFIX, StorePart
+from cleo_email.store.connection import PREFIX, StorePart, json_text
 from cleo_email.store.messages import State
 
 
@@ -59,6 +60,13 @@ def workflow_key(thread_id: str) -> str:
     return f"workflow:{thread_id}"
 
 
+REMEMBER_PEOPLE_S = 180 * 86_400
+
+
+def _met_key(one: str) -> str:
+    return f"{PREFIX}met:{hashlib.sha256(one.encode()).hexdigest()[:32]}"
+
+
 def _turns_of(
     state: str, text: str, answer: str, people: str, answer_people: str, from_: str, to: str, ingress: str
 ) -> Iterator[Turn]:
@@ -102,7 +110,7 @@ class Threads(StorePart):
         Where the thread has participants and ``sender`` is none of them, the record moves to the first of
         ``own`` that is open to the sender.
         """
-        lists = [json.dumps(list(people)), json.dumps(list(own))]
+        lists = [json_text(list(people)), json_text(list(own))]
         return cast("bytes", self._run("admit", args=[PREFIX, id_, sender, *lists, now])).decode()
 
     def workflow(self, thread_id: str) -> dict[str, Any] | None:
@@ -155,8 +163,24 @@ class Threads(StorePart):
         """Return how many units of a budget were taken after ``since`` (ms)."""
         return self._redis.zcount(f"{PREFIX}budget:{budget}", f"({since}", "+inf")
 
-    def reserve(self, id_: str, now: int, budgets: Sequence[tuple[str, int, int]]) -> str:
-        """Take one unit of every budget (name, window in ms, limit). Return '' or the name of a full one."""
+    def met(self, people: Sequence[str], now: int) -> None:
+        """Remember that mail has gone out to these people, as of ``mail.address.person``."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            for one in people:
+                pipe.set(_met_key(one), now, nx=True)
+                pipe.expire(_met_key(one), REMEMBER_PEOPLE_S)
+            pipe.execute()
+
+    def has_met(self, one: str, before: int) -> bool:
+        """Return whether mail went out to that person before that time (ms)."""
+        raw = cast("bytes | None", self._redis.get(_met_key(one)))
+        return raw is not None and int(raw) < before
+
+    def reserve(self, id_: str, now: int, budgets: Sequence[tuple[str, int, int, int]]) -> str:
+        """Take units of every budget (name, window in ms, limit, units), or of none.
+
+        Return '' or the name of a full one. A mail of more units than the limit needs an empty budget.
+        """
         flat = [str(item) for budget in budgets for item in budget]
         return cast("bytes", self._run("reserve", args=[PREFIX, id_, now, *flat])).decode()
 
