@@ -78,9 +78,11 @@ def incoming_from(name: str) -> Response:
     asked = WebhookRequest(given, request.args.to_dict(), now_ms() / 1000)
     with unproven_refused():
         try:
+            found.require_secret()
             if not found.signs_body:  # check the password before the body is read
                 found.verify(asked)
-            body = read_bytes(handler.max_request_bytes, status=found.gives_up_with)
+            most = found.max_body or handler.max_request_bytes
+            body = read_bytes(most, status=found.gives_up_with)
             return answer(200, handler.handle(found, replace(asked, body=body)))  # some accept 200 only
         except NotSetUp as fault:
             handler.warn_unset(found, fault)
