@@ -6,8 +6,10 @@ These checks come before the body is read, in the contract's order: 404 where th
 
 import ipaddress
 import logging
+import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from flask import request
 from pydantic import SecretStr
@@ -20,6 +22,7 @@ from cleo_email.webhooks.base import NotSetUp, Unproven, WebhookSignature, equal
 log = logging.getLogger(__name__)
 
 _FORWARDED = ("X-Forwarded-For", "Forwarded", "X-Real-IP")
+CONNECTIONS = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 _ASK_FOR_TOKEN = {"WWW-Authenticate": 'Bearer realm="cleo_email"'}
 
 
@@ -128,10 +131,15 @@ def client_address() -> str:
 
 
 def is_direct_loopback() -> bool:
-    """Return whether the caller is a program of this machine, and neither one behind a proxy that runs here
-    nor a web page in a local browser, whose host name was made to resolve to this machine (DNS rebinding).
+    """Return whether the caller is a program of this machine and of this user, and neither one behind a proxy
+    that runs here nor a web page in a local browser, whose host name was made to resolve to this machine (DNS
+    rebinding).
     """
-    if any(name in request.headers for name in _FORWARDED):
+    # nginx speaks HTTP/1.0 to what is behind it unless it is told otherwise.
+    if (
+        any(name in request.headers for name in _FORWARDED)
+        or request.environ["SERVER_PROTOCOL"] == "HTTP/1.0"
+    ):
         return False
     # The header itself is read: Werkzeug turns a_b.example and the like into '', but browsers visit them.
     host = request.headers.get("Host", "").strip().lower()
@@ -143,7 +151,27 @@ def is_direct_loopback() -> bool:
     if request.headers.get("Origin", own) != own:
         return False
     peer = _address(request.environ.get("REMOTE_ADDR", ""))
-    return peer is not None and peer.is_loopback  # a Unix socket says nothing about the caller
+    if peer is None or not peer.is_loopback:  # a Unix socket says nothing about the caller
+        return False
+    return _is_of_this_user(request.environ.get("REMOTE_PORT"), request.environ.get("SERVER_PORT"))
+
+
+def _is_of_this_user(port: str | None, to: str | None) -> bool:
+    """Return whether the other end of a connection of this machine is held by this user, or by root.
+
+    A proxy that adds no header of its own, and runs as another user as proxies do, passes for the world. Only
+    Linux tells the owner (proc(5), /proc/net/tcp); elsewhere nobody passes.
+    """
+    if not port:  # no connection at all: a test client
+        return True
+    for table in CONNECTIONS:
+        with suppress(OSError):
+            for line in table.read_text("ascii").splitlines()[1:]:
+                _, local, remote, _, _, _, _, user, *_ = line.split()
+                ports = (local.rpartition(":")[2], remote.rpartition(":")[2])
+                if ports == (f"{int(port):04X}", f"{int(to or 0):04X}"):
+                    return int(user) in (os.geteuid(), 0)
+    return False
 
 
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
