@@ -28,13 +28,23 @@ _ASK_FOR_TOKEN = {"WWW-Authenticate": 'Bearer realm="cleo_email"'}
 
 def require_api_token() -> None:
     """Refuse with 401 without the bearer token; where none is set, all but direct loopback callers."""
-    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
     _require(
         current().settings.api_tokens,
-        given.strip() if scheme.lower() == "bearer" else "",
+        _bearer(),
         RequestRefused(401, "the bearer token is missing or wrong (CLEO_API_TOKEN)", headers=_ASK_FOR_TOKEN),
         "no CLEO_API_TOKEN is set: only this machine itself is answered, as localhost",
     )
+
+
+def is_ours() -> bool:
+    """Return whether the caller shows the bearer token, or is a direct loopback caller."""
+    shown = [token.get_secret_value().encode() for token in current().settings.api_tokens]
+    return equals_one(_bearer().encode("utf-8", "replace"), shown) or is_direct_loopback()
+
+
+def _bearer() -> str:
+    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+    return given.strip() if scheme.lower() == "bearer" else ""
 
 
 def _require(secrets: Sequence[SecretStr], given: str, wrong: RequestRefused, unset: str) -> None:

@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from cleo_email.settings import read_settings
 from cleo_email.web import auth
+from cleo_email.web.app import create_app
 from tests.support.channel import Channel
+from tests.webhooks import samples
 
 HEAD = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode"
 LINE = "   0: 0100007F:9C40 0100007F:1F40 01 00000000:00000000 00:00000000 00000000 {} 0 1 1 0 20 4 30 10 -1"
@@ -51,3 +54,24 @@ def test_the_kernel_says_whose_the_connection_is(
     assert not auth._is_of_this_user("40000", "8001")
     monkeypatch.setattr(auth, "CONNECTIONS", (tmp_path / "none",))
     assert not auth._is_of_this_user("40000", "8000"), "no table, no proof"
+
+
+def test_a_stranger_is_not_told_what_is_set_up_and_what_is_wrong(redis_url: str) -> None:
+    env = {
+        **samples.BASE,
+        **samples.secrets_env(),
+        "CLEO_API_TOKEN": "unmistakable-token-4711",
+        "REDIS_URL": redis_url,
+    }
+    client = create_app(read_settings(env, dotenv=None)).test_client()
+    stranger = {"X-Forwarded-For": "203.0.113.7"}
+    ours = {**stranger, "Authorization": "Bearer unmistakable-token-4711"}
+    for headers, told in ((stranger, False), (ours, True), ({}, True)):
+        ready = client.get("/readyz", headers=headers)
+        assert ready.status_code == 503
+        assert ("worker" in ready.json["error"]) is told
+    del env["EMAIL_BREVO_AUTH"]
+    less = create_app(read_settings(env, dotenv=None)).test_client()
+    pages = [one.get("/openapi.json", headers=stranger).json for one in (client, less)]
+    assert pages[0] == pages[1]
+    assert less.get("/openapi.json", headers=ours).json != pages[1]
