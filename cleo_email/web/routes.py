@@ -192,7 +192,7 @@ def healthz() -> Response:
 
 @bp.get("/readyz")
 def readyz() -> Response:
-    """Answer 200 only while mail can come in, be answered and go out; else 503, the reason to our own only."""
+    """Answer 200 only while mail can come in, be answered and go out; else 503, the reason for our own."""
     if reason := why_not_ready(current(), now_ms()):
         return error(503, reason if is_ours() else "not ready; with CLEO_API_TOKEN the reason is told")
     return answer(200, {"status": "ready"})
@@ -221,8 +221,8 @@ def why_not_ready(app: App, now: int) -> str:
 # --- the description --------------------------------------------------------------------------------------
 #
 # It is a file, which tests compare with the routes, models and answers. What depends on the settings (the
-# providers, whether a token and a secret are required) is adapted for our own callers only. The page that shows
-# it loads nothing from other hosts.
+# providers, whether a token and a secret are required) is adapted for our own callers only. The page that
+# shows it loads nothing from other hosts.
 
 
 @bp.get("/openapi.json")
