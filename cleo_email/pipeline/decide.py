@@ -102,6 +102,7 @@ class Decisions:
             mail = parse(source)
         except UnreadableMessage:
             return record.thread_id
-        people = people_of(mail, self.policy.own_addresses)
         sender = mail.from_[0].key if mail.from_ else ""
+        # If the sender is not who he says, those whom he names in Cc are of his choice.
+        people = people_of(mail, self.policy.own_addresses) if record.authenticated != "0" else [sender]
         return self.store.threads.admit(record.id, sender, people, own_threads(mail), self.clock())

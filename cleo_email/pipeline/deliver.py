@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from cleo_email import errors
 from cleo_email.crashpoints import crashpoint
+from cleo_email.mail.address import person
 from cleo_email.mail.model import OutboundEmail, Receipt
 from cleo_email.pipeline.budget import Budget
 from cleo_email.runtime import (
@@ -80,10 +81,17 @@ class LockedRecord:
         """Keep the state and continue the conversation at ``due`` (ms)."""
         self.move(self.record.state, reason, Effects(fields=fields, due=due), quiet=quiet)
 
-    def finish(self, to: State, reason: str, fields: Mapping[str, str | int] | None = None) -> None:
+    def finish(
+        self,
+        to: State,
+        reason: str,
+        fields: Mapping[str, str | int] | None = None,
+        *,
+        resuming: int | None = None,
+    ) -> None:
         """Take the record off its conversation, and flag the mail so that people see its state."""
         filing = self.clock() if self.record.mailbox and to is not State.IGNORED else None
-        self.move(to, reason, Effects(fields=fields or {}, pop=True, filing=filing))
+        self.move(to, reason, Effects(fields=fields or {}, pop=True, filing=filing, resuming=resuming))
         if to is not State.HELD:  # there may be thousands, and the budget has logged the full limit
             level = logging.ERROR if to is State.FAILED else logging.INFO
             log.log(level, "message %s %s: %s", self.record.id, to, reason)
@@ -213,7 +221,7 @@ class Delivery:
             return
         mail = replace(mail, recipients=tuple(record.addresses("pending")) or mail.recipients)
         if not submission.is_rest and (used := self.budget.before_sending(record, mail)):
-            submission.finish(State.HELD, used)
+            submission.finish(State.HELD, used.reason, resuming=used.resumes)
         else:
             self._hand_over(submission, mail, fault)
 
@@ -294,6 +302,7 @@ class Delivery:
             )
         )
         log.info("message %s replied%s", record.id, f" ({reason})" if reason else "")
+        self._insist(lambda: self.store.threads.met([person(one) for one in mail.recipients], self.clock()))
         if fault:
             self.store.health.submission_fault("")
 

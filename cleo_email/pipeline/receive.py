@@ -10,12 +10,14 @@ from types import MappingProxyType
 from cleo_email.agents.spec import NO_AGENT
 from cleo_email.crashpoints import crashpoint
 from cleo_email.errors import NotFound, UnreadableMessage, WrongState
+from cleo_email.mail.address import person
 from cleo_email.mail.message_id import Signer
 from cleo_email.mail.model import Action, InboundEmail, Verdict
 from cleo_email.mail.parse import parse
 from cleo_email.mail.thread import (
     by_sender,
     choose_thread,
+    content_hash,
     fingerprint,
     people_of,
     quoted_ids,
@@ -164,12 +166,7 @@ class Receiver:
         verdict, trusted = self._judge(mail, incoming)
         if verdict.action is Action.IGNORE:
             self._reports.note(incoming.source, mail, incoming.envelope_from)
-        key, date = fingerprint(mail, incoming.source)
-        identity = Identity(
-            incoming.fingerprint or key,
-            date,
-            remember_s=(not mail.message_id and incoming.same_for_s) or self._remember_s,
-        )
+        identity = self._identity(mail, incoming, trusted)
         # The people named in a mail whose sender may be forged do not take part in its thread yet.
         admitted = verdict.action is Action.ANSWER and not self._waits_for_proof(trusted)
         people = people_of(mail, self.policy.own_addresses) if admitted else ()
@@ -204,11 +201,32 @@ class Receiver:
         try:
             mail = parse(incoming.source)
         except UnreadableMessage:
-            (key, date), state = (_unreadable(incoming), ""), State.FAILED
+            identity, state = Identity(incoming.fingerprint or _unreadable(incoming)), State.FAILED
         else:
-            key, date = fingerprint(mail, incoming.source)
-            state = _BECOMES[self._judge(mail, incoming)[0].action]
-        return self.store.messages.first_of(incoming.fingerprint or key, date) is not None, state
+            verdict, trusted = self._judge(mail, incoming)
+            identity, state = self._identity(mail, incoming, trusted), _BECOMES[verdict.action]
+        return self.store.messages.first_of(identity) is not None, state
+
+    def _identity(self, mail: InboundEmail, incoming: IncomingMail, trusted: bool | None) -> Identity:
+        key, date = fingerprint(mail, incoming.source)
+        kind = (
+            "signed"
+            if self.verifies
+            else incoming.ingress
+            if incoming.ingress in THROUGH_OUR_SERVER
+            else "fields"
+        )
+        if incoming.partial:
+            kind, content = "part", ""
+        else:
+            content = content_hash(mail, incoming.source, signatures=self.verifies)
+        return Identity(
+            incoming.fingerprint or key,
+            date,
+            *(kind, content),
+            proven=trusted is True,
+            remember_s=(not mail.message_id and incoming.same_for_s) or self._remember_s,
+        )
 
     def _found_in_mailbox(self, id_: str, where: str) -> None:
         """Record where a mail that came by webhook lies in the mailbox, so that it can be flagged there."""
@@ -266,6 +284,7 @@ class Receiver:
             authenticated="" if trusted is None else str(int(trusted)),
             mailbox=incoming.mailbox,
             partial=int(incoming.partial),
+            people=json.dumps(sorted({person(one) for one in people_of(mail, self.policy.own_addresses)})),
         )
 
     def _thread(self, mail: InboundEmail) -> str:
