@@ -117,9 +117,16 @@ class _Submission(LockedRecord):
         of_others = self.record.reason if self.record.reason.startswith("bounced") else self.record.refused
         return joined(of_others, f"{', '.join(self.record.addresses('pending'))}: {why}")
 
-    def finish(self, to: State, reason: str, fields: Mapping[str, str | int] | None = None) -> None:
+    def finish(
+        self,
+        to: State,
+        reason: str,
+        fields: Mapping[str, str | int] | None = None,
+        *,
+        resuming: int | None = None,
+    ) -> None:
         if not self.is_rest:
-            super().finish(to, reason, fields)
+            super().finish(to, reason, fields, resuming=resuming)
             return
         effects = Effects(fields={**(fields or {}), "pending": "", "refused": ""}, pop=True)
         self.move(State.REPLIED, self.reason(reason), effects)
