@@ -252,11 +252,19 @@ class App:
 
         settings, store, mailbox, receiver = self.settings, self.store, self.mailbox, self.receiver
         most = settings.max_message_bytes
+        upkeep = Upkeep(
+            store,
+            mailbox,
+            receiver,
+            save_sent=settings.save_sent,
+            max_bytes=most,
+            mark_unanswered=settings.mark_unanswered,
+        )
         return Poller(
             store,
             mailbox,
             receiver,
-            Upkeep(store, mailbox, receiver, save_sent=settings.save_sent, max_bytes=most),
+            upkeep,
             max_bytes=most,
             max_age_days=settings.max_age_days,
             interval_s=settings.poll_interval,
@@ -275,8 +283,14 @@ class App:
             return None
         from cleo_email.pipeline.recover import Recoverer
 
-        most = self.settings.max_message_bytes
-        return Recoverer(self.store, self.mailbox, self.receiver, max_bytes=most)
+        settings = self.settings
+        return Recoverer(
+            self.store,
+            self.mailbox,
+            self.receiver,
+            max_bytes=settings.max_message_bytes,
+            mark_unanswered=settings.mark_unanswered,
+        )
 
 
 # --- the process -------------------------------------------------------------------------------------------

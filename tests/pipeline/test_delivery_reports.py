@@ -13,7 +13,7 @@ from redis import Redis
 
 from cleo_email.errors import SubmissionUncertain
 from cleo_email.imap.mailbox import Mailbox
-from cleo_email.imap.values import ANSWERED, REPLIED, MailboxStatus
+from cleo_email.imap.values import ACCEPTED, ANSWERED, REPLIED, SEEN, MailboxStatus
 from cleo_email.mail.model import Receipt
 from cleo_email.pipeline.receive import ReportDesk
 from cleo_email.pipeline.upkeep import Upkeep
@@ -134,11 +134,14 @@ class FakeMailbox:
         self.flags: dict[int, tuple[str, ...]] = {}
 
     def open(self) -> MailboxStatus:
-        return MailboxStatus(1, 2, read_only=False, keywords_allowed=True, exists=1)
+        return MailboxStatus(1, read_only=False, keywords_allowed=True, exists=1)
 
     def add_flags(self, uids: Sequence[int], flags: Sequence[str]) -> set[int]:
         self.flags |= {uid: tuple(flags) for uid in uids}
         return set(uids)
+
+    def remove_flags(self, uids: Sequence[int], flags: Sequence[str]) -> None:
+        assert not {*flags} & {flag for uid in uids for flag in self.flags.get(uid, ())}
 
     def find_in_sent(self, message_id: str, **_: object) -> bool:
         return message_id in self.sent
@@ -170,4 +173,4 @@ def test_what_is_proven_to_be_sent_lies_in_sent_exactly_once(
         upkeep.run()
         assert accepted.id not in bench.store.filing.due(bench.clock.now), "nothing is left to do"
     assert mailbox.sent.count(ours) == 1
-    assert mailbox.flags[1] == (ANSWERED, REPLIED)
+    assert mailbox.flags[1] == (SEEN, ANSWERED, ACCEPTED, REPLIED)
