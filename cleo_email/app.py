@@ -275,8 +275,15 @@ class App:
 
         settings, store, mailbox, receiver = self.settings, self.store, self.mailbox, self.receiver
         most = settings.max_message_bytes
-        save_sent, clock = settings.save_sent, self.clock
-        upkeep = Upkeep(store, mailbox, receiver, save_sent=save_sent, max_bytes=most, clock=clock)
+        upkeep = Upkeep(
+            store,
+            mailbox,
+            receiver,
+            save_sent=settings.save_sent,
+            max_bytes=most,
+            mark_unanswered=settings.mark_unanswered,
+            clock=self.clock,
+        )
         return Poller(
             store,
             mailbox,
@@ -285,7 +292,7 @@ class App:
             max_bytes=most,
             max_age_days=settings.max_age_days,
             interval_s=settings.poll_interval,
-            clock=clock,
+            clock=self.clock,
         )
 
     @cached_property
@@ -302,8 +309,15 @@ class App:
             return None
         from cleo_email.pipeline.recover import Recoverer
 
-        most = self.settings.max_message_bytes
-        return Recoverer(self.store, self.mailbox, self.receiver, max_bytes=most, clock=self.clock)
+        settings = self.settings
+        return Recoverer(
+            self.store,
+            self.mailbox,
+            self.receiver,
+            max_bytes=settings.max_message_bytes,
+            mark_unanswered=settings.mark_unanswered,
+            clock=self.clock,
+        )
 
 
 # --- the process -------------------------------------------------------------------------------------------

@@ -90,7 +90,8 @@ class LockedRecord:
         resuming: int | None = None,
     ) -> None:
         """Take the record off its conversation, and flag the mail so that people see its state."""
-        filing = self.clock() if self.record.mailbox and to is not State.IGNORED else None
+        # Where the mail lies may have been found meanwhile, so this asks the store and not the record.
+        filing = self.clock() if self.store.mailbox.is_configured else None
         self.move(to, reason, Effects(fields=fields or {}, pop=True, filing=filing, resuming=resuming))
         if to is not State.HELD:  # there may be thousands, and the budget has logged the full limit
             level = logging.ERROR if to is State.FAILED else logging.INFO

@@ -127,6 +127,7 @@ class IncomingMail:
     hold: str = ""  # why the mail is to be held for a person in any case
     partial: bool = False  # ``source`` is a header only
     mailbox: str = ""  # UIDVALIDITY/UID of a polled mail
+    unread: bool = False  # it is not \\Seen there
     fingerprint: str = ""
     same_for_s: int | None = None  # how long an equal mail without a Message-ID counts as the same
     authenticated: bool | None = None  # whether the sender is proven, None where that is unknown
@@ -183,9 +184,7 @@ class Receiver:
                 continue  # others have begun this thread meanwhile: choose another
         crashpoint("accept-after-store")
         if accepted.duplicate:
-            if incoming.mailbox:
-                self._found_in_mailbox(accepted.id, incoming.mailbox)
-            return accepted
+            return self._found_in_mailbox(accepted, incoming) if incoming.mailbox else accepted
         why = f" ({record.reason})" if record.reason and record.state is not State.RECEIVED else ""
         log.info("message %s accepted by %s: %s%s", accepted.id, incoming.ingress, record.state, why)
         if accepted.state is State.RECEIVED:
@@ -228,16 +227,19 @@ class Receiver:
             remember_s=(not mail.message_id and incoming.same_for_s) or self._remember_s,
         )
 
-    def _found_in_mailbox(self, id_: str, where: str) -> None:
-        """Record where a mail that came by webhook lies in the mailbox, so that it can be flagged there."""
-        self.store.messages.note(id_, "mailbox", where)
+    def _found_in_mailbox(self, accepted: Accepted, incoming: IncomingMail) -> Accepted:
+        """Record where a known mail lies in the mailbox; return it with its state, by which it is flagged.
+
+        A change of state after this asks for the flags by itself. A record that is gone was over long ago.
+        """
+        self.store.messages.note(accepted.id, "mailbox", incoming.mailbox)
         try:
-            # An answer that was sent before this was recorded found no mail to flag: ask for the flag now.
-            state = self.store.messages.get(id_).state
+            state = self.store.messages.get(accepted.id).state
         except NotFound:
-            return
-        if state not in AT_WORK:
-            self.store.filing.add(id_, self.clock())
+            state = State.IGNORED
+        if incoming.unread and state in AT_WORK:
+            self.store.messages.note(accepted.id, "marked", 1)
+        return replace(accepted, state=state)
 
     def _judge(self, mail: InboundEmail, incoming: IncomingMail) -> tuple[Verdict, bool | None]:
         trusted = incoming.authenticated
@@ -283,6 +285,7 @@ class Receiver:
             ingress=incoming.ingress,
             authenticated="" if trusted is None else str(int(trusted)),
             mailbox=incoming.mailbox,
+            marked=int(incoming.unread and verdict.action is Action.ANSWER),
             partial=int(incoming.partial),
             people=json.dumps(sorted({person(one) for one in people_of(mail, self.policy.own_addresses)})),
         )
@@ -296,7 +299,9 @@ class Receiver:
         self._reports.settle([id_ for _, (of, id_) in known.items() if of == thread])
         return thread
 
-    def quarantine(self, incoming: IncomingMail, why: str) -> Accepted:
+    def quarantine(
+        self, incoming: IncomingMail, why: str, *, from_address: str = "", subject: str = ""
+    ) -> Accepted:
         """Record a mail that cannot be fetched or read as failed, where a person finds it."""
         now = self.clock()
         key = incoming.fingerprint or _unreadable(incoming)
@@ -311,7 +316,9 @@ class Receiver:
             ingress=incoming.ingress,
             mailbox=incoming.mailbox,
             partial=int(incoming.partial),
+            from_address=from_address,
             to_address=incoming.envelope_to,
+            subject=subject[:1000],
         )
         identity = Identity(key, remember_s=self._remember_s)
         accepted = self.store.messages.accept(record, incoming.source, identity, ())

@@ -107,6 +107,7 @@ class Record:
     reply_message_id: str = ""
     authenticated: str = ""  # "1", "0" or "" for unknown
     mailbox: str = ""  # UIDVALIDITY/UID of a polled mail
+    marked: int = 0  # 1: \\Seen is ours, and comes off where nobody is answered after all
     partial: int = 0  # 1: only the header was fetched
     outbound: str = ""  # of ingress "send" the request's digest, of "workflow" JSON of what to send
     workflow: str = ""  # JSON of the workflow that the thread belongs to
