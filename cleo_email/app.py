@@ -225,6 +225,7 @@ class App:
             settings.max_replies_per_thread, settings.max_replies_per_sender, settings.max_sends_per_hour
         )
         budget = Budget(self.store, limits)
+        slow = max(1, settings.concurrency // 8)  # proofs that wait for DNS leave the others their threads
         opening = ThreadOpener(self.store, self.sender, workflows, suppliers, timeout=settings.agent_timeout)
         return Answerer(
             self.store,
@@ -239,7 +240,7 @@ class App:
             reply_all=settings.reply_all,
             opening=opening,
             budget=budget,
-            sender_check=SenderCheck() if settings.verify_dkim else None,
+            sender_check=SenderCheck(slow_at_once=slow) if settings.verify_dkim else None,
         )
 
     @cached_property

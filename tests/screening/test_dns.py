@@ -14,7 +14,6 @@ import dns.rrset
 import pytest
 
 from cleo_email.mail.parse import parse
-from cleo_email.screening import dkim as ours
 from cleo_email.screening.dkim import Dns, DnsFault, Outcome, SenderCheck
 from tests.screening.signing import BODY, head, key_record, sign
 
@@ -79,15 +78,13 @@ def test_no_such_name_and_no_such_record_are_answers(server: NameServer) -> None
 
 
 @pytest.mark.parametrize("fault", ["SERVFAIL", "REFUSED", "silence"])
-def test_faults_are_no_answers(server: NameServer, fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ours, "DNS_S", 0.5)
+def test_faults_are_no_answers(server: NameServer, fault: str) -> None:
     server.zone["c.example"] = fault
     with pytest.raises(DnsFault):
-        Dns(server.resolver())("c.example")
+        Dns(server.resolver())("c.example", 0.5)
 
 
-def test_a_signed_mail_from_end_to_end(server: NameServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ours, "DNS_S", 0.5)
+def test_a_signed_mail_from_end_to_end(server: NameServer) -> None:
     text = key_record().decode()
     server.zone["s1._domainkey.example.com"] = [f'"{text[:200]}" "{text[200:]}"']
     source = sign(head() + b"\r\n" + BODY)
