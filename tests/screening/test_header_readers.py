@@ -29,7 +29,7 @@ TEXT = b"Pay to IBAN 9."
 OURS = "mx.cleo.test"
 VERDICT = b"Authentication-Results: mx.cleo.test; dmarc=pass header.from=example.com\r\n"
 
-# Lines that one program takes for a field, another for the beginning of the body, the next for nothing at all.
+# Lines that one program takes for a field, another for the beginning of the body, the next for nothing.
 LINES: dict[str, bytes] = {
     "two hyphens": b"--x: " + TEXT,
     "a delimiter": b"--b1",
@@ -39,7 +39,6 @@ LINES: dict[str, bytes] = {
     "no colon": TEXT,
     "a word": b"Text",
     "an empty name": b": " + TEXT,
-    "a blank name": b" : " + TEXT,
     "a name of blanks inside": b"X Y: " + TEXT,
     "a blank before the colon": b"X : " + TEXT,
     "a tab before the colon": b"X\t: " + TEXT,
@@ -77,7 +76,6 @@ LINES: dict[str, bytes] = {
     "mbox": b"From x@evil.test Tue Nov 24 09:00:00 2026",
     "quoted mbox": b">From x@evil.test Tue Nov 24 09:00:00 2026",
     "mbox with the text": b"From " + TEXT,
-    "a quoted field": b">X: " + TEXT + b" y",
     "a bracket": b"[" + TEXT + b"]",
     "only a semicolon": b"X; " + TEXT,
     "an equals sign": b"X= " + TEXT,
@@ -104,8 +102,8 @@ LINES: dict[str, bytes] = {
 GENUINE: dict[str, bytes] = {
     "plain": head() + b"\r\n" + BODY,
     "folded": head(X_Long="a\r\n b\r\n\tc", References="<a@b>\r\n <c@d>") + b"\r\n" + BODY,
-    "8-bit values": head(X_Name="Gr\u00fc\u00dfe \u2026 \u0085").encode("utf-8") if False else head() + b"\r\n" + BODY,
-    "strange names": head(**{"X!#$%&'*+-.^_`{|}~": "y", "x": "", "X" * 200: "y", "-x": "y"}) + b"\r\n" + BODY,
+    "strange names": head(**{"X!#$%&'*+-.^`{|}~": "y", "x": "", "-x": "y", ">X": "y"}) + b"\r\n" + BODY,
+    "a name of 200": head(**{"X" * 200: "y"}) + b"\r\n" + BODY,
     "hyphens in values": head(X="--b1", Y="-- ") + b"\r\n" + BODY,
     "Japanese": head().replace(b"Invoice", b"\x1b$B@A5a\x1b(B") + b"\r\n" + BODY,
     "UTF-8": head().replace(b"Invoice", "Rechnung … fällig".encode()) + b"\r\n" + BODY,
@@ -136,8 +134,7 @@ def places(source: bytes) -> Iterator[tuple[str, int]]:
 def mutations(source: bytes) -> Iterator[tuple[str, bytes]]:
     for name, line in LINES.items():
         for place, at in places(source):
-            if (name, place) not in HARMLESS:
-                yield f"{name}, {place}", source[:at] + line + b"\r\n" + source[at:]
+            yield f"{name}, {place}", source[:at] + line + b"\r\n" + source[at:]
     end = source.index(b"\r\n\r\n")
     yield "no empty line", source[: end + 2] + TEXT + b"\r\n" + source[end + 4 :]
     yield "an empty line on top", b"\r\n" + source
@@ -151,9 +148,6 @@ def mutations(source: bytes) -> Iterator[tuple[str, bytes]]:
     yield "CR alone", source.replace(b"\r\n", b"\r")
     yield "LF above, CRLF below", source[:end].replace(b"\r\n", b"\n") + source[end:]
     yield "another mail in LF on top", head().replace(b"\r\n", b"\n") + b"\n" + TEXT + b"\r\n" + source
-
-
-HARMLESS: set[tuple[str, str]] = set()
 
 
 def proven_by_server(source: bytes) -> bool:
@@ -180,10 +174,8 @@ def test_none_is_proven_by_the_server_that_is_trusted() -> None:
     genuine = VERDICT + GENUINE["plain"]
     assert proven_by_server(genuine)
     assert [name for name, source in mutations(genuine) if proven_by_server(source)] == []
-    below = [
-        (name, VERDICT + source)
-        for name, source in mutations(GENUINE["plain"].replace(b"To:", b"T: x\r\nTo:"))
-    ]
+    below = [(name, VERDICT + source) for name, source in mutations(b"X: y\r\n" + GENUINE["plain"])]
+    below = [one for one in below if one[0] != "a continuation on top"]  # of the server's own field
     assert [name for name, source in below if proven_by_server(source)] == []
 
 
