@@ -77,18 +77,19 @@ class SenderCheck:
             return _unproven(why)
         proof = _Proof(self._lookup, signed, author)
         neighbours = f"*.{_organisation(author)}"
-        finding = proof.attempt(HASTY_S if self._late.get(neighbours) else QUICK_S, but=self._late)
+        hasty = self._late.get(neighbours)
+        finding = proof.attempt(HASTY_S if hasty else QUICK_S, but=self._late)
         if not proof.is_unfinished:
             return finding
-        late = proof.late
-        for name in (neighbours, *late):
+        late = proof.late if hasty else {neighbours, *proof.late}
+        for name in late:
             self._late.put(name, "late")
         if self._slow.acquire(blocking=False):
             try:
                 finding = proof.attempt(PROOF_S - QUICK_S)
             finally:
                 self._slow.release()
-            for name in late - proof.late:
+            for name in () if proof.is_unfinished else late:
                 self._late.forget(name)
         return finding
 

@@ -34,8 +34,10 @@ def mail(domain: str, number: int = 0) -> bytes:
     return sign(sender + b"\r\n" + BODY, domain)
 
 
-@pytest.mark.parametrize("domain", ["evil.test", "n{}.evil.test", "evil{}.test"])
-@pytest.mark.parametrize("is_silent", [True, False])
+@pytest.mark.parametrize(
+    ("domain", "is_silent"),
+    [("evil.test", False), ("evil.test", True), ("n{}.evil.test", False), ("evil{}.test", True)],
+)
 def test_a_flood_of_slow_proofs_delays_nobody_else(
     redis_url: str, server: NameServer, domain: str, is_silent: bool
 ) -> None:
@@ -51,18 +53,16 @@ def test_a_flood_of_slow_proofs_delays_nobody_else(
         waited = time.monotonic() - begun
     assert bench.record(genuine).state is State.REPLIED
     assert bench.agent.asked[0].message.authenticated is True
+    print(f"waited {waited:.2f} s")
     assert waited < 4, "one slot each and four seconds would have been 12"
     assert {bench.record(accepted).state for accepted in flood} == {State.RECEIVED}, "asked again later"
 
 
 def test_the_whole_proof_has_one_deadline(server: NameServer) -> None:
     server.slow, server.delay = (".test",), 1000.0
-    source = mail("evil.test")
-    for number in range(6):
-        signature = sign(head("boss@evil.test") + b"\r\n" + BODY, f"n{number}.evil.test").partition(b"From:")[
-            0
-        ]
-        source = signature + source
+    plain = head("boss@evil.test") + b"\r\n" + BODY
+    signatures = [sign(plain, f"n{number}.evil.test")[: -len(plain)] for number in range(7)]
+    source = b"".join(signatures) + plain
     begun = time.monotonic()
     finding = SenderCheck(Dns(server.resolver())).check(source, parse(source))
     assert finding.outcome is Outcome.UNKNOWN
