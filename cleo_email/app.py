@@ -247,6 +247,7 @@ class App:
         agent = build_agent(settings.agent, token=token, environ=self._environ) if settings.agent else None
         filed, budget = self.mailbox is not None, self.budget
         delivery = Delivery(self.store, self.submitter, has_mailbox=filed, budget=budget, clock=self.clock)
+        slow = max(1, settings.concurrency // 8)  # proofs that wait for DNS leave the others their threads
         opening = ThreadOpener(self.store, self.sender, workflows, suppliers, timeout=settings.agent_timeout)
         return Answerer(
             self.store,
@@ -261,7 +262,7 @@ class App:
             reply_all=settings.reply_all,
             opening=opening,
             budget=self.budget,
-            sender_check=SenderCheck() if settings.verify_dkim else None,
+            sender_check=SenderCheck(slow_at_once=slow) if settings.verify_dkim else None,
             clock=self.clock,
         )
 

@@ -15,15 +15,13 @@ from typing import Final
 
 from cleo_email.errors import UnreadableMessage
 from cleo_email.mail.decoding import decode, decode_transfer
+from cleo_email.mail.fields import Header, HeaderReader, read_header
 from cleo_email.mail.headers import HeaderValue, parse_header_value
 from cleo_email.mail.model import ParseLimits
 
-# Blanks before the colon are obsolete syntax (RFC 5322 section 4.5) and still met.
-_HEADER: Final = re.compile(rb"([\x21-\x39\x3b-\x7e]{1,256}+)[ \t]*+:")
-_LEADING_BLANK: Final = re.compile(rb"(?:\xef\xbb\xbf)?[\r\n]*+")
 _MAX_BOUNDARY: Final = 256  # RFC 2046 allows 70
 
-RawHeaders = tuple[tuple[str, bytes], ...]
+RawHeaders = tuple[tuple[str, bytes], ...]  # lower-case name, value as it stands
 
 
 @dataclass
@@ -36,6 +34,7 @@ class Part:
     end: int
     default_type: str = "text/plain"
     children: list[Part] = field(default_factory=list)
+    doubt: str = ""  # of the whole mail: why its header can be read in two ways
 
     def raw_header(self, name: str) -> bytes:
         """Return the first header of that (lower-case) name as it stands, folds included, or empty bytes."""
@@ -81,68 +80,6 @@ class _Open:
     pattern: re.Pattern[bytes]  # matches the delimiter lines of this and of every enclosing multipart
 
 
-class _HeaderReader:
-    """Reads header blocks and counts what all of them together take."""
-
-    def __init__(self, source: bytes, limits: ParseLimits) -> None:
-        self._source = source
-        self._limits = limits
-        self._bytes = 0
-        self._count = 0
-
-    def read_first(self) -> tuple[RawHeaders, int]:
-        """Return the headers of the mail, which may come after empty lines, and the offset of its body."""
-        blank = _LEADING_BLANK.match(self._source)
-        return self.read(blank.end() if blank else 0)
-
-    def read(self, start: int) -> tuple[RawHeaders, int]:
-        """Return the headers of the block at ``start`` and the offset of what follows its empty line."""
-        source = self._source
-        headers: list[tuple[str, bytes]] = []
-        name, value_start, position = "", 0, start
-        while position < len(source):
-            newline = source.find(b"\n", position)
-            after = newline + 1 if newline >= 0 else len(source)
-            first = source[position : position + 1]
-            if first in b" \t" and name and self._continues(position, after):
-                position = self._advance(position, after)
-                continue
-            if name:
-                headers.append((name, source[value_start:position]))
-                name = ""
-            match = None if source.startswith(b"--", position) else _HEADER.match(source, position, after)
-            if match:
-                name, value_start = match[1].decode("ascii").lower(), match.end()
-                self._count += 1
-                if self._count > self._limits.headers:
-                    raise UnreadableMessage(f"more than {self._limits.headers} headers")
-            elif not source[position : min(after, position + 1000)].strip():
-                return tuple(headers), after
-            elif not source.startswith((b"From ", b">From "), position):  # as mbox software writes them
-                # Not a header and not blank: the empty line is missing, the body begins here.
-                return tuple(headers), position
-            position = self._advance(position, after)
-        if name:
-            headers.append((name, source[value_start:position]))
-        return tuple(headers), len(source)
-
-    def _continues(self, position: int, after: int) -> bool:
-        """Return whether the line goes on with a folded header.
-
-        One of blanks only (RFC 5322 section 4.2) does if headers follow below it.
-        """
-        source = self._source
-        if source[position:after].strip():
-            return True
-        return source[after : after + 1] in (b" ", b"\t") or _HEADER.match(source, after) is not None
-
-    def _advance(self, position: int, after: int) -> int:
-        self._bytes += after - position
-        if self._bytes > self._limits.header_bytes:
-            raise UnreadableMessage(f"more than {self._limits.header_bytes} bytes of headers")
-        return after
-
-
 def split(source: bytes, limits: ParseLimits) -> Part:
     """Return the tree of parts of ``source``. A multipart without any part is a leaf.
 
@@ -150,11 +87,13 @@ def split(source: bytes, limits: ParseLimits) -> Part:
     """
     if len(source) > limits.message_bytes:
         raise UnreadableMessage(f"larger than {limits.message_bytes} bytes")
-    if b"\n" not in source and b"\r" in source:
+    only_cr = b"\n" not in source and b"\r" in source
+    if only_cr:
         source = source.replace(b"\r", b"\n")
-    reader = _HeaderReader(source, limits)
-    headers, start = reader.read_first()
-    root = Part(source, headers, start, len(source))
+    reader = HeaderReader(source, limits)
+    header = reader.first()
+    root = Part(source, _named(header), header.body, len(source))
+    root.doubt = "its lines end in CR alone" if only_cr else header.doubt
     stack = _opened([], root)  # every delimiter line (RFC 2046 section 5.1.1) opens or closes parts
     leaf: Part | None = None  # the part whose end is the next delimiter line
     position, parts = root.start, 1
@@ -178,9 +117,10 @@ def split(source: bytes, limits: ParseLimits) -> Part:
         if parts > limits.parts:
             raise UnreadableMessage(f"more than {limits.parts} parts")
         parent = stack[-1].part
-        headers, position = reader.read(min(position, len(source)))
+        header = reader.block(min(position, len(source)))
+        position = header.body
         default = "message/rfc822" if parent.content_type == "multipart/digest" else "text/plain"
-        leaf = Part(source, headers, position, len(source), default)
+        leaf = Part(source, _named(header), position, len(source), default)
         parent.children.append(leaf)
         stack = _opened(stack, leaf)
         if len(stack) > limits.depth:
@@ -190,7 +130,11 @@ def split(source: bytes, limits: ParseLimits) -> Part:
 
 def read_headers(source: bytes, limits: ParseLimits) -> RawHeaders:
     """Return the top-level headers of ``source`` alone. Raise UnreadableMessage beyond a cap."""
-    return _HeaderReader(source, limits).read_first()[0]
+    return _named(read_header(source, limits))
+
+
+def _named(header: Header) -> RawHeaders:
+    return tuple((name.decode("ascii").lower(), value) for name, value in header.fields)
 
 
 def _opened(stack: list[_Open], part: Part) -> list[_Open]:

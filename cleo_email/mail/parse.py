@@ -50,6 +50,8 @@ def parse(source: bytes, *, limits: ParseLimits = _DEFAULT_LIMITS) -> InboundEma
         return tuple(address for value in every(name) for address in parse_addresses(value))
 
     notes = list(_remarks([name for name, _ in headers]))
+    if root.doubt:
+        notes.insert(0, f"the header can be read in two ways ({root.doubt}): it proves nobody")
     if root.content_type.startswith("multipart/") and not root.children:
         notes.append("multipart without parts: read as text")
     subject, to, cc = decode_words(first("subject")), addresses("to"), addresses("cc")
@@ -79,6 +81,7 @@ def parse(source: bytes, *, limits: ParseLimits = _DEFAULT_LIMITS) -> InboundEma
         headers=tuple((name, value if name in _VERBATIM else decode_words(value)) for name, value in headers),
         attachments=tuple(content.attachments),
         notes=(*notes, *content.notes),
+        doubt=root.doubt,
     )
 
 

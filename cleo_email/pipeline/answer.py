@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 MAX_CC = 50
 MAX_TRIES = 6  # calls of the agent for one message
 MAX_FAULTS = 12  # unexpected errors of this program for one message
+MAX_DEATHS = 3  # workers that may die while they read one message
+_ENDED = {"begun": 0}
 PROOF_HORIZON_MS = 24 * HOUR  # if DNS gives no answer for so long, a person decides
 
 
@@ -181,13 +183,14 @@ class Answerer:
     def _make_answer(self, work: LockedRecord) -> None:
         record = work.record
         if record.tries >= MAX_TRIES:
-            work.finish(State.FAILED, f"given up after {MAX_TRIES} tries: {record.reason}")
+            why = record.reason or "the worker died during the last"
+            work.finish(State.FAILED, f"given up after {MAX_TRIES} tries: {why}")
             return
         source = self.store.messages.source(record.id)
         if source is None:
             work.finish(State.FAILED, "the stored mail is gone")
             return
-        if not self._is_proven(work, source):
+        if not self._begin(work) or not self._is_proven(work, source):
             return
         if self.agent is None:
             work.finish(State.HELD, NO_AGENT)
@@ -196,9 +199,9 @@ class Answerer:
         if used := self.budget.before_asking(record):
             work.finish(State.HELD, used.reason, resuming=used.resumes)
             return
-        fields = {"tries": record.tries + 1, "attempts": record.attempts + 1}
-        work.move(State.ANSWERING, "", Effects(fields=fields))
         question = self._question(record, source)
+        fields = {"tries": record.tries + 1, "attempts": record.attempts + 1, **_ENDED}
+        work.move(State.ANSWERING, "", Effects(fields=fields))
         text = {"text": question.text[:REMEMBERED]} if question.text else {}
         crashpoint("answer-before-agent")
         try:
@@ -215,6 +218,20 @@ class Answerer:
             question.done()
             return
         self._keep(work, question, answer, text)
+
+    def _begin(self, work: LockedRecord) -> bool:
+        """Record that the reading of the mail begins, and return True; hold it if that was always the end.
+
+        What strangers write may take time, memory or a fault of a library that ends the whole process, and
+        then nobody is left to count the attempt. So it is counted beforehand, and taken back afterwards.
+        """
+        record = work.record
+        if record.begun >= MAX_DEATHS:
+            deaths = f"{record.begun} times a worker died, or lost the conversation, while it read this mail"
+            work.finish(State.HELD, f"{deaths} or checked its sender: look at it before it is released")
+            return False
+        self.store.messages.note(record.id, "begun", record.begun + 1)
+        return True
 
     def _is_proven(self, work: LockedRecord, source: bytes) -> bool:
         """Return whether the mail may go on; else it is held, or waits until DNS answers."""
@@ -239,11 +256,13 @@ class Answerer:
             thread = self.store.threads.admit(record.id, sender, people, own, now)
             self.store.messages.note(record.id, "authenticated", 1)
             if thread != record.thread_id:  # the thread has other participants now: continue in a new one
+                self.store.messages.note(record.id, "begun", 0)
                 self.wake.wake(thread)
             return thread == record.thread_id
         if finding.outcome is Outcome.UNKNOWN and now - record.received_at < PROOF_HORIZON_MS:
             due = now + backoff_ms(record.attempts + 1)
-            work.rest(due, f"{finding.reason}; asked again {iso(due)}", {"attempts": record.attempts + 1})
+            fields = {"attempts": record.attempts + 1, **_ENDED}
+            work.rest(due, f"{finding.reason}; asked again {iso(due)}", fields)
             return False
         to = State.HELD
         if finding.outcome is Outcome.UNPROVEN:
@@ -370,5 +389,5 @@ class Answerer:
             work.finish(State.FAILED, f"given up after {faults} unexpected faults: {why}")
             return
         due = self.clock() + backoff_ms(faults)
-        fields = {"faults": faults, "attempts": record.attempts + 1}
+        fields = {"faults": faults, "attempts": record.attempts + 1, **_ENDED}
         work.rest(due, f"{why}; the next attempt is due {iso(due)}", fields)

@@ -12,7 +12,7 @@ from cleo_email.store import AT_WORK, WAITING, Effects, Record, State, Store, la
 from cleo_email.store.queue import WakeQueue
 
 # The counters that limit the work on a message start again at the decision.
-BEGUN_ANEW = ("tries", "faults", "sends", "sends_since", "data_ended_at")
+BEGUN_ANEW = ("tries", "faults", "sends", "sends_since", "data_ended_at", "begun")
 
 
 @dataclass

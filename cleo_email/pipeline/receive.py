@@ -247,6 +247,8 @@ class Receiver:
             # Providers pass on forged headers of a sender; the operator's own server removes them.
             own = incoming.ingress in THROUGH_OUR_SERVER
             trusted = authenticated(mail, self.policy.authserv_id) if own else False
+        if trusted and mail.doubt:  # whoever vouches for it may have read other fields
+            trusted = False
         policy = self.policy
         if self._waits_for_proof(trusted):
             policy = replace(policy, authserv_id=None)

@@ -43,6 +43,8 @@ def authenticated(mail: InboundEmail, authserv_id: str) -> bool | None:
 
     None if the mail has no Authentication-Results header at all. Linear in its length; raises nothing.
     """
+    if mail.doubt:  # the server may have judged other fields than those that we read
+        return False
     headers = mail.header_all("authentication-results")
     if not headers:
         return None

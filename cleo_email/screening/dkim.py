@@ -1,21 +1,16 @@
 """Proof of the sender by a DKIM check of our own (EMAIL_VERIFY_DKIM): a signature (RFC 6376) that holds and
 that is aligned with the From address, as DMARC (RFC 7489) wants it.
-
-dkimpy does the arithmetic. What it leaves to its caller is here: a signature with ``l=`` proves nothing about
-what was appended, SHA-1 proves nothing at all (RFC 8301), and a field that the reader of the mail believes
-must not stand there more often than it was signed.
 """
 
 from __future__ import annotations
 
-import logging
-import re
-from collections.abc import Callable, Mapping, Sequence
+import threading
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cache, cached_property
+from functools import cache
 
-import dkim
 import dns.exception
 import dns.name
 import dns.rdatatype
@@ -25,27 +20,17 @@ from publicsuffixlist import PublicSuffixList
 
 from cleo_email.errors import UnreadableMessage
 from cleo_email.mail.address import a_label, split_address
-from cleo_email.mail.decoding import decode, decode_transfer
-from cleo_email.mail.headers import parse_header_value, shown
-from cleo_email.mail.model import InboundEmail
-from cleo_email.mail.parse import parse
-from cleo_email.runtime import DNS_S, SIGNATURES_TRIED
+from cleo_email.mail.fields import read_header
+from cleo_email.mail.headers import header_text, parse_addresses, shown
+from cleo_email.mail.model import InboundEmail, ParseLimits
+from cleo_email.runtime import DNS_S, PROOF_S, SIGNATURES_TRIED
+from cleo_email.screening.signature import Signature, SignedMail
 
 _MAX_RECORDS = 20
-_MAX_SIGNATURES = 20
-# dkimpy's own checks take time that grows with the square of a field's length; real ones have under 2,000.
-_MAX_FIELD = 4_096
-_ALGORITHMS = frozenset({b"rsa-sha256", b"ed25519-sha256"})
-# The fields that name the author, the address for the answer and the title of the question.
-_MUST_BE_SIGNED = b"from reply-to subject".split()
-_ALL_OR_NONE = b"to cc date message-id mime-version content-type content-transfer-encoding".split()
-# What dkimpy raises on malformed mail, signatures and keys.
-_FAULTS = (
-    *(dkim.DKIMException, dkim.util.InvalidTagValueList, dkim.asn1.ASN1FormatError),
-    *(dkim.crypto.DigestTooLargeError, dkim.crypto.UnparsableKeyError),
-    dkim.canonicalization.InvalidCanonicalizationPolicyError,
-    *(ValueError, LookupError, TypeError, AttributeError, ArithmeticError, AssertionError, NameError),
-)
+QUICK_S = 0.5  # in which nearly every domain answers
+HASTY_S = 0.1  # for the neighbours of a domain that did not
+REMEMBERED_S = 30.0
+_MAX_REMEMBERED = 5_000
 
 
 class Outcome(StrEnum):
@@ -68,48 +53,98 @@ class SenderCheck:
     The signature of the From domain itself always counts. That of a related one (of the same organisational
     domain by the Public Suffix List) counts where the From domain publishes DMARC without ``adkim=s``
     (RFC 7489 section 3.1.1); a domain that publishes nothing has not said that such signatures count.
+
+    Whoever writes a mail chooses the name servers that are asked about it, and answering slowly costs them
+    nothing. A proof that DNS has not answered after QUICK_S goes on only while less than ``slow_at_once``
+    others do; else it is UNKNOWN for now, and the thread is free for the next mail. The domain is then not
+    asked for REMEMBERED_S, and its neighbours get less time.
     """
 
-    def __init__(self, lookup: TxtLookup | None = None) -> None:
+    def __init__(self, lookup: TxtLookup | None = None, *, slow_at_once: int = 2) -> None:
         self._lookup = lookup or Dns()
+        self._slow = threading.Semaphore(slow_at_once)
+        self._late = _Remembered()
 
     def check(self, source: bytes, mail: InboundEmail) -> Finding:
         """Return what the signatures of ``source`` prove of the From address of ``mail`` (the same)."""
-        signed = SignedMail(source)
-        author, why = _author(signed, mail)
-        fault = ""
-        if not why:
-            why = f"no DKIM signature speaks for {shown(author)}"
-            own = _organisation(author)
-            related = [
-                one
-                for one in signed.signatures()
-                if one.domain == author or _organisation(one.domain) == own != ""
-            ]
-            for signature in related[:SIGNATURES_TRIED]:
-                try:
-                    flaw = self._flaw(signed, signature, author)
-                except DnsFault as error:
-                    fault = str(error)
-                    continue
-                if not flaw:
-                    return Finding(Outcome.PROVEN)
-                why = flaw
-        if fault:
-            why = f"DNS did not tell whether {shown(author)} has signed this mail ({fault})"
-            return Finding(Outcome.UNKNOWN, why)
-        return Finding(Outcome.UNPROVEN, f"The sender is not proven: {why} (EMAIL_VERIFY_DKIM).")
+        try:
+            header = read_header(source, ParseLimits())
+        except UnreadableMessage:
+            return _unproven("its header cannot be read")
+        signed = SignedMail(source, header)
+        author, why = _author(signed, mail, header.doubt or mail.doubt)
+        if why:
+            return _unproven(why)
+        proof = _Proof(self._lookup, signed, author)
+        neighbours = f"*.{_organisation(author)}"
+        hasty = self._late.get(neighbours)
+        finding = proof.attempt(HASTY_S if hasty else QUICK_S, but=self._late)
+        if not proof.is_unfinished:
+            return finding
+        late = proof.late if hasty else {neighbours, *proof.late}
+        for name in late:
+            self._late.put(name, "late")
+        if self._slow.acquire(blocking=False):
+            try:
+                finding = proof.attempt(PROOF_S - QUICK_S)
+            finally:
+                self._slow.release()
+            for name in () if proof.is_unfinished else late:
+                self._late.forget(name)
+        return finding
 
-    def _flaw(self, signed: SignedMail, signature: Signature, author: str) -> str:
-        """Return why ``signature`` does not prove ``author``, or ''. Raise DnsFault."""
-        signer = shown(signature.domain)
+
+class _Proof:
+    """One mail whose sender says that it is of the domain ``author``."""
+
+    def __init__(self, lookup: TxtLookup, signed: SignedMail, author: str) -> None:
+        self._txt = lookup
+        self._signed = signed
+        self._author = author
+        self._left = 0.0  # seconds of waiting; the arithmetic is bounded by the size of a mail
+        self._but: _Remembered | None = None
+        self._answers: dict[str, Sequence[bytes]] = {}
+        self.late: set[str] = set()  # domains that did not answer in time
+        self.is_unfinished = False
+        own = _organisation(author)
+        related = [
+            one
+            for one in signed.signatures()
+            if one.domain == author or _organisation(one.domain) == own != ""
+        ]
+        related.sort(key=lambda one: (bool(one.flaw), one.domain != author))
+        self._signatures = related[:SIGNATURES_TRIED]
+
+    def attempt(self, seconds: float, *, but: _Remembered | None = None) -> Finding:
+        """Try the signatures, the likely ones first, waiting for ``seconds``; ask no domain of ``but``."""
+        self._left, self._but, self.late, self.is_unfinished = seconds, but, set(), False
+        fault, why = "", f"no DKIM signature speaks for {shown(self._author)}"
+        for signature in self._signatures:
+            try:
+                flaw = self._flaw(signature)
+            except DnsFault as error:
+                fault = str(error)
+                self.is_unfinished |= error.late
+                continue
+            if not flaw:
+                self.is_unfinished = False
+                return Finding(Outcome.PROVEN)
+            why = flaw
+        if fault:
+            why = f"DNS did not tell whether {shown(self._author)} has signed this mail ({fault})"
+            return Finding(Outcome.UNKNOWN, why)
+        return _unproven(why)
+
+    def _flaw(self, signature: Signature) -> str:
+        """Return why ``signature`` does not prove the author, or ''. Raise DnsFault."""
+        signer, author = shown(signature.domain), self._author
         if signature.flaw:
             return f"the DKIM signature of {signer} does not count: {signature.flaw}"
         if signature.domain != author:
             policy = self._policy(author) or self._policy(_organisation(author))
             if policy is None or policy.get("adkim", "r").lower() != "r":
                 return f"DMARC of {shown(author)} lets {signer} not speak for it"
-        holds = signed.holds(signature, self._lookup)
+        holds = self._signed.holds(signature, self._lookup)
         return "" if holds else f"the DKIM signature of {signer} does not hold"
 
     def _policy(self, domain: str) -> dict[str, str] | None:
@@ -117,18 +152,38 @@ class SenderCheck:
         records = [tags for text in self._lookup(f"_dmarc.{domain}") if (tags := read_policy(text))]
         return records[0] if len(records) == 1 else None
 
+    def _lookup(self, name: str) -> Sequence[bytes]:
+        if name in self._answers:
+            return self._answers[name]
+        domain = (name.partition("._domainkey.")[2] or name.removeprefix("_dmarc.")).rstrip(".").lower()
+        if self._but and self._but.get(domain):
+            raise DnsFault("no answer a moment ago")
+        if self._left <= 0:
+            raise DnsFault("no time left", late=True)
+        begun = time.monotonic()
+        try:
+            self._answers[name] = self._txt(name, min(self._left, DNS_S))
+        except DnsFault as fault:
+            if fault.late:
+                self.late.add(domain)
+            raise
+        finally:
+            self._left -= time.monotonic() - begun
+        return self._answers[name]
 
-def _author(signed: SignedMail, mail: InboundEmail) -> tuple[str, str]:
+
+def _unproven(why: str) -> Finding:
+    return Finding(Outcome.UNPROVEN, f"The sender is not proven: {why} (EMAIL_VERIFY_DKIM).")
+
+
+def _author(signed: SignedMail, mail: InboundEmail, doubt: str) -> tuple[str, str]:
     """Return the domain of the one From address, or why there is none that could be proven."""
-    if not signed.readable:
-        return "", "its header can be read in two ways"
-    if len(signed.values(b"from")) != 1 or len(mail.header_all("from")) != 1 or len(mail.from_) != 1:
+    if doubt:
+        return "", f"its header can be read in two ways ({doubt})"
+    fields = signed.values(b"from")
+    if len(fields) != 1 or len(mail.header_all("from")) != 1 or len(mail.from_) != 1:
         return "", "it does not have exactly one From address"
-    try:
-        again = parse(b"From:" + signed.values(b"from")[0].rstrip(b"\r\n") + b"\r\n\r\n")
-    except UnreadableMessage:
-        return "", "its From cannot be read"
-    if [address.addr for address in again.from_] != [mail.from_address]:
+    if [address.addr for address in parse_addresses(header_text(fields[0]))] != [mail.from_address]:
         return "", "its header can be read in two ways"
     parts = split_address(mail.from_address)
     domain = a_label(parts[1]) if parts else ""
@@ -154,188 +209,80 @@ def read_policy(record: bytes) -> dict[str, str]:
 
 
 class DnsFault(Exception):
-    """DNS did not answer, or with a fault of the server (SERVFAIL): nothing is known."""
+    """DNS did not answer, or with a fault of the server (SERVFAIL): nothing is known.
+
+    ``late``: it may answer if it gets more time.
+    """
+
+    def __init__(self, what: str, *, late: bool = False) -> None:
+        super().__init__(what)
+        self.late = late
 
 
-# Returns every TXT record of a name, none where there is no such name. Raises DnsFault.
-TxtLookup = Callable[[str], Sequence[bytes]]
+# Returns every TXT record of a name within so many seconds, none where there is no such. Raises DnsFault.
+TxtLookup = Callable[[str, float], Sequence[bytes]]
 
 
 class Dns:
-    """Asks the resolvers of this machine, whose configuration it reads at the first question. Thread-safe."""
+    """Asks the resolvers of this machine, whose configuration it reads at the first question. Thread-safe.
+
+    A name that has no record, or whose servers fail, is not asked for again for REMEMBERED_S.
+    """
 
     def __init__(self, resolver: dns.resolver.Resolver | None = None) -> None:
         self._resolver = resolver
+        self._known = _Remembered()  # the fault of a name, '' where it has no record
 
-    def __call__(self, name: str) -> Sequence[bytes]:
+    def __call__(self, name: str, seconds: float = DNS_S) -> Sequence[bytes]:
+        known = self._known.get(name)
+        if known:
+            raise DnsFault(f"{known} a moment ago")
+        if known == "":
+            return ()
         try:
-            if self._resolver is None:
-                self._resolver = dns.resolver.Resolver()
+            found = self._ask(name, seconds)
+        except dns.exception.Timeout as error:
+            raise DnsFault(type(error).__name__, late=True) from None
+        except (dns.exception.DNSException, OSError, UnicodeError) as error:
+            self._known.put(name, type(error).__name__)
+            raise DnsFault(type(error).__name__) from None
+        if not found:
+            self._known.put(name, "")
+        return found
+
+    def _ask(self, name: str, seconds: float) -> Sequence[bytes]:
+        if self._resolver is None:
+            self._resolver = dns.resolver.Resolver()
+        try:
             # A full name: no search list of this machine is tried on it.
             full = dns.name.from_text(name.rstrip(".") + ".")
-            answer = self._resolver.resolve(full, dns.rdatatype.TXT, lifetime=DNS_S)
+            answer = self._resolver.resolve(full, dns.rdatatype.TXT, lifetime=seconds)
         except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer, dns.resolver.YXDOMAIN):
             return ()
         except (dns.name.LabelTooLong, dns.name.NameTooLong, dns.name.EmptyLabel, dns.name.BadEscape):
             return ()  # no name that could have a record
-        except (dns.exception.DNSException, OSError, UnicodeError) as error:
-            raise DnsFault(type(error).__name__) from None
         return [b"".join(item.strings) for item in answer if isinstance(item, TXT)][:_MAX_RECORDS]
 
 
-@dataclass(frozen=True)
-class Signature:
-    """The signature number ``index`` from the top. ``flaw`` says why it cannot count; it may be empty."""
+class _Remembered:
+    """The latest _MAX_REMEMBERED facts about names, each for REMEMBERED_S. Thread-safe."""
 
-    index: int
-    domain: str
-    flaw: str = ""
+    def __init__(self) -> None:
+        self._facts: dict[str, tuple[float, str]] = {}
+        self._guard = threading.Lock()
 
+    def put(self, name: str, fact: str) -> None:
+        with self._guard:
+            self._facts.pop(name, None)
+            self._facts[name] = (time.monotonic() + REMEMBERED_S, fact)
+            while len(self._facts) > _MAX_REMEMBERED:
+                del self._facts[next(iter(self._facts))]
 
-class SignedMail:
-    """The headers and signatures of a mail as it came. Nothing here raises but DnsFault."""
+    def get(self, name: str) -> str | None:
+        with self._guard:
+            until, fact = self._facts.get(name, (0.0, ""))
+        return fact if time.monotonic() < until else None
 
-    def __init__(self, source: bytes) -> None:
-        head, *rest = re.split(rb"\r?\n\r?\n", source, maxsplit=1)
-        self._body = b"".join(rest)
-        self._verifier: dkim.DKIM | None = None
-        self._headers: list[tuple[bytes, bytes]] = []
-        try:
-            self._verifier = dkim.DKIM(source, logger=_silent(), minkey=1024)
-            self._headers = [(bytes(name).lower(), bytes(value)) for name, value in self._verifier.headers]
-        except _FAULTS:
-            pass
-        # What two readers may take for the end of a line, or of a field, makes them see two mails.
-        self.readable = self._verifier is not None and not re.search(rb"\r(?!\n)|\x00", head)
-
-    def values(self, name: bytes) -> list[bytes]:
-        """Return the fields of that name as they stand in the mail, folded or not."""
-        return [value for header, value in self._headers if header == name]
-
-    def signatures(self) -> list[Signature]:
-        fields = self.values(b"dkim-signature")[:_MAX_SIGNATURES]
-        return [self._read(number, value) for number, value in enumerate(fields)]
-
-    def holds(self, signature: Signature, lookup: TxtLookup) -> bool:
-        """Return whether it is mathematically right and not expired. Raise DnsFault."""
-        assert self._verifier is not None
-
-        def dnsfunc(name: bytes | str, timeout: float = 0) -> bytes | None:
-            return _usable_key(lookup(name.decode("ascii", "replace") if isinstance(name, bytes) else name))
-
-        try:
-            return bool(self._verifier.verify(idx=signature.index, dnsfunc=dnsfunc))
-        except _FAULTS:
-            return False
-
-    @cached_property
-    def _open_fields(self) -> frozenset[bytes]:
-        """Return the fields without which the body could be read in another way, in lower case.
-
-        Gmail, for one, signs neither Content-Type nor Content-Transfer-Encoding. An attacker who holds such
-        a mail could replace them, so that other words of the same bytes become the text: by a boundary that
-        stands in a quotation, by an encoding that was not there. What is not signed must follow from the
-        body itself. Linear in the length of the body.
-        """
-        types, encodings = self.values(b"content-type"), self.values(b"content-transfer-encoding")
-        encoding = encodings[0].strip().lower() if encodings else b""
-        kind, parameters = parse_header_value(decode(types[0]).text) if types else ("text/plain", {})
-        found = {
-            b"content-type": len(types) < 2 and _is_evident(kind, parameters, encoding, self._body),
-            b"content-transfer-encoding": len(encodings) < 2 and _is_encoded(encoding, kind, self._body),
-            b"content-disposition": not self.values(b"content-disposition"),
-        }
-        return frozenset(name for name, shows in found.items() if not shows)
-
-    def _read(self, index: int, value: bytes) -> Signature:
-        if len(value) > _MAX_FIELD:
-            return Signature(index, "", "it is too long")
-        try:
-            tags = dkim.util.parse_tag_value(value)
-            domain = bytes(tags[b"d"]).decode("ascii").strip().lower().rstrip(".")
-            signed = [name.strip().lower() for name in re.split(rb"\s*:\s*", tags[b"h"])]
-        except _FAULTS:
-            return Signature(index, "", "it cannot be read")
-        if b"l" in tags:
-            return Signature(index, domain, "it has l= and leaves open what was appended")
-        if tags.get(b"a") not in _ALGORITHMS:
-            return Signature(index, domain, "its algorithm proves nothing (RFC 8301)")
-        return Signature(index, domain, self._uncovered(signed))
-
-    def _uncovered(self, signed: Sequence[bytes]) -> str:
-        for name in (*_MUST_BE_SIGNED, *_ALL_OR_NONE):
-            covered = signed.count(name)
-            if len(self.values(name)) > covered and (covered or name in _MUST_BE_SIGNED):
-                return f"it does not cover every {name.decode().title()}"
-        for name in sorted(self._open_fields - set(signed)):
-            return f"it leaves open how the body is read ({name.decode().title()} is not signed)"
-        return ""
-
-
-def _silent() -> logging.Logger:
-    """Return a logger that writes nothing: dkimpy logs each forged mail as an error, with its content."""
-    logger = logging.Logger("dkimpy")
-    logger.disabled = True
-    return logger
-
-
-def _usable_key(records: Sequence[bytes]) -> bytes | None:
-    """Return the key of a selector: its one TXT record, or the one of several that is a key.
-
-    Several are undefined (RFC 6376 section 3.6.2.2); the mail of a domain that only tests DKIM (``t=y``)
-    counts as unsigned (section 3.6.1).
-    """
-    keys = records if len(records) == 1 else [one for one in records if re.search(rb"(^|;)\s*p\s*=", one)]
-    if len(keys) != 1:
-        return None
-    flags = re.search(rb"(?:^|;)\s*t\s*=([^;]*)", keys[0])
-    is_a_test = flags is not None and b"y" in [flag.strip().lower() for flag in flags[1].split(b":")]
-    return None if is_a_test else keys[0]
-
-
-# --- how the body may be read -------------------------------------------------------------------------------
-
-# The forms that a body may have so that it can be read in one way only.
-_PREAMBLES = frozenset({b"this is a multi-part message in mime format.", b"this is a multipart message."})
-_MULTIPARTS = tuple(f"multipart/{kind}" for kind in ("mixed", "alternative", "related", "signed"))
-# In these the letters of ASCII are themselves, and other octets are no letters of ASCII.
-_CHARSET = re.compile(r"(?:us-ascii|ascii|utf-?8|iso-8859-\d{1,2}|windows-125\d)?")
-_QUOTED_PRINTABLE = re.compile(rb"(?:[^=\x80-\xff]|=[0-9A-Fa-f]{2}|=[ \t]*\r?(?:\n|\Z))*+")
-_BASE64 = re.compile(rb"(?:[A-Za-z0-9+/]{1,76}\r?\n)*+[A-Za-z0-9+/]{0,76}={0,2}\s*+")
-_LONG_LINE = re.compile(rb"[^\r\n]{79}")
-_HTML_BEGINS = 400  # octets that are looked at
-_HTML = re.compile(rb"\s*<(?:!doctype\s+html|html)\b", re.IGNORECASE)
-
-
-def _is_evident(kind: str, parameters: Mapping[str, str], encoding: bytes, body: bytes) -> bool:
-    """Return whether the body is of that type and could be of no other with a text of its own."""
-    if kind in _MULTIPARTS:
-        boundary = parameters.get("boundary", "")
-        return boundary.isascii() and boundary.encode() == _boundary(body)
-    if kind == "text/html":
-        return bool(_HTML.match(decode_transfer(body[:_HTML_BEGINS], encoding)))
-    plain = kind == "text/plain" and _boundary(body) is None
-    return plain and bool(_CHARSET.fullmatch(parameters.get("charset", "").strip().lower()))
-
-
-def _is_encoded(encoding: bytes, kind: str, body: bytes) -> bool:
-    """Return whether ``encoding`` leaves the body as it is, or shows by its form."""
-    if encoding in (b"", b"7bit", b"8bit", b"binary"):
-        return True
-    if kind.startswith(("multipart/", "message/")):
-        return False
-    if encoding == b"quoted-printable":
-        return bool(_QUOTED_PRINTABLE.fullmatch(body)) and not _LONG_LINE.search(body)
-    characters = len(body) - sum(map(body.count, (b"\r", b"\n", b" ", b"\t")))
-    return encoding == b"base64" and characters % 4 == 0 and bool(_BASE64.fullmatch(body))
-
-
-def _boundary(body: bytes) -> bytes | None:
-    """Return the boundary with which the body begins and ends (RFC 2046 section 5.1.1), if it does."""
-    text = body.strip(b"\r\n \t")
-    first, _, rest = text.partition(b"\n")
-    if first.strip().lower() in _PREAMBLES:
-        first = rest.lstrip(b"\r\n \t").partition(b"\n")[0]
-    last = text.rpartition(b"\n")[2].strip()
-    name = first.strip()[2:] if first.startswith(b"--") else b""
-    return name if name and last == b"--" + name + b"--" else None
+    def forget(self, name: str) -> None:
+        with self._guard:
+            self._facts.pop(name, None)

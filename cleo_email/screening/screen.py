@@ -91,6 +91,8 @@ def _not_to_be_trusted(mail: InboundEmail, policy: Policy, authenticated: bool |
     if policy.authserv_id is not None:
         if authenticated is None:
             authenticated = judged_by_server(mail, policy.authserv_id)
+        if authenticated is not True and mail.doubt:
+            return f"The sender is not authenticated: the header can be read in two ways ({mail.doubt})."
         if authenticated is not True:
             return (
                 f"The sender is not authenticated: no `dmarc=pass` for the From address from "

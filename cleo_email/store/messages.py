@@ -83,7 +83,8 @@ class Record:
     """One message. Times are milliseconds since 1970 UTC.
 
     ``attempts`` counts every try and is for people only; the work is bounded by ``tries`` (calls of
-    the agent), ``sends`` (submissions that failed, since ``sends_since``) and ``faults`` (our own).
+    the agent), ``sends`` (submissions that failed, since ``sends_since``), ``faults`` (our own) and ``begun``
+    (attempts whose worker died while it read the mail).
     """
 
     id: str
@@ -118,6 +119,7 @@ class Record:
     filing_fault: str = ""  # why it is not there
     released: int = 0  # 1: a person let it through, so limits do not hold it again
     looks: int = 0  # searches of Sent for an uncertain mail
+    begun: int = 0  # attempts that began to read the mail, since one got as far as the agent or an end
     # Of the mail that we send, JSON lists of addresses, '' for none:
     recipients: str = ""  # all of them
     pending: str = ""  # those who still are to get it, where others have it already

@@ -21,7 +21,8 @@ from pydantic import SecretStr
 from cleo_email.errors import CleoError, UnreadableMessage
 from cleo_email.mail.address import a_label, distinct, split_address
 from cleo_email.mail.decoding import decode_base64_strict
-from cleo_email.mail.model import InboundEmail
+from cleo_email.mail.fields import read_header as fields_of
+from cleo_email.mail.model import InboundEmail, ParseLimits
 from cleo_email.mail.parse import parse
 from cleo_email.pipeline.receive import IncomingMail
 from cleo_email.scrub import JsonObject, read_json
@@ -285,8 +286,11 @@ def return_path(headers: Iterable[tuple[str, str]]) -> str | None:
 
 def header_of(source: bytes) -> bytes:
     """Return the header block of a mail, with its blank line."""
-    end = re.search(rb"\r\n\r\n|\n\n", source)
-    return source[: end.end()] if end else source
+    limits = ParseLimits()
+    try:
+        return source[: fields_of(source, limits).body]
+    except UnreadableMessage:
+        return source[: limits.header_bytes]
 
 
 def read_header(source: bytes) -> InboundEmail:

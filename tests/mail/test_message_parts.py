@@ -164,7 +164,7 @@ def test_flowed_text_is_joined_again() -> None:
 def test_charsets_true_wrong_and_unknown(charset: str, raw: bytes, text: str, note: str) -> None:
     message = read(part(f"text/plain; charset={charset}", raw))
     assert message.full_text == text
-    assert message.notes == ((note,) if note else ())
+    assert [one for one in message.notes if "control character" not in one] == ([note] if note else [])
 
 
 def test_no_charset_is_declared() -> None:

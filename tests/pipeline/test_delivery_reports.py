@@ -124,6 +124,9 @@ class FakeMailbox:
         self.sent = list(sent)
         self.flags: dict[int, tuple[str, ...]] = {}
 
+    def connect(self) -> None:
+        return
+
     def open(self) -> MailboxStatus:
         return MailboxStatus(1, read_only=False, keywords_allowed=True, exists=1)
 

@@ -42,7 +42,7 @@ class FakeDns:
         self.broken: set[str] = set()
         self.asked: list[str] = []
 
-    def __call__(self, name: str) -> Sequence[bytes]:
+    def __call__(self, name: str, seconds: float = 0) -> Sequence[bytes]:
         name = name.rstrip(".").lower()
         self.asked.append(name)
         if name in self.broken:

@@ -124,15 +124,14 @@ def test_names_that_no_dns_could_have_are_no_fault() -> None:
         assert Dns()(name) == ()
 
 
-def test_a_resolver_that_does_not_answer_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_resolver_that_does_not_answer_is_a_fault() -> None:
     import dns.resolver
 
     silent = dns.resolver.Resolver(configure=False)
     silent.nameservers = ["127.0.0.1"]
     silent.port = 1
-    monkeypatch.setattr("cleo_email.screening.dkim.DNS_S", 0.3)
     with pytest.raises(DnsFault):
-        Dns(silent)("s1._domainkey.example.com")
+        Dns(silent)("s1._domainkey.example.com", 0.3)
 
 
 def test_forged_mail_may_be_ignored_instead_of_held(redis_url: str, dns: FakeDns) -> None:

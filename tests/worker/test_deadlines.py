@@ -37,7 +37,7 @@ def test_the_watchdog_waits_for_all_that_a_job_may_wait_for(
     patient = connect_worker(redis_url, connections=1)
     redis_s = 5 * patient.connection_pool.connection_kwargs["socket_timeout"]
     submission = SmtpTimeouts().total + redis_s + redis_s  # its mark, and the record of its outcome
-    proof = 5 * 3 * dkim.DNS_S
+    proof = dkim.PROOF_S
     waits = proof + COMPOSING_TURN_S + SENDING_TURN_S + submission + RECORD_S
     assert calls * 250.5 + waits <= job.timeout <= calls * 250.5 + waits + 300
 
