@@ -219,6 +219,16 @@ def drop_tags(text: str) -> tuple[str, bool]:
     return visible, len(visible) != len(text)
 
 
+_UNSEEN: Final = re.compile(
+    "[\u00a0\u00ad\u034f\u115f\u1160\u17b4\u17b5\u180e\u200b-\u200f\u2007\u202a-\u202e\u2060-\u2064\u2800\u3164\ufeff]+"
+)
+
+
+def visible(text: str) -> str:
+    """Return ``text`` without what takes no room or is a blank by another name."""
+    return text if text.isascii() else _UNSEEN.sub("", text)
+
+
 _ALPHABET: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
 _NOT_BASE64: Final = bytes(set(range(256)) - set(_ALPHABET))
 _MAX_SEGMENTS: Final = 1000

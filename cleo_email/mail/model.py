@@ -55,7 +55,8 @@ class InboundEmail:
     ``message_id``, ``in_reply_to`` and ``references`` keep their angle brackets. ``headers`` holds every
     top-level header in order as (lower-case name, unfolded and decoded value). ``text`` is the new part,
     ``full_text`` all of it, ``quoted`` what was left out of ``text``. ``notes`` are short remarks for the
-    record ("hidden text dropped", "unknown charset x: read as utf-8").
+    record and the agent ("hidden text dropped", "unknown charset x: read as utf-8"). ``unread`` says why
+    the text of the mail could not be read, and is empty where it was.
     """
 
     message_id: str = ""
@@ -75,6 +76,7 @@ class InboundEmail:
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     attachments: tuple[AttachedFile, ...] = ()
     notes: tuple[str, ...] = ()
+    unread: str = ""
 
     @property
     def from_address(self) -> str:

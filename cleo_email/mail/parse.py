@@ -37,7 +37,7 @@ def parse(source: bytes, *, limits: ParseLimits = _DEFAULT_LIMITS) -> InboundEma
     root = split(source, limits)
     content = read_content(root, limits)
     # Encoded words are decoded only where they may stand.
-    headers = [(name, header_text(value)) for name, value in root.headers]
+    headers = [(name, header_text(value, content.charset)) for name, value in root.headers]
 
     def every(name: str) -> list[str]:
         return [value for key, value in headers if key == name]
@@ -79,6 +79,7 @@ def parse(source: bytes, *, limits: ParseLimits = _DEFAULT_LIMITS) -> InboundEma
         headers=tuple((name, value if name in _VERBATIM else decode_words(value)) for name, value in headers),
         attachments=tuple(content.attachments),
         notes=(*notes, *content.notes),
+        unread=content.unread,
     )
 
 

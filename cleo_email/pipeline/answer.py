@@ -42,18 +42,22 @@ def recipients_of(
     ``Reply-To`` proves nothing (RFC 5322 section 3.6.2): it is used only if that address would be allowed as
     a sender. ``members`` are the participants of the thread so far, None where the mail begins it or its
     sender is proven. A Reply-To that is none of them is not used, because From may be forged and the answer
-    tells of the thread. With ``reply_all`` the other allowed addresses get a copy.
+    tells of the thread. Where From is our own (a web form), there is nobody else to answer. With ``reply_all``
+    the other allowed addresses get a copy. Raise InvalidField where we would answer ourselves.
     """
     to, note = next(iter(mail.from_), Address("")), ""
     wished = next((address for address in mail.reply_to if address.addr), None)
     if wished and wished.key != to.key:
         note = _why_not(wished, policy)
-        if not note and members is not None and wished.key not in members:
+        form = is_own(to.addr, policy.own_addresses)
+        if not note and members is not None and wished.key not in members and not form:
             note = f"{shown(wished.addr)} takes no part in this thread"
         if note:
             note = f"answered to From, not to Reply-To: {note}"
         else:
             to = wished
+    if is_own(to.addr, policy.own_addresses):
+        raise errors.InvalidField("from", f"{shown(to.addr)} is our own address: the answer would be a loop")
     cc: dict[str, Address] = {}
     if reply_all:
         for address in (*mail.to, *mail.cc):
@@ -256,6 +260,7 @@ class Answerer:
             date=(mail.date or came_in).isoformat(),
             authenticated={"1": True, "0": False}.get(record.authenticated),
             attachments=tuple(_shown(attachment, limit) for attachment in mail.attachments),
+            notes=mail.notes,
         )
         return agent_request(record, message, history, self.store.threads.workflow(record.thread_id))
 

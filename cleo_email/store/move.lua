@@ -34,6 +34,8 @@ if options.keep_source_s then
   redis.call('EXPIRE', key .. ':answer:bytes', options.keep_source_s)
 else
   redis.call('PERSIST', key .. ':source')
+  redis.call('PERSIST', key .. ':answer')
+  redis.call('PERSIST', key .. ':answer:bytes')
 end
 if options.answer then
   redis.call('DEL', key .. ':answer')
