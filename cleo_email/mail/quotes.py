@@ -165,6 +165,16 @@ def _new_part(lines: list[str], cut: _Cut | None) -> tuple[int, int]:
     return 0, cut.start
 
 
+def introduces_quote(text: str) -> bool:
+    """Return whether the last line of ``text`` is one with which a client introduces what it quotes."""
+    lines = text.rstrip().split("\n")
+    return (
+        _may_introduce(lines[-1])
+        and _attribution_start(lines, len(lines) - 1, marked=True) is not None
+        and bool(_DIGIT.search(lines[-1]) or "@" in lines[-1])
+    )
+
+
 # --- where the quote begins -------------------------------------------------------------------------------
 
 
