@@ -13,7 +13,7 @@ from cleo_email.mail.compose import compose_reply
 from cleo_email.mail.headers import shown
 from cleo_email.mail.message_id import Signer
 from cleo_email.mail.model import Action, Address, Answer, AttachedFile, InboundEmail, OutboundEmail, Turn
-from cleo_email.mail.parse import attachment_text, parse
+from cleo_email.mail.parse import MAX_RECIPIENTS, attachment_text, parse
 from cleo_email.mail.quotes import cut_new_part
 from cleo_email.mail.thread import own_threads, people_of
 from cleo_email.pipeline.budget import Budget
@@ -80,8 +80,13 @@ def new_part(mail: InboundEmail, history: tuple[Turn, ...]) -> str:
     """Return the new text of the mail, without quotes and without text that the thread has already."""
     if not history:
         return mail.text
-    known = [turn.content for turn in history]
-    return cut_new_part(mail.full_text, subject=mail.subject, replies=True, known=known).text
+    return cut_new_part(
+        mail.full_text,
+        subject=mail.subject,
+        replies=True,
+        recipients=[address.addr for address in (*mail.to, *mail.cc)[:MAX_RECIPIENTS]],
+        known=[turn.content for turn in history],
+    ).text
 
 
 def _shown(attachment: AttachedFile, limit: int) -> AgentAttachment:
