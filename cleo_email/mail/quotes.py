@@ -669,9 +669,13 @@ def _known_suffix(lines: Sequence[str], start: int, end: int, known: Sequence[st
             repeated[position : position + _RUN] = [True] * _RUN
     new = [number for (_, number), known_word in zip(found, repeated, strict=True) if not known_word]
     first = new[-1] + 1 if new else start
-    if first == start or lines[new[-1]].rstrip().endswith((":", "：")):
+    if first == start or not earlier.holds_a_whole([word for word, number in found if number >= first]):
         return end
-    return first if earlier.holds_a_whole([word for word, number in found if number >= first]) else end
+    if not lines[new[-1]].rstrip().endswith((":", "：")):
+        return first
+    # "Support wrote:" goes with it; "This is what I mean:" cites it.
+    introduces = quote_words().verb.search(lines[new[-1]]) and not quote_words().spoken.search(lines[new[-1]])
+    return new[-1] if introduces and new[-1] > start else end
 
 
 def _words_of(text: str) -> list[str]:
@@ -686,6 +690,7 @@ def _windows(words: Sequence[str]) -> Iterator[tuple[str, ...]]:
 
 _MAX_SIGNATURE: Final = 60  # lines after "-- "
 _MAX_LOOSE_SIGNATURE: Final = 12  # lines after "--", which may also be a rule between two paragraphs
+_SENTENCE_WORDS: Final = 6
 _MAX_FOOTER: Final = 8  # lines that a mailing list adds below a long rule
 _FOOTER_RULE: Final = 20  # characters
 
@@ -730,7 +735,19 @@ def _signature(lines: Sequence[str], start: int, end: int) -> int | None:
             loose = number
     if loose is None or sum(not is_blank(line) for line in lines[loose:end]) > _MAX_LOOSE_SIGNATURE + 1:
         return None
-    return loose
+    return None if _is_topic(lines[loose + 1 : end]) else loose
+
+
+def _is_topic(lines: Sequence[str]) -> bool:
+    """Return whether the lines below two dashes ask something, or are a paragraph of their own.
+
+    Many signatures begin so, but some people part two topics that way. A signature that stays costs the agent
+    a few lines; a topic that is cut costs its writer the answer.
+    """
+    if any(line.rstrip().endswith(("?", "？")) for line in lines):
+        return True
+    apart = bool(lines) and is_blank(lines[0])
+    return apart and any(len(line.split()) >= _SENTENCE_WORDS for line in lines)
 
 
 def _footer(lines: Sequence[str], start: int, end: int) -> int:
