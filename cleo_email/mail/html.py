@@ -228,7 +228,7 @@ class _Walker:
     def _field(self, attributes: _Attributes) -> None:
         kind = (attributes.get("type") or "text").strip().lower()
         if kind in ("checkbox", "radio"):
-            self._writer.text("[x] " if "checked" in attributes else "[ ] ")
+            self._writer.text(" [x] " if "checked" in attributes else " [ ] ")
         elif kind in ("text", "email", "tel", "number", "date", "time", "url"):
             self._writer.text((attributes.get("value") or "")[:_MAX_ALT])
 

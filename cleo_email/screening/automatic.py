@@ -245,7 +245,7 @@ def _marks(mail: InboundEmail, list_is_wanted: bool) -> Iterator[str]:
         yield f"{quoted('Subject', mail.subject)}{more}: an automatic reply."
     if any(one.content_type.startswith(_REACTION) for one in mail.attachments):
         yield "A reaction to a mail (Gmail), without words of a person."
-    elif mail.in_reply_to and pattern("reaction").match(mail.text[:_MAX_TEXT].lstrip(_OPENING)):
+    elif mail.in_reply_to and pattern("reaction").match(_first_words(mail.text)):
         yield "A reaction to a mail, as Outlook sends it, without words of a person."
     if (method := _method(mail)) and _is_a_click(mail):
         yield f"A calendar entry with `METHOD:{method}`: the answer of a calendar, without words of a person."
@@ -254,6 +254,11 @@ def _marks(mail: InboundEmail, list_is_wanted: bool) -> Iterator[str]:
         for address in mail.from_[:_MAX_MAILBOXES]:
             if _is_no_reply(address.addr):
                 yield f"{quoted('From', address.addr)}: a mailbox that nobody reads."
+
+
+def _first_words(text: str) -> str:
+    """Return the first line that has a letter: the emoji of a reaction stands above."""
+    return next((line for line in text[:_MAX_TEXT].split("\n") if any(map(str.isalpha, line))), "")
 
 
 def _is_no_reply(address: str) -> bool:
