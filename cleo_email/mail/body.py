@@ -207,12 +207,29 @@ class _Reader:
         rich = [leaves for leaves in other if leaves[0].content_type == "text/html"] or other
         for leaves in plain:
             text = self._join(leaves)
-            if _says_something(text) and not (rich and _stands_in(text, self._join(rich[-1]))):
+            if _says_something(text) and not (rich and self._stands_in(text.strip(), rich[-1])):
                 return leaves
         for leaves in reversed(rich):
             if _says_something(self._join(leaves)):
                 return leaves
         return plain[0] if plain else []
+
+    def _stands_in(self, plain: str, rich: list[Part]) -> bool:
+        """Return whether a plain alternative only stands in for an HTML part that says more.
+
+        It says so ("your program shows no HTML"), or hardly any of its words stand in the HTML part.
+        """
+        if len(plain) > _MAX_PLACEHOLDER:
+            return False
+        if any(word in plain.lower() for word in _PLACEHOLDERS):
+            return len(self._join(rich).strip()) > 2 * len(plain)
+        words = _WORDS.findall(plain.lower())
+        source = decode(rich[0].body(), rich[0].type.parameters.get("charset", "")).text.lower()
+        if words and 2 * sum(word in source for word in words) >= len(words):
+            return False  # mostly so, and much faster than reading the HTML
+        text = self._join(rich)
+        others = set(_WORDS.findall(text.lower()))
+        return len(text.strip()) > 2 * len(plain) and 2 * sum(word in others for word in words) <= len(words)
 
     # --- leaves -------------------------------------------------------------------------------------
 
@@ -316,26 +333,11 @@ def _says_something(text: str) -> bool:
     return bool(visible(text).strip())
 
 
-def _stands_in(plain: str, rich: str) -> bool:
-    """Return whether a plain alternative only stands in for an HTML part that says more.
-
-    It says so ("your program shows no HTML"), or hardly any of its words stand in the HTML part.
-    """
-    text = plain.strip()
-    if len(text) > _MAX_PLACEHOLDER or len(rich.strip()) <= 2 * len(text):
-        return False
-    if any(word in text.lower() for word in _PLACEHOLDERS):
-        return True
-    words, others = _WORDS.findall(text.lower()), set(_WORDS.findall(rich.lower()))
-    return 2 * sum(word in others for word in words) < len(words) or not words
-
-
 def _is_sealed(part: Part) -> bool:
     """Return whether it may be a signed mail that lies inside of its signature."""
-    name = _declared_name(part).lower()
-    return part.content_type in _SMIME or (
-        part.content_type == "application/octet-stream" and name.endswith(".p7m")
-    )
+    if part.content_type == "application/octet-stream":
+        return _declared_name(part).lower().endswith(".p7m")
+    return part.content_type in _SMIME
 
 
 _NOT_READ: Final = ("not opened", "not read")

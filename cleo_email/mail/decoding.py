@@ -18,7 +18,19 @@ _MAX_NAME: Final = 40
 _CODE_PAGE: Final = re.compile(r"(?:windows|win|cp|ms|ansi|ibm|microsoft_cp)_?(\d{3,5})(?:_\w{1,20})?")
 _ISO_8859: Final = re.compile(r"(?:iso_?)?8859_?(\d{1,2})(?:_\w{1,20})?")
 _ASCII_TEXT: Final = re.compile("[\0-\x7f\ufffd]+")
-_MULTI_BYTE: Final = ("utf", "gb", "big5", "cp932", "cp949", "cp950", "euc", "iso2022", "hz", "johab", "shift")
+_MULTI_BYTE: Final = (
+    "utf",
+    "gb",
+    "big5",
+    "cp932",
+    "cp949",
+    "cp950",
+    "euc",
+    "iso2022",
+    "hz",
+    "johab",
+    "shift",
+)
 _THAI: Final = re.compile("[\u0e00-\u0e7f]")
 
 # NUL and the other controls that no text needs, lone surrogates, and the "tag" characters of Unicode that
@@ -51,6 +63,7 @@ def _known_codecs() -> dict[str, str]:
     return table | _meant()
 
 
+@functools.lru_cache(maxsize=500)
 def codec_of(charset: str) -> str:
     """Return the name of Python's codec for a charset as a mail names it, or an empty string."""
     # A comment may follow: "us-ascii (plain text)".
@@ -60,7 +73,13 @@ def codec_of(charset: str) -> str:
         return ""
     plain = name.removeprefix("x_").removeprefix("cs")
     page, latin = _CODE_PAGE.fullmatch(plain), _ISO_8859.fullmatch(plain)
-    spellings = (name, plain, page and f"cp{page[1]}", latin and f"iso8859_{latin[1]}", plain.replace("_", ""))
+    spellings = (
+        name,
+        plain,
+        page and f"cp{page[1]}",
+        latin and f"iso8859_{latin[1]}",
+        plain.replace("_", ""),
+    )
     codec = next(filter(None, (_known_codecs().get(one or "") for one in spellings)), "")
     return _meant().get(codec, codec)
 
@@ -147,7 +166,9 @@ def _damaged(data: bytes, codec: str) -> str | None:
 _SEVEN_BIT: Final = ("ascii", "utf_8", "iso2022_jp_ext")
 _JIS_ESCAPE: Final = re.compile(rb"\x1b\$(?:[@B]|\([DOPQ])")
 _JIS_PIECE: Final = re.compile(rb"\x1b([$(.)]\(?[@-Z])|([\x0e\x0f\r\n])|([^\x1b\x0e\x0f\r\n]+)|\x1b")
-_EUC_PIECE: Final = re.compile(rb"([\xa1-\xfe]{2})|(\x8e[\xa1-\xdf]|\x8f[\xa1-\xfe]{2}|[\0-\x7f]+)|([\x80-\xff])")
+_EUC_PIECE: Final = re.compile(
+    rb"([\xa1-\xfe]{2})|(\x8e[\xa1-\xdf]|\x8f[\xa1-\xfe]{2}|[\0-\x7f]+)|([\x80-\xff])"
+)
 
 
 def _read_jis(data: bytes) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import html as html_standard
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import Final, NamedTuple
@@ -261,7 +261,9 @@ class _Walker:
 
 
 _QUOTE_NAMES: Final = re.compile(r"quote|\bcite|moz-cite|gmail|yahoo", re.IGNORECASE)
-_LINE_AT_THE_LEFT: Final = re.compile(r"border(?:-left)?(?:-width)?\s*:\s*(?!none|0|medium none|initial)", re.IGNORECASE)
+_LINE_AT_THE_LEFT: Final = re.compile(
+    r"border(?:-left)?(?:-width)?\s*:\s*(?!none|0|medium none|initial)", re.IGNORECASE
+)
 
 
 def _is_marked_as_quote(attributes: _Attributes) -> bool:
@@ -269,7 +271,9 @@ def _is_marked_as_quote(attributes: _Attributes) -> bool:
     if (attributes.get("type") or "").strip().lower() == "cite" or attributes.get("cite"):
         return True
     names = " ".join((attributes.get(name) or "")[:200] for name in ("class", "id", "name"))
-    return bool(_QUOTE_NAMES.search(names) or _LINE_AT_THE_LEFT.search((attributes.get("style") or "")[:1000]))
+    return bool(
+        _QUOTE_NAMES.search(names) or _LINE_AT_THE_LEFT.search((attributes.get("style") or "")[:1000])
+    )
 
 
 # --- tables -----------------------------------------------------------------------------------------------
@@ -313,7 +317,9 @@ def _rows_of(table: LexborNode) -> list[list[LexborNode]]:
     rows: list[list[LexborNode]] = []
     count = 0
     for part in table.iter():
-        for row in [part] if part.tag == "tr" else part.iter() if part.tag in ("thead", "tbody", "tfoot") else ():
+        for row in (
+            [part] if part.tag == "tr" else part.iter() if part.tag in ("thead", "tbody", "tfoot") else ()
+        ):
             cells = [cell for cell in row.iter() if cell.tag in ("td", "th")] if row.tag == "tr" else []
             count += len(cells)
             if count > _MAX_CELLS:
@@ -322,7 +328,9 @@ def _rows_of(table: LexborNode) -> list[list[LexborNode]]:
     return rows
 
 
-_Row = dict[int, tuple[int, bool]]  # column: the cell's mem_id and whether it has a text; 0 below a spanning one
+_Row = dict[
+    int, tuple[int, bool]
+]  # column: the cell's mem_id and whether it has a text; 0 below a spanning one
 
 
 def _grid(rows: list[list[LexborNode]]) -> tuple[list[_Row], bool]:
@@ -331,14 +339,17 @@ def _grid(rows: list[list[LexborNode]]) -> tuple[list[_Row], bool]:
     below: dict[int, int] = {}  # column: rows that a cell above still covers
     has_gaps = False
     for cells in rows:
-        row: _Row = {column: (0, False) for column in below}
+        row: _Row = dict.fromkeys(below, (0, False))
         below = {column: left - 1 for column, left in below.items() if left > 1}
         column = 0
         for cell in cells:
             while column in row:
                 column += 1
             width, height = _span(cell, "colspan"), _span(cell, "rowspan")
-            text = bool((cell.text(deep=True) or "").strip(_EMPTY)) or cell.css_first("img[alt], input") is not None
+            text = (
+                bool((cell.text(deep=True) or "").strip(_EMPTY))
+                or cell.css_first("img[alt], input") is not None
+            )
             has_gaps = has_gaps or width > 1 or height > 1 or not text
             for place in range(column, column + width):
                 row[place] = (cell.mem_id if place == column else 0, text and place == column)
@@ -357,7 +368,11 @@ def _span(cell: LexborNode, name: str) -> int:
 def _row_of(row: _Row, used: list[int]) -> dict[int, _Cell]:
     texts = [column for column in used if row.get(column, (0, False))[1]]
     found = {cell: _Cell(is_empty=True) for cell, _ in row.values() if cell}
-    if len(texts) == 1 and (len(row) <= 1 or texts[0] == used[0]) and not any(c and not t for c, t in row.values()):
+    if (
+        len(texts) == 1
+        and (len(row) <= 1 or texts[0] == used[0])
+        and not any(c and not t for c, t in row.values())
+    ):
         return found | {row[texts[0]][0]: _Cell(is_empty=False)}  # a line across the table
     before = 0
     for column in used:
@@ -682,16 +697,17 @@ def _styled(style: _Declarations, outer: _Look) -> _Look:
         if style.get("background-image") == _A_PICTURE
         else _colour(style.get("background-color", "")) or outer.background,
         unsure=outer.unsure,
-        spaces=_SPACES.get(style.get("white-space", ""), outer.spaces),
-        struck=outer.struck or "line-through" in style.get("text-decoration", ""),
-        script=_SCRIPTS.get(style.get("vertical-align", ""), outer.script),
-        symbols=_symbol_font(style["font-family"]) if "font-family" in style else outer.symbols,
+        spaces=style.get("white-space", outer.spaces),
+        struck=outer.struck or bool(style.get("text-decoration")),
+        script=style.get("vertical-align", outer.script),
+        symbols=style.get("font-family", outer.symbols),
     )
 
 
-def _symbol_font(families: str) -> str:
-    first = families.partition(",")[0].strip()
-    return first if first in SYMBOL_FONTS else ""
+def _special(look: _Look) -> Iterator[tuple[str, str]]:
+    yield "font-family", look.symbols
+    yield "white-space", look.spaces
+    yield "vertical-align", look.script
 
 
 def _is_gone(style: _Declarations) -> bool:
@@ -720,14 +736,18 @@ def _pixels(style: _Declarations, name: str, default: float, percent: float = 0.
 
 # --- values -----------------------------------------------------------------------------------------------
 
-# Kept as they stand: a value that is not known changes nothing.
-_SHOWN_BY: Final = _words("white-space text-decoration vertical-align font-family")
-_SPACES: Final = {
-    **dict.fromkeys(("pre", "pre-wrap", "break-spaces"), "all"), "pre-line": "lines", "normal": "", "nowrap": "",
+# What these mean for the look, "" where that is nothing special; another value changes nothing.
+_SHOWN_BY: Final[dict[str, Callable[[str], str | None]]] = {
+    "white-space": {
+        "pre": "all", "pre-wrap": "all", "break-spaces": "all", "pre-line": "lines", "normal": "",
+        "nowrap": "",
+    }.get,
+    "text-decoration": lambda value: "line-through" if "line-through" in value else "",
+    "vertical-align": {"super": "super", "sub": "sub", "baseline": ""}.get,
+    "font-family": lambda value: first if (first := value.split(",")[0].strip()) in SYMBOL_FONTS else "",
 }  # fmt: skip
-_SCRIPTS: Final = {"super": "super", "sub": "sub", "baseline": ""}
 _LOOK_OF: Final = {
-    "pre": {"white-space": "pre"}, "s": {"text-decoration": "line-through"},
+    "pre": {"white-space": "all"}, "s": {"text-decoration": "line-through"},
     "strike": {"text-decoration": "line-through"}, "del": {"text-decoration": "line-through"},
     "sup": {"vertical-align": "super"}, "sub": {"vertical-align": "sub"},
 }  # fmt: skip
@@ -845,7 +865,8 @@ def _longhands(name: str, value: str) -> _Declarations:
     elif name == "background-image":
         longhands = {name: _A_PICTURE if _PICTURE.search(value) else value}
     elif name in _SHOWN_BY:
-        return {name: value}
+        meant = _SHOWN_BY[name](value)
+        return {} if meant is None else {name: meant}
     else:
         longhands = {name: value} if name in _UNDERSTOOD else {}
     return _valid(longhands)
@@ -941,6 +962,9 @@ class _Styles:
             return replace(outer, gone=True)
         if not outer.unsure and any(declared.unknown for declared in found):
             outer = replace(outer, unsure=True)
+        for name, special in _special(outer):
+            if not special and style.get(name) == "":
+                del style[name]  # by far the most elements say only this
         return _styled(style, outer) if style else outer
 
     def _matching(self, tag: str, attributes: _Attributes) -> list[_Declared]:
@@ -998,7 +1022,7 @@ def _presentational(tag: str, attributes: _Attributes) -> _Declared:
     if attributes.get("background"):
         style["background-image"] = _A_PICTURE
     if tag == "font" and (face := attributes.get("face")):
-        style["font-family"] = _ascii(face).strip("\"' ")
+        style |= _longhands("font-family", _ascii(face).strip("\"' "))
     unknown = False
     of_text = {"font": "color", "body": "text"}.get(tag, "")
     for attribute, name in (("bgcolor", "background-color"), (of_text, "color")):
@@ -1034,7 +1058,9 @@ def _declarations(css: str) -> _Declared:
             unknown = True
         elif name in _NOT_FOLLOWED:
             unknown = unknown or value not in _HARMLESS
-        elif (name in _UNDERSTOOD or name in _SHORTHANDS or name in _SHOWN_BY) and (not bang or mark.strip() == "important"):
+        elif (name in _UNDERSTOOD or name in _SHORTHANDS or name in _SHOWN_BY) and (
+            not bang or mark.strip() == "important"
+        ):
             longhands = _longhands(name, value)
             (important if bang else normal).update(longhands)
             # What is not understood and holds no function is invalid for a browser as well.

@@ -114,9 +114,9 @@ class Setting:
     """What is known about a mail, by which a quote is told from what the writer cites, lists or indents.
 
     ``replies``: it answers another one. A mail that does not has nothing of ours to quote, so an earlier mail
-    in it was pasted for us to read, unless one of ``recipients`` (lower case) wrote it. ``subject`` is without
-    the marks of replies. ``known`` holds the earlier texts of the thread, the newest last: unmarked lines are
-    a quote without further evidence only if the thread knows them as a whole.
+    in it was pasted for us to read, unless one of ``recipients`` (lower case) wrote it. ``subject`` is folded
+    and without its marks. ``known`` holds the earlier texts of the thread, the newest last: unmarked lines
+    are a quote without further evidence only if the thread knows them as a whole.
     """
 
     replies: bool
@@ -223,8 +223,8 @@ class _Finder:
                 return _KEEP
             if _between_rules(line) in quote_words().original:
                 # A header block follows, the author's line, or the quote at once.
-                cut = _Cut(number, number + 1, introduced=True, to_the_end=not _is_marked(lines, number + 1))
-                return cut if self._may_quote(number, number + _MAX_BLOCK) else _KEEP
+                rule = _Cut(number, number + 1, introduced=True, to_the_end=not _is_marked(lines, number + 1))
+                return rule if self._may_quote(number, number + _MAX_BLOCK) else _KEEP
             if attempts < _MAX_ATTEMPTS and _may_introduce(line):
                 attempts += 1
                 if (cut := self._introduction(number, after_rule=after_rule)) is not None:
@@ -240,7 +240,8 @@ class _Finder:
         if end is not None:
             if not self._may_quote(number, end):
                 return _KEEP
-            return _Cut(number, end, introduced=True, to_the_end=not _is_quoted(line)) if self._is_mail(number, end) else None
+            head = _Cut(number, end, introduced=True, to_the_end=not _is_quoted(line))
+            return head if self._is_mail(number, end) else None
         marked = _is_marked(lines, number + 1)
         first = _attribution_start(lines, number, marked=marked)
         if first is not None:
@@ -274,17 +275,24 @@ class _Finder:
         if setting is None or self._names_us(start, end) or self._is_known(end):
             return True
         fields = dict(_label(line) for line in reversed(self._lines[start:end]))
-        if self._known is None and _ANGLE.search(fields.get("from", "")) and _CLOCK.search(fields.get("sent", "")):
+        if (
+            self._known is None
+            and _ANGLE.search(fields.get("from", ""))
+            and _CLOCK.search(fields.get("sent", ""))
+        ):
             return True
         subject = normalise_subject(fields.get("subject", "").strip(" *\t"), forwards=True).casefold()
         # Servers add tags to a subject, clients break it.
-        return bool(subject and setting.subject) and (subject in setting.subject or setting.subject in subject)
+        return bool(subject and setting.subject) and (
+            subject in setting.subject or setting.subject in subject
+        )
 
     def _is_attribution(self, start: int, end: int, *, marked: bool) -> bool:
         """Tell the line of a client from a sentence of the writer's, such as "Your colleague wrote to me:".
 
         Lines with marks below it are evidence enough in a reply. Without any, it must name a recipient of the
-        mail, for whoever answers a mail writes to its author, or the text below must be known.
+        mail, for whoever answers a mail writes to its author, or the text below must be known. In a thread of
+        which nothing is known the way in which clients write an author and a time must do.
         """
         setting = self._setting
         if setting is None:
@@ -295,7 +303,9 @@ class _Finder:
         words = " ".join(line[:_LINE_CAP] for line in self._lines[start:end])
         if quote_words().spoken.search(words):
             return self._is_known(end)
-        return marked or names_us or self._is_known(end)
+        if marked or names_us or self._is_known(end):
+            return True
+        return self._known is None and bool(_ANGLE.search(words) and _CLOCK.search(words))
 
     def _is_bare_quote(self, number: int) -> bool:
         """Return whether marks without an introduction are those of a quote, not of a menu or a table."""
@@ -310,7 +320,9 @@ class _Finder:
         if self._known is None:
             return False
         end = start
-        while marked and end < len(self._lines) and (_is_quoted(self._lines[end]) or is_blank(self._lines[end])):
+        while (
+            marked and end < len(self._lines) and (_is_quoted(self._lines[end]) or is_blank(self._lines[end]))
+        ):
             end += 1
         return self._known.repeats(self._lines[start : end if marked else None])
 

@@ -42,8 +42,8 @@ def recipients_of(
     ``Reply-To`` proves nothing (RFC 5322 section 3.6.2): it is used only if that address would be allowed as
     a sender. ``members`` are the participants of the thread so far, None where the mail begins it or its
     sender is proven. A Reply-To that is none of them is not used, because From may be forged and the answer
-    tells of the thread. Where From is our own (a web form), there is nobody else to answer. With ``reply_all``
-    the other allowed addresses get a copy. Raise InvalidField where we would answer ourselves.
+    tells of the thread. Where From is our own (a web form), there is nobody else to answer. With
+    ``reply_all`` the other allowed addresses get a copy. Raise InvalidField where we would answer ourselves.
     """
     to, note = next(iter(mail.from_), Address("")), ""
     wished = next((address for address in mail.reply_to if address.addr), None)

@@ -60,8 +60,8 @@ def screen(
     if form and not is_allowed(mail.from_address, policy.allowed_robots):
         return Verdict(
             Action.HOLD,
-            f"`From: {shown(mail.from_address)}` is our own address and Reply-To names {shown(form)}: a web form, "
-            f"it seems. Release it to answer {shown(form)}, or list {shown(mail.from_address)} in "
+            f"`From: {shown(mail.from_address)}` is our own address and Reply-To names {shown(form)}: a web "
+            f"form, it seems. Release it to answer {shown(form)}, or list {shown(mail.from_address)} in "
             "EMAIL_ALLOWED_ROBOTS to have such mail answered.",
         )
     if mail.unread:

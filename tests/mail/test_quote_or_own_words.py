@@ -1,4 +1,4 @@
-"""Whose words are they: what a client quotes is cut, what the writer cites, lists, indents or repeats is not."""
+"""Whose words are they: what a client quotes is cut, what the writer cites, lists or repeats is not."""
 
 from __future__ import annotations
 
@@ -12,9 +12,15 @@ US = "Support <agent@example.com>"
 
 
 def read(
-    text: str, *, subject: str = "Re: Anfrage", reply: bool = True, known: tuple[str, ...] = (), kind: str = "plain"
+    text: str,
+    *,
+    subject: str = "Re: Anfrage",
+    reply: bool = True,
+    known: tuple[str, ...] = (),
+    kind: str = "plain",
 ) -> str:
-    head = f"From: Anna <anna@example.net>\nTo: agent@example.com\nSubject: {subject}\nMessage-ID: <m@example.net>\n"
+    head = "From: Anna <anna@example.net>\nTo: agent@example.com\nMessage-ID: <m@example.net>\n"
+    head += f"Subject: {subject}\n"
     head += "In-Reply-To: <q@example.com>\nReferences: <q@example.com>\n" if reply else ""
     mail = parse(f"{head}Content-Type: text/{kind}; charset=utf-8\n\n{text}\n".encode())
     return new_part(mail, tuple(Turn("assistant", one) for one in known))
@@ -30,7 +36,7 @@ ATTRIBUTIONS = {
     "en Gmail": f"On Tue, Nov 24, 2026 at 2:06 PM {US} wrote:",
     "en Apple": f"On Nov 24, 2026, at 2:06 PM, {US} wrote:",
     "en Yahoo": f"On Tuesday, November 24, 2026 at 02:06:12 PM GMT+1, {US} wrote:",
-    "en Outlook for iOS": f"On Tue, Nov 24, 2026 at 2:06 PM +0100, \"Support\" <agent@example.com> wrote:",
+    "en Outlook for iOS": 'On Tue, Nov 24, 2026 at 2:06 PM +0100, "Support" <agent@example.com> wrote:',
     "fr Gmail": f"Le mar. 24 nov. 2026 à 14:06, {US} a écrit :",
     "fr Apple": f"Le 24 nov. 2026 à 14:06, {US} a écrit :",
     "es Gmail": "El mar, 24 nov 2026 a las 14:06, Support (<agent@example.com>) escribió:",
@@ -45,13 +51,13 @@ ATTRIBUTIONS = {
     "ru Gmail": f"вт, 24 нояб. 2026 г. в 14:06, {US}:",
     "ru Thunderbird": f"24.11.2026 14:06, {US} пишет:",
     "ru Mail.ru": f"Вторник, 24 ноября 2026, 14:06 +03:00 от {US}:",
-    "ru Yandex": "24.11.2026, 14:06, \"Support\" <agent@example.com>:",
+    "ru Yandex": '24.11.2026, 14:06, "Support" <agent@example.com>:',
     "ja Gmail": f"2026年11月24日(火) 14:06 {US}:",
     "ja Apple": f"2026/11/24 14:06、{US}のメール:",
     "ja Thunderbird": f"On 2026/11/24 14:06, {US} wrote:",
     "zh Gmail": f"{US} 于2026年11月24日周二 14:06写道：",
     "zh-TW Gmail": f"{US} 於 2026年11月24日週二 下午2:06寫道：",
-    "zh 163": "在 2026-11-24 14:06:12，\"Support\" <agent@example.com> 写道：",
+    "zh 163": '在 2026-11-24 14:06:12，"Support" <agent@example.com> 写道：',
     "zh Apple": f"在 2026年11月24日，14:06，{US} 写道：",
     "ko Gmail": f"2026년 11월 24일 (화) 오후 2:06, {US}님이 작성:",
     "ko Apple": f"2026. 11. 24. 오후 2:06, {US} 작성:",
@@ -78,23 +84,35 @@ def test_what_a_client_quotes_below_our_address_is_cut(line: str, quote: str) ->
 
 
 HEADS = {
-    "de": "Von: Support <agent@example.com>\nGesendet: Dienstag, 24. November 2026 14:06\nAn: Anna\nBetreff: Anfrage",
-    "en": "From: Support <agent@example.com>\nSent: Tuesday, November 24, 2026 2:06 PM\nTo: Anna\nSubject: Anfrage",
-    "en, names alone": "From: Support\nSent: Tuesday, November 24, 2026 2:06 PM\nTo: Anna\nSubject: RE: Anfrage",
-    "fr": "De : Support <agent@example.com>\nEnvoyé : mardi 24 novembre 2026 14:06\nÀ : Anna\nObjet : Anfrage",
-    "es": "De: Support <agent@example.com>\nEnviado: martes, 24 de noviembre de 2026 14:06\nPara: Anna\nAsunto: Anfrage",
-    "it": "Da: Support <agent@example.com>\nInviato: martedì 24 novembre 2026 14:06\nA: Anna\nOggetto: Anfrage",
-    "nl": "Van: Support <agent@example.com>\nVerzonden: dinsdag 24 november 2026 14:06\nAan: Anna\nOnderwerp: Anfrage",
-    "pl": "Od: Support <agent@example.com>\nWysłano: wtorek, 24 listopada 2026 14:06\nDo: Anna\nTemat: Anfrage",
-    "pt": "De: Support <agent@example.com>\nEnviada em: terça-feira, 24 de novembro de 2026 14:06\nPara: Anna\nAssunto: Anfrage",
+    "de": "Von: Support <agent@example.com>\nGesendet: Dienstag, 24. November 2026 14:06\n"
+    "An: Anna\nBetreff: Anfrage",
+    "en": "From: Support <agent@example.com>\nSent: Tuesday, November 24, 2026 2:06 PM\n"
+    "To: Anna\nSubject: Anfrage",
+    "en, names alone": "From: Support\nSent: Tuesday, November 24, 2026 2:06 PM\n"
+    "To: Anna\nSubject: RE: Anfrage",
+    "fr": "De : Support <agent@example.com>\nEnvoyé : mardi 24 novembre 2026 14:06\n"
+    "À : Anna\nObjet : Anfrage",
+    "es": "De: Support <agent@example.com>\nEnviado: martes, 24 de noviembre de 2026 14:06\n"
+    "Para: Anna\nAsunto: Anfrage",
+    "it": "Da: Support <agent@example.com>\nInviato: martedì 24 novembre 2026 14:06\n"
+    "A: Anna\nOggetto: Anfrage",
+    "nl": "Van: Support <agent@example.com>\nVerzonden: dinsdag 24 november 2026 14:06\n"
+    "Aan: Anna\nOnderwerp: Anfrage",
+    "pl": "Od: Support <agent@example.com>\nWysłano: wtorek, 24 listopada 2026 14:06\n"
+    "Do: Anna\nTemat: Anfrage",
+    "pt": "De: Support <agent@example.com>\nEnviada em: terça-feira, 24 de novembro de 2026 14:06\n"
+    "Para: Anna\nAssunto: Anfrage",
     "ru": "От: Support <agent@example.com>\nОтправлено: 24 ноября 2026 г. 14:06\nКому: Anna\nТема: Anfrage",
     "sv": "Från: Support <agent@example.com>\nSkickat: den 24 november 2026 14:06\nTill: Anna\nÄmne: Anfrage",
-    "tr": "Kimden: Support <agent@example.com>\nGönderildi: 24 Kasım 2026 Salı 14:06\nKime: Anna\nKonu: Anfrage",
+    "tr": "Kimden: Support <agent@example.com>\nGönderildi: 24 Kasım 2026 Salı 14:06\n"
+    "Kime: Anna\nKonu: Anfrage",
     "zh": "发件人: Support <agent@example.com>\n发送时间: 2026年11月24日 14:06\n收件人: Anna\n主题: Anfrage",
     "zh Foxmail": "发件人： Support\n发送时间： 2026-11-24 14:06\n收件人： Anna\n主题： Anfrage",
-    "zh-TW": "寄件者: Support <agent@example.com>\n寄件日期: 2026年11月24日 下午 02:06\n收件者: Anna\n主旨: Anfrage",
+    "zh-TW": "寄件者: Support <agent@example.com>\n寄件日期: 2026年11月24日 下午 02:06\n"
+    "收件者: Anna\n主旨: Anfrage",
     "ja": "差出人: Support <agent@example.com>\n送信日時: 2026年11月24日 14:06\n宛先: Anna\n件名: Anfrage",
-    "ko": "보낸 사람: Support <agent@example.com>\n보낸 날짜: 2026년 11월 24일 화요일 오후 2:06\n받는 사람: Anna\n제목: Anfrage",
+    "ko": "보낸 사람: Support <agent@example.com>\n보낸 날짜: 2026년 11월 24일 화요일 오후 2:06\n"
+    "받는 사람: Anna\n제목: Anfrage",
     "zh QQ": "------------------ 原始邮件 ------------------\n发件人: \"Support\" <agent@example.com>;\n"
     "发送时间: 2026年11月24日(星期二) 下午2:06\n收件人: \"Anna\" <anna@example.net>;\n主题: Anfrage",
     "en, a rule": "-----Original Message-----\nFrom: Support\nSent: Tuesday, November 24, 2026 2:06 PM",
@@ -142,7 +160,8 @@ def test_a_sentence_about_who_wrote_what_stays_with_all_below_it(sentence: str, 
 
 
 @pytest.mark.parametrize(
-    "line", ["Max Muster <max@example.org> schrieb am 12.11.2026 um 10:15:", f"On 12 Nov 2026 at 10:15 {US} wrote:"]
+    "line",
+    ["Max Muster <max@example.org> schrieb am 12.11.2026 um 10:15:", f"On 12 Nov 2026 at 10:15 {US} wrote:"],
 )
 def test_a_first_mail_cites_others_and_quotes_us(line: str) -> None:
     text = f"Guten Tag,\n\n{line}\n> Wir liefern."
@@ -151,7 +170,8 @@ def test_a_first_mail_cites_others_and_quotes_us(line: str) -> None:
 
 FORMS = [
     "Von: Lager Berlin\nAn: lager@example.net\nDatum: 12.12.2026 10:00\nBetreff: 5 Paletten",
-    "From: Warehouse Berlin\nTo: Warehouse Hamburg, store@example.net\nDate: 12/12/2026 10:00\nSubject: 5 pallets",
+    "From: Warehouse Berlin\nTo: Warehouse Hamburg, store@example.net\nDate: 12/12/2026 10:00\n"
+    "Subject: 5 pallets",
     "De : Entrepôt de Lyon\nÀ : entrepot@example.net\nDate : 12/12/2026 10:00\nObjet : 5 palettes",
     "Da: Magazzino\nA: magazzino@example.net\nData: 12.12.2026 10:00\nOggetto: 5 bancali",
     "Od: Magazyn\nDo: magazyn@example.net\nData: 12.12.2026 10:00\nTemat: 5 palet",
@@ -167,7 +187,12 @@ def test_fields_of_an_order_are_no_head_of_a_mail(form: str, reply: bool, known:
     assert read(text, subject="Re: Transport", reply=reply, known=known) == text
 
 
-MARKED = ["> Fehler 42\n> Abbruch", "> npm install\n> npm start", "| Stuhl | 5 |\n| Tisch | 2 |", "> Datei > Drucken"]
+MARKED = [
+    "> Fehler 42\n> Abbruch",
+    "> npm install\n> npm start",
+    "| Stuhl | 5 |\n| Tisch | 2 |",
+    "> Datei > Drucken",
+]
 
 
 @pytest.mark.parametrize("block", MARKED)
@@ -181,7 +206,12 @@ def test_in_a_known_thread_marks_are_those_of_a_quote_only_around_its_texts(bloc
     text = f"Guten Tag, das erscheint\n\n{block}"
     answer = "Bitte starten Sie das Gerät neu und sagen Sie uns, was erscheint."
     assert read(text, known=(answer,)) == text
-    assert read(f"Gut.\n\n> Bitte starten Sie das Gerät neu\n> und sagen Sie uns, was erscheint.", known=(answer,)) == "Gut."
+    assert (
+        read(
+            "Gut.\n\n> Bitte starten Sie das Gerät neu\n> und sagen Sie uns, was erscheint.", known=(answer,)
+        )
+        == "Gut."
+    )
 
 
 def test_a_table_drawn_with_bars_stays_in_a_reply_too() -> None:
@@ -229,7 +259,7 @@ def test_an_indent_is_no_quote(indent: str, reply: bool, end: str) -> None:
 
 QUOTES = [
     '<blockquote type="cite">Wohin?</blockquote>',
-    '<blockquote class="gmail_quote" style="margin:0 0 0 .8ex;border-left:1px #ccc solid">Wohin?</blockquote>',
+    '<blockquote class="gmail_quote" style="margin:0 0 0 .8ex">Wohin?</blockquote>',
     '<blockquote class="protonmail_quote">Wohin?</blockquote>',
     '<blockquote style="border-left:2px solid #1010FF;margin-left:5px">Wohin?</blockquote>',
     "<blockquote>Wohin?</blockquote>",
@@ -240,7 +270,8 @@ QUOTES = [
 def test_below_its_introduction_a_blockquote_is_one(quote: str) -> None:
     line = "Am 24.11.2026 um 14:06 schrieb Support &lt;agent@example.com&gt;:"
     assert read(f"<p>Musterweg 5</p><div>{line}</div>{quote}", kind="html") == "Musterweg 5"
-    between = f"<p>Hallo</p><div>{line}</div>{quote}<p>Musterweg 5</p>{quote.replace('Wohin', 'Und wann')}<p>Montag</p>"
+    second = quote.replace("Wohin", "Und wann")
+    between = f"<p>Hallo</p><div>{line}</div>{quote}<p>Musterweg 5</p>{second}<p>Montag</p>"
     text = read(between, kind="html")
     assert all(words in text for words in ("> Wohin?", "Musterweg 5", "> Und wann?", "Montag"))
 
@@ -252,4 +283,7 @@ def test_a_second_topic_below_two_dashes_stays_and_a_signature_goes() -> None:
     topic = "Die Ware ist da.\n\n--\n\nNoch etwas: Können Sie mir die Rechnung 4711 noch einmal schicken?"
     assert read(topic, reply=False, subject="Ware") == topic
     for mark in ("--", "-- "):
-        assert read(f"Die Ware ist da.\n\n{mark}\nAnna Beispiel\nMusterweg 5, 12345 Berlin\nTel. 030 123") == "Die Ware ist da."
+        assert (
+            read(f"Die Ware ist da.\n\n{mark}\nAnna Beispiel\nMusterweg 5, 12345 Berlin\nTel. 030 123")
+            == "Die Ware ist da."
+        )

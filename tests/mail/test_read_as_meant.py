@@ -25,7 +25,9 @@ ROW_13 = "①②㈱№髙"
 SHIFTED = b"\x1b$B" + bytes.fromhex("2d212d222d6a2d62") + b"\x1b(B"  # ①②㈱№ in NEC's row 13
 
 
-@pytest.mark.parametrize("charset", ["", "us-ascii", "utf-8", "iso-2022-jp", "ISO-2022-JP-MS", "cp50220", "csISO2022JP"])
+@pytest.mark.parametrize(
+    "charset", ["", "us-ascii", "utf-8", "iso-2022-jp", "ISO-2022-JP-MS", "cp50220", "csISO2022JP"]
+)
 def test_japanese_of_seven_bits_is_known_by_its_escapes(charset: str) -> None:
     plain = "担当者様、明日までに。"
     assert decode(plain.encode("iso2022_jp"), charset) == (plain, "")
@@ -41,7 +43,7 @@ def test_japanese_in_headers_and_file_names() -> None:
     word = f"=?ISO-2022-JP?B?{base64.b64encode(SHIFTED).decode()}?="
     read = mail(
         f"Subject: {word}\nContent-Type: multipart/mixed; boundary=B",
-        f"--B\nContent-Type: text/plain\n\nx\n--B\nContent-Type: application/pdf; name=\"{word}.pdf\"\n\nx\n--B--\n",
+        f'--B\n\nx\n--B\nContent-Type: application/pdf; name="{word}.pdf"\n\nx\n--B--\n',
     )
     assert read.subject == "①②㈱№"
     assert read.attachments[0].filename.endswith("①②㈱№.pdf")
@@ -49,15 +51,21 @@ def test_japanese_in_headers_and_file_names() -> None:
 
 
 TEXTS = {
-    "big5": "您好，請給我報價單，謝謝。", "gb2312": "您好，请给我发报价单，谢谢。", "euc-kr": "안녕하세요. 견적서를 보내 주세요.",
-    "shift_jis": "見積書を送ってください。", "euc-jp": "見積書を送ってください。", "iso-2022-jp": "見積書を送ってください。",
+    "big5": "您好，請給我報價單，謝謝。", "gb2312": "您好，请给我发报价单，谢谢。",
+    "euc-kr": "안녕하세요. 견적서를 보내 주세요.",
+    "shift_jis": "見積書を送ってください。", "euc-jp": "見積書を送ってください。",
+    "iso-2022-jp": "見積書を送ってください。",
     "windows-1251": "Добрый день, пришлите счёт.", "windows-1253": "Καλημέρα, στείλτε μου το τιμολόγιο.",
-    "koi8-r": "Добрый день, пришлите счёт.", "windows-1255": "שלום, שלחו לי את החשבונית", "tis-620": "สวัสดีครับ",
-    "windows-1250": "Dobrý den, pošlete mi fakturu.", "iso-8859-7": "Καλημέρα, στείλτε μου.", "utf-8": "Größe, Straße, Übung",
+    "koi8-r": "Добрый день, пришлите счёт.", "windows-1255": "שלום, שלחו לי את החשבונית",
+    "tis-620": "สวัสดีครับ",
+    "windows-1250": "Dobrý den, pošlete mi fakturu.", "iso-8859-7": "Καλημέρα, στείλτε μου.",
+    "utf-8": "Größe, Straße, Übung",
 }  # fmt: skip
 BROKEN = {
-    "big5": b"\xfa ", "gb2312": b"\xff ", "euc-kr": b"\xff ", "shift_jis": b"\xff ", "euc-jp": b"\xff ", "utf-8": b"\xff ",
-    "windows-1251": b"\x98 ", "windows-1253": b"\xd2 ", "windows-1255": b"\xd9 ", "tis-620": b"\xfc ", "iso-8859-7": b"\xae ",
+    "big5": b"\xfa ", "gb2312": b"\xff ", "euc-kr": b"\xff ", "shift_jis": b"\xff ", "euc-jp": b"\xff ",
+    "utf-8": b"\xff ",
+    "windows-1251": b"\x98 ", "windows-1253": b"\xd2 ", "windows-1255": b"\xd9 ", "tis-620": b"\xfc ",
+    "iso-8859-7": b"\xae ",
     "windows-1250": b"\x81 ", "iso-2022-jp": b"\x80 ",
 }  # fmt: skip
 
@@ -72,7 +80,8 @@ def test_one_bad_byte_costs_one_character(charset: str) -> None:
         assert text in decode(data + b" " + BROKEN[charset], charset).text
 
 
-@pytest.mark.parametrize("charset", ["iso-8859-1", "windows-1252", "iso-8859-15", "windows-1251", "koi8-r", "iso-8859-2",
+@pytest.mark.parametrize("charset", ["iso-8859-1", "windows-1252", "iso-8859-15", "windows-1251", "koi8-r",
+"iso-8859-2",
                                      "windows-1250", "tis-620", "iso-8859-9", "macintosh"])  # fmt: skip
 @pytest.mark.parametrize("text", ["Größe M – 5 Stück", "Добрый день", "見積書", "สวัสดี", "Žluťoučký kůň"])
 def test_utf_8_under_another_name_is_utf_8(charset: str, text: str) -> None:
@@ -82,7 +91,8 @@ def test_utf_8_under_another_name_is_utf_8(charset: str, text: str) -> None:
 
 @pytest.mark.parametrize(
     ("charset", "text"),
-    [("iso-8859-1", "Größe"), ("windows-1252", "Ã ist ein Buchstabe"), ("windows-1251", "Привет"), ("koi8-r", "Привет"),
+    [("iso-8859-1", "Größe"), ("windows-1252", "Ã ist ein Buchstabe"), ("windows-1251", "Привет"),
+    ("koi8-r", "Привет"),
      ("tis-620", "ยก"), ("iso-8859-7", "Γεια"), ("windows-1256", "مرحبا"), ("windows-1258", "Chào")],
 )  # fmt: skip
 def test_what_is_declared_truly_stays(charset: str, text: str) -> None:
@@ -93,11 +103,16 @@ def test_what_is_declared_truly_stays(charset: str, text: str) -> None:
 @pytest.mark.parametrize(
     ("name", "codec"),
     [
-        ("cp50220", "iso2022_jp_ext"), ("eucJP-ms", "euc_jp"), ("x-gb18030", "gb18030"), ("win-1251", "cp1251"),
-        ("windows1251", "cp1251"), ("x-cp1251", "cp1251"), ("cp-1252", "cp1252"), ("Windows-31J", "cp932"), ("x-sjis", "cp932"),
-        ("cp936", "gb18030"), ("ms950", "big5hkscs"), ("ks_c_5601-1987", "cp949"), ("cp65001", "utf_8"), ("utf8mb4", "utf_8"),
-        ("8859-2", "iso8859_2"), ("ISO8859-15", "iso8859_15"), ("iso_8859-2:1987", "iso8859_2"), ("x-mac-ce", "mac_latin2"),
-        ("csEUCKR", "cp949"), ("koi8-ru", "koi8_u"), ("x-euc-cn", "gb18030"), ("unheard-of", ""), ("zlib", ""), ("base64", ""),
+        ("cp50220", "iso2022_jp_ext"), ("eucJP-ms", "euc_jp"), ("x-gb18030", "gb18030"), ("win-1251",
+        "cp1251"),
+        ("windows1251", "cp1251"), ("x-cp1251", "cp1251"), ("cp-1252", "cp1252"), ("Windows-31J", "cp932"),
+        ("x-sjis", "cp932"),
+        ("cp936", "gb18030"), ("ms950", "big5hkscs"), ("ks_c_5601-1987", "cp949"), ("cp65001", "utf_8"),
+        ("utf8mb4", "utf_8"),
+        ("8859-2", "iso8859_2"), ("ISO8859-15", "iso8859_15"), ("iso_8859-2:1987", "iso8859_2"),
+        ("x-mac-ce", "mac_latin2"),
+        ("csEUCKR", "cp949"), ("koi8-ru", "koi8_u"), ("x-euc-cn", "gb18030"), ("unheard-of", ""), ("zlib",
+        ""), ("base64", ""),
     ],
 )  # fmt: skip
 def test_the_names_that_clients_use(name: str, codec: str) -> None:
@@ -107,7 +122,8 @@ def test_the_names_that_clients_use(name: str, codec: str) -> None:
 @pytest.mark.parametrize(
     "head",
     [
-        '<meta http-equiv="Content-Type" content="text/html; charset=iso-8859-2">', "<meta charset='windows-1250'>",
+        '<meta http-equiv="Content-Type" content="text/html; charset=iso-8859-2">',
+        "<meta charset='windows-1250'>",
         "<META CHARSET=ISO-8859-2>", '<?xml version="1.0" encoding="iso-8859-2"?>',
     ],
 )  # fmt: skip
@@ -121,27 +137,39 @@ def test_a_document_that_names_its_own_charset(head: str, declared: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("charset", "subject"), [("windows-1251", "Запрос цены"), ("gb2312", "报价单"), ("iso-8859-2", "Żółta łódź")]
+    ("charset", "subject"),
+    [("windows-1251", "Запрос цены"), ("gb2312", "报价单"), ("iso-8859-2", "Żółta łódź")],
 )
 def test_raw_headers_are_in_the_charset_of_the_body(charset: str, subject: str) -> None:
     raw = subject.encode(charset)
     head = b"From: " + raw + b" <anna@example.net>\nSubject: " + raw + b"\n"
     single = parse(head + f"Content-Type: text/plain; charset={charset}\n\nx".encode())
     assert (single.subject, single.from_name) == (subject, subject)
-    parts = f"Content-Type: multipart/mixed; boundary=B\n\n--B\nContent-Type: text/plain; charset={charset}\n\nx\n--B\n"
-    name = b'Content-Type: application/pdf\nContent-Disposition: attachment; filename="' + raw + b'.pdf"\n\nx\n--B--\n'
+    parts = "Content-Type: multipart/mixed; boundary=B\n\n"
+    parts += f"--B\nContent-Type: text/plain; charset={charset}\n\nx\n--B\n"
+    name = (
+        b'Content-Type: application/pdf\nContent-Disposition: attachment; filename="'
+        + raw
+        + b'.pdf"\n\nx\n--B--\n'
+    )
     several = parse(head + parts.encode() + name)
     assert (several.subject, several.attachments[0].filename) == (subject, f"{subject}.pdf")
-    utf8 = parse(b"Subject: " + subject.encode() + f"\nContent-Type: text/plain; charset={charset}\n\nx".encode())
+    utf8 = parse(
+        b"Subject: " + subject.encode() + f"\nContent-Type: text/plain; charset={charset}\n\nx".encode()
+    )
     assert utf8.subject == subject
 
 
 # --- transfer encodings -------------------------------------------------------------------------------------
 
-ENCODED = base64.encodebytes("Größe der Tür.\nViele Grüße\nAnna, und noch eine lange Zeile, damit es mehrere gibt.\n".encode())
+ENCODED = base64.encodebytes(
+    "Größe der Tür.\nViele Grüße\nAnna, und noch eine lange Zeile, damit es mehrere gibt.\n".encode()
+)
 
 
-@pytest.mark.parametrize("written", ["base64;", '"base64"', "base64 (in 76 columns)", "BASE64", "base-64", " base64\r\n"])
+@pytest.mark.parametrize(
+    "written", ["base64;", '"base64"', "base64 (in 76 columns)", "BASE64", "base-64", " base64\r\n"]
+)
 def test_base64_by_another_spelling(written: str) -> None:
     assert decode_transfer(ENCODED, written.encode()) == base64.decodebytes(ENCODED)
 
@@ -153,7 +181,8 @@ def test_other_encodings(written: str) -> None:
 
 @pytest.mark.parametrize(
     "footer",
-    ["\n--\nDiese Nachricht wurde geprueft.\nhttp://gateway.example.net/info\n", "\nDisclaimer\n\nThis mail is confidential.\n",
+    ["\n--\nDiese Nachricht wurde geprueft.\nhttp://gateway.example.net/info\n",
+    "\nDisclaimer\n\nThis mail is confidential.\n",
      "________________\nMailing list\nlist@example.org\n", "\n*** EXTERN ***\n"],
 )  # fmt: skip
 @pytest.mark.parametrize("line_end", ["\n", "\r\n"])
@@ -175,7 +204,8 @@ def test_base64_that_is_none_and_base64_with_blanks() -> None:
     ("word", "text"),
     [
         ("=?ISO-8859-1?Q?Vorgang 4711: M=F6chten Sie =E4ndern??=", "Vorgang 4711: Möchten Sie ändern?"),
-        ("=?UTF-8?Q?Wann?_Heute?=", "Wann? Heute"), ("=?UTF-8?B?R3LDtsOfZQ==", "Größe"), ("=?UTF-8?Q?Gr=C3=B6=C3=9Fe?", "Größe"),
+        ("=?UTF-8?Q?Wann?_Heute?=", "Wann? Heute"), ("=?UTF-8?B?R3LDtsOfZQ==", "Größe"),
+        ("=?UTF-8?Q?Gr=C3=B6=C3=9Fe?", "Größe"),
         ("=?UTF-8?Q?Gr=C3=B6=C3=9Fe?= M", "Größe M"), ("=?UTF-8?Q?Gr=C3=B6?==?UTF-8?Q?=C3=9Fe?=", "Größe"),
         ("a =?x?Q?b is how a word begins", "a =?x?Q?b is how a word begins"), ("Ist a=?b?", "Ist a=?b?"),
     ],
@@ -184,7 +214,9 @@ def test_malformed_encoded_words(word: str, text: str) -> None:
     assert decode_words(word) == text
 
 
-@pytest.mark.parametrize("piece", ["=?a?q?", "=?a?q?b", "=?a?q?b?", "=?a?q? ", "=?", "a,", "a;b,", "QUJD\n\n", "A b\n"])
+@pytest.mark.parametrize(
+    "piece", ["=?a?q?", "=?a?q?b", "=?a?q?b?", "=?a?q? ", "=?", "a,", "a;b,", "QUJD\n\n", "A b\n"]
+)
 def test_long_ones_take_linear_time(piece: str) -> None:
     begin = time.process_time()
     decode_words(piece * (1_000_000 // len(piece)))
@@ -206,9 +238,11 @@ def test_long_ones_take_linear_time(piece: str) -> None:
         ("Anna, <a@b.example>", [Address("a@b.example", "Anna")]),
         ("c@d.example, Beispiel, Anna <a@b.example>, e@f.example",
          [Address("c@d.example"), Address("a@b.example", "Beispiel, Anna"), Address("e@f.example")]),
-        ("Max <c@d.example>, Anna <a@b.example>", [Address("c@d.example", "Max"), Address("a@b.example", "Anna")]),
+        ("Max <c@d.example>, Anna <a@b.example>", [Address("c@d.example", "Max"), Address("a@b.example",
+        "Anna")]),
         ("root, daemon", [Address("root"), Address("daemon")]), ("undisclosed-recipients:;", []),
-        ("Team: Beispiel, Max <m@x.example>;, c@d.example", [Address("m@x.example", "Beispiel, Max"), Address("c@d.example")]),
+        ("Team: Beispiel, Max <m@x.example>;, c@d.example", [Address("m@x.example",
+        "Beispiel, Max"), Address("c@d.example")]),
     ],
 )  # fmt: skip
 def test_a_comma_in_a_name(written: str, read: list[Address]) -> None:
@@ -217,16 +251,21 @@ def test_a_comma_in_a_name(written: str, read: list[Address]) -> None:
 
 # --- the alternative that says something --------------------------------------------------------------------
 
-HTML = "<p>Guten Tag, bitte senden Sie mir die Rechnung 4711 an den Musterweg 5 in Berlin. Danke und Grüße</p>"
+HTML = (
+    "<p>Guten Tag, bitte senden Sie mir die Rechnung 4711 an den Musterweg 5 in Berlin. Danke und Grüße</p>"
+)
 
 
 @pytest.mark.parametrize(
     ("plain", "taken"),
     [
-        ("", "html"), ("\u200b", "html"), ("\u00a0\n\u00a0", "html"), ("\ufeff\u200c\u2060", "html"), ("\u2800", "html"), (".", "html"),
-        ("Ihr Programm kann dies nicht anzeigen.", "html"), ("お使いのメールソフトはHTMLに対応していません。", "html"),
+        ("", "html"), ("\u200b", "html"), ("\u00a0\n\u00a0", "html"), ("\ufeff\u200c\u2060", "html"),
+        ("\u2800", "html"), (".", "html"),
+        ("Ihr Programm kann dies nicht anzeigen.", "html"),
+        ("お使いのメールソフトはHTMLに対応していません。", "html"),
         ("Please use a modern mail client.", "html"),
-        ("Guten Tag, bitte senden Sie mir die Rechnung 4711.", "plain"), ("Bitte die Rechnung 4711 an den Musterweg!", "plain"),
+        ("Guten Tag, bitte senden Sie mir die Rechnung 4711.", "plain"),
+        ("Bitte die Rechnung 4711 an den Musterweg!", "plain"),
     ],
 )  # fmt: skip
 def test_a_plain_part_that_says_nothing(plain: str, taken: str) -> None:
@@ -264,7 +303,8 @@ def sealed(*, indefinite: bool, kind: bytes = SIGNED, inner: bytes = INNER) -> b
 
 
 @pytest.mark.parametrize("indefinite", [False, True])
-@pytest.mark.parametrize("kind", ["application/pkcs7-mime; smime-type=signed-data", "application/x-pkcs7-mime",
+@pytest.mark.parametrize("kind", ["application/pkcs7-mime; smime-type=signed-data",
+"application/x-pkcs7-mime",
                                   'application/octet-stream; name="smime.p7m"'])  # fmt: skip
 def test_the_text_inside_of_a_signature_is_read(indefinite: bool, kind: str) -> None:
     data = base64.encodebytes(sealed(indefinite=indefinite)).decode()
@@ -282,8 +322,10 @@ def test_a_signature_inside_of_a_signature_has_an_end() -> None:
     assert mail("Content-Type: application/pkcs7-mime", sealed(indefinite=False, inner=inner)).unread
 
 
-@pytest.mark.parametrize("data", [b"", b"\x30", b"\x30\x80", b"\x30\x84\xff\xff\xff\xff", b"0\x80" * 5000, b"\x24\x80" * 5000,
-                                  sealed(indefinite=False, kind=DATA), sealed(indefinite=True)[:-30]])  # fmt: skip
+@pytest.mark.parametrize("data", [b"", b"\x30", b"\x30\x80", b"\x30\x84\xff\xff\xff\xff",
+b"0\x80" * 5000, b"\x24\x80" * 5000,
+                                  sealed(indefinite=False, kind=DATA),
+                                  sealed(indefinite=True)[:-30]])  # fmt: skip
 def test_what_is_no_signed_data_holds_nothing(data: bytes) -> None:
     begin = time.process_time()
     content = signed_content(data)
@@ -299,11 +341,13 @@ PGP = "-----BEGIN PGP MESSAGE-----\n\nhQEMA8x0bXl0ZXN0\n=abcd\n-----END PGP MESS
     [
         ("Content-Type: application/pkcs7-mime; smime-type=enveloped-data", "MIIB", True),
         ("Content-Type: multipart/encrypted; protocol=\"application/pgp-encrypted\"; boundary=B",
-         f"--B\nContent-Type: application/pgp-encrypted\n\nVersion: 1\n--B\nContent-Type: application/octet-stream\n\n{PGP}--B--\n", True),
-        ("Content-Type: text/plain", PGP, True), ("Content-Type: text/plain", f"Siehe unten.\n\n{PGP}", False),
+         "--B\nContent-Type: application/pgp-encrypted\n\nVersion: 1\n"
+         f"--B\nContent-Type: application/octet-stream\n\n{PGP}--B--\n", True),
+        ("Content-Type: text/plain", PGP, True), ("Content-Type: text/plain",
+        f"Siehe unten.\n\n{PGP}", False),
         ("Content-Type: application/ms-tnef; name=winmail.dat", "eJ8+", True),
         ("Content-Type: multipart/mixed; boundary=B",
-         "--B\nContent-Type: text/plain\n\nBitte 5 Stühle.\n--B\nContent-Type: application/ms-tnef\n\neJ8+\n--B--\n", False),
+         "--B\n\nBitte 5 Stühle.\n--B\nContent-Type: application/ms-tnef\n\neJ8+\n--B--\n", False),
         ("Content-Type: multipart/mixed; boundary=B",
          "--B\nContent-Type: text/plain\n\nAnna sent you a protected message.\n--B\n"
          "Content-Type: application/x-microsoft-rpmsg-message; name=message.rpmsg\n\nx\n--B--\n", True),

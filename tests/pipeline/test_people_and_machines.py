@@ -19,9 +19,16 @@ AGENT = "agent@example.com"
 
 
 def source(text: str = "Haben Sie offen?", kind: str = "text/plain; charset=utf-8", **fields: str) -> bytes:
-    headers = {"From": "Anna <anna@example.net>", "To": AGENT, "Subject": "Frage", "Message-ID": "<1@example.net>"}
+    headers = {
+        "From": "Anna <anna@example.net>",
+        "To": AGENT,
+        "Subject": "Frage",
+        "Message-ID": "<1@example.net>",
+    }
     headers |= {name.replace("_", "-"): value for name, value in fields.items()} | {"Content-Type": kind}
-    return ("".join(f"{name}: {value}\r\n" for name, value in headers.items() if value) + f"\r\n{text}\r\n").encode()
+    return (
+        "".join(f"{name}: {value}\r\n" for name, value in headers.items() if value) + f"\r\n{text}\r\n"
+    ).encode()
 
 
 def bench_of(redis_url: str, **rules: object) -> Bench:
@@ -51,7 +58,7 @@ def test_a_name_with_a_comma_gets_an_answer(redis_url: str, mark: str) -> None:
     assert recipients(bench) == [f'"Beispiel{mark} Anna" <anna@example.net>']
 
 
-# --- a web form that writes from the mailbox's own address ---------------------------------------------------
+# --- a web form that writes from the mailbox's own address --------------------------------------------------
 
 FORM = {"From": f"Formular <{AGENT}>", "Reply_To": "Anna <anna@example.net>"}
 
@@ -61,7 +68,8 @@ def test_a_web_form_is_held_and_names_its_ways_out(redis_url: str) -> None:
     id_ = hand_in(bench, source(**FORM))
     record = bench.store.messages.get(id_)
     assert record.state is State.HELD
-    assert "anna@example.net" in record.reason and "EMAIL_ALLOWED_ROBOTS" in record.reason
+    assert "anna@example.net" in record.reason
+    assert "EMAIL_ALLOWED_ROBOTS" in record.reason
     assert release(bench, id_) is State.REPLIED
     assert recipients(bench) == ["Anna <anna@example.net>"]
 
@@ -84,7 +92,8 @@ def test_two_customers_of_a_form_without_ids_share_no_thread(redis_url: str) -> 
 @pytest.mark.parametrize(
     "fields",
     [
-        {"Reply_To": ""}, {"Reply_To": AGENT}, {"Auto_Submitted": "auto-replied"}, {"In_Reply_To": "<q@example.net>"},
+        {"Reply_To": ""}, {"Reply_To": AGENT}, {"Auto_Submitted": "auto-replied"},
+        {"In_Reply_To": "<q@example.net>"},
         {"Reply_To": f"agent+x@{AGENT.partition('@')[2]}"},
     ],
 )  # fmt: skip
@@ -107,21 +116,29 @@ def test_what_is_released_never_answers_ourselves(redis_url: str) -> None:
 def test_what_we_send_is_no_form(redis_url: str) -> None:
     bench = bench_of(redis_url, allowed_robots=("agent@cleo.test", AGENT))
     hand_in(bench, source())
-    again = Bench(redis_url, policy=Policy(frozenset({AGENT, "agent@cleo.test"}), allowed_robots=("agent@cleo.test",)))
+    again = Bench(
+        redis_url, policy=Policy(frozenset({AGENT, "agent@cleo.test"}), allowed_robots=("agent@cleo.test",))
+    )
     id_ = hand_in(again, bench.smtp.sent[0].source)
     assert again.store.messages.get(id_).state is State.IGNORED
 
 
-# --- mail that cannot be read, and reactions ------------------------------------------------------------------
+# --- mail that cannot be read, and reactions ----------------------------------------------------------------
 
 PGP = "-----BEGIN PGP MESSAGE-----\r\n\r\nabcd\r\n-----END PGP MESSAGE-----"
 
 
 @pytest.mark.parametrize(
     ("text", "kind"),
-    [(PGP, "text/plain"), ("MIIB", "application/pkcs7-mime; smime-type=enveloped-data"), ("eJ8+", "application/ms-tnef")],
+    [
+        (PGP, "text/plain"),
+        ("MIIB", "application/pkcs7-mime; smime-type=enveloped-data"),
+        ("eJ8+", "application/ms-tnef"),
+    ],
 )
-def test_a_mail_that_cannot_be_read_is_held_and_the_agent_hears_why(redis_url: str, text: str, kind: str) -> None:
+def test_a_mail_that_cannot_be_read_is_held_and_the_agent_hears_why(
+    redis_url: str, text: str, kind: str
+) -> None:
     bench = bench_of(redis_url, refused="ignore")
     id_ = hand_in(bench, source(text, kind))
     record = bench.store.messages.get(id_)
@@ -162,7 +179,12 @@ def test_a_reaction_gets_no_letter_back(redis_url: str, text: str, kind: str) ->
 
 @pytest.mark.parametrize(
     "text",
-    ["Anna reacted to your message: she is not pleased.", "👍", "Niemand hat auf meine Nachricht reagiert!", "Niemand reagiert."],
+    [
+        "Anna reacted to your message: she is not pleased.",
+        "👍",
+        "Niemand hat auf meine Nachricht reagiert!",
+        "Niemand reagiert.",
+    ],
 )
 def test_a_person_who_writes_about_a_reaction_is_answered(redis_url: str, text: str) -> None:
     bench = bench_of(redis_url)
@@ -170,14 +192,16 @@ def test_a_person_who_writes_about_a_reaction_is_answered(redis_url: str, text: 
     assert bench.store.messages.get(id_).state is State.REPLIED
 
 
-# --- release of what was ignored ------------------------------------------------------------------------------
+# --- release of what was ignored ----------------------------------------------------------------------------
 
 
 def test_what_was_ignored_can_be_released(redis_url: str) -> None:
     bench = bench_of(redis_url)
     bench.agent.script = [Answer(ignore="spam"), Answer("Ja.")]
     by_agent = hand_in(bench, source())
-    by_rule = hand_in(bench, source(Message_ID="<2@example.net>", Subject="Automatic reply: x", Precedence="bulk"))
+    by_rule = hand_in(
+        bench, source(Message_ID="<2@example.net>", Subject="Automatic reply: x", Precedence="bulk")
+    )
     dismissed = hand_in(bench, source(PGP, Message_ID="<3@example.net>"))
     bench.deciding.dismiss(dismissed)
     for id_ in (by_agent, by_rule, dismissed):
