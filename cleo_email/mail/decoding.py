@@ -109,6 +109,8 @@ def decode(data: bytes, charset: str = "", hint: str = "") -> Decoded:
             return Decoded(text, note and f"{note}read as {guessed.replace('_', '-')}")
     if codec in ("", "ascii") and (text := _damaged(data, "utf_8")) is not None:
         return Decoded(text, "damaged utf-8")
+    if codec in ("", "ascii") and (guessed := _guess(data)):
+        return Decoded(data.decode(guessed, "replace"), f"charset guessed: {guessed.replace('_', '-')}")
     return Decoded(data.decode("cp1252", "replace"), note and f"{note}read as windows-1252")
 
 
@@ -156,6 +158,56 @@ def _damaged(data: bytes, codec: str) -> str | None:
         return None
     broken = text.count("\ufffd")
     return text if len(_ASCII_TEXT.sub("", text)) > 2 * broken else None
+
+
+# --- nothing declared -------------------------------------------------------------------------------------
+#
+# In Western languages most letters are ASCII; in a text with hardly any of those windows-1252 is wrong.
+
+_GUESSED_WITHIN: Final = 4000  # bytes
+_FEWEST: Final = 10  # bytes beyond ASCII that tell something
+_ASCII: Final = bytes(range(128))
+_HIGH: Final = bytes(range(128, 256))
+_LATIN_LETTER: Final = re.compile(rb"[A-Za-z]")
+_EUC_PAIRS: Final = re.compile(rb"(?:[\xa1-\xfe]{2})+")
+_HANGUL: Final = bytes(
+    range(0xB0, 0xC9)
+)  # where Korean has its syllables, and Chinese only a part of its own
+_BIG5_PAIR: Final = re.compile(rb"[\xa1-\xf9][\x40-\x7e]")
+_KANA: Final = re.compile("[\u3041-\u30ff]")
+_COMMON_LETTERS: Final = (  # more than half of any text in the language
+    ("cp1251", re.compile("[оеаинтсрвлкмпу]")),
+    ("koi8_r", re.compile("[оеаинтсрвлкмпу]")),
+    ("cp1253", re.compile("[αοιετσνηρκπμλάίόέήύώ]")),
+    ("cp1255", re.compile("[יוהלארתבמשםנ]")),
+    ("cp1256", re.compile("[اليمونترةبعدسك]")),
+    ("cp874", re.compile("[ารนกอเงมยลวดทส่้ัี]")),
+)
+
+
+def _guess(data: bytes) -> str:
+    """Return the codec of a text in another script than the Latin one, '' where it is not plain."""
+    data = data[:_GUESSED_WITHIN]
+    high = len(data) - len(data.translate(None, _HIGH))
+    if high < _FEWEST or high < 2 * len(_LATIN_LETTER.findall(data)) - high // 2:
+        return ""
+    shares = [
+        (len(common.findall(data.decode(codec, "replace"))), codec) for codec, common in _COMMON_LETTERS
+    ]
+    share, codec = max(shares)
+    if share * 2 > high:
+        return codec
+    if not _EUC_PAIRS.sub(b"", data).translate(None, _ASCII):  # every character is two high bytes
+        leads = b"".join(match[0][::2] for match in _EUC_PAIRS.finditer(data))
+        if sum(lead in b"\xa4\xa5" for lead in leads) * 4 > len(leads):
+            return "euc_jp"
+        syllables = leads.translate(None, b"\xa1\xa2\xa3")
+        return "gb18030" if syllables.translate(None, _HANGUL) else "cp949"
+    japanese = data.decode("cp932", "replace")
+    if len(_KANA.findall(japanese)) * 4 > len(_ASCII_TEXT.sub("", japanese)) and japanese.count("\ufffd") < 2:
+        return "cp932"
+    chinese = len(_BIG5_PAIR.findall(data)) * 5 > high
+    return "big5hkscs" if chinese and data.decode("big5hkscs", "replace").count("\ufffd") < 2 else ""
 
 
 # --- Japanese ---------------------------------------------------------------------------------------------

@@ -160,6 +160,24 @@ def test_raw_headers_are_in_the_charset_of_the_body(charset: str, subject: str) 
     assert utf8.subject == subject
 
 
+UNDECLARED = {name: TEXTS[name] for name in TEXTS if name not in ("windows-1250", "iso-8859-7", "utf-8")}
+
+
+@pytest.mark.parametrize("charset", UNDECLARED)
+@pytest.mark.parametrize("declared", ["", "us-ascii", "unheard-of"])
+def test_another_script_is_known_where_nothing_is_declared(charset: str, declared: str) -> None:
+    text = UNDECLARED[charset] * 2
+    assert decode(text.encode(charset), declared).text == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Grüße äöüß ÄÖÜ", "Çà va? É", "Ñandú ÁÉÍÓÚ", "ÄÖÜ ÄÖÜ ÄÖÜ ÄÖÜ", "“”–…€ “”–…€", "Überprüfen: ÄÄÄÄÄÄÄÄÄÄ"],
+)
+def test_western_text_stays_western(text: str) -> None:
+    assert decode(text.encode("cp1252")).text == text
+
+
 # --- transfer encodings -------------------------------------------------------------------------------------
 
 ENCODED = base64.encodebytes(
