@@ -130,6 +130,11 @@ def test_the_head_of_our_mail_and_all_below_it_is_cut(head: str) -> None:
 SENTENCES = [
     "Sie haben am 12.11.2026 um 10:15 Uhr geschrieben:",
     "Am 12.11.2026 um 10:15 schrieb Herr Muster:",
+    "On 12 November 2026 at 10:15 you wrote:",
+    "Le 12 novembre 2026 à 10:15 vous avez écrit :",
+    "El 12 de noviembre de 2026 a las 10:15 usted escribió:",
+    "Op 12 november 2026 om 10:15 heeft u geschreven:",
+    "12.11.2026 в 10:15 Вы написали:",
     "Laut Protokoll schrieb der Server um 10:15:30:",
     "Im Vertrag vom 12.11.2026 steht geschrieben:",
     "Ihre Kollegin (sales@example.com) hat mir am 12.11.2026 um 10:15 geschrieben:",
@@ -157,6 +162,17 @@ def test_a_sentence_about_who_wrote_what_stays_with_all_below_it(sentence: str, 
     assert read(text, subject="Re: Ware" if reply else "Ware", reply=reply) == text
     real = f"{text}\n\nAm 24.11.2026 um 14:06 schrieb {US}:\n> Guten Tag"
     assert read(real) == text
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    ["Sie haben am 12.11.2026 um 10:15 geschrieben:", "On 12 Nov 2026 at 10:15 you wrote:", SENTENCES[4]],
+)
+@pytest.mark.parametrize("known", [(), ("Wie viele Stühle brauchen Sie denn insgesamt?",)])
+def test_marks_below_such_a_sentence_are_the_writer_s(sentence: str, known: tuple[str, ...]) -> None:
+    text = f"Guten Tag,\n\n{sentence}\n> Wir liefern am 20."
+    assert read(text, known=known) == text
+    assert read(f"{text}\n\nWann?", known=known) == f"{text}\n\nWann?"
 
 
 @pytest.mark.parametrize(
