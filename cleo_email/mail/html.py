@@ -126,6 +126,8 @@ class _Walker:
             self._writer.text(chosen.text(deep=True)[:_MAX_ALT] if chosen else "")
         if tag in _NO_TEXT or tag.startswith(("-", "!")):
             return None
+        if tag in ("td", "th") and self._cells and self._cells.get(node.mem_id, _SOME_CELL).is_empty:
+            return None
         attributes = node.attributes
         look = self._styles.look(tag, attributes, outer)
         if not look.gone:
@@ -180,6 +182,7 @@ class _Walker:
         if tag in _PARAGRAPHS:
             writer.block(_gap(tag, node.attributes))
         elif tag in ("td", "th") and (cell := self._cells.get(node.mem_id)):
+            writer.on_one_line = False
             self._empty_cells(cell.after)
         elif tag == "tr":
             self._rows.pop()
@@ -201,10 +204,11 @@ class _Walker:
         cell = self._cells.get(node.mem_id)
         if cell is None:
             self._writer.cell(self._rows[-1])
-        elif not cell.is_empty:
+        else:
             self._writer.cell(self._rows[-1])
             self._empty_cells(cell.before)
             self._writer.cell(self._rows[-1])
+            self._writer.on_one_line = not cell.is_alone
 
     def _empty_cells(self, count: int) -> None:
         for _ in range(count if self._rows else 0):
@@ -280,11 +284,18 @@ def _is_marked_as_quote(attributes: _Attributes) -> bool:
 
 
 class _Cell(NamedTuple):
-    """``before`` and ``after`` count the empty columns beside a cell with a text."""
+    """``before`` and ``after`` count the empty columns beside a cell with a text.
+
+    ``is_alone``: it is the only one of its row, and may go over several lines.
+    """
 
     is_empty: bool
     before: int = 0
     after: int = 0
+    is_alone: bool = False
+
+
+_SOME_CELL: Final = _Cell(is_empty=False)
 
 
 _MAX_CELLS: Final = 5000
@@ -317,9 +328,8 @@ def _rows_of(table: LexborNode) -> list[list[LexborNode]]:
     rows: list[list[LexborNode]] = []
     count = 0
     for part in table.iter():
-        for row in (
-            [part] if part.tag == "tr" else part.iter() if part.tag in ("thead", "tbody", "tfoot") else ()
-        ):
+        group = part.iter() if part.tag in ("thead", "tbody", "tfoot") else ()
+        for row in [part] if part.tag == "tr" else group:
             cells = [cell for cell in row.iter() if cell.tag in ("td", "th")] if row.tag == "tr" else []
             count += len(cells)
             if count > _MAX_CELLS:
@@ -328,9 +338,8 @@ def _rows_of(table: LexborNode) -> list[list[LexborNode]]:
     return rows
 
 
-_Row = dict[
-    int, tuple[int, bool]
-]  # column: the cell's mem_id and whether it has a text; 0 below a spanning one
+# By column: the cell's mem_id, 0 below a spanning one, and whether it has a text.
+_Row = dict[int, tuple[int, bool]]
 
 
 def _grid(rows: list[list[LexborNode]]) -> tuple[list[_Row], bool]:
@@ -346,10 +355,7 @@ def _grid(rows: list[list[LexborNode]]) -> tuple[list[_Row], bool]:
             while column in row:
                 column += 1
             width, height = _span(cell, "colspan"), _span(cell, "rowspan")
-            text = (
-                bool((cell.text(deep=True) or "").strip(_EMPTY))
-                or cell.css_first("img[alt], input") is not None
-            )
+            text = bool((cell.text(deep=True) or "").strip(_EMPTY)) or _shows_more(cell)
             has_gaps = has_gaps or width > 1 or height > 1 or not text
             for place in range(column, column + width):
                 row[place] = (cell.mem_id if place == column else 0, text and place == column)
@@ -358,6 +364,10 @@ def _grid(rows: list[list[LexborNode]]) -> tuple[list[_Row], bool]:
             column += width
         grid.append(row)
     return grid, has_gaps
+
+
+def _shows_more(cell: LexborNode) -> bool:
+    return cell.css_first("img[alt], input") is not None
 
 
 def _span(cell: LexborNode, name: str) -> int:
@@ -373,7 +383,7 @@ def _row_of(row: _Row, used: list[int]) -> dict[int, _Cell]:
         and (len(row) <= 1 or texts[0] == used[0])
         and not any(c and not t for c, t in row.values())
     ):
-        return found | {row[texts[0]][0]: _Cell(is_empty=False)}  # a line across the table
+        return found | {row[texts[0]][0]: _Cell(is_empty=False, is_alone=True)}  # a line across the table
     before = 0
     for column in used:
         if column in texts:
@@ -423,6 +433,7 @@ class _TextWriter:
         self._gap = 0  # line breaks owed before the next text
         self._blank = False  # a blank is owed
         self._cell = False  # a cell separator is owed
+        self.on_one_line = False  # line ends are blanks here
 
     def text(self, raw: str, *, spaces: str = "", mark: str = "") -> None:
         """Write a text node, with ``mark`` before and after it.
@@ -483,6 +494,9 @@ class _TextWriter:
         self._written_quotes, self._gap = self._quotes, 0
 
     def line_break(self) -> None:
+        if self.on_one_line:
+            self._blank = True
+            return
         self._cell = False
         self._gap = min(self._gap + 1, _MAX_GAP)
         self._blank = False
@@ -491,6 +505,9 @@ class _TextWriter:
         """Begin or end a block: at least ``gap`` line breaks stand between what is before and after."""
         if self._cell:
             return  # a paragraph at the beginning of a cell
+        if self.on_one_line:
+            self._blank = True
+            return
         self._gap = max(self._gap, gap)
         self._blank = False
 

@@ -64,6 +64,10 @@ def table(*rows: str, attributes: str = "", cell: str = "td") -> str:
         ),
         (table("A|B", "a|b", "c|"), ["A | B", "a | b", "c | -"]),
         ("<table><thead><tr><th>A<th>B<tbody><tr><td><p></p><td><p>b</p></table>", ["A | B", "- | b"]),
+        (
+            table("A|B|C", "<p>a</p>|<p>&nbsp;</p>|2<br>zwei", "1|x|2"),
+            ["A | B | C", "a | - | 2 zwei", "1 | x | 2"],
+        ),
     ],
 )
 def test_a_value_stays_in_its_column(html: str, rows: list[str]) -> None:
