@@ -3,6 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+QUOTES = "the quotes at its beginning and its end count as part of it"
+
+
+def begins_and_ends_with_a_quote(text: str) -> bool:
+    """Return whether quotes, meant for a file or a shell, may have become part of a value."""
+    return len(text) > 1 and text[0] == text[-1] and text[0] in "\"'"
+
 
 @dataclass(frozen=True)
 class Login:
@@ -17,6 +24,12 @@ class Login:
     password: str = field(default="", repr=False)
     access_token: Callable[[], str] | None = field(default=None, repr=False)
     token_refused: Callable[[str], None] | None = field(default=None, repr=False)
+
+    @property
+    def setting(self) -> str:
+        """Return the variable of the password, with a hint where quotes may have become part of it."""
+        quoted = begins_and_ends_with_a_quote(self.password)
+        return f"EMAIL_PASSWORD ({QUOTES})" if quoted else "EMAIL_PASSWORD"
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from math import ceil
 from typing import TYPE_CHECKING
 
@@ -28,7 +28,8 @@ from cleo_email.screening.screen import Policy
 from cleo_email.settings import Settings, export_dotenv, no_dotenv, read_settings
 from cleo_email.settings.workflows import Supplied
 from cleo_email.store import Store
-from cleo_email.store.connection import connect_web, connect_worker
+from cleo_email.store.clock import ServerClock
+from cleo_email.store.connection import connect_web, connect_worker, refuse_unsupported
 from cleo_email.store.mailbox import TokenStore
 from cleo_email.store.queue import WakeQueue
 from cleo_email.store.threads import SigningKeys
@@ -52,6 +53,7 @@ class App:
     """The parts of one process.
 
     :param redis: a connection to use; by default one with the short time-outs of a web process.
+    :param quick: one with short time-outs, where ``redis`` has long ones.
     :param fetch: replaces the HTTPS client that completes the requests of webhook providers.
     """
 
@@ -60,11 +62,13 @@ class App:
         settings: Settings,
         *,
         redis: Redis | None = None,
+        quick: Redis | None = None,
         fetch: Fetch | None = None,
         environ: Mapping[str, str] = os.environ,
     ) -> None:
         self.settings = settings
         self.redis = redis if redis is not None else connect_web(settings.redis_url.get_secret_value())
+        self._quick = quick
         self._fetch = fetch
         self._environ = environ
 
@@ -73,7 +77,7 @@ class App:
         """Return the app of a worker, whose connections to Redis wait and are one for each conversation."""
         url = settings.redis_url.get_secret_value()
         redis = connect_worker(url, connections=settings.concurrency + 16)
-        return cls(settings, redis=redis, environ=environ)
+        return cls(settings, redis=redis, quick=connect_web(url), environ=environ)
 
     # --- what every process needs ---------------------------------------------------------------------
 
@@ -83,6 +87,12 @@ class App:
         account = f"{settings.user.casefold()}@{settings.imap_host}:{settings.imap_port}"
         account = account if settings.imap_host else ""
         return Store(self.redis, account=account, retention_days=settings.retention_days)
+
+    @cached_property
+    def clock(self) -> ServerClock:
+        """Return the clock that all processes of this Redis share."""
+        # Whoever asks for the time must not wait for a hung Redis as long as a worker does.
+        return ServerClock(self._quick or self.redis)
 
     @cached_property
     def wake(self) -> WakeQueue:
@@ -120,6 +130,8 @@ class App:
             max_age_days=settings.max_age_days,
             retention_days=settings.retention_days,
             verifies=settings.verify_dkim,
+            clock=self.clock,
+            has_agent=bool(settings.agent),
         )
 
     @cached_property
@@ -127,7 +139,7 @@ class App:
         from cleo_email.pipeline.send import Sender
 
         from_, most = self.settings.from_address, self.settings.max_message_bytes
-        return Sender(self.store, self.wake, self.signer, from_, max_bytes=most)
+        return Sender(self.store, self.wake, self.signer, from_, max_bytes=most, clock=self.clock)
 
     @cached_property
     def workflow_starter(self) -> WorkflowStarter:
@@ -142,13 +154,14 @@ class App:
             settings.workflows,
             max_bytes=settings.max_message_bytes,
             retention_days=settings.retention_days,
+            clock=self.clock,
         )
 
     @cached_property
     def decisions(self) -> Decisions:
         from cleo_email.pipeline.decide import Decisions
 
-        return Decisions(self.store, self.wake, self.policy)
+        return Decisions(self.store, self.wake, self.policy, clock=self.clock)
 
     # --- the web process ------------------------------------------------------------------------------
 
@@ -178,6 +191,7 @@ class App:
             Vault([key.get_secret_value() for key in self.settings.secret_keys]),
             TokenStore(self.redis),
             self.store.locks,
+            clock=self.clock,
         )
 
     @cached_property
@@ -201,8 +215,11 @@ class App:
         if account is None:
             return None
         from cleo_email.imap.mailbox import Mailbox
+        from cleo_email.pipeline.logins import count_login
 
-        return Mailbox(replace(account, login=self._login))
+        mailbox = Mailbox(replace(account, login=self._login))
+        mailbox.before_login = partial(count_login, self.store.ticks)
+        return mailbox
 
     @cached_property
     def answerer(self) -> Answerer:
@@ -216,20 +233,19 @@ class App:
 
         settings, workflows = self.settings, self.settings.workflows or {}
         suppliers = load_suppliers(workflows)
-        agent = build_agent(
-            settings.agent,
-            token=settings.agent_token.get_secret_value() if settings.agent_token else None,
-            environ=self._environ,
-        )
+        token = settings.agent_token.get_secret_value() if settings.agent_token else None
+        agent = build_agent(settings.agent, token=token, environ=self._environ) if settings.agent else None
         limits = Limits(
             settings.max_replies_per_thread, settings.max_replies_per_sender, settings.max_sends_per_hour
         )
-        budget = Budget(self.store, limits)
+        budget = Budget(self.store, limits, clock=self.clock)
+        filed = self.mailbox is not None
+        delivery = Delivery(self.store, self.submitter, has_mailbox=filed, budget=budget, clock=self.clock)
         opening = ThreadOpener(self.store, self.sender, workflows, suppliers, timeout=settings.agent_timeout)
         return Answerer(
             self.store,
             agent,
-            Delivery(self.store, self.submitter, has_mailbox=self.mailbox is not None, budget=budget),
+            delivery,
             self.wake,
             self.signer,
             settings.from_address,
@@ -240,6 +256,7 @@ class App:
             opening=opening,
             budget=budget,
             sender_check=SenderCheck() if settings.verify_dkim else None,
+            clock=self.clock,
         )
 
     @cached_property
@@ -252,21 +269,25 @@ class App:
 
         settings, store, mailbox, receiver = self.settings, self.store, self.mailbox, self.receiver
         most = settings.max_message_bytes
+        save_sent, clock = settings.save_sent, self.clock
+        upkeep = Upkeep(store, mailbox, receiver, save_sent=save_sent, max_bytes=most, clock=clock)
         return Poller(
             store,
             mailbox,
             receiver,
-            Upkeep(store, mailbox, receiver, save_sent=settings.save_sent, max_bytes=most),
+            upkeep,
             max_bytes=most,
             max_age_days=settings.max_age_days,
             interval_s=settings.poll_interval,
+            clock=clock,
         )
 
     @cached_property
     def sweeper(self) -> Sweeper:
         from cleo_email.pipeline.sweep import Sweeper
 
-        return Sweeper(self.store, self.wake, retention_days=self.settings.retention_days)
+        days = self.settings.retention_days
+        return Sweeper(self.store, self.wake, retention_days=days, clock=self.clock)
 
     @cached_property
     def recoverer(self) -> Recoverer | None:
@@ -276,7 +297,7 @@ class App:
         from cleo_email.pipeline.recover import Recoverer
 
         most = self.settings.max_message_bytes
-        return Recoverer(self.store, self.mailbox, self.receiver, max_bytes=most)
+        return Recoverer(self.store, self.mailbox, self.receiver, max_bytes=most, clock=self.clock)
 
 
 # --- the process -------------------------------------------------------------------------------------------
@@ -295,11 +316,21 @@ def shared_app(use: str, key: object, build: Callable[[], App]) -> App:
 
 
 def start_process() -> Settings:
-    """Set up logging, memory and crash points, and return the settings, as ``settings_or_exit`` does."""
+    """Set up logging, memory and crash points, and return the settings, as ``settings_or_exit`` does.
+
+    End the process too where REDIS_URL leads to a server of a kind that can never serve.
+    """
     set_up_logging()
     give_back_large_blocks()
     arm(os.environ)
-    return settings_or_exit()
+    settings = settings_or_exit()
+    if settings.enabled:
+        try:
+            refuse_unsupported(settings.redis_url.get_secret_value())
+        except SettingsError as error:
+            print_faults(error)
+            raise SystemExit(BAD_SETTINGS) from None
+    return settings
 
 
 def settings_or_exit() -> Settings:

@@ -4,6 +4,8 @@
 in a state that a person can see. Edges (IMAP, SMTP, Redis, agents) turn foreign exceptions into these.
 """
 
+import errno
+import socket
 import traceback
 from collections.abc import Sequence
 from typing import ClassVar
@@ -14,6 +16,23 @@ def place_of(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     where = f"{frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno}" if frames else "an unknown place"
     return f"{type(error).__name__} at {where}"
+
+
+def network_words(error: OSError) -> str:
+    """Return why there is no connection, for a person: without an error number, with what to look at."""
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, socket.gaierror):
+        if error.errno in (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)):
+            return "no server of this name is known: look for a typo"
+        return "the name cannot be looked up now"
+    if isinstance(error, ConnectionRefusedError):
+        return "refused: nothing listens there, or a firewall is between"
+    if error.errno in (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN):
+        return "there is no way to it: look at the network of this machine, and for a firewall"
+    if isinstance(error, ConnectionResetError | BrokenPipeError):
+        return "the connection was cut"
+    return error.strerror or str(error) or type(error).__name__
 
 
 # The exit status for faulty settings. gunicorn ends on this status of a worker that fails at import; on any
@@ -99,6 +118,17 @@ class SubmissionUnavailable(SubmissionError):
     """A temporary fault before the end of DATA: the server has certainly not accepted the mail."""
 
     retry_helps = True
+
+
+class SubmissionLimited(SubmissionUnavailable):
+    """The server takes no mail of this account for a while: a daily limit, or the account is blocked.
+
+    ``permanent``: it used a code that means "never" for the mail.
+    """
+
+    def __init__(self, message: str, *, permanent: bool) -> None:
+        super().__init__(message)
+        self.permanent = permanent
 
 
 class SubmissionLoginRefused(SubmissionError):

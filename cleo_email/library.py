@@ -8,6 +8,7 @@ from redis import Redis
 
 from cleo_email.app import App, shared_app
 from cleo_email.embedded.redis import embedded_redis
+from cleo_email.errors import SettingsError
 from cleo_email.pipeline.send import Attachment, NewMail, SentMessage, read_addresses
 from cleo_email.settings.read import DOTENV, fingerprint, make_settings, merge, read_dotenv
 from cleo_email.store.connection import connect_web
@@ -89,7 +90,13 @@ def _app() -> App:
     def build() -> App:
         for fault in faults:
             log.warning("%s; it is passed over", fault)
-        settings = make_settings(given).with_email()
+        try:
+            settings = make_settings(given).with_email()
+        except SettingsError as error:
+            read = f"{DOTENV.absolute()}" + ("" if DOTENV.exists() else ", which is not there")
+            raise SettingsError(
+                [f"{fault} (read: the environment, {read})" for fault in error.faults]
+            ) from None
         return App(settings, redis=_connect(settings.redis_url.get_secret_value(), given))
 
     return shared_app("library", fingerprint(given), build)

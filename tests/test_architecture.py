@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "cleo_email"
 
 # From the ground up. A room is a package or a module beside them; it imports from floors below its own only.
 FLOORS = (
-    "errors  accounts  crashpoints  scrub",
+    "errors  accounts  certificates  crashpoints  scrub",
     "runtime  mail  imap  embedded",
     "http  screening  store  smtp",
     "agents  oauth",

@@ -128,7 +128,10 @@ class Agent(Protocol):
 
 # --- the final answer -------------------------------------------------------------------------------------
 
-NO_FINAL_ANSWER = "the agent gave no final answer"
+NO_FINAL_ANSWER = (
+    "the agent gave no final answer; "
+    'it has to return a text, or {"ignore": "reason"} where there is to be none'
+)
 NO_REASON = "the agent chose not to answer and gave no reason"
 EXPECTED = 'expected {"messages": [...]}, {"reply": "..."} or {"ignore": "reason"}'
 
@@ -172,7 +175,7 @@ def _from_messages(messages: object) -> Answer:
             raise AgentError(f"the role of {where} is {_kind(role)}, expected assistant or tool")
         if role == "assistant":
             text = _content(message.get("content"), where)
-            if text.strip() and not message.get("tool_calls") and not message.get("function_call"):
+            if text.strip() and not _asks_for_tools(message):
                 final = (text, message)
     return _answer(*final)
 
@@ -185,6 +188,19 @@ def _content(content: object, where: str) -> str:
     typed = ("text", "output_text")
     texts = [p if isinstance(p, str) else p.get("text") if p.get("type") in typed else "" for p in parts]
     return "".join(text for text in texts if isinstance(text, str))
+
+
+def _asks_for_tools(message: Mapping[str, object]) -> bool:
+    content = message.get("content")
+    parts = (
+        [part for part in content if isinstance(part, Mapping)] if isinstance(content, (list, tuple)) else []
+    )
+    blocks = ("tool_use", "tool_call", "function_call")
+    return bool(
+        message.get("tool_calls")
+        or message.get("function_call")
+        or any(part.get("type") in blocks for part in parts)
+    )
 
 
 def _answer(text: str, holder: Mapping[str, object]) -> Answer:

@@ -7,7 +7,7 @@ from cleo_email.agents.base import Agent, AgentRequest, final_answer
 from cleo_email.agents.http import HttpAgent, JsonService
 from cleo_email.agents.openai import DEFAULT_BASE_URL, OpenAIAgent
 from cleo_email.agents.python import PythonAgent, load_callable, with_working_directory
-from cleo_email.agents.spec import CallableSpec, ModelSpec, parse_spec
+from cleo_email.agents.spec import CallableSpec, ModelSpec, agent_fault, no_module, parse_spec
 from cleo_email.errors import SettingsError
 from cleo_email.mail.model import Answer
 
@@ -33,8 +33,7 @@ def build_agent(spec: str, *, token: str | None, environ: Mapping[str, str]) -> 
     ``token`` is ``CLEO_AGENT_TOKEN``, ``environ`` has ``OPENAI_*``, ``SSL_CERT_*`` and ``*_PROXY``. Raise
     SettingsError with a line for each fault, which shows no secret.
     """
-    if ":" in spec and "://" not in spec:
-        with_working_directory()
+    with_working_directory()  # before the form of the value depends on which modules there are
     match wanted := parse_spec(spec):
         case None:
             return EchoAgent()
@@ -49,16 +48,16 @@ def build_agent(spec: str, *, token: str | None, environ: Mapping[str, str]) -> 
 def _model(wanted: ModelSpec, environ: Mapping[str, str]) -> Agent:
     base = environ.get("OPENAI_BASE_URL", "").strip()
     key = environ.get("OPENAI_API_KEY", "").strip()
-    faults = []
     if not base and wanted.provider != "openai":
-        faults.append(
-            f"OPENAI_BASE_URL: found nothing, expected the URL of the chat completions server of "
-            f"{wanted.provider!r} (if CLEO_AGENT was to be a Python callable: there is no such module)"
+        found = f"{wanted.provider}:{wanted.model}"
+        choice = (
+            f"a Python function ({no_module(wanted.provider)}), or a model whose server OPENAI_BASE_URL names"
         )
+        raise agent_fault(found, choice)
     if not key and not base:  # servers of one's own often want none
-        faults.append("OPENAI_API_KEY: found nothing, expected the key for the chat completions server")
-    if faults:
-        raise SettingsError(faults)
+        raise SettingsError(
+            ["OPENAI_API_KEY: found nothing, expected the key for the chat completions server"]
+        )
     url = base or DEFAULT_BASE_URL
     service = JsonService("OPENAI_BASE_URL", url, "OPENAI_API_KEY", key, environ, path="/chat/completions")
     return OpenAIAgent(service, wanted)

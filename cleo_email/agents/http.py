@@ -58,11 +58,14 @@ class JsonService:
             return self._client.post(body, headers, deadline)
         except UntrustedCertificate as error:
             why = f"its certificate is not trusted ({one_line(str(error), 80)})"
-            raise AgentError(f"{self}: {why}; SSL_CERT_FILE names a CA of one's own") from None
+            raise AgentError(f"{self}: {why}; {error.advice}") from None
         except (AnswerTooLarge, NotHttp) as error:
             raise AgentError(f"{self}: {error}") from None
         except OSError as error:
-            raise AgentUnavailable(f"{self}: {self._shown(error.strerror or str(error))}") from None
+            why = self._shown(error.strerror or str(error))
+            way = f" through the proxy {self._client.proxy}" if self._client.proxy else ""
+            where = "" if why == deadline.said else f" ({self._variable})"  # the agent thinks for too long
+            raise AgentUnavailable(f"{self}{way}: {why}{where}") from None
 
     def _json(self, answer: HttpAnswer) -> object:
         kind = one_line(answer.headers.get("content-type", "").split(";")[0], 40) or "no type"

@@ -139,7 +139,8 @@ class OpenAIAgent:
         text = message.get("content")
         calls = {key: message.get(key) for key in ("tool_calls", "function_call")}
         content = without_thoughts(text) if isinstance(text, str) else text
-        return final_answer({"messages": [{"role": "assistant", "content": content, **calls}]})
+        answer = final_answer({"messages": [{"role": "assistant", "content": content, **calls}]})
+        return Answer(ignore="the model gave no text") if answer.ignore else answer
 
     def _first_choice(self, completion: object) -> tuple[JsonObject, object]:
         given = JsonObject.of(completion)

@@ -13,11 +13,17 @@
 import importlib.util
 import re
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 from cleo_email.errors import SettingsError
 
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
+# Why mail is held where CLEO_AGENT is not set.
+NO_AGENT = (
+    "nobody is there to answer: set CLEO_AGENT and start the worker again; "
+    "then cleo-email messages release has this mail answered"
+)
 EXPECTED = "echo, http(s)://..., openai:MODEL, provider:model:reasoning or package.module:callable"
 
 _PROVIDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
@@ -91,6 +97,14 @@ def _is_callable(left: str, right: str) -> bool:
         return "." in left or importlib.util.find_spec(left) is not None
     except ValueError:  # a module that was loaded without a spec, such as __main__
         return True
+
+
+def no_module(name: str) -> str:
+    """Return that a module was not found, where it was looked for, and a file there of nearly its name."""
+    here = Path.cwd()
+    near = get_close_matches(name.removesuffix(".py"), [file.stem for file in here.glob("*.py")], 1, 0.75)
+    hint = f" (did you mean {near[0]}?)" if near else ""
+    return f"there is no module {name!r} in {here} or among the installed packages{hint}"
 
 
 def _module_here(text: str) -> str:

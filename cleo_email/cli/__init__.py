@@ -1,5 +1,6 @@
 """``cleo-email``: try it, run it, check it, and see what became of every message."""
 
+import io
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -7,7 +8,7 @@ from importlib import import_module
 import click
 
 from cleo_email import __version__
-from cleo_email.embedded import INSTALL
+from cleo_email.embedded import how_to_install
 from cleo_email.errors import BAD_SETTINGS, CleoError, SettingsError
 
 COMMANDS = {  # each in the module of its name
@@ -39,7 +40,7 @@ class LazyGroup(click.Group):
             try:
                 command = getattr(import_module(f"{__name__}.{name}"), name)
             except ModuleNotFoundError as error:
-                raise CleoError(f"{name} needs the package {error.name}: {INSTALL}") from error
+                raise CleoError(f"{name} needs the package {error.name}: {how_to_install()}") from error
         return name, command, rest
 
 
@@ -55,6 +56,8 @@ def command_line() -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Return the exit status: 0 well, 1 not well, 2 wrong usage, 3 wrong settings, 130 interrupted."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a subject may hold what the terminal has no letter for
+        sys.stdout.reconfigure(errors="replace")
     try:
         status = command_line.main(argv, prog_name="cleo-email", standalone_mode=False)
     except click.ClickException as error:

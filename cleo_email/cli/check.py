@@ -9,8 +9,10 @@ import click
 from redis import Redis
 from redis.exceptions import RedisError
 
-from cleo_email.agents.build import build_agent
-from cleo_email.agents.openai import DEFAULT_BASE_URL, OpenAIAgent
+from cleo_email.agents.build import EchoAgent, build_agent
+from cleo_email.agents.openai import DEFAULT_BASE_URL
+from cleo_email.agents.python import file_of
+from cleo_email.agents.spec import CallableSpec, ModelSpec, parse_spec
 from cleo_email.app import App
 from cleo_email.cli.command import SettingsCommand, as_json, settings_here
 from cleo_email.errors import CleoError, MailboxError, SettingsError, StoreUnavailable
@@ -18,13 +20,17 @@ from cleo_email.http.address import web_address
 from cleo_email.http.client import HttpClient, TlsFailed, UntrustedCertificate
 from cleo_email.imap.mailbox import Mailbox
 from cleo_email.pipeline.workflows import load_suppliers, next_due
-from cleo_email.runtime import Deadline, now_ms
-from cleo_email.settings import Settings, gather, misspelt, no_dotenv
-from cleo_email.store import Store
+from cleo_email.runtime import DAY, CallFailed, Deadline, call_within, now_ms
+from cleo_email.settings import Settings, doubts, gather, no_dotenv
+from cleo_email.store import State, Store
+from cleo_email.store.clock import ServerClock
 from cleo_email.store.connection import connect_web
 
 CONNECT_S = 10.0  # to the agent
+FAILED_DAYS = 7
+LOOKED_AT = 1000  # failed messages
 OLDEST_REDIS = (6, 2)
+NEWEST_ACCEPTED = 50  # accepted mails that are compared with Redis: a header is fetched of each
 # Under "appendonly yes" alone a Redis that starts does not load its snapshot: it would come up empty.
 APPENDONLY = (
     "on the running Redis: redis-cli config set appendonly yes, then redis-cli config rewrite; "
@@ -63,7 +69,7 @@ def examine() -> list[CheckResult]:
     """Return all that can be known without sending a mail."""
     warnings: list[CheckResult] = []
     try:
-        warnings += [CheckResult("settings", "warning", line) for line in misspelt(gather())]
+        warnings += [CheckResult("settings", "warning", line) for line in doubts(gather())]
         settings = settings_here()
     except SettingsError as error:
         faults = [CheckResult("settings", "wrong", f"{fault}{no_dotenv()}") for fault in error.faults]
@@ -91,10 +97,23 @@ def examine_redis(settings: Settings) -> Iterator[CheckResult]:
     """Say whether Redis answers, keeps what it accepts, and whether a worker is at work on it."""
     redis = connect_web(settings.redis_url.get_secret_value())
     try:
+        Store(redis).health.try_writes()
+    except StoreUnavailable as error:
+        yield CheckResult("redis", "wrong", str(error))
+        return
+    yield from _server(redis)
+    clock = ServerClock(redis)
+    yield from _processes(redis, clock())
+    if clock.ahead_ms:
+        yield CheckResult("clock", "warning", clock.describe())
+
+
+def _server(redis: Redis) -> Iterator[CheckResult]:
+    try:
         info = {**redis.info("server"), **redis.info("persistence"), **redis.info("memory")}
-    except (RedisError, OSError) as error:
-        text = f"REDIS_URL: no answer ({type(error).__name__}); start Redis, or: cleo-email run"
-        yield CheckResult("redis", "wrong", text)
+    except RedisError as error:
+        text = f"takes mail; what it keeps over a restart is unknown, since INFO failed: {error}"
+        yield CheckResult("redis", "warning", text)
         return
     found = str(info.get("redis_version", "0"))
     version = str(info.get("valkey_version") or found)
@@ -107,7 +126,6 @@ def examine_redis(settings: Settings) -> Iterator[CheckResult]:
     if policy != "noeviction" and info.get("maxmemory"):
         text = f"maxmemory-policy is {policy}: records may vanish; set it to noeviction"
         yield CheckResult("redis", "wrong", text)
-    yield from _processes(redis)
 
 
 def _persistence(redis: Redis, info: Mapping[str, object]) -> CheckResult:
@@ -132,19 +150,35 @@ def _redis_setting(redis: Redis, name: str) -> str:
         return "?"
 
 
-def _processes(redis: Redis) -> Iterator[CheckResult]:
+def _processes(redis: Redis, now: int) -> Iterator[CheckResult]:
     try:
-        health = Store(redis).health.read()
+        health, failing = Store(redis).health.read(), Store(redis).health.upkeep_faults()
     except StoreUnavailable as error:
         yield CheckResult("redis", "wrong", str(error))
         return
     if health.submission_fault:
         yield CheckResult("sending", "wrong", f"stopped: {health.submission_fault}")
-    if health.worker_is_away(now_ms()):
+    yield from (CheckResult("upkeep", "warning", fault) for fault in failing)
+    if health.worker_is_away(now):
         text = "none has been seen in the last 90 s: start cleo-email run, or python worker.py"
         yield CheckResult("worker", "warning", text)
     else:
         yield CheckResult("worker", "ok", "at work")
+    yield from _failures(redis)
+
+
+def _failures(redis: Redis) -> Iterator[CheckResult]:
+    """Say how much of the newest mail failed or bounced in the last days."""
+    try:
+        records, _ = Store(redis).messages.page(state=State.FAILED, limit=LOOKED_AT)
+    except StoreUnavailable:
+        return  # the line before says so
+    recent = [one for one in records if now_ms() - one.updated_at < FAILED_DAYS * DAY]
+    if recent:
+        bounced = sum(bool(one.bounced) for one in recent)
+        count = f"{len(recent)}{'+' if len(recent) == LOOKED_AT else ''}"
+        text = f"{count} failed in the last {FAILED_DAYS} days, {bounced} of them bounced"
+        yield CheckResult("messages", "warning", f"{text}; see: cleo-email messages list --state failed")
 
 
 # --- the mail servers -------------------------------------------------------------------------------------
@@ -159,9 +193,30 @@ def _mail_servers(settings: Settings) -> Iterator[CheckResult]:
         yield CheckResult("imap", "ok", "EMAIL_IMAP_HOST is not set: mail comes by webhook only")
     else:
         with app.mailbox as mailbox:
-            yield _with_needs(settings, _tried("imap", lambda: _inbox(mailbox)))
+            found = _with_needs(settings, _tried("imap", lambda: _inbox(mailbox)))
+            yield found
+            if found.level == "ok":
+                yield from _accepted_elsewhere(app)
     with app.submitter as submitter:
         yield _with_needs(settings, _tried("smtp", submitter.check))
+
+
+def _accepted_elsewhere(app: App) -> Iterator[CheckResult]:
+    """Warn of mail that another Redis accepted and nobody answered: nothing here would ever look at it."""
+    days = app.settings.retention_days
+    assert app.recoverer
+    try:
+        found = app.recoverer.overlooked(days=days, most=NEWEST_ACCEPTED)
+    except (MailboxError, StoreUnavailable):  # Redis has a line of its own
+        return
+    if count := found.taken_up + found.held:
+        yield CheckResult(
+            "imap",
+            "warning",
+            f"{count} of the newest {NEWEST_ACCEPTED} mails that were accepted and not answered are unknown "
+            "to this Redis: another one accepted them, such as that of a trial. Take it along: cleo-email "
+            f"recover --from its folder, such as var. If it is lost: cleo-email recover --days {days}",
+        )
 
 
 def _inbox(mailbox: Mailbox) -> str:
@@ -187,37 +242,49 @@ def _with_needs(settings: Settings, result: CheckResult) -> CheckResult:
 
 def examine_agent(settings: Settings) -> Iterator[CheckResult]:
     """Say whether the agent can be reached or loaded; it is asked nothing."""
+    if not settings.agent:
+        text = "CLEO_AGENT is not set: mail is held, and nobody is answered; set CLEO_AGENT (docs/agents.md)"
+        yield CheckResult("agent", "warning", text)
+        return
     token = settings.agent_token.get_secret_value() if settings.agent_token else None
     try:
         agent = build_agent(settings.agent, token=token, environ=os.environ)
     except SettingsError as error:
         yield from (CheckResult("agent", "wrong", fault) for fault in error.faults)
         return
-    if settings.agent == "echo":
+    if isinstance(agent, EchoAgent):
         yield CheckResult("agent", "warning", "CLEO_AGENT is echo: mail is answered with its own text")
-    elif isinstance(agent, OpenAIAgent):
+    elif isinstance(wanted := parse_spec(settings.agent), ModelSpec):
         url = os.environ.get("OPENAI_BASE_URL", "").strip() or DEFAULT_BASE_URL
-        yield _tried("agent", lambda: _connected("OPENAI_BASE_URL", url, "key and model"))
-    elif "://" in settings.agent:
-        yield _tried("agent", lambda: _connected("CLEO_AGENT", settings.agent, "path and token"))
+        yield _tried("agent", lambda: _connected("OPENAI_BASE_URL", url, f"key and model {wanted.model!r}"))
+    elif isinstance(wanted, CallableSpec):
+        yield CheckResult("agent", "ok", f"{settings.agent} is in {file_of(wanted.module)}")
     else:
-        yield CheckResult("agent", "ok", f"{settings.agent} was found")
+        yield _tried("agent", lambda: _connected("CLEO_AGENT", settings.agent, "path and token"))
 
 
 def _connected(variable: str, url: str, untested: str) -> str:
     """Say that a server answers at ``url``, which ``variable`` names. Raise CleoError."""
     address = web_address(variable, url)
     client = HttpClient(address, os.environ)
+    limit = Deadline(CONNECT_S)
     place = f"{address.host}:{address.port}"
     way = f" through the proxy {client.proxy.host}:{client.proxy.port}" if client.proxy else ""
+    error: BaseException | None = None
     try:
-        client.reach(Deadline(CONNECT_S))
-    except UntrustedCertificate as error:
-        raise CleoError(f"{place}: {error} (a private CA: SSL_CERT_FILE)") from None
-    except OSError as error:
+        # In a thread, because Ctrl-C would not end libcurl's waiting in this one.
+        call_within(limit, lambda _: client.reach(limit))
+    except CallFailed as failed:
+        error = failed.error or TimeoutError(limit.said)
+    if isinstance(error, UntrustedCertificate):
+        raise CleoError(f"{place}: its certificate is not trusted ({error}); {error.advice}")
+    if isinstance(error, OSError):
         plain = isinstance(error, TlsFailed) and error.plain
-        fault = "does not speak TLS: http://?" if plain else f"cannot be reached{way}: {error}"
-        raise CleoError(f"{place} {fault} ({variable})") from None
+        why = error.strerror or error
+        fault = "does not speak TLS: http://?" if plain else f"cannot be reached{way}: {why}"
+        raise CleoError(f"{place} {fault} ({variable})")
+    if error:
+        raise error
     return f"{place} answers{way}; {untested} are tested by the first mail"
 
 

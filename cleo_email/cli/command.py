@@ -10,6 +10,7 @@ import click
 from cleo_email.embedded.redis import embedded_redis
 from cleo_email.errors import CleoError, SettingsError
 from cleo_email.settings import Settings, export_dotenv, no_dotenv, read_settings
+from cleo_email.store import AT_WORK, WAITING, State, Store
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
@@ -47,12 +48,20 @@ def settings_here(**defaults: str) -> Settings:
     return read_settings(defaults={**embedded_redis(), **defaults})
 
 
-def counter(*, quiet: bool) -> Callable[[int, int], None]:
+def open_work(store: Store) -> str:
+    """Return what is not over yet, in words, or '' where nothing is. Raise StoreUnavailable."""
+    counts = {state: store.messages.count(state) for state in State}
+    parts = [("waiting to be answered or sent", sum(counts[state] for state in AT_WORK))]
+    parts += [(str(state), counts[state]) for state in State if state in WAITING]
+    return ", ".join(f"{count} {name}" for name, count in parts if count)
+
+
+def counter(*, quiet: bool, what: str = "mails") -> Callable[[int, int], None]:
     """Return a function of (done, total) that counts on standard error where that is a terminal."""
     shown = sys.stderr.isatty() and not quiet
 
     def count(done: int, total: int) -> None:
         if shown:
-            print(f"\r{done} of {total} mails", end="\n" * (done >= total), file=sys.stderr, flush=True)
+            print(f"\r{done} of {total} {what}", end="\n" * (done >= total), file=sys.stderr, flush=True)
 
     return count

@@ -154,15 +154,17 @@ def _show(title: str, message: EmailMessage) -> None:
 
 
 def _keep(mail: MailServer, web: str, folder: Path) -> None:
-    account = mail.smtp_account(CUSTOMER)
+    passwords = {who: mail.smtp_account(who).login.password for who in (CUSTOMER, AGENT)}
+    ca = mail.certificates.ca_file
     print(
-        f"\nEverything keeps running. Connect a mail client as the customer:\n"
+        f"\nEverything keeps running. Connect a mail client as the customer, or as the agent:\n"
         f"  IMAP  {HOST}:{mail.imap_port}  (SSL/TLS)\n"
         f"  SMTP  {HOST}:{mail.smtp_port}  (STARTTLS)\n"
-        f"  user  {account.login.user}\n"
-        f"  password  {account.login.password}\n"
-        f"  trust the certificate authority in {mail.certificates.ca_file}\n"
-        f"and write to {AGENT}. What became of each message: curl http://{web}/email/messages\n"
+        f"  customer  {CUSTOMER}  password  {passwords[CUSTOMER]}\n"
+        f"  agent     {AGENT}  password  {passwords[AGENT]}\n"
+        f"  Trust the certificate authority in {ca}: Thunderbird: Settings, Privacy & Security, Manage\n"
+        f"  Certificates, Authorities, Import; a program: SSL_CERT_FILE={ca}. It ends with the demo.\n"
+        f"Write to {AGENT} as the customer. What became of each message: curl http://{web}/email/messages\n"
         f"Log: {folder / 'demo.log'}   Ctrl-C ends it all.",
         flush=True,
     )

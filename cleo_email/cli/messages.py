@@ -44,7 +44,7 @@ def list_(state: str | None, thread: str, limit: int, as_json: bool) -> None:
         print("no messages")
     for record in records:
         print(_line(record))
-    if following:
+    if following and sys.stdout.isatty():  # for a program it would be one more message
         print(f"… more: --limit {limit * 2}")
 
 
@@ -65,7 +65,8 @@ def show(id_: str, form: str | None, as_json: bool) -> None:
     elif as_json:
         print(json.dumps({**record.public(), "history": store.history(id_)}, indent=1))
     else:
-        for name, value in record.public().items():
+        shown_as = {**record.public(), "recipients": ", ".join(record.addresses("recipients"))}
+        for name, value in shown_as.items():
             if value != "":
                 print(f"{name:17} {value}")
         print("history")
@@ -92,7 +93,7 @@ def release(ids: tuple[str, ...], held: bool, reason: str, as_json: bool) -> int
 @click.option("--reason", default="", help="With --failed: only where the reason has this.")
 @as_json
 def retry(ids: tuple[str, ...], failed: bool, reason: str, as_json: bool) -> int:
-    """Try failed or uncertain messages again.
+    """Try failed, bounced or uncertain messages again: an answer that was kept is sent as it is.
 
     An uncertain one may have been sent: look at it first. For that reason --failed does not take those.
     """
@@ -148,8 +149,11 @@ def _decide(decide: Callable[[str], Record], ids: Sequence[str], again: str = ""
 
 def _line(record: Record) -> str:
     when = iso(record.received_at)[:19].replace("T", " ") + "Z"
-    who = f"to {record.to_address}" if record.outbound else record.from_address
-    reason = f" — {record.reason}" if record.reason else ""
+    first, *more = record.addresses("recipients") or [""]
+    who = (
+        f"to {first}" + (f" and {len(more)} more" if more else "") if record.outbound else record.from_address
+    )
+    reason = f" — {record.told}" if record.told else ""
     return f"{record.id}  {when}  {record.state:10} {who}: {record.subject[:60]}{reason}"
 
 
@@ -158,7 +162,9 @@ def _bytes(store: Messages, id_: str, form: str) -> bytes:
         answer = store.answer(id_)
         found, missing = answer and answer.source, "answer, or it was"
     else:
-        found, missing = store.source(id_), "source: it answers no mail, or its source was"
+        found, missing = store.source(id_), "source: it was"
+    if not found and form != "answer" and store.get(id_).outbound:
+        raise NotFound(f"message {id_} answers no mail, so there is no text of one; see: --answer")
     if not found:
         raise NotFound(f"message {id_} has no {missing} dropped 7 days after its final state")
     return found

@@ -1,5 +1,6 @@
 """``cleo-email run``: web and worker under one supervisor, with an embedded Redis unless REDIS_URL is set."""
 
+import contextlib
 import os
 import re
 import socket
@@ -9,11 +10,13 @@ from pathlib import Path
 
 import click
 
-from cleo_email.cli.command import SettingsCommand
+from cleo_email.cli.command import SettingsCommand, open_work
 from cleo_email.embedded.redis import DATA, EmbeddedRedis
 from cleo_email.embedded.supervisor import Command, Supervisor
-from cleo_email.errors import CleoError
+from cleo_email.errors import CleoError, StoreUnavailable
 from cleo_email.settings import gather, make_settings
+from cleo_email.store import Store
+from cleo_email.store.connection import connect_web, refuse_unsupported
 
 WEB_PROCESSES = "2"
 PLACE = re.compile(
@@ -73,11 +76,12 @@ def try_to_bind(bind: str) -> None:
 def run(bind: str, data: Path) -> int:
     """Run web and worker, with an embedded Redis unless REDIS_URL is set."""
     given = gather()
-    make_settings(given).with_email()  # else each child would report the faults
+    settings = make_settings(given).with_email()  # else each child would report the faults
     try_to_bind(bind)
     environ = dict(os.environ)
     web = f"cleo-email: web on {bind if bind.startswith('unix:') else f'http://{bind}'}"
     if "REDIS_URL" in given:
+        refuse_unsupported(settings.redis_url.get_secret_value())
         print(web, file=sys.stderr)
         return Supervisor(commands(environ, bind)).run()
     redis = EmbeddedRedis(data / "redis")
@@ -91,7 +95,21 @@ def run(bind: str, data: Path) -> int:
     with redis:
         print(f"cleo-email: embedded Redis in {data / 'redis'}", web, sep="\n", file=sys.stderr)
         environ["REDIS_URL"] = redis.url
-        return Supervisor(commands(environ, bind), keeper=redis.ensure).run()
+        status = Supervisor(commands(environ, bind), keeper=redis.ensure).run()
+        _tell_what_is_left(redis, data)
+        return status
+
+
+def _tell_what_is_left(redis: EmbeddedRedis, data: Path) -> None:
+    """Name what is still open in this Redis: a server with another one would know nothing of it."""
+    with contextlib.suppress(StoreUnavailable, OSError):  # OSError: the terminal is gone
+        if left := open_work(Store(connect_web(redis.url))):
+            print(
+                f"cleo-email: messages still open in {data / 'redis'}: {left}. The next cleo-email run here "
+                "goes on with them.\ncleo-email: to go on with another Redis, name it in REDIS_URL and take "
+                f"them along: cleo-email recover --from {data}",
+                file=sys.stderr,
+            )
 
 
 def commands(environ: Mapping[str, str], bind: str, cwd: Path | None = None) -> Sequence[Command]:

@@ -42,7 +42,7 @@ def send(
         to=read_addresses("to", list(to)),
         cc=read_addresses("cc", list(cc)),
         subject=subject,
-        body=body if body is not None else sys.stdin.read(),
+        body=body if body is not None else _read_body(),
         attachments=[_read(path).file() for path in attach],
         thread_id=thread,
     )
@@ -51,6 +51,14 @@ def send(
         print(json.dumps(dataclasses.asdict(sent)))
     else:
         print(f"{sent.id} will be submitted as {sent.message_id}; see: cleo-email messages show {sent.id}")
+
+
+def _read_body() -> str:
+    try:
+        return sys.stdin.read()
+    except UnicodeDecodeError as error:
+        text = f"the body on standard input is not {error.encoding}: set PYTHONIOENCODING, such as to utf-8"
+        raise CleoError(text) from None
 
 
 def _read(path: Path) -> Attachment:

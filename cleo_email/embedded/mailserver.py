@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Self
 
 import trustme
-from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
+from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session, TLSSetupException
 from proxyprotocol.result import ProxyResultUnknown
 from proxyprotocol.sock import SocketInfo
 from pymap.backend.dict import Config
@@ -238,6 +238,7 @@ class _Submission:
         self._tls = tls
         # aiosmtpd logs addresses at INFO, message text at DEBUG, and a complaint about itself at each login.
         logging.getLogger("mail.log").setLevel(logging.ERROR)
+        logging.getLogger("mail.log").addFilter(_in_one_line)
 
     def session(self) -> SMTP:
         return _Session(
@@ -276,6 +277,16 @@ class _Submission:
             assert user is not None  # else RCPT was refused
             await self._imap.deliver(user, _trace(session, envelope, recipient, queue_id) + envelope.content)
         return f"250 2.0.0 OK: queued as {queue_id}"
+
+
+def _in_one_line(record: logging.LogRecord) -> bool:
+    """Make one line of the traceback for a client that does not trust our certificate, or speaks no TLS."""
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, TLSSetupException):
+        why = getattr(error.__cause__, "reason", None) or type(error.__cause__).__name__
+        record.msg = f"a mail client ended TLS with the embedded mail server ({why}): does it trust its CA?"
+        record.args, record.exc_info = (), None
+    return True
 
 
 def _trace(session: Session, envelope: Envelope, recipient: str, queue_id: str) -> bytes:

@@ -23,7 +23,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from cleo_email.embedded import INSTALL
+from cleo_email.embedded import how_to_install
 from cleo_email.embedded.supervisor import spawn
 from cleo_email.errors import CleoError
 
@@ -54,7 +54,7 @@ def valkey_binary() -> Path:
     for folder in (package.submodule_search_locations or ()) if package else ():
         for binary in sorted(Path(folder).glob("_binaries/*/valkey-server")):
             return binary
-    raise CleoError(f"the embedded Redis is not installed: {INSTALL}, or name a Redis in REDIS_URL")
+    raise CleoError(f"the embedded Redis is not installed: {how_to_install()}, or name a Redis in REDIS_URL")
 
 
 class EmbeddedRedis:

@@ -5,6 +5,7 @@ with every byte that comes in, so that a server that drips keeps its caller for 
 no cookie kept and no connection used again.
 """
 
+import errno
 import os
 import re
 import time
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field
 
 import pycurl
 
+from cleo_email.certificates import certificate_advice
 from cleo_email.http.address import WebAddress, proxy_address, trust_store
 from cleo_email.runtime import Deadline
 
@@ -44,7 +46,14 @@ class TlsFailed(OSError):
 
 
 class UntrustedCertificate(TlsFailed):
-    """The certificate is another host's, expired, or of an authority that is not in the trust store."""
+    """The certificate is another host's, expired, or of an authority that is not in the trust store.
+
+    ``advice`` says what to do about it.
+    """
+
+    def __init__(self, fault: str, advice: str) -> None:
+        super().__init__(fault)
+        self.advice = advice
 
 
 @dataclass(frozen=True)
@@ -69,6 +78,7 @@ class HttpClient:
         self.address = address
         self.proxy = proxy_address(address, environ)
         self.max_bytes = max_bytes
+        self.environ = environ
         self.trust = trust_store(environ) if address.tls else ("", "")
         self._authorization = authorization
 
@@ -112,6 +122,7 @@ class _Call:
 
     def __init__(self, client: HttpClient, deadline: Deadline) -> None:
         self._deadline = deadline
+        self._environ = client.environ
         self._most = client.max_bytes or MAX_ANSWER_BYTES
         self._coming = 0  # the status in the head that is being read
         self._status = 0  # that of the answer, once its head is complete
@@ -222,15 +233,20 @@ class _Call:
         if code == pycurl.E_OPERATION_TIMEDOUT:
             return TimeoutError(self._waited_for(line))
         if code == pycurl.E_PEER_FAILED_VERIFICATION:
-            return UntrustedCertificate(line.rpartition(": ")[2])
+            fault = line.rpartition(": ")[2]
+            return UntrustedCertificate(fault, certificate_advice(fault, environ=self._environ))
         if code in (pycurl.E_SSL_CONNECT_ERROR, pycurl.E_SSL_CACERT_BADFILE):
-            failed = TlsFailed(f"TLS failed ({line})")
-            failed.plain = "wrong version number" in line or "http request" in line
+            plain = "wrong version number" in line or "http request" in line
+            failed = TlsFailed(f"TLS failed ({'the server does not speak it: http://?' if plain else line})")
+            failed.plain = plain
             return failed
         if code in (pycurl.E_UNSUPPORTED_PROTOCOL, pycurl.E_FTP_WEIRD_SERVER_REPLY):
             return NotHttp("what came back is not HTTP")
+        if code in (pycurl.E_COULDNT_RESOLVE_HOST, pycurl.E_COULDNT_RESOLVE_PROXY):
+            return OSError("no server of this name is known: look for a typo, or whether DNS works")
         if code == pycurl.E_COULDNT_CONNECT and (number := int(self._curl.getinfo(pycurl.OS_ERRNO))):
-            return OSError(number, os.strerror(number))
+            refused = "refused: nothing listens there, or a firewall is between"
+            return OSError(number, refused if number == errno.ECONNREFUSED else os.strerror(number))
         return OSError(line or "no connection")
 
     def _waited_for(self, line: str) -> str:

@@ -2,15 +2,19 @@
 
 import logging
 import ssl
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import date, datetime
 from typing import Any, Self
 
 from cleo_email.accounts import ImapAccount
 from cleo_email.errors import MailboxError, MailboxUnavailable
 from cleo_email.imap import sent
-from cleo_email.imap.session import ImapConnection, RefusedForGood, RefusedForNow
+from cleo_email.imap.session import ImapConnection, LoginMemory, RefusedForGood, RefusedForNow, folder_name
 from cleo_email.imap.values import (
+    ACCEPTED,
+    FAILED,
+    HELD,
+    REPLIED,
     SEEN,
     BatchFailed,
     Fetched,
@@ -58,13 +62,17 @@ class Mailbox:
     ) -> None:
         self.folder = folder
         self.logins = 0
+        # Called before each connection is made; a MailboxError that it raises forbids it.
+        self.before_login: Callable[[], None] = _no_limit
         self._place = f"{account.host}:{account.port}: {folder}"
         self._account = account
         self._context = ssl_context
         self._timeouts = timeouts or ImapTimeouts()
         self._kept: ImapConnection | None = None
         self._status: MailboxStatus | None = None
-        self._sent_folder: str | None = None
+        self._memory = LoginMemory()
+        self._sent_folder: bytes | None = None
+        self._ask_namespace = True
 
     def __enter__(self) -> Self:
         return self
@@ -77,6 +85,10 @@ class Mailbox:
         kept, self._kept = self._kept, None
         if kept is not None:
             kept.log_out()
+
+    def connect(self) -> None:
+        """Connect and log in, unless a kept connection lives."""
+        self._connection(try_after=0)
 
     # --- looking ----------------------------------------------------------------------------------------
 
@@ -91,6 +103,11 @@ class Mailbox:
     def search_since(self, day: date) -> list[int]:
         """Return the UIDs that reached the server on ``day`` or later, by the day of INTERNALDATE."""
         return self._search(f"SINCE {search_date(day)}")
+
+    def search_accepted(self, day: date) -> list[int]:
+        """Return the UIDs since ``day`` of mail that is marked as accepted, and not as answered."""
+        ours = f"OR KEYWORD {ACCEPTED} OR KEYWORD {HELD} KEYWORD {FAILED}"
+        return self._search(f"{ours} UNKEYWORD {REPLIED} UNANSWERED SINCE {search_date(day)}")
 
     def search_since_uid(self, uid: int) -> list[int]:
         if uid >= _LAST_UID:
@@ -192,17 +209,31 @@ class Mailbox:
 
     def sent_folder(self, *, create: bool = True) -> str | None:
         r"""Return the folder marked ``\Sent`` or else named so, created if need be; None if there is none."""
+        raw = self._find_sent(create=create)
+        return folder_name(raw) if raw is not None else None
+
+    def _find_sent(self, *, create: bool) -> bytes | None:
         if self._sent_folder is None:
             connection = self._connection()
-            self._sent_folder = sent.find_sent_folder(connection)
+            folders = connection.folders()
+            self._sent_folder = sent.find_sent_folder(folders, self._namespace)
             if self._sent_folder is None and create:
-                self._sent_folder = sent.create_sent_folder(connection)
+                self._sent_folder = sent.create_sent_folder(connection, folders, self._namespace())
         return self._sent_folder
+
+    def _namespace(self) -> bytes | None:
+        """Return the prefix of our namespace; None also where the question once ended the connection."""
+        if not self._ask_namespace:
+            return None
+        self._ask_namespace = False
+        prefix = self._connection().namespace()
+        self._ask_namespace = True
+        return prefix
 
     def append_sent(self, source: bytes, when: datetime) -> None:
         r"""File a copy of sent mail as read (``\Seen``), dated ``when`` (aware)."""
         for last in (False, True):
-            folder = self.sent_folder()
+            folder = self._find_sent(create=True)
             if folder is None:
                 raise RefusedForGood(
                     f"{self._account.host}: there is no folder for sent mail and none can be created;"
@@ -230,7 +261,7 @@ class Mailbox:
         return sent.answered_ids(connection, since) if connection is not None else frozenset()
 
     def _select_sent(self) -> ImapConnection | None:
-        folder = self.sent_folder(create=False)
+        folder = self._find_sent(create=False)
         if folder is None:
             return None
         connection = self._connection()
@@ -257,7 +288,8 @@ class Mailbox:
         """Return the kept connection if it lives, or a new one."""
         if self._kept is None or not self._kept.is_alive(try_after):
             self._kept = None
-            self._kept = ImapConnection(self._account, self._context, self._timeouts)
+            self.before_login()
+            self._kept = ImapConnection(self._account, self._context, self._timeouts, self._memory)
             self.logins += 1
         return self._kept
 
@@ -279,6 +311,10 @@ class Mailbox:
         if not uidvalidity:
             raise MailboxError(f"{self._place}: the server keeps no UIDs (no UIDVALIDITY)")
         return status_of(data, uidvalidity, data.get(b"UIDNEXT") or connection.status(self.folder, "UIDNEXT"))
+
+
+def _no_limit() -> None:
+    return
 
 
 def _store(

@@ -1,45 +1,60 @@
 """The mailbox of sent mail: find it, create it, and search it by header fields."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import date
+from functools import cache
+from importlib.resources import files
+from unicodedata import normalize
 
-from cleo_email.imap.session import ImapConnection, RefusedForGood, RefusedForNow
+from cleo_email.imap.session import Folder, ImapConnection, RefusedForGood, RefusedForNow, folder_name
 from cleo_email.imap.values import quoted, search_date, uid_sets
 
-_NAMES = (
-    "sent|sent items|sent messages|sent mail|sent-mail|gesendet|gesendete objekte|gesendete elemente"
-    "|gesendete nachrichten|gesendete mails|envoyés|éléments envoyés|posta inviata|inviata|enviados"
-    "|elementos enviados|verzonden|verzonden items|sendt|skickat|wysłane"
-).split("|")
 _MESSAGE_ID = re.compile(r"<[^<>]+>")
 _NOT_SELECTABLE = frozenset({"\\noselect", "\\nonexistent"})
 
 
-def find_sent_folder(connection: ImapConnection) -> str | None:
-    r"""Return the folder marked ``\Sent`` (RFC 6154), else one with a usual name in our own namespace."""
-    prefix = connection.namespace() or ""
-    found: dict[str, str] = {}
-    for attributes, delimiter, name in connection.folders():
-        if attributes & _NOT_SELECTABLE:
-            continue
-        if "\\sent" in attributes:
-            return name
-        plain, inbox = name.removeprefix(prefix), "inbox" + delimiter
-        if delimiter and plain.lower().startswith(inbox):
-            plain = plain[len(inbox) :]
-        found.setdefault(plain.casefold(), name)
-    return next((found[usual] for usual in _NAMES if usual in found), None)
+@cache
+def usual_names() -> dict[str, int]:
+    """Return the usual names of the folder, comparable, and the rank of each: the lines of sent_names.txt."""
+    lines = files(__package__).joinpath("sent_names.txt").read_text("utf-8").splitlines()
+    names = (line.strip() for line in lines if not line.startswith("#"))
+    return {_comparable(name): rank for rank, name in enumerate(names) if name}
 
 
-def create_sent_folder(connection: ImapConnection) -> str | None:
+def _comparable(name: str) -> str:
+    """Return a name without its case, with its accents composed (macOS and others store them apart)."""
+    return normalize("NFC", normalize("NFC", name.strip()).casefold())
+
+
+def find_sent_folder(folders: Iterable[Folder], namespace: Callable[[], bytes | None]) -> bytes | None:
+    r"""Return the folder marked ``\Sent`` (RFC 6154), else one with a usual name in our own namespace.
+
+    ``namespace`` gives the prefix of that namespace; it is asked only where no folder is marked.
+    """
+    selectable = [folder for folder in folders if not folder.attributes & _NOT_SELECTABLE]
+    if marked := next((folder for folder in selectable if "\\sent" in folder.attributes), None):
+        return marked.raw
+    prefix = folder_name(namespace() or b"")
+    found: dict[str, bytes] = {}
+    for folder in selectable:
+        plain = folder.name.removeprefix(prefix)
+        if below := re.match(f"inbox[{re.escape(folder.delimiter or './')}]", plain, re.IGNORECASE):
+            plain = plain[below.end() :]
+        found.setdefault(_comparable(plain), folder.raw)
+    usual = found.keys() & usual_names().keys()
+    return found[min(usual, key=usual_names().__getitem__)] if usual else None
+
+
+def create_sent_folder(
+    connection: ImapConnection, folders: Iterable[Folder], prefix: bytes | None
+) -> bytes | None:
     """Create ``Sent`` where the server wants personal folders; return None if it lets us create none."""
-    prefix = connection.namespace()
     if prefix is not None:
-        candidates = [prefix + "Sent"]
+        candidates = [prefix + b"Sent"]
     else:  # no NAMESPACE: some keep everything below INBOX (Courier), so try that second
-        delimiters = [delimiter for _, delimiter, name in connection.folders() if name.upper() == "INBOX"]
-        candidates = ["Sent", *(f"INBOX{delimiter}Sent" for delimiter in delimiters if delimiter)]
+        delimiters = [folder.delimiter for folder in folders if folder.name.upper() == "INBOX"]
+        candidates = [b"Sent", *(f"INBOX{delimiter}Sent".encode() for delimiter in delimiters if delimiter)]
     for name in candidates:
         try:
             connection.create(name)

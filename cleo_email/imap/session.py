@@ -12,22 +12,26 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from imapclient import IMAPClient, SocketTimeout
 from imapclient.exceptions import LoginError, ProtocolError
+from imapclient.imap_utf7 import decode as decode_utf7
 from imapclient.imap_utf7 import encode as encode_utf7
 from imapclient.response_parser import parse_response
 
 from cleo_email import __version__
 from cleo_email.accounts import ImapAccount, plain_response, xoauth2_response
+from cleo_email.certificates import certificate_advice
 from cleo_email.errors import (
     MailboxError,
     MailboxLoginRefused,
     MailboxUnavailable,
     TokenError,
     TokenUnavailable,
+    network_words,
 )
 from cleo_email.imap.values import ImapTimeouts, quoted
 from cleo_email.scrub import Scrubber
@@ -38,13 +42,25 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _CODE = re.compile(r"\[([A-Z][A-Z0-9-]*)[\] ]", re.IGNORECASE)
 _BAD = re.compile(r"command error: BAD (\[b.*\])", re.DOTALL)  # how imaplib shows the data of a BAD answer
 _QUOTED_DATA = re.compile(r""":? b['"].*""")  # as in "unexpected response: b'…'"
-_NO_SUCH_NAME = frozenset({socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)})
 
 # RFC 5530 codes (and RFC 3501's TRYCREATE) that stay until a person changes something.
 _FOR_GOOD = frozenset(
     "ALREADYEXISTS AUTHORIZATIONFAILED CANNOT CONTACTADMIN EXPIRED NONEXISTENT NOPERM OVERQUOTA"
     " PRIVACYREQUIRED TOOBIG TRYCREATE".split()
 )
+
+# A NO to a login is about user or password, unless its code or its words say that it may pass by itself.
+_LOGIN_LATER = frozenset("UNAVAILABLE INUSE LIMIT SERVERBUG".split())
+_LATER_WORDS = re.compile(
+    r"temporar|try (it )?again|again later|unavailable|(internal|server|system) error|timed? ?out|bandwidth"
+    r"|(too many|maximum)[\w ]* (connections|sessions)",
+    re.IGNORECASE,
+)
+_COMMAND = "the command LOGIN"  # beside the SASL mechanisms PLAIN and LOGIN
+
+# A line of LIST (RFC 3501 section 7.2.2). Servers bend it, and one odd line must not spoil the others.
+_FOLDER = re.compile(rb'\(([^)]*)\)\s+(?:NIL|"\\?(.)"|\S)\s+(.+)', re.IGNORECASE | re.DOTALL)
+_QUOTED_NAME = re.compile(rb'"((?:[^"\\]|\\.)*)"', re.DOTALL)
 
 # All that imaplib and IMAPClient raise where a conversation fails. ``IMAP4.error`` covers abort, readonly,
 # ProtocolError and LoginError; their parsers raise ValueError (binascii.Error and UnicodeError included),
@@ -69,18 +85,46 @@ class RefusedForGood(_Refused):
     """A tagged NO whose response code says that a person has to act."""
 
 
+@dataclass(frozen=True)
+class Folder:
+    """A line of LIST. ``raw`` is the name as the server spells it, which every command of ours takes."""
+
+    attributes: frozenset[str]  # in lower case
+    delimiter: str  # '' for none
+    raw: bytes
+
+    @property
+    def name(self) -> str:
+        return folder_name(self.raw)
+
+
+@dataclass
+class LoginMemory:
+    """What one account's logins have shown: the mechanism to begin with, and whether it has worked."""
+
+    mechanism: str = ""
+    works: bool = False
+
+
 class ImapConnection:
     """A logged-in connection. Its methods raise MailboxError and its subclasses, nothing else."""
 
-    def __init__(self, account: ImapAccount, context: ssl.SSLContext | None, timeouts: ImapTimeouts) -> None:
+    def __init__(
+        self,
+        account: ImapAccount,
+        context: ssl.SSLContext | None,
+        timeouts: ImapTimeouts,
+        memory: LoginMemory | None = None,
+    ) -> None:
         self._account = account
+        self._memory = memory or LoginMemory()
         self._place = f"{account.host}:{account.port}"
         self._timeouts = timeouts
         self._scrub = Scrubber()
         self._client = self._connect(context)
         self._imap: Any = self._client._imap
         self._alive = True
-        self.selected: tuple[str, bool] | None = None  # (folder, read-only)
+        self.selected: tuple[str | bytes, bool] | None = None  # (folder, read-only)
         try:
             with self._deadline(timeouts.command):
                 self._capabilities = self._log_in()
@@ -102,12 +146,12 @@ class ImapConnection:
                 self._discard()
         return self._alive
 
-    # --- mailboxes --------------------------------------------------------------------------------------
+    # --- mailboxes (bytes: a name as the server spells it) -----------------------------------------------
 
-    def select(self, folder: str, *, read_only: bool = False) -> dict[bytes, Any]:
+    def select(self, folder: str | bytes, *, read_only: bool = False) -> dict[bytes, Any]:
         """Send SELECT, or EXAMINE if ``read_only`` or nothing else is allowed; return the data by name."""
         self.selected = None
-        with self._conversation(f"SELECT {folder}"):
+        with self._conversation(f"SELECT {folder_name(folder)}"):
             try:
                 data = self._select(folder, read_only)
             except imaplib.IMAP4.readonly:  # imaplib's own idea of a READ-ONLY answer; an abort by class only
@@ -116,8 +160,8 @@ class ImapConnection:
         self.selected = (folder, read_only)
         return {**data, b"READ-ONLY": read_only or b"READ-ONLY" in data}
 
-    def _select(self, folder: str, read_only: bool) -> dict[bytes, Any]:
-        self._answered(f"SELECT {folder}", self._imap.select(_mailbox_name(folder), read_only))
+    def _select(self, folder: str | bytes, read_only: bool) -> dict[bytes, Any]:
+        self._answered(f"SELECT {folder_name(folder)}", self._imap.select(_mailbox_name(folder), read_only))
         data: dict[bytes, Any] = self._client._process_select_response(self._imap.untagged_responses)
         return data
 
@@ -126,41 +170,42 @@ class ImapConnection:
         found = re.search(rf"{item} (\d+)", _as_text(data), re.IGNORECASE)
         return int(found.group(1)) if found else 0
 
-    def folders(self) -> list[tuple[frozenset[str], str, str]]:
-        """Return every folder as (attributes in lower case, delimiter, name)."""
+    def folders(self) -> list[Folder]:
+        """Return every folder whose line in the answer to LIST can be read."""
         data: list[Any] = []
         if "SPECIAL-USE" in self._capabilities:  # some servers say it only on request (RFC 6154 section 3)
-            with contextlib.suppress(RefusedForNow):
+            with contextlib.suppress(RefusedForNow, RefusedForGood):
                 data = self._run("LIST", lambda: self._imap.list('""', '"*" RETURN (SPECIAL-USE)'))
         if not any(data):
             data = self._run("LIST", lambda: self._imap.list('""', '"*"'))
-        with self._conversation("LIST"):
-            return [
-                (frozenset(_as_text(flag).lower() for flag in flags), _as_text(delimiter or b""), name)
-                for flags, delimiter, name in self._client._proc_folder_list(data)
-            ]
+        return [folder for line in data if line and (folder := _folder(line))]
 
-    def namespace(self) -> str | None:
-        """Return the prefix of the personal namespace (RFC 2342), or None where the server names none."""
+    def namespace(self) -> bytes | None:
+        """Return the prefix of the personal namespace (RFC 2342), None where no sensible one is named."""
         if "NAMESPACE" not in self._capabilities:
             return None
-        with self._conversation("NAMESPACE"):
-            personal = self._client.namespace().personal
-        return personal[0][0] if personal else None
+        try:
+            personal, *_ = parse_response(self._run("NAMESPACE", self._imap.namespace))
+            prefix = personal[0][0]
+        except (RefusedForNow, RefusedForGood, ProtocolError, *_PARSER_FAULTS):
+            return None
+        return prefix if isinstance(prefix, bytes) else None
 
-    def create(self, folder: str) -> None:
-        self._run(f"CREATE {folder}", lambda: self._imap.create(_mailbox_name(folder)))
-        with contextlib.suppress(RefusedForNow):  # most clients show subscribed folders only
-            self._run(f"SUBSCRIBE {folder}", lambda: self._imap.subscribe(_mailbox_name(folder)))
+    def create(self, folder: bytes) -> None:
+        name = folder_name(folder)
+        self._run(f"CREATE {name}", lambda: self._imap.create(_mailbox_name(folder)))
+        with contextlib.suppress(RefusedForNow, RefusedForGood):  # most clients show subscribed folders only
+            self._run(f"SUBSCRIBE {name}", lambda: self._imap.subscribe(_mailbox_name(folder)))
 
-    def append(self, folder: str, flags: str, date: datetime, source: bytes) -> None:
+    def append(self, folder: bytes, flags: str, date: datetime, source: bytes) -> None:
         def command() -> Any:
             # imaplib's own append() looks for other line ends, at five times the memory of the mail.
             self._imap.literal = source
             when = imaplib.Time2Internaldate(date)
             return self._imap._simple_command("APPEND", _mailbox_name(folder), f"({flags})", when)
 
-        self._run(f"APPEND to {folder}", command, self._timeouts.command + len(source) / 100_000)
+        what = f"APPEND to {folder_name(folder)}"
+        self._run(what, command, self._timeouts.command + len(source) / 100_000)
 
     # --- messages of the selected mailbox ---------------------------------------------------------------
 
@@ -313,9 +358,9 @@ class ImapConnection:
     def _log_in(self) -> frozenset[str]:
         """Log in once and return the server's capabilities afterwards.
 
-        Raise MailboxLoginRefused only where the server says so, MailboxError for credentials that cannot be
-        sent and MailboxUnavailable for all else. Always ``from None``: the originals may repeat what was
-        sent, and a traceback would print them.
+        Raise MailboxLoginRefused for a NO that does not say that it may pass, MailboxError for credentials
+        that cannot be sent and MailboxUnavailable for all else. Always ``from None``: the originals may
+        repeat what was sent, and a traceback would print them.
         """
         try:
             if self._imap.state == "NONAUTH":
@@ -332,30 +377,67 @@ class ImapConnection:
         return offered
 
     def _authenticate(self) -> None:
-        client, login = self._client, self._account.login
+        """Log in by a token, or by password: by the mechanism that worked last, else by one or two others.
+
+        Some servers offer what they do not take and call the right password wrong. There is no third try,
+        nor a second one after a mechanism that has worked before, since many servers lock an account.
+        """
+        login, memory = self._account.login, self._memory
         if login.access_token is not None:
             self._authenticate_by_token(login.access_token)
             return
-        user, password = login.user, login.password
-        self._scrub.hide(password, plain_response(user, password))
-        self._must_be_sendable("EMAIL_USER", user)
-        self._must_be_sendable("EMAIL_PASSWORD", password)
-        offered = client.capabilities()
-        ascii_only = (user + password).isascii()
-        if b"AUTH=PLAIN" in offered:
-            client.plain_login(user, password)
-        elif b"LOGINDISABLED" not in offered and ascii_only:
-            # imaplib quotes the password only.
-            client.login(user if _ATOM.fullmatch(user) else quoted(user), password)
-        elif b"AUTH=LOGIN" in offered:
-            client.sasl_login("LOGIN", _answers(user.encode(), password.encode()))
-        elif ascii_only:
+        self._scrub.hide(login.password, plain_response(login.user, login.password))
+        self._must_be_sendable("EMAIL_USER", login.user)
+        self._must_be_sendable("EMAIL_PASSWORD", login.password)
+        refusals: list[LoginError] = []
+        for mechanism in self._mechanisms():
+            worked, memory.works = memory.works and mechanism == memory.mechanism, False
+            try:
+                self._try_password(mechanism)
+            except _CONVERSATION_FAULTS as exc:
+                if not isinstance(exc, LoginError) or _lost_meanwhile(exc):
+                    if not refusals:
+                        raise
+                    memory.mechanism = mechanism  # the session ended too early: it comes first next time
+                    break
+                refusals.append(exc)
+                if worked or _passes(exc.__context__):
+                    break
+            else:
+                memory.mechanism, memory.works = mechanism, True
+                return
+        raise min(refusals, key=_vagueness)
+
+    def _mechanisms(self) -> list[str]:
+        """Return the one or two ways to send the password, the best first."""
+        offered, login = self._client.capabilities(), self._account.login
+        ascii_only = (login.user + login.password).isascii()
+        usable = {
+            "PLAIN": b"AUTH=PLAIN" in offered,
+            _COMMAND: ascii_only and b"LOGINDISABLED" not in offered,
+            "LOGIN": b"AUTH=LOGIN" in offered,
+        }
+        names = [name for name, possible in usable.items() if possible]
+        if names == [_COMMAND]:
+            names.append("PLAIN")  # a server need not name what every server should have
+        if not names and ascii_only:
             raise MailboxError(f"{self._place}: the server takes no login by password; it may demand OAuth2")
-        else:
+        if not names:
             raise MailboxError(
                 f"{self._place}: EMAIL_USER or EMAIL_PASSWORD holds a character outside ASCII, and the server"
                 " offers neither AUTH=PLAIN nor AUTH=LOGIN, which could carry it"
             )
+        return sorted(names, key=lambda name: name != self._memory.mechanism)[:2]
+
+    def _try_password(self, mechanism: str) -> None:
+        client, user, password = self._client, self._account.login.user, self._account.login.password
+        if mechanism == _COMMAND:
+            # imaplib quotes the password only.
+            client.login(user if _ATOM.fullmatch(user) else quoted(user), password)
+        elif mechanism == "PLAIN":
+            client.sasl_login("PLAIN", _answers(plain_response(user, password)))
+        else:
+            client.sasl_login("LOGIN", _answers(user.encode(), password.encode()))
 
     def _authenticate_by_token(self, access_token: Callable[[], str]) -> None:
         login = self._account.login
@@ -396,22 +478,20 @@ class ImapConnection:
         return self._scrub.line(_as_text(data))
 
     def _login_refusal(self, data: object) -> MailboxError:
-        """Return the error for a NO to LOGIN or AUTHENTICATE (RFC 5530 section 3).
+        """Return the error for a NO or BAD to LOGIN or AUTHENTICATE (RFC 5530 section 3).
 
-        Only ``[AUTHENTICATIONFAILED]`` is an answer about the password. A bare NO is what many servers also
-        send when their own directory is down: it must not stop a mailbox for good over a fault of minutes.
+        Many servers refuse a wrong password with a bare NO; one that means a fault of its own has codes and
+        words for it. A BAD is about the command.
         """
-        code, text = response_code(data), self._words(data)
-        if code == "AUTHENTICATIONFAILED":
-            return MailboxLoginRefused(
-                f"{self._place}: login refused, check EMAIL_USER and EMAIL_PASSWORD (or the OAuth settings);"
-                f" the server says: {text}"
+        text = self._words(data)
+        if _passes(data) or _BAD.search(str(data)):
+            return MailboxUnavailable(
+                f"{self._place}: login failed and the server does not say that user or password are wrong,"
+                f" so it is tried again; the server says: {text}"
             )
-        if code in _FOR_GOOD:
-            return MailboxError(f"{self._place}: login not allowed; the server says: {text}")
-        return MailboxUnavailable(
-            f"{self._place}: login failed and the server does not say that user or password are wrong,"
-            f" so it is tried again; the server says: {text}"
+        return MailboxLoginRefused(
+            f"{self._place}: login refused, check EMAIL_USER and {self._account.login.setting} (or the"
+            f" OAuth settings); the server says: {text}"
         )
 
     def _fault(self, exc: BaseException, what: str = "", *, dialling: bool = False) -> MailboxError:
@@ -421,23 +501,15 @@ class ImapConnection:
         """
         prefix = f"{self._place}: {what}" if what else self._place
         if isinstance(exc, ssl.SSLCertVerificationError):
-            return MailboxError(
-                f"{prefix}: the server's certificate is not trusted ({self._words(exc.verify_message)}); for"
-                " a private CA let SSL_CERT_FILE or SSL_CERT_DIR name it, or set EMAIL_IMAP_HOST to the name"
-                " in the certificate"
-            )
+            fault = self._words(exc.verify_message)
+            advice = certificate_advice(fault, "EMAIL_IMAP_HOST")
+            return MailboxError(f"{prefix}: the server's certificate is not trusted ({fault}); {advice}")
         hint = " (EMAIL_IMAP_HOST, EMAIL_IMAP_PORT)" if dialling and isinstance(exc, OSError) else ""
         if isinstance(exc, ssl.SSLError) and exc.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST"):
             hint = "; EMAIL_IMAP_PORT is usually 993, and 143 means STARTTLS"
             why = "the server does not speak TLS on this port"
-        elif isinstance(exc, TimeoutError):
-            why = "no answer in time"
-        elif isinstance(exc, socket.gaierror) and exc.errno in _NO_SUCH_NAME:
-            why = "no server of this name is known: look for a typo"
-        elif isinstance(exc, ConnectionRefusedError):
-            why = "refused: nothing listens there, or a firewall is between"
         elif isinstance(exc, OSError):
-            why = self._words(exc)
+            why = self._words(network_words(exc))
         elif isinstance(exc, imaplib.IMAP4.error) and not isinstance(exc, ProtocolError):
             why = _QUOTED_DATA.sub("", self._words(exc))  # the data of an answer may be of a mail
         else:
@@ -468,9 +540,56 @@ def _as_text(data: object) -> str:
     return str(data)
 
 
-def _mailbox_name(folder: str) -> str:
-    """Return a mailbox name as a quoted string in modified UTF-7 (RFC 3501 section 5.1.3)."""
-    return quoted(encode_utf7(folder).decode("ascii"))
+def _folder(line: Any) -> Folder | None:
+    """Return the folder in a line of LIST as imaplib gives it, None where there is none to be read."""
+    text, literal = line if isinstance(line, tuple) else (line, None)
+    found = _FOLDER.match(text)
+    if found is None:
+        return None
+    attributes, delimiter, name = found.groups()
+    if literal is not None:
+        name = literal
+    elif name.startswith(b'"'):
+        # Some servers do not escape the quotes within; after the name a list may follow (RFC 5258).
+        whole = _QUOTED_NAME.match(name)
+        inner = name[1:-1] if name.endswith(b'"') and len(name) > 1 else whole and whole[1]
+        name = re.sub(rb'\\([\\"])', rb"\1", inner or b"")
+    else:
+        name = name.partition(b' ("')[0]
+    if not name or re.search(rb"[\x00\r\n]", name):
+        return None
+    flags = frozenset(_as_text(flag).lower() for flag in attributes.split())
+    return Folder(flags, _as_text(delimiter or b""), name)
+
+
+def folder_name(folder: str | bytes) -> str:
+    """Return a mailbox name for people; one in no modified UTF-7 (RFC 3501 section 5.1.3) as it stands."""
+    if isinstance(folder, str):
+        return folder
+    if folder.isascii():
+        with contextlib.suppress(*_PARSER_FAULTS):
+            return str(decode_utf7(folder))
+    return folder.decode("utf-8", "replace")
+
+
+def _mailbox_name(folder: str | bytes) -> bytes:
+    """Return a mailbox name as a quoted string (RFC 3501 section 4.3)."""
+    raw: bytes = encode_utf7(folder)
+    return b'"' + raw.replace(b"\\", b"\\\\").replace(b'"', b'\\"') + b'"'
+
+
+def _passes(data: object) -> bool:
+    """Return whether a refused login may be accepted later with the same user and password."""
+    code = response_code(data)
+    if code == "AUTHENTICATIONFAILED":
+        return False
+    return code in _LOGIN_LATER or bool(_LATER_WORDS.search(_as_text(data)))
+
+
+def _vagueness(refusal: LoginError) -> tuple[bool, bool]:
+    """Order refused logins: the one that says most about the password first, a BAD last."""
+    data = refusal.__context__
+    return response_code(data) != "AUTHENTICATIONFAILED", bool(_BAD.search(str(data)))
 
 
 def _answers(*answers: bytes) -> Callable[[bytes], bytes]:

@@ -138,7 +138,9 @@ class OutboundEmail:
 
 @dataclass(frozen=True)
 class Receipt:
-    """The server accepted the mail. ``refused`` maps each refused recipient to the server's words."""
+    """The server accepted the mail, but for some recipients, each with the server's words: those that it
+    ``refused``, and the ``deferred`` ones, which it may accept later."""
 
     response: str = ""
     refused: dict[str, str] = field(default_factory=dict)
+    deferred: dict[str, str] = field(default_factory=dict)

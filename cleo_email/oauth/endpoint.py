@@ -76,8 +76,8 @@ class Endpoint:
         try:
             return self._client.post(body, headers, Deadline(TOKEN_REQUEST_S))
         except UntrustedCertificate as error:
-            why = one_line(str(error), 80)
-            raise TokenError(f"{self}: its certificate is not trusted ({why}); see SSL_CERT_FILE") from None
+            why = f"its certificate is not trusted ({one_line(str(error), 80)})"
+            raise TokenError(f"{self}: {why}; {error.advice}") from None
         except OSError as error:
             why = one_line(error.strerror or str(error), 80)
             raise TokenUnavailable(f"{self} cannot be reached ({why})") from None

@@ -6,7 +6,8 @@ from dataclasses import KW_ONLY, dataclass
 from datetime import UTC, datetime
 
 from cleo_email import errors
-from cleo_email.agents.base import Agent, AgentAttachment, AgentMessage, AgentRequest
+from cleo_email.agents.base import NO_FINAL_ANSWER, Agent, AgentAttachment, AgentMessage, AgentRequest
+from cleo_email.agents.spec import NO_AGENT
 from cleo_email.crashpoints import crashpoint
 from cleo_email.mail.address import can_be_written_to, is_allowed, is_own
 from cleo_email.mail.compose import compose_reply
@@ -23,7 +24,7 @@ from cleo_email.pipeline.workflows import INGRESS, Question, ThreadOpener, agent
 from cleo_email.runtime import HOUR, Clock, backoff_ms, now_ms
 from cleo_email.screening.dkim import Outcome, SenderCheck
 from cleo_email.screening.screen import Policy
-from cleo_email.store import AT_WORK, Effects, Lock, Record, State, Store, iso
+from cleo_email.store import AT_WORK, Effects, Lock, Record, State, Store, iso, later_of
 from cleo_email.store.queue import WakeQueue
 
 log = logging.getLogger(__name__)
@@ -108,11 +109,12 @@ def _with_texts(mail: InboundEmail) -> str:
 class Answerer:
     """Handles the messages of a conversation one after the other, under its lock.
 
-    ``opening`` serves the starts of workflows, to which no mail has come in.
+    ``agent`` is None where nobody is to answer: then mail is held. ``opening`` serves the starts of
+    workflows, to which no mail has come in.
     """
 
     store: Store
-    agent: Agent
+    agent: Agent | None
     delivery: Delivery
     wake: WakeQueue
     signer: Signer
@@ -153,11 +155,18 @@ class Answerer:
         record: Record | None = None
         with suppress(errors.NotFound):
             record = self.store.messages.get(id_)
-        if record is None or record.state not in AT_WORK:
+        is_rest = thread_id == later_of(id_)  # some recipients still are to get what others have
+        at_work = record is not None and (
+            record.state is State.REPLIED and record.pending if is_rest else record.state in AT_WORK
+        )
+        if record is None or not at_work:
             self.store.conversations.drop_head(thread_id, id_)
             return
-        work = LockedRecord(self.store, record, lock, self.clock)
+        work = LockedRecord(self.store, record, lock, self.clock, thread_id if is_rest else "")
         try:
+            if is_rest:
+                self.delivery.submit(work)
+                return
             if record.state is not State.SUBMITTING:
                 self._make_answer(work)
                 work.reload()
@@ -181,6 +190,9 @@ class Answerer:
             return
         if not self._is_proven(work, source):
             return
+        if self.agent is None:
+            work.finish(State.HELD, NO_AGENT)
+            return
         record = work.reload()
         if used := self.budget.before_asking(record):
             work.finish(State.HELD, used)
@@ -200,7 +212,7 @@ class Answerer:
             return
         crashpoint("answer-after-agent")
         if answer.ignore or not (answer.text or answer.attachments):
-            work.finish(State.IGNORED, answer.ignore or "the agent gave no final answer", text)
+            work.finish(State.IGNORED, answer.ignore or NO_FINAL_ANSWER, text)
             question.done()
             return
         self._keep(work, question, answer, text)
@@ -318,8 +330,8 @@ class Answerer:
         After the end of DATA nothing is tried again, since the server may have the mail.
         """
         record = work.reload()
-        if record.state not in AT_WORK:  # it was already finished when the error came
-            return
+        if record.state not in AT_WORK and not (work.conversation and record.pending):
+            return  # it was already finished when the error came
         if record.data_ended_at:
             self.delivery.call_uncertain(work, why)
             return

@@ -5,9 +5,10 @@ from dataclasses import KW_ONLY, dataclass
 from cleo_email.errors import UnreadableMessage, WrongState
 from cleo_email.mail.parse import parse
 from cleo_email.mail.thread import own_threads, people_of
+from cleo_email.pipeline.budget import UNASKED
 from cleo_email.runtime import Clock, now_ms
 from cleo_email.screening.screen import Policy
-from cleo_email.store import AT_WORK, WAITING, Effects, Record, State, Store
+from cleo_email.store import AT_WORK, WAITING, Effects, Record, State, Store, later_of
 from cleo_email.store.queue import WakeQueue
 
 # The counters that limit the work on a message start again at the decision.
@@ -37,17 +38,21 @@ class Decisions:
     def retry(self, id_: str) -> Record:
         """Try a failed or uncertain message again: a stored answer is sent as it is, else the agent is asked.
 
-        An uncertain message that was sent after all would then arrive twice, with the same Message-ID. A
-        message that waits for its next try is tried now. Raise NotFound, WrongState, StoreUnavailable.
+        An uncertain message that was sent after all would then arrive twice, with the same Message-ID. One
+        that bounced goes to those from whom it came back. A message that waits for its next try, or for some
+        of its recipients, is tried now. Raise NotFound, WrongState, StoreUnavailable.
         """
         record = self.store.messages.get(id_)
-        if record.state in AT_WORK and self.store.conversations.hurry(record.thread_id, self.clock()):
-            self.wake.wake(record.thread_id)
-            return record
-        if record.state not in (State.FAILED, State.UNCERTAIN):
-            raise WrongState(
-                f"message {id_} is {record.state}; only failed and uncertain ones can be retried"
-            )
+        waits = later_of(id_) if record.state is State.REPLIED and record.pending else record.thread_id
+        if record.state in AT_WORK or waits != record.thread_id:
+            self.store.health.submission_rests_no_more()
+            if self.store.conversations.hurry(waits, self.clock()):
+                self.wake.wake(waits)
+                return record
+        came_back = record.state is State.REPLIED and record.bounced
+        if record.state not in (State.FAILED, State.UNCERTAIN) and not came_back:
+            which = "only failed and uncertain ones, and what bounced, can be retried"
+            raise WrongState(f"message {id_} is {record.state}; {which}")
         self._again(record, "retried by a person")
         return self.store.messages.get(id_)
 
@@ -68,7 +73,13 @@ class Decisions:
     def _again(self, record: Record, reason: str, *, released: bool = False) -> None:
         thread = record.thread_id
         kept = self.store.messages.answer(record.id) is not None
+        if record.bounced and not kept:
+            raise WrongState(
+                f"message {record.id} bounced, and its bytes were dropped by then: they are kept for 7 days"
+            )
         fields: dict[str, str | int] = dict.fromkeys(BEGUN_ANEW, 0)
+        if record.bounced:
+            fields |= {"pending": record.bounced, "bounced": ""}
         if released:
             fields["released"] = 1
             thread = self._admit(record, kept=kept)
@@ -87,10 +98,10 @@ class Decisions:
         Return the thread's id, a new one if the thread has other participants by now.
         """
         source = self.store.messages.source(record.id)
-        if source is None and kept:
-            return record.thread_id  # a mail that Cleo writes first names only its recipients
-        if source is None:
+        if source is None and not kept:
             raise WrongState(f"message {record.id} can no longer be answered: its source was dropped")
+        if source is None or record.ingress in UNASKED:
+            return record.thread_id  # a mail that Cleo writes first names only its recipients
         try:
             mail = parse(source)
         except UnreadableMessage:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -36,6 +37,8 @@ HORIZON_MS = 72 * HOUR
 PROBE_MS = MINUTE
 # A refused login concerns every mail: each is tried again so often, and this counts as no attempt.
 LOGIN_PAUSE_MS = 20 * SECOND
+# After a limit of the account that the server calls permanent; the pause grows to an hour.
+LIMIT_PAUSE_MS = MINUTE
 # Large mails go out a few at a time; one that waits longer than SENDING_TURN_S is put off for so long.
 LARGE_AT_ONCE = 2
 LARGE_PAUSE_MS = 5 * SECOND
@@ -46,6 +49,7 @@ UNMARKED = {"data_ended_at": 0}
 class LockedRecord:
     """A record whose conversation this worker has locked; every change is made under that lock.
 
+    ``conversation`` is the record's own, where it waits for some recipients only; '' for its thread's.
     ``move``, ``rest`` and ``finish`` raise LockLost and StoreUnavailable.
     """
 
@@ -53,6 +57,7 @@ class LockedRecord:
     record: Record
     lock: Lock
     clock: Clock
+    conversation: str = ""
 
     def reload(self) -> Record:
         """Read the record again. Raise NotFound if it was removed."""
@@ -60,8 +65,16 @@ class LockedRecord:
         return self.record
 
     def move(self, to: State, reason: str, effects: Effects, *, quiet: bool = False) -> None:
-        move, now = self.store.messages.move, self.clock()
-        move(self.record.id, to, now=now, reason=reason, lock=self.lock, effects=effects, quiet=quiet)
+        self.store.messages.move(
+            self.record.id,
+            to,
+            now=self.clock(),
+            reason=reason,
+            lock=self.lock,
+            effects=replace(effects, conversation=self.conversation),
+            only_from=[self.record.state] if self.conversation else (),
+            quiet=quiet,
+        )
 
     def rest(self, due: int, reason: str, fields: Mapping[str, str | int], *, quiet: bool = False) -> None:
         """Keep the state and continue the conversation at ``due`` (ms)."""
@@ -80,8 +93,29 @@ class LockedRecord:
 class _Submission(LockedRecord):
     """A record whose answer is being submitted. ``marked`` is ``data_ended_at`` of this try, 0 before."""
 
+    _: KW_ONLY
     insist: Callable[[Callable[[], None], float], None]
     marked: int = 0
+
+    @property
+    def is_rest(self) -> bool:
+        """Return whether others have the mail already, so that the record stays ``replied``."""
+        return self.record.state is State.REPLIED
+
+    def reason(self, why: str) -> str:
+        """Return ``why`` with what remains true of the other recipients."""
+        if not self.is_rest:
+            return why
+        of_others = self.record.reason if self.record.reason.startswith("bounced") else self.record.refused
+        return joined(of_others, f"{', '.join(self.record.addresses('pending'))}: {why}")
+
+    def finish(self, to: State, reason: str, fields: Mapping[str, str | int] | None = None) -> None:
+        if not self.is_rest:
+            super().finish(to, reason, fields)
+            return
+        effects = Effects(fields={**(fields or {}), "pending": "", "refused": ""}, pop=True)
+        self.move(State.REPLIED, self.reason(reason), effects)
+        log.error("message %s did not reach every recipient: %s", self.record.id, self.reason(reason))
 
     def move(self, to: State, reason: str, effects: Effects, *, quiet: bool = False) -> None:
         """Record the outcome. After the mark it is recorded even if Redis was away and another worker got
@@ -100,12 +134,16 @@ class _Submission(LockedRecord):
                 to,
                 now=self.clock(),
                 reason=reason,
-                effects=replace(effects, push=not effects.pop),
-                only_from=[State.SUBMITTING, State.UNCERTAIN],
+                effects=replace(effects, push=not effects.pop, conversation=self.conversation),
+                only_from=[self.record.state, State.UNCERTAIN],
                 given=("data_ended_at", self.marked),
                 quiet=quiet,
             )
             self.insist(as_marked, until)
+
+
+def joined(*sentences: str) -> str:
+    return "; ".join(filter(None, sentences))
 
 
 @dataclass
@@ -122,43 +160,59 @@ class Delivery:
     _large: LargeWork = field(init=False, default_factory=lambda: LargeWork(LARGE_AT_ONCE))
 
     def submit(self, work: LockedRecord) -> None:
-        """Submit the stored answer of a record that is ``submitting``.
+        """Submit the stored answer of a record that is ``submitting``, or ``replied`` with some pending.
 
         Raise LockLost, StoreUnavailable; every outcome of SMTP ends in a state or a later try.
         """
         record = work.record
-        submission = _Submission(work.store, work.record, work.lock, work.clock, self._insist)
+        submission = _Submission(
+            work.store, record, work.lock, work.clock, work.conversation, insist=self._insist
+        )
         if record.data_ended_at:
             self.call_uncertain(submission, "the process ended after the end of DATA and before its answer")
             return
-        fault = self.store.health.read().submission_fault
+        health, now = self.store.health.read(), self.clock()
+        fault = health.submission_fault
+        if fault and now < health.submission_rests_until:
+            self._wait(submission, fault, health.submission_rests_until - now)
+            return
         if fault and not self.store.ticks.tick("submission-probe", PROBE_MS):
             self._wait(submission, fault, LOGIN_PAUSE_MS)
             return
         size = self.store.messages.answer_size(record.id)
-        with self._large.turn(size, patience=SENDING_TURN_S) as now:
-            if now:
+        with self._large.turn(size, patience=SENDING_TURN_S) as turn:
+            if turn:
                 self._submit_kept(submission, fault)
             else:
                 self._wait(submission, "other large mails are being sent", LARGE_PAUSE_MS)
 
     def call_uncertain(self, work: LockedRecord, why: str) -> None:
         """Record that the server may have the mail. Raise LockLost, StoreUnavailable."""
+        record = work.record
+        if record.pending:
+            # Our copy in Sent, and what it proves, is of the first submission.
+            who = ", ".join(record.addresses("pending"))
+            reason = joined(record.refused, f"it may have been sent to {who} or not ({why}); others have it")
+            work.move(State.UNCERTAIN, reason, Effects(pop=True))
+            log.warning("message %s is uncertain: %s", record.id, reason)
+            return
         search = "without EMAIL_IMAP_HOST nobody can look into Sent"
         if self.has_mailbox:
-            search = f"Sent is searched for {work.record.reply_message_id}"
+            search = f"Sent is searched for {record.reply_message_id}"
         settling = self.clock() if self.has_mailbox else None
         reason = f"it may have been sent or not ({why}); {search}"
         # After a person's retry Sent is searched as often as after the first submission.
         work.move(State.UNCERTAIN, reason, Effects(fields={"looks": 0}, pop=True, settling=settling))
-        log.warning("message %s is uncertain: %s", work.record.id, why)
+        log.warning("message %s is uncertain: %s", record.id, why)
 
     def _submit_kept(self, submission: _Submission, fault: str) -> None:
         record = submission.record
         mail = self.store.messages.answer(record.id)
         if mail is None:
             submission.finish(State.FAILED, "the kept answer is gone; nothing was sent", UNMARKED)
-        elif used := self.budget.before_sending(record, mail):
+            return
+        mail = replace(mail, recipients=tuple(record.addresses("pending")) or mail.recipients)
+        if not submission.is_rest and (used := self.budget.before_sending(record, mail)):
             submission.finish(State.HELD, used)
         else:
             self._hand_over(submission, mail, fault)
@@ -172,6 +226,8 @@ class Delivery:
             log.error("nothing can be sent: %s", why)
             self._insist(lambda: self.store.health.submission_fault(why))
             self._wait(submission, why, LOGIN_PAUSE_MS)
+        except errors.SubmissionLimited as error:
+            self._limited(submission, error)
         except errors.SubmissionUnavailable as error:
             self._later(submission, str(error))
         except errors.SubmissionUncertain as error:
@@ -180,31 +236,53 @@ class Delivery:
             submission.finish(State.FAILED, str(error), UNMARKED)
         else:
             crashpoint("submit-after-250")
-            self._sent(submission.record, mail, receipt, fault)
+            self._sent(submission, mail, receipt, fault)
             crashpoint("submit-after-record")
 
     def _mark(self, submission: _Submission) -> None:
         crashpoint("submit-before-end-of-data")
         now = self.clock()
         try:
-            self.store.messages.mark_data_end(submission.record.id, submission.lock, now)
+            conversation = submission.conversation
+            self.store.messages.mark_data_end(
+                submission.record, submission.lock, now, conversation=conversation
+            )
         except errors.StoreUnavailable:
             # Redis may have stored the mark. The end of DATA was not sent, so the mark must be removed.
             submission.marked = now
             with suppress(errors.LockLost, errors.WrongState):
-                submission.move(State.SUBMITTING, "", Effects(fields=UNMARKED), quiet=True)
+                submission.move(submission.record.state, "", Effects(fields=UNMARKED), quiet=True)
             raise
         submission.marked = now
         crashpoint("submit-after-mark")
 
-    def _sent(self, record: Record, mail: OutboundEmail, receipt: Receipt, fault: str) -> None:
-        """Record that the server has the mail, even if the lock is lost or Redis is away for a short time."""
-        reason = "; ".join(f"{who} was refused: {words}" for who, words in receipt.refused.items())
-        effects = Effects(
-            pop=True,
-            filing=self.clock() if self.has_mailbox else None,
-            people=[address.lower() for address in mail.recipients],
+    def _sent(self, submission: _Submission, mail: OutboundEmail, receipt: Receipt, fault: str) -> None:
+        """Record who has the mail, even if the lock is lost or Redis is away for a short time.
+
+        The deferred recipients get it later, in a conversation of its own: a full mailbox of one of them must
+        not keep the thread waiting. Who has it is recorded in the same step, so nobody gets it twice.
+        """
+        record, now = submission.record, self.clock()
+        refused = joined(
+            record.refused if submission.is_rest else "",
+            *(f"{who} was refused: {words}" for who, words in receipt.refused.items()),
         )
+        due, waiting = 0, ""
+        fields: dict[str, str | int] = {"pending": "", "refused": ""}
+        if receipt.deferred:
+            due = now + backoff_ms(1)
+            fields = {"pending": json.dumps(list(receipt.deferred)), "refused": refused, **UNMARKED}
+            fields |= {"sends": 1, "sends_since": record.sends_since if submission.is_rest else now}
+            words = ", ".join(f"{who}: {said}" for who, said in receipt.deferred.items())
+            waiting = f"refused for now, the next try is due {iso(due)}: {words}"
+        bounced = record.reason if submission.is_rest and record.reason.startswith("bounced") else ""
+        reason = joined(bounced or refused, waiting)
+        people = [address.lower() for address in mail.recipients]
+        if submission.is_rest:
+            effects = Effects(fields, not due, due=due, conversation=submission.conversation, people=people)
+        else:
+            filing = now if self.has_mailbox else None
+            effects = Effects(fields, pop=True, later=due or None, filing=filing, people=people)
         self._insist(
             lambda: self.store.messages.move(
                 record.id,
@@ -212,7 +290,7 @@ class Delivery:
                 now=self.clock(),
                 reason=reason,
                 effects=effects,
-                only_from=[State.SUBMITTING, State.UNCERTAIN],
+                only_from=[record.state, State.UNCERTAIN],
             )
         )
         log.info("message %s replied%s", record.id, f" ({reason})" if reason else "")
@@ -221,19 +299,29 @@ class Delivery:
 
     def _wait(self, submission: _Submission, why: str, pause_ms: int) -> None:
         """Put the conversation off for a while; this counts as no attempt."""
-        quiet = submission.record.reason.startswith("waiting: ")
+        quiet = submission.record.reason.startswith("waiting: ") or submission.is_rest
         submission.rest(self.clock() + pause_ms, f"waiting: {why}", UNMARKED, quiet=quiet)
 
-    def _later(self, submission: _Submission, why: str) -> None:
+    def _limited(self, submission: _Submission, error: errors.SubmissionLimited) -> None:
+        """Let all mail wait: the limit is the account's, and each further try could prolong it."""
+        why = f"the server limits this account, all mail waits: {error}"
+        log.error("nothing can be sent for now: %s", why)
+        now = self.clock()
+        until: list[int] = []
+        least = LIMIT_PAUSE_MS if error.permanent else 0
+        self._insist(lambda: until.append(self.store.health.submission_limited(why, now, least)))
+        self._later(submission, str(error), until[-1] - now)
+
+    def _later(self, submission: _Submission, why: str, pause_ms: int = 0) -> None:
         record, now = submission.record, self.clock()
         since, sends = record.sends_since or now, record.sends + 1
         if now - since > HORIZON_MS:
             submission.finish(State.FAILED, f"given up after 72 h: {why}", UNMARKED)
             return
-        due = now + backoff_ms(sends)
+        due = now + (pause_ms or backoff_ms(sends))
         fields = {"sends": sends, "sends_since": since, "attempts": record.attempts + 1, **UNMARKED}
         reason = f"submission {sends} failed, the next is due {iso(due)}: {why}"
-        submission.rest(due, reason, fields)
+        submission.rest(due, submission.reason(reason), fields)
         log.warning("message %s: %s", record.id, reason)
 
     def _insist(self, record: Callable[[], None], until: float | None = None) -> None:

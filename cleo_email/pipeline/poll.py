@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from cleo_email.crashpoints import crashpoint
 from cleo_email.errors import MailboxError, MailboxLoginRefused, MailboxUnavailable
@@ -20,6 +21,7 @@ from cleo_email.imap.values import (
     MailboxStatus,
     MessageInfo,
 )
+from cleo_email.pipeline.logins import LoginsUsedUp, count_login, limit_logins
 from cleo_email.pipeline.receive import IncomingMail, Receiver, unfetched
 from cleo_email.pipeline.upkeep import Upkeep
 from cleo_email.runtime import MINUTE, SECOND, Clock, now_ms
@@ -38,10 +40,10 @@ BUSY_MS = 3 * SECOND
 UPKEEP_PAUSE_MS = SECOND  # between two runs of upkeep
 # A poll whose end is not recorded by then is asked for again: its process may have died.
 UNTOLD_MS = 20 * SECOND
-# After a fault the next poll waits 1, 2, 4 … seconds; after a refused login five minutes, since many servers
-# lock an account that tries too often.
-LONGEST_REST_MS = 30_000
-LOGIN_REST_MS = 5 * MINUTE
+# How long the mailbox rests after the first fault in a row, the second …: few enough logins by themselves.
+# After a refused login longer, since many servers lock an account that tries too often.
+RESTS_MS = (2 * SECOND, 5 * SECOND, 15 * SECOND, 45 * SECOND, MINUTE)
+LOGIN_RESTS_MS = (MINUTE, 2 * MINUTE, 5 * MINUTE)
 
 Progress = Callable[[int, int], None]
 
@@ -59,11 +61,11 @@ class PollResult:
 
     def __str__(self) -> str:
         if self.busy:
-            return "poll: another process is at it"
+            return "another process is at it"
         if self.resting:
-            return "poll: the mailbox rests after a fault"
+            return "the mailbox rests after a fault"
         counts = [f"{count} {name}" for name, count in vars(self).items() if count]
-        return "poll: " + (", ".join(counts) or "nothing new")
+        return ", ".join(counts) or "nothing new"
 
 
 @dataclass
@@ -92,6 +94,7 @@ class Poller:
         if not force and ticks.resting("poll"):
             return PollResult(resting=True)
         begun, interval = self.clock(), self.interval_s * SECOND
+        self.mailbox.before_login = partial(count_login if force else limit_logins, ticks)
         with self.store.locks.hold(LOCK) as lock:
             if lock is None:
                 # Another process polls, or has died: its lock remains for some seconds.
@@ -115,6 +118,7 @@ class Poller:
         # While a long poll had the mailbox, wake-ups for upkeep may have piled up before those for polls.
         if ticks.resting("poll") or ticks.tick_left_ms("chores-done") > 0:
             return None
+        self.mailbox.before_login = partial(limit_logins, ticks)
         with self.store.locks.hold(LOCK) as lock:
             if lock is None:
                 return None
@@ -126,15 +130,22 @@ class Poller:
     @contextmanager
     def _resting_after_a_fault(self, *, logged: bool = True) -> Iterator[None]:
         """After an error of the server, or a refused login, do not try again for a while."""
+        ticks, logins = self.store.ticks, self.mailbox.logins
         try:
             yield
         except MailboxError as error:
             self.mailbox.close()
-            ticks = self.store.ticks
-            faults = self.store.health.poll_fault(str(error))
-            rest = min(SECOND * 2 ** min(faults - 1, 10), LONGEST_REST_MS)
-            if isinstance(error, MailboxLoginRefused):
-                rest = LOGIN_REST_MS
+            used_up = error.ms if isinstance(error, LoginsUsedUp) else 0
+            if used_up and self.mailbox.logins == logins:
+                # No word about the server, and another process may have a connection.
+                ticks.next_tick("poll", min(used_up, BUSY_MS))
+                if ticks.tick("logins-told", MINUTE):
+                    log.warning("%s", error)
+                raise
+            refused = isinstance(error, MailboxLoginRefused)
+            faults = self.store.health.poll_fault(str(error), login_refused=refused)
+            rests = LOGIN_RESTS_MS if refused else RESTS_MS
+            rest = max(rests[min(faults, len(rests)) - 1], used_up)
             ticks.rest("poll", rest)
             ticks.next_tick("poll", rest)
             if logged:

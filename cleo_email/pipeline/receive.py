@@ -1,9 +1,13 @@
 """Receive a mail: parse and screen it, choose its thread, store it once, wake a worker."""
 
 import hashlib
+import json
 import logging
+from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, replace
+from types import MappingProxyType
 
+from cleo_email.agents.spec import NO_AGENT
 from cleo_email.crashpoints import crashpoint
 from cleo_email.errors import NotFound, UnreadableMessage, WrongState
 from cleo_email.mail.message_id import Signer
@@ -19,12 +23,13 @@ from cleo_email.mail.thread import (
 )
 from cleo_email.runtime import DAY, Clock, now_ms
 from cleo_email.screening.authentication import authenticated
-from cleo_email.screening.reports import Report, read_report
+from cleo_email.screening.reports import Report, ReportKind, read_report
 from cleo_email.screening.screen import Policy, screen
 from cleo_email.store import AT_WORK, Accepted, Effects, Identity, Record, State, Store, ThreadClosed, new_id
 from cleo_email.store.queue import WakeQueue
 
 log = logging.getLogger(__name__)
+_SENT = (State.REPLIED, State.UNCERTAIN)
 
 
 @dataclass
@@ -49,12 +54,14 @@ class ReportDesk:
         return False
 
     def settle(self, record_ids: list[str]) -> None:
-        """Mark uncertain mails as sent once a reply to them proves it."""
+        """Mark uncertain mails as sent once a reply to them proves it, and those that were said to bounce."""
         for id_ in record_ids:
             try:
                 record = self.store.messages.get(id_)
-                if record.state is State.UNCERTAIN:
-                    self._move(record, "a reply to it shows that it was sent")
+                if record.state is State.UNCERTAIN and not record.pending:
+                    self._move(record, State.REPLIED, "a reply to it shows that it was sent")
+                elif record.state is State.FAILED and record.bounced:
+                    self._move(record, State.REPLIED, "a reply to it shows that it arrived", {"bounced": ""})
             except (NotFound, WrongState):
                 continue
 
@@ -63,27 +70,42 @@ class ReportDesk:
             record = self.store.messages.get(record_id)
             if record.reason == report.reason or not report.may_replace(record.reason):
                 return True
-            self._move(record, report.reason)
+            state, bounced = self._came_back(record, report)
+            self._move(record, state, report.reason, {"bounced": json.dumps(bounced)} if bounced else {})
         except (NotFound, WrongState) as error:
             log.info("a report could not be attached: %s", error)
             return False
         log.warning("message %s: %s", record_id, report.reason)
         return True
 
-    def _move(self, record: Record, reason: str) -> None:
-        """Write ``reason``; an uncertain mail becomes sent, and is then filed in the mailbox."""
-        effects = Effects()
-        if record.state is State.UNCERTAIN and self.store.mailbox.is_configured:
+    def _came_back(self, record: Record, report: Report) -> tuple[State, list[str]]:
+        """Return the state of the record after the report, and the recipients from whom the mail came back.
+
+        It is failed once it came back from all of them. A bounce names the address that it was forwarded to
+        where its sender did not know better: it is about a lone recipient all the same.
+        """
+        recipients, before = record.addresses("recipients"), record.addresses("bounced")
+        otherwise = record.state if before or record.pending else State.REPLIED
+        if report.kind is not ReportKind.BOUNCE:
+            return otherwise, before
+        named = {address.lower() for address in (report.recipient, *report.failed)}
+        bounced = [one for one in recipients if one in before or one.lower() in named]
+        if len(recipients) == 1:
+            bounced = recipients
+        return State.FAILED if bounced == recipients else otherwise, bounced
+
+    def _move(
+        self, record: Record, to: State, reason: str, fields: Mapping[str, str | int] = MappingProxyType({})
+    ) -> None:
+        """Write ``reason``; an uncertain mail becomes sent. Then people see it in the mailbox, too."""
+        effects = Effects(fields=fields)
+        if record.state is not to and self.store.mailbox.is_configured:
             now = self.clock()
             # With ``filing_begun`` set, Sent is searched first, as it may hold a copy already.
-            effects = Effects(filing=now, fields={"filing_begun": now})
+            effects = Effects(filing=now, fields={**fields, "filing_begun": now})
+        only_from = [State.REPLIED, State.UNCERTAIN, State.FAILED] if record.bounced else _SENT
         self.store.messages.move(
-            record.id,
-            State.REPLIED,
-            now=self.clock(),
-            reason=reason,
-            only_from=[State.REPLIED, State.UNCERTAIN],
-            effects=effects,
+            record.id, to, now=self.clock(), reason=reason, only_from=only_from, effects=effects
         )
 
 
@@ -125,6 +147,7 @@ class Receiver:
     max_age_days: int
     retention_days: int
     verifies: bool = False  # the worker checks the DKIM signatures of a mail before it is answered
+    has_agent: bool = True
     clock: Clock = now_ms
 
     def __post_init__(self) -> None:
@@ -210,6 +233,12 @@ class Receiver:
         verdict = screen(mail, envelope_from=incoming.envelope_from, policy=policy, authenticated=trusted)
         if incoming.hold and verdict.action is not Action.IGNORE:
             verdict = Verdict(Action.HOLD, incoming.hold)
+        # A polled mail is held at once: nothing is to look as if somebody saw to it. Of other mail the worker
+        # decides, because the web process may do without CLEO_AGENT, and who releases it need not judge the
+        # sender.
+        decided = incoming.ingress == "imap" and not self._waits_for_proof(trusted)
+        if not self.has_agent and decided and verdict.action is Action.ANSWER:
+            verdict = Verdict(Action.HOLD, NO_AGENT)
         return verdict, trusted
 
     def _waits_for_proof(self, trusted: bool | None) -> bool:

@@ -1,13 +1,23 @@
 """Accept unanswered mail again after Redis was lost: flags and Sent show what was answered."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from cleo_email.errors import MailboxError, MailboxUnavailable, UnreadableMessage
 from cleo_email.imap.mailbox import Mailbox, describe_each
-from cleo_email.imap.values import ACCEPTED, ANSWERED, FAILED, HELD, REPLIED, SEEN, BatchFailed, MessageInfo
+from cleo_email.imap.values import (
+    ACCEPTED,
+    ANSWERED,
+    FAILED,
+    HELD,
+    REPLIED,
+    SEEN,
+    BatchFailed,
+    MailboxStatus,
+    MessageInfo,
+)
 from cleo_email.mail.parse import parse
 from cleo_email.pipeline.poll import LOCK
 from cleo_email.pipeline.receive import IncomingMail, Receiver, unfetched
@@ -59,15 +69,42 @@ class Recoverer:
                 raise MailboxUnavailable("a poll is using the mailbox right now; try again in a moment")
             return self._run(days, apply, progress)
 
+    def overlooked(self, *, days: int, most: int) -> Recovery:
+        """Foresee what becomes of the newest ``most`` mails that some Redis accepted and nobody answered.
+
+        Nothing is changed. Raise MailboxError, StoreUnavailable.
+        """
+        status, since = self.mailbox.open(), self._day(days)
+        uids = self.mailbox.search_accepted(since)[-most:] if status.keywords_allowed else []
+        result = self._look(uids, status, frozenset(), apply=False)
+        if result.taken_up or result.held:  # Sent, which may hold much, is asked only where it could tell
+            answered = self.mailbox.answered_ids(since)
+            result = self._look(uids, self.mailbox.open(), answered, apply=False)
+        return result
+
     def _run(self, days: int, apply: bool, progress: Callable[[int, int], None]) -> Recovery:
         status = self.mailbox.open()
         if apply and status.read_only:
             raise MailboxError("the mailbox is read-only for this login; nothing could be marked")
-        result = Recovery(keywords=status.keywords_allowed, applied=apply)
-        since = (datetime.fromtimestamp(self.clock() / 1000, UTC) - timedelta(days=days)).date()
+        since = self._day(days)
         answered = self.mailbox.answered_ids(since)
         self.mailbox.open()
-        infos, failed = describe_each(self.mailbox, self.mailbox.search_since(since))
+        return self._look(self.mailbox.search_since(since), status, answered, progress, apply=apply)
+
+    def _day(self, days: int) -> date:
+        return (datetime.fromtimestamp(self.clock() / 1000, UTC) - timedelta(days=days)).date()
+
+    def _look(
+        self,
+        uids: Sequence[int],
+        status: MailboxStatus,
+        answered: frozenset[str],
+        progress: Callable[[int, int], None] = lambda done, total: None,
+        *,
+        apply: bool,
+    ) -> Recovery:
+        result = Recovery(keywords=status.keywords_allowed, applied=apply)
+        infos, failed = describe_each(self.mailbox, uids)
         for uid, why in failed:
             self._failed(f"{status.uidvalidity}/{uid}", why, result, apply=apply)
         for number, info in enumerate(infos[uid] for uid in sorted(infos)):

@@ -13,13 +13,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from cleo_email.crashpoints import crashpoint
-from cleo_email.errors import NotFound, WrongState
+from cleo_email.errors import MailboxError, MailboxLoginRefused, NotFound, WrongState
 from cleo_email.imap.mailbox import Mailbox
 from cleo_email.imap.session import RefusedForGood, RefusedForNow
 from cleo_email.imap.values import ACCEPTED, ANSWERED, FAILED, HELD, REPLIED, SEEN, BatchFailed, MailboxStatus
+from cleo_email.pipeline.logins import LoginsUsedUp
 from cleo_email.pipeline.receive import IncomingMail, Receiver
 from cleo_email.runtime import DAY, HOUR, MINUTE, SECOND, Clock, now_ms
 from cleo_email.store import Effects, Record, State, Store
+from cleo_email.store.mailbox import DueList
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +33,15 @@ FIRST_LOOK_MS = 5 * SECOND
 NEXT_COPY_MS = 30 * SECOND
 # When Sent is searched for an uncertain mail: some servers file a mail only after they have passed it on.
 LOOKS_MS = (0, 20 * SECOND, 2 * MINUTE, 10 * MINUTE, HOUR)
+# How long a kind of work rests after the first fault in a row that cost the connection, the second …
+RESTS_MS = (MINUTE, 5 * MINUTE, 15 * MINUTE, HOUR)
+# The kinds of work in their order, and what is said of one that fails.
+WORK = {
+    "flags": "answered mail is not flagged",
+    "filing": "no copies of answers are put into Sent (make it possible, or set EMAIL_SAVE_SENT=0)",
+    "settling": "Sent is not searched for answers that may have been sent",
+    "fetching": "mail that a person released or retries is not fetched",
+}
 _KEYWORDS = {State.REPLIED: REPLIED, State.HELD: HELD, State.FAILED: FAILED}
 
 T = TypeVar("T")
@@ -53,17 +64,59 @@ class Upkeep:
     timer: Callable[[], float] = time.monotonic
 
     def run(self) -> int:
-        """Do due work for ``RUN_S`` at most (the rest stays due) and return how many answers were filed."""
-        until = self.timer() + RUN_S
-        store, now = self.store, self.clock()
-        records = store.messages.load(store.filing.due(now))
-        self._flag(records)
-        done = sum(self._file(record) for record in self._in_time(records, until))
-        for id_ in self._in_time(store.settling.due(now), until):
-            self._settle(id_)
-        for id_ in self._in_time(store.fetching.due(now), until):
-            self._fetch(id_)
+        """Do due work for ``RUN_S`` at most (the rest stays due) and return how many answers were filed.
+
+        Only a login that fails is a fault of the mailbox. Work that breaks the connection rests, longer each
+        time, and ends the run, so that each of its faults costs one login and new mail is read meanwhile.
+        """
+        store, until = self.store, self.timer() + RUN_S
+        flags = self._ready("flags", store.filing)
+        settling, fetching = self._ready("settling", store.settling), self._ready("fetching", store.fetching)
+        if not (flags or settling or fetching):
+            return 0
+        self.mailbox.connect()
+        done = 0
+        work = "flags"
+        try:
+            records = store.messages.load(flags)
+            self._flag(records)
+            self._works(work, records)
+            work = "filing"
+            filing = set(self._ready(work, store.filing))
+            for record in self._in_time((one for one in records if one.id in filing), until):
+                done += self._file(record)
+            work = "settling"
+            for id_ in self._in_time(settling, until):
+                self._settle(id_)
+            self._works(work, settling)
+            work = "fetching"
+            for id_ in self._in_time(fetching, until):
+                self._fetch(id_)
+            self._works(work, fetching)
+        except (MailboxLoginRefused, LoginsUsedUp):
+            raise
+        except MailboxError as error:
+            self._rest(work, error)
         return done
+
+    def _ready(self, work: str, due: DueList) -> list[str]:
+        """Return the ids that are due, none while this work rests: they are put off until then."""
+        now = self.clock()
+        ids, rest = due.due(now), self.store.ticks.tick_left_ms(work)
+        if rest <= 0:
+            return ids
+        due.put_off(ids, now + rest)
+        return []
+
+    def _rest(self, work: str, error: MailboxError) -> None:
+        faults = self.store.health.upkeep_fault(work, f"{WORK[work]}: {error}")
+        rest = RESTS_MS[min(faults, len(RESTS_MS)) - 1]
+        self.store.ticks.next_tick(work, rest)
+        log.warning("%s (this rests for %d minutes): %s", WORK[work], rest // MINUTE, error)
+
+    def _works(self, work: str, items: Sequence[object]) -> None:
+        if items:
+            self.store.health.upkeep_works(work)
 
     def _in_time(self, items: Iterable[T], until: float) -> Iterator[T]:
         """Yield the first item in any case, the others before ``until``: copies must not delay new mail."""
@@ -97,26 +150,46 @@ class Upkeep:
         crashpoint("chores-after-flags")
 
     def _file(self, record: Record) -> bool:
-        """Put our copy into Sent. Return whether this is done; if not, it is tried again later."""
+        """Put our copy into Sent. Return whether this is done; if not, it is tried again later.
+
+        The next time is stored before anything is tried: a copy that breaks the connection, or the process,
+        must not stop the others.
+        """
+        age = self.clock() - record.updated_at
+        self.store.filing.add(record.id, self.clock() + min(max(age, NEXT_COPY_MS), HOUR))
         try:
             done = self._copy_to_sent(record)
-        except (RefusedForNow, RefusedForGood) as error:
-            # A server that takes no copies is tried seldom, and for a day only.
-            age = self.clock() - record.updated_at
-            done = age > DAY
-            if done:
-                text = "no copy of the answer to message %s was put into Sent, given up: %s"
-                log.error(text, record.id, error)
-            else:
-                log.warning("our copy of the answer to message %s is not in Sent: %s", record.id, error)
-                self.store.filing.add(record.id, self.clock() + min(max(age, NEXT_COPY_MS), HOUR))
+        except (MailboxLoginRefused, LoginsUsedUp):
+            raise
+        except MailboxError as error:
+            done = self._not_in_sent(record, error, given_up=age > DAY)
+            if not isinstance(error, RefusedForNow | RefusedForGood):
+                raise
+            self.store.health.upkeep_fault("filing", f"{WORK['filing']}: {error}", counts=False)
+            return done
         if done:
             self.store.filing.done(record.id)
+            self.store.health.upkeep_works("filing")
+            if record.filing_fault:
+                self.store.messages.note(record.id, "filing_fault", "")
         return done
+
+    def _not_in_sent(self, record: Record, error: MailboxError, *, given_up: bool) -> bool:
+        """Note for people why there is no copy. Return whether it is given up: it is tried for a day only."""
+        if given_up:
+            self.store.filing.done(record.id)
+            text = f"no copy of the answer was put into Sent, given up after a day: {error}"
+            log.error("message %s: %s", record.id, text)
+        else:
+            text = f"the copy of the answer is not in Sent yet, tried again: {error}"
+            log.warning("message %s: %s", record.id, text)
+        self.store.messages.note(record.id, "filing_fault", text)
+        return given_up
 
     def _copy_to_sent(self, record: Record) -> bool:
         """Store our copy unless the server files by itself, which one search of Sent shows."""
-        if record.state is not State.REPLIED or not self.save_sent:
+        was_sent = record.state is State.REPLIED or record.bounced
+        if not was_sent or not self.save_sent:
             return True
         mode = self.store.mailbox.sent_mode() or self._find_sent_mode(record)
         if mode != "client":
@@ -125,8 +198,6 @@ class Upkeep:
         begun = record.filing_begun and self._lies_in_sent(record)
         if answer is not None and not begun:
             self.store.messages.note(record.id, "filing_begun", self.clock())
-            # A copy that the server will not take, or that breaks the connection, must not stop the others.
-            self.store.filing.add(record.id, self.clock() + NEXT_COPY_MS)
             crashpoint("chores-before-sent")
             self.mailbox.append_sent(answer.source, datetime.fromtimestamp(self.clock() / 1000, UTC))
             crashpoint("chores-after-sent")
@@ -151,26 +222,29 @@ class Upkeep:
     # --- uncertain submissions ------------------------------------------------------------------------------
 
     def _settle(self, id_: str) -> None:
-        """Search Sent: a copy proves that the mail was sent. Without one a person decides."""
+        """Search Sent: a copy proves that the mail was sent. Without one a person decides.
+
+        The search is counted, and the next one set, before it is tried: each may break the connection.
+        """
         try:
             record = self.store.messages.get(id_)
-            if record.state is State.UNCERTAIN and self._was_sent(record):
+            if record.state is not State.UNCERTAIN or record.looks >= len(LOOKS_MS):
+                self.store.settling.done(id_)
+                return
+            looks = record.looks + 1
+            self.store.messages.note(id_, "looks", looks)
+            self.store.settling.add(id_, self.clock() + LOOKS_MS[min(looks, len(LOOKS_MS) - 1)])
+            if self._was_sent(record):
                 crashpoint("settle-after-find")
                 now, reason = self.clock(), "a copy in Sent shows that it was sent"
                 effects = Effects(filing=now, fields={"filing_begun": now})
                 self._move(id_, State.REPLIED, reason, effects=effects, only_from=[State.UNCERTAIN])
                 log.info("message %s is settled: %s", id_, reason)
-                self.store.settling.done(id_)
-                return
+                looks = len(LOOKS_MS)
         except (NotFound, WrongState):
+            looks = len(LOOKS_MS)
+        if looks >= len(LOOKS_MS):
             self.store.settling.done(id_)
-            return
-        looks = record.looks + 1
-        if record.state is not State.UNCERTAIN or looks >= len(LOOKS_MS):
-            self.store.settling.done(id_)
-            return
-        self.store.messages.note(id_, "looks", looks)
-        self.store.settling.add(id_, self.clock() + LOOKS_MS[looks])
 
     def _was_sent(self, record: Record) -> bool:
         try:

@@ -1,7 +1,6 @@
 """Workflows: the agent starts a conversation, by a program's request or on a schedule."""
 
 import hashlib
-import importlib
 import json
 import logging
 import re
@@ -18,7 +17,7 @@ from croniter import croniter
 
 from cleo_email import errors
 from cleo_email.agents.base import AgentMessage, AgentRequest, HistoryTurn
-from cleo_email.agents.python import with_working_directory
+from cleo_email.agents.python import NotLoaded, load_function
 from cleo_email.errors import InvalidField
 from cleo_email.mail.attachment import make_file, safe_filename
 from cleo_email.mail.message_id import Signer
@@ -345,29 +344,18 @@ def load_suppliers(configured: Mapping[str, Workflow]) -> dict[str, Supplier]:
     }
     found: dict[str, Supplier] = {}
     faults = []
-    if references:
-        with_working_directory()
     for reference, id_ in references.items():
+        module, _, name = reference.partition(":")
         try:
-            found[reference] = _load(reference)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's module can raise anything
+            found[reference] = load_function(module, name)
+        except NotLoaded as error:
             faults.append(
                 f"CLEO_WORKFLOWS: [workflows.{id_}] attachments: found {reference!a}, expected "
-                f"a callable that can be imported ({type(error).__name__}: {str(error)[:200]})"
+                f"a callable that can be imported ({error})"
             )
     if faults:
         raise errors.SettingsError(faults)
     return found
-
-
-def _load(reference: str) -> Supplier:
-    module, _, names = reference.partition(":")
-    target: object = importlib.import_module(module)
-    for name in names.split("."):
-        target = getattr(target, name)
-    if not callable(target):
-        raise TypeError(f"it is a {type(target).__name__}")
-    return target
 
 
 def _supplied(

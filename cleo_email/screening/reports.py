@@ -8,7 +8,7 @@ RFC 5965 (feedback), else from the first address and the first status code in th
 import re
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
@@ -95,7 +95,8 @@ class Report:
 
     ``recipient`` is the address that it is about (of several, the first that went worst), ``status`` the
     code of RFC 3463 (``5.1.1``), ``diagnostic`` the server's words on one line of at most 500 characters,
-    ``original_message_id`` the Message-ID of our mail with its angle brackets.
+    ``original_message_id`` the Message-ID of our mail with its angle brackets, ``failed`` every address that
+    was given up, a recipient's own and those that it was forwarded to alike.
     """
 
     kind: ReportKind
@@ -103,6 +104,7 @@ class Report:
     status: str = ""
     diagnostic: str = ""
     original_message_id: str = ""
+    failed: tuple[str, ...] = ()
 
     @property
     def reason(self) -> str:
@@ -243,7 +245,10 @@ def _delivery(texts: dict[str, list[str]], mail: InboundEmail, original: str) ->
         recipients = [*(_bare(fields[name].rpartition(";")[2]) for name in names), recipient]
         # A bare "Status: 5.0.0" with no words of the server: the text for people often has them.
         known = next(filter(None, recipients), "")
-        return _report(_kind_of(fields, kind), known, code or status, diagnostic or words, original)
+        report = _report(_kind_of(fields, kind), known, code or status, diagnostic or words, original)
+        given_up = [one for one in groups if _kind_of(one, kind) is ReportKind.BOUNCE]
+        addresses = [_bare(one[name].rpartition(";")[2]) for one in given_up for name in names]
+        return replace(report, failed=tuple(dict.fromkeys(filter(None, addresses))))
     marks = (  # an absence note has one of them at most
         mentions_bounce(mail.subject) or _is_daemon(mail.from_address),
         bool(mail.header("x-failed-recipients") or status),

@@ -69,6 +69,8 @@ def _matching(pattern: str) -> Callable[[str], str]:
 
 def _redis_url(text: str) -> str:
     parts = urlsplit(text)
+    if parts.scheme != "unix" and ("#" in text or "@" in parts.path + parts.query):
+        raise ValueError("the password has a # / or ?, and the URL ends there for whoever reads it")
     if parts.scheme not in {"redis", "rediss", "unix"} or not (parts.netloc or parts.path.strip("/")):
         raise ValueError("scheme")
     if parts.scheme != "unix" and not re.fullmatch(r"/?|/\d+", parts.path):
@@ -198,7 +200,7 @@ class Settings(WebhookSettings):
         "a URL such as redis://host:6379/0, rediss://… or unix:///path?db=0",
         SecretStr("redis://localhost:6379/0"),
     )
-    agent: str = env("CLEO_AGENT", "echo, http(s)://…, openai:MODEL or package.module:callable", "echo")
+    agent: str = env("CLEO_AGENT", "echo, http(s)://…, openai:MODEL or package.module:callable", "")
     agent_token: SecretStr | None = env("CLEO_AGENT_TOKEN", "the agent's bearer token")
     agent_timeout: Annotated[float, Field(gt=0, le=86400)] = env(
         "CLEO_AGENT_TIMEOUT_SECONDS", "a number of seconds above 0, at most 86400", 300.0

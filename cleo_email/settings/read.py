@@ -16,19 +16,21 @@ from pathlib import Path
 from dotenv.parser import parse_stream
 from pydantic import ValidationError
 
+from cleo_email.accounts import QUOTES, begins_and_ends_with_a_quote
 from cleo_email.agents.spec import UrlSpec, parse_spec
+from cleo_email.certificates import VARIABLES
 from cleo_email.errors import SettingsError
 from cleo_email.http.address import trust_store, web_address
 from cleo_email.oauth.client import CLIENT_CREDENTIALS, GOOGLE, MICROSOFT, guess_grant
 from cleo_email.settings.model import Settings, read_address
 from cleo_email.settings.providers import find_preset, presets
 from cleo_email.settings.workflows import read_workflows
+from cleo_email.store.faults import ESCAPES
 
 _FIELDS = {str(field.alias): field for field in Settings.model_fields.values()}
 _SECRET = {name for name, field in _FIELDS.items() if "SecretStr" in repr(field)}
 Values = Mapping[str, str]  # by the names of variables
 DOTENV = Path(".env")  # in the working directory
-TRUST = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 _PREFIXES = ("EMAIL_", "CLEO_")
 # Variables with these prefixes of deploy/postfix-pipe, of the crash points and of the tests.
 _ELSEWHERE = {"CLEO_URL", "CLEO_SECRET_FILE", "CLEO_CRASH_AT", "CLEO_CORPORA", "CLEO_REQUIRE_SERVERS"}
@@ -85,8 +87,8 @@ def fingerprint(given: Values) -> tuple[object, ...]:
     Comparing keys is much faster than making settings, which loads a trust store.
     """
     return (
-        *((name, given[name]) for name in (*_FIELDS, *TRUST) if name in given),
-        *(_stamp(given[name]) for name in ("CLEO_WORKFLOWS", *TRUST) if name in given),
+        *((name, given[name]) for name in (*_FIELDS, *VARIABLES) if name in given),
+        *(_stamp(given[name]) for name in ("CLEO_WORKFLOWS", *VARIABLES) if name in given),
     )
 
 
@@ -153,6 +155,23 @@ def no_dotenv() -> str:
     return f" (there is no .env in {Path.cwd()})"
 
 
+def doubts(given: Values) -> list[str]:
+    """Return a line for each value that works otherwise than its author may think; no secret is shown."""
+    lines = misspelt(given)
+    # .env takes quotes off; what reads other files (docker run --env-file) and some web forms keep them.
+    lines += [
+        f"{name}: {QUOTES}"
+        for name in sorted(_FIELDS.keys() & given.keys())
+        if begins_and_ends_with_a_quote(given[name])
+    ]
+    file = read_dotenv(DOTENV)[0]
+    for name in VARIABLES:
+        wanted, used = file.get(name, "").strip(), os.environ.get(name)
+        if wanted and used is not None and used.strip() != wanted:
+            lines.append(f"{name}: {used!r} of the environment is in force, and not {wanted!r} of .env")
+    return lines
+
+
 def misspelt(given: Values) -> list[str]:
     """Return a line for each name that begins like our settings but is none of them; no value is shown."""
     ours = [name for name in _FIELDS if name.startswith(_PREFIXES)]
@@ -175,6 +194,10 @@ def _line(name: str, values: Values, expected: str | None = None) -> str:
     else:  # repr and not ascii: an umlaut is shown, what is invisible or turns the line around is escaped
         found = repr(value if len(value) <= 60 else value[:57] + "...")
     hint = _unquoted_comma(value or "") if name == "EMAIL_FROM_ADDRESS" else ""
+    if name == "REDIS_URL" and "@" in (value or ""):
+        hint = f"; {ESCAPES}"
+    if name in ("EMAIL_SMTP_HOST", "EMAIL_IMAP_HOST"):
+        hint = _port_apart(name, value or "")
     return f"{name}: found {found}, expected {expected or _FIELDS[name].description}{hint}"
 
 
@@ -185,6 +208,17 @@ def _unquoted_comma(value: str) -> str:
         return ""
     shown = f'"{name.strip()}" <{rest}'
     return f"; put the name into double quotes: {shown}" if shown.isprintable() and len(shown) < 120 else ""
+
+
+def _port_apart(name: str, value: str) -> str:
+    """Return what to do about ``smtp.example.com:465`` or ``smtps://smtp.example.com``."""
+    found = re.fullmatch(
+        r"(?:[a-z0-9+]+://)?([a-z0-9.-]{1,253}|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?/?", value.lower()
+    )
+    if not found:
+        return ""
+    port = f" {name.replace('HOST', 'PORT')}={found[2]}" if found[2] else ""
+    return f"; set {name}={found[1].strip('[]')}{port and ' and'}{port}"
 
 
 def _missing(values: Values) -> list[str]:
@@ -198,7 +232,9 @@ def _missing(values: Values) -> list[str]:
             is_address = read_address(values["EMAIL_USER"]).addr == values["EMAIL_USER"]
         except ValueError:
             is_address = False
-        names += [] if is_address else ["EMAIL_FROM_ADDRESS"]
+        if not is_address:
+            user = _line("EMAIL_USER", values, "an address where EMAIL_FROM_ADDRESS is not set")
+            return [_line(name, values) for name in [*names, "EMAIL_FROM_ADDRESS"]] + [user]
     return [_line(name, values) for name in names]
 
 
@@ -248,8 +284,10 @@ def _oauth(values: Values) -> list[str]:
 
 def _agent(values: Values) -> list[str]:
     """Check the form of CLEO_AGENT only; the agent itself is looked for where it is built."""
+    if "CLEO_AGENT" not in values:
+        return []
     try:
-        wanted = parse_spec(values.get("CLEO_AGENT", "echo"))
+        wanted = parse_spec(values["CLEO_AGENT"])
         if isinstance(wanted, UrlSpec):
             web_address("CLEO_AGENT", wanted.url)
     except SettingsError as error:

@@ -16,7 +16,18 @@ from cleo_email.errors import (
 )
 from cleo_email.mail.model import OutboundEmail, Receipt
 from cleo_email.runtime import Deadline
-from cleo_email.smtp.session import LinkLost, SmtpConnection, SmtpTimeouts, open_session, transact
+from cleo_email.smtp.session import (
+    LinkLost,
+    LoginMemory,
+    SmtpConnection,
+    SmtpTimeouts,
+    open_session,
+    transact,
+)
+
+# A refusal on a kept session is tried once more on a new one. Where that was in vain, not again for so long:
+# each costs a login.
+DOUBT_PAUSE_S = 120.0
 
 
 class Submitter:
@@ -47,6 +58,12 @@ class Submitter:
         self._idle: list[SmtpConnection] = []
         self._reaper: threading.Timer | None = None
         self._closed = False
+        self._memory = LoginMemory()
+        self._doubt_from = 0.0  # monotonic
+        self._turn = threading.Lock()  # guards what follows, and lets one thread at a time try to log in
+        self._let_in = False  # the last login succeeded
+        self._fault: SubmissionError | None = None
+        self._fault_at = 0.0  # monotonic
 
     def submit(self, mail: OutboundEmail, *, before_end_of_data: Callable[[], None]) -> Receipt:
         """Hand ``mail`` to the server; return once the server has accepted it.
@@ -61,12 +78,21 @@ class Submitter:
         """
         with self._slot() as deadline:
             connection = self._idle_session(deadline)
-            if connection is not None:
-                try:
-                    return self._transact(connection, mail, before_end_of_data)
-                except LinkLost:
-                    pass  # stale; nothing was accepted, and before_end_of_data has not been called
-            return self._transact(self._open(deadline), mail, before_end_of_data)
+            if connection is None:
+                return self._transact(self._open(deadline), mail, before_end_of_data)
+            doubted = connection.doubted = time.monotonic() >= self._doubt_from
+            try:
+                return self._transact(connection, mail, before_end_of_data)
+            except LinkLost:
+                pass  # stale; nothing was accepted, and before_end_of_data has not been called
+            fresh = self._open(deadline)
+            receipt = None
+            try:
+                receipt = self._transact(fresh, mail, before_end_of_data)
+            finally:
+                if doubted and (receipt is None or receipt.refused or receipt.deferred):
+                    self._doubt_from = time.monotonic() + DOUBT_PAUSE_S
+            return receipt
 
     def check(self) -> str:
         """Log in afresh and say NOOP; return a line that describes the server. Raise as ``submit`` does."""
@@ -138,7 +164,28 @@ class Submitter:
             self._slots.release()
 
     def _open(self, deadline: Deadline) -> SmtpConnection:
-        return open_session(self._account, self._context, self._timeouts, deadline)
+        """Log in. Until that has succeeded one thread tries, for all that wait meanwhile: some servers lock
+        an account after a few refusals."""
+        if self._let_in:
+            return self._log_in(deadline)
+        begun = time.monotonic()
+        if not self._turn.acquire(timeout=max(deadline.end - begun, 0.0)):
+            raise SubmissionUnavailable("no connection to the SMTP server became free in time")
+        try:
+            if self._fault is not None and self._fault_at >= begun:
+                raise self._fault.with_traceback(None)
+            return self._log_in(deadline)
+        finally:
+            self._turn.release()
+
+    def _log_in(self, deadline: Deadline) -> SmtpConnection:
+        try:
+            session = open_session(self._account, self._context, self._timeouts, deadline, self._memory)
+        except SubmissionError as error:
+            self._fault, self._fault_at, self._let_in = error, time.monotonic(), False
+            raise
+        self._let_in = True
+        return session
 
     def _idle_session(self, deadline: Deadline) -> SmtpConnection | None:
         """Return the session that was used last and is still good, if there is one."""
@@ -148,7 +195,6 @@ class Submitter:
             if connection is None:
                 return None
             connection.deadline = deadline
-            connection.reused = True
             if self._is_expired(connection):
                 connection.leave()
             elif connection.unasked() is None:

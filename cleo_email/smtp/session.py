@@ -13,23 +13,27 @@ import re
 import smtplib
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from cleo_email.accounts import SmtpAccount, plain_response, xoauth2_response
+from cleo_email.certificates import certificate_advice
 from cleo_email.crashpoints import crashpoint
 from cleo_email.errors import (
     SubmissionError,
+    SubmissionLimited,
     SubmissionLoginRefused,
     SubmissionUnavailable,
     SubmissionUncertain,
     TokenError,
     TokenUnavailable,
+    network_words,
 )
 from cleo_email.mail.model import OutboundEmail, Receipt
 from cleo_email.runtime import SUBMISSION_S, Deadline
 from cleo_email.scrub import Scrubber
+from cleo_email.smtp.reply import Reply
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -40,25 +44,10 @@ _CHUNK = 64 * 1024
 _LONGEST_REPLY = 256 * 1024  # bytes; a server that says more is not answering any more
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _FQDN = re.compile(rf"(?:{_LABEL}\.)+[A-Za-z](?:[A-Za-z0-9-]{{0,61}}[A-Za-z0-9])")
-_LOGIN_CODES = frozenset({530, 534, 535, 538})  # RFC 4954 section 6
-
-
-class Reply(NamedTuple):
-    """One reply (RFC 5321 section 4.2); ``text`` has a line for each line of it."""
-
-    code: int
-    text: str
-
-    @property
-    def accepted(self) -> bool:
-        return 200 <= self.code < 300
-
-    @property
-    def permanent(self) -> bool:
-        return 500 <= self.code < 600
-
-    def __str__(self) -> str:
-        return f"{self.code} {self.text}"
+# What OpenSSL says of bytes that are no TLS.
+_NOT_TLS = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNEXPECTED_MESSAGE", "RECORD_LAYER_FAILURE"})
+# How long a greeting may be awaited before a second connection looks whether TLS is spoken here.
+_SILENCE_S = 2.0
 
 
 class LinkLost(SubmissionUnavailable):
@@ -104,7 +93,8 @@ class SmtpConnection(smtplib.SMTP):
     """One SMTP session. Every failure of the connection is an OSError (smtplib's are too).
 
     ``scrub`` makes what the server says fit to be shown; ``mails`` counts the mails accepted over it. The
-    pool sets ``deadline``, ``reused`` and ``idle_since``.
+    pool sets ``deadline``, ``idle_since`` and ``doubted``: on a session that was kept, a refusal may be about
+    the session (its login, a limit of its own), and counts only once a new one brings it too.
     """
 
     def __init__(self, timeouts: SmtpTimeouts, deadline: Deadline) -> None:
@@ -114,7 +104,7 @@ class SmtpConnection(smtplib.SMTP):
         self.patience = timeouts.read  # seconds for one whole reply
         self.scrub = Scrubber()
         self.mails = 0
-        self.reused = False
+        self.doubted = False
         self.idle_since = 0.0
         self._reply_by = deadline
         self._received = 0
@@ -141,6 +131,16 @@ class SmtpConnection(smtplib.SMTP):
             self.local_hostname = own_name(socket.gethostname(), sock.getsockname()[0])
             return
         raise problem
+
+    def is_silent(self, seconds: float) -> bool:
+        """Return whether the server says nothing for so long. Only before TLS; what it says stays unread."""
+        sock = self._socket()
+        sock.settimeout(self.deadline.cap(seconds))
+        try:
+            sock.recv(1, socket.MSG_PEEK)
+        except TimeoutError:
+            return True
+        return False
 
     def secure(self, context: ssl.SSLContext, host: str) -> None:
         """Start TLS. What was received in clear before is thrown away (RFC 3207 section 4.2)."""
@@ -221,13 +221,17 @@ class SmtpConnection(smtplib.SMTP):
             self._socket().sendall(b"QUIT\r\n")
         self.close()
 
-    def refusal(self, stage: str, reply: Reply) -> SubmissionError:
+    def refusal(self, stage: str, reply: Reply, *, of_recipient: bool = False) -> SubmissionError:
         """Return the error for a reply to ``stage`` that is not the hoped-for one."""
         words = self.scrub.line(f"the server answers {stage} with {reply}")
+        if self.doubted:
+            return LinkLost(words)
+        if reply.is_of_login:
+            return SubmissionLoginRefused(words)
+        if reply.is_limit(of_recipient=of_recipient):
+            return SubmissionLimited(words, permanent=reply.permanent)
         if reply.code == 421:  # RFC 5321 section 3.8: it closes the connection
             return LinkLost(words)
-        if reply.code in _LOGIN_CODES:
-            return SubmissionLoginRefused(words)
         return SubmissionError(words) if reply.permanent else SubmissionUnavailable(words)
 
     def _socket(self) -> socket.socket:
@@ -253,12 +257,44 @@ def own_name(hostname: str, address: str) -> str:
 # --- connecting and logging in --------------------------------------------------------------------------
 
 
+class LoginMemory:
+    """What the logins by password at one account have shown; each process keeps it in its pool.
+
+    ``first`` is the mechanism to try first. After ``refused``, when none was taken, a session tries only one:
+    else a wrong password would count twice where an account is locked after so many.
+    """
+
+    first = ""
+    refused = False
+
+
+class _SecondLogin(OSError):
+    """After the refusal of one mechanism the session takes no second: a new session may."""
+
+
 def open_session(
-    account: SmtpAccount, context: ssl.SSLContext, timeouts: SmtpTimeouts, deadline: Deadline
+    account: SmtpAccount,
+    context: ssl.SSLContext,
+    timeouts: SmtpTimeouts,
+    deadline: Deadline,
+    memory: LoginMemory | None = None,
 ) -> SmtpConnection:
     """Connect, secure and log in. Where that fails raise a fitting SubmissionError and leave nothing open."""
+    memory = memory or LoginMemory()
     token = _token(account)
-    connection = SmtpConnection(timeouts, deadline)
+    try:
+        return _open(account, context, SmtpConnection(timeouts, deadline), token, memory)
+    except _SecondLogin as refused:
+        memory.refused = True  # the new session tries the other mechanism alone
+        try:
+            return _open(account, context, SmtpConnection(timeouts, deadline), token, memory)
+        except SubmissionLoginRefused as error:
+            raise SubmissionLoginRefused(f"{error}; before that {refused}") from None
+
+
+def _open(
+    account: SmtpAccount, context: ssl.SSLContext, connection: SmtpConnection, token: str, memory: LoginMemory
+) -> SmtpConnection:
     scrub = connection.scrub
     user, password = account.login.user, account.login.password
     scrub.hide(password, plain_response(user, password))
@@ -266,16 +302,16 @@ def open_session(
     place = f"{account.host}:{account.port}"
     try:
         _connect(connection, account, context)
-        _log_in(connection, account, token)
+        _log_in(connection, account, token, memory)
         connection.send_at_once()
     except BaseException as error:
         connection.close()
         if isinstance(error, ssl.SSLCertVerificationError):
             why = f"{place} shows a certificate that is not trusted ({error.verify_message})"
-            advice = "for a private CA set SSL_CERT_FILE or SSL_CERT_DIR"
+            advice = certificate_advice(error.verify_message, "EMAIL_SMTP_HOST")
             raise SubmissionError(scrub.line(f"{why}; {advice}")) from None
-        if isinstance(error, OSError):
-            raise LinkLost(scrub.line(f"no session with {place}: {error}{_hint(error, account)}")) from None
+        if isinstance(error, OSError) and not isinstance(error, _SecondLogin):
+            raise LinkLost(_no_session(error, account, scrub)) from None
         raise
     return connection
 
@@ -292,16 +328,20 @@ def _token(account: SmtpAccount) -> str:
         raise SubmissionLoginRefused(str(error)) from None
 
 
-def _hint(error: OSError, account: SmtpAccount) -> str:
-    if isinstance(error, socket.gaierror):
-        return " (EMAIL_SMTP_HOST)"
-    if isinstance(error, ConnectionRefusedError):
-        return " (EMAIL_SMTP_HOST, EMAIL_SMTP_PORT)"
-    signs = ("wrong version", "unreadable reply", "timed out", "no answer within")
-    if not any(sign in str(error).lower() for sign in signs):
-        return ""
-    meaning = "TLS at once" if account.port == IMPLICIT_TLS else "STARTTLS"
-    return f" (EMAIL_SMTP_PORT {account.port} means {meaning}; 465 means TLS at once, every other STARTTLS)"
+class _TlsAtOnce(OSError):
+    """The server waits for a TLS handshake where a greeting in clear was expected."""
+
+
+def _no_session(error: OSError, account: SmtpAccount, scrub: Scrubber) -> str:
+    """Return why there is no session, with the settings to look at before the words of others."""
+    place, implicit = f"{account.host}:{account.port}", account.port == IMPLICIT_TLS
+    if isinstance(error, _TlsAtOnce):
+        return f"{place} speaks TLS at once: set EMAIL_SMTP_PORT=465 (every other port means STARTTLS)"
+    if implicit and isinstance(error, ssl.SSLError) and error.reason in _NOT_TLS:
+        advice = "set EMAIL_SMTP_PORT=587 (465 means TLS at once, every other port STARTTLS)"
+        return f"{place} does not begin with TLS: {advice}"
+    settings = "EMAIL_SMTP_HOST" if isinstance(error, socket.gaierror) else "EMAIL_SMTP_HOST, EMAIL_SMTP_PORT"
+    return scrub.line(f"no session with {place} ({settings}): {network_words(error)}")
 
 
 def _connect(connection: SmtpConnection, account: SmtpAccount, context: ssl.SSLContext) -> None:
@@ -309,7 +349,10 @@ def _connect(connection: SmtpConnection, account: SmtpAccount, context: ssl.SSLC
     connection.dial(account.host, account.port)
     if implicit:
         connection.secure(context, account.host)
-    _expect(220, "the connection", connection, connection.reply())
+        greeting = connection.reply()
+    else:
+        greeting = _greeting(connection, account, context)
+    _expect(220, "the connection", connection, greeting)
     _ehlo(connection)
     if implicit:
         return
@@ -323,6 +366,43 @@ def _connect(connection: SmtpConnection, account: SmtpAccount, context: ssl.SSLC
     _ehlo(connection)
 
 
+def _greeting(connection: SmtpConnection, account: SmtpAccount, context: ssl.SSLContext) -> Reply:
+    """Return the greeting. Where it is late or none, look whether the server waits for TLS instead.
+
+    A server may take its time on purpose, so that silence alone proves nothing.
+    """
+    looked = False
+    try:
+        if connection.is_silent(min(_SILENCE_S, connection.timeouts.read)):
+            looked = True
+            if not _speaks_tls(connection, account, context):
+                return connection.reply()
+        else:
+            return connection.reply()
+    except OSError:
+        if looked or not _speaks_tls(connection, account, context):
+            raise
+    raise _TlsAtOnce
+
+
+def _speaks_tls(first: SmtpConnection, account: SmtpAccount, context: ssl.SSLContext) -> bool:
+    """Return whether a TLS handshake on a second connection is answered as one, trusted or not."""
+    seconds = min(_SILENCE_S, first.timeouts.connect)
+    second = SmtpConnection(SmtpTimeouts(connect=seconds), Deadline(first.deadline.cap(2 * seconds)))
+    try:
+        second.dial(account.host, account.port)
+        second.secure(context, account.host)
+    except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
+        return False
+    except ssl.SSLError as error:
+        return error.reason not in _NOT_TLS
+    except OSError:
+        return False
+    finally:
+        second.close()
+    return True
+
+
 def _ehlo(connection: SmtpConnection) -> None:
     code, text = connection.ehlo()
     _expect(250, "EHLO", connection, Reply(code, text.decode("utf-8", "replace")))
@@ -333,11 +413,11 @@ def _expect(code: int, stage: str, connection: SmtpConnection, reply: Reply) -> 
         raise connection.refusal(stage, reply)
 
 
-def _log_in(connection: SmtpConnection, account: SmtpAccount, token: str) -> None:
+def _log_in(connection: SmtpConnection, account: SmtpAccount, token: str, memory: LoginMemory) -> None:
     user, password = account.login.user, account.login.password
-    place = f"{account.host}:{account.port}"
     if not token and not password:
         return
+    place = f"{account.host}:{account.port}"
     offered = connection.esmtp_features.get("auth", "").upper().split()
     if not offered:
         raise SubmissionError(
@@ -345,39 +425,76 @@ def _log_in(connection: SmtpConnection, account: SmtpAccount, token: str) -> Non
             "check EMAIL_SMTP_HOST and EMAIL_SMTP_PORT"
         )
     if token:
-        # Without an initial response: with one, long tokens exceed what some servers take on a command line.
-        # After a second 334, which holds the reason, the refusal itself follows an empty answer.
-        reply = _authenticate(connection, "XOAUTH2", xoauth2_response(user, token), b"")
-    elif "PLAIN" in offered:
-        # RFC 4616: UTF-8, which smtplib's own login() cannot send.
-        reply = connection.command(f"AUTH PLAIN {_base64(plain_response(user, password))}")
-    elif "LOGIN" in offered:
-        reply = _authenticate(
-            connection, "LOGIN", *(v.encode("utf-8", "surrogateescape") for v in (user, password))
-        )
-    else:
+        _log_in_by_token(connection, account, token)
+        return
+    usable = sorted((name for name in ("PLAIN", "LOGIN") if name in offered), key=lambda x: x != memory.first)
+    if not usable:
         words = f"{place} offers no login that is known here, only {' '.join(offered)}"
         raise SubmissionError(connection.scrub.line(words))
+    said: list[str] = []
+    for name in usable[:1] if memory.refused else usable:
+        try:
+            reply = _by_password(connection, name, user, password)
+        except OSError as error:
+            if said:
+                raise _SecondLogin(connection.scrub.line("; ".join(said))) from error
+            raise
+        if reply.code == 235:
+            memory.first, memory.refused = name, False
+            return
+        if said and reply.code in (421, 503):
+            raise _SecondLogin(connection.scrub.line("; ".join(said)))
+        if not reply.permanent:
+            raise _login_fault(connection, account, reply)
+        said.append(f"{name}: {reply}")
+        memory.first = next((other for other in usable if other != name), name)
+    memory.refused = True
+    words = f"the server refuses the login of {user} (EMAIL_USER, {account.login.setting}): {'; '.join(said)}"
+    raise SubmissionLoginRefused(connection.scrub.line(words))
+
+
+def _log_in_by_token(connection: SmtpConnection, account: SmtpAccount, token: str) -> None:
+    # Without an initial response: with one, long tokens exceed what some servers take on a command line.
+    # After a second 334, which holds the reason, the refusal itself follows an empty answer.
+    user = account.login.user
+    reply = _authenticate(connection, "XOAUTH2", xoauth2_response(user, token), b"")
     if reply.code == 235:
         return
-    settings = "EMAIL_USER, EMAIL_OAUTH_…" if token else "EMAIL_USER, EMAIL_PASSWORD"
-    words = connection.scrub.line(f"the server refuses the login of {user} ({settings}): {reply}")
-    if reply.code == 421:
-        raise LinkLost(words)
-    if token and reply.permanent and account.login.token_refused:
+    if reply.permanent and account.login.token_refused:
         account.login.token_refused(token)
-    # Any 5xx here is about the account and not about the mail, which must not fail for it.
-    raise SubmissionLoginRefused(words) if reply.permanent else SubmissionUnavailable(words)
+    raise _login_fault(connection, account, reply)
 
 
-def _authenticate(connection: SmtpConnection, mechanism: str, *answers: bytes) -> Reply:
-    """Send AUTH and an answer to each challenge (RFC 4954 section 4)."""
-    reply = connection.command(f"AUTH {mechanism}")
+def _by_password(connection: SmtpConnection, mechanism: str, user: str, password: str) -> Reply:
+    if mechanism == "LOGIN":
+        answers = [value.encode("utf-8", "surrogateescape") for value in (user, password)]
+        return _authenticate(connection, "LOGIN", *answers)
+    # RFC 4616: UTF-8, which smtplib's own login() cannot send.
+    response = plain_response(user, password)
+    return _authenticate(connection, f"PLAIN {_base64(response)}", response)
+
+
+def _login_fault(connection: SmtpConnection, account: SmtpAccount, reply: Reply) -> SubmissionError:
+    """Return the error for a reply to AUTH that is not 235, where no other mechanism is left to try."""
+    login = account.login
+    if reply.permanent:
+        # Any 5xx here is about the account and not about the mail, which must not fail for it.
+        setting = "EMAIL_OAUTH_…" if login.access_token else login.setting
+        words = f"the server refuses the login of {login.user} (EMAIL_USER, {setting}): {reply}"
+        return SubmissionLoginRefused(connection.scrub.line(words))
+    words = f"{account.host} lets nobody in for now, it does not say that the password is wrong: {reply}"
+    # It concerns every mail: if each of them tried, the account would soon be locked.
+    return SubmissionLimited(connection.scrub.line(words), permanent=False)
+
+
+def _authenticate(connection: SmtpConnection, command: str, *answers: bytes) -> Reply:
+    """Send AUTH and an answer to each challenge (RFC 4954 section 4); a further one ends the exchange."""
+    reply = connection.command(f"AUTH {command}")
     for answer in answers:
         if reply.code != 334:
             break
         reply = connection.command(_base64(answer))
-    return reply
+    return connection.command("*") if reply.code == 334 else reply
 
 
 def _base64(octets: bytes) -> str:
@@ -399,18 +516,18 @@ def transact(
     scrub = connection.scrub
     body = dot_stuffed(mail.source)
     try:
-        refused = _envelope(connection, mail)
+        refused, deferred = _envelope(connection, mail)
         reply = connection.command("DATA")
+        if reply.accepted:
+            raise LinkLost(scrub.line(f"DATA: {reply}"))
         if reply.code != 354:
-            raise (
-                LinkLost(scrub.line(f"DATA: {reply}"))
-                if reply.accepted
-                else connection.refusal("DATA", reply)
-            )
+            raise connection.refusal("DATA", reply, of_recipient=True)
         _send_body(connection, body)
     except OSError as error:
-        raise LinkLost(scrub.line(f"the connection broke before the mail was complete: {error}")) from None
+        words = f"the connection broke before the mail was complete: {network_words(error)}"
+        raise LinkLost(scrub.line(words)) from None
 
+    connection.doubted = False
     try:
         before_end_of_data()
     except BaseException:
@@ -422,17 +539,18 @@ def transact(
     try:
         reply = _end_of_data(connection)
     except OSError as error:
-        raise SubmissionUncertain(
-            scrub.line(f"the connection broke after the mail was complete and before its answer: {error}")
-        ) from None
+        words = (
+            f"the connection broke after the mail was complete and before its answer: {network_words(error)}"
+        )
+        raise SubmissionUncertain(scrub.line(words)) from None
     if not reply.accepted:
         if reply.code < 400:
             raise SubmissionUncertain(scrub.line(f"the server answers the mail with {reply}"))
         if reply.code == 421:
             connection.close()
-        raise _for_the_caller(connection.refusal("the mail", reply))
+        raise _for_the_caller(connection.refusal("the mail", reply, of_recipient=True))
     connection.mails += 1
-    return Receipt(response=scrub.line(reply), refused=refused)
+    return Receipt(scrub.line(reply), refused, deferred)
 
 
 def dot_stuffed(source: bytes) -> bytes:
@@ -449,28 +567,42 @@ def dot_stuffed(source: bytes) -> bytes:
     return b"." + stuffed if stuffed.startswith(b".") else stuffed
 
 
-def _envelope(connection: SmtpConnection, mail: OutboundEmail) -> dict[str, str]:
-    """Send MAIL and RCPT; return the refused recipients, where another was accepted, each with the reason."""
-    scrub, size = connection.scrub, _size(connection, len(mail.source))
-    reply = connection.command(f"MAIL FROM:<{_path(mail.envelope_from)}>{size}")
+def _envelope(connection: SmtpConnection, mail: OutboundEmail) -> tuple[dict[str, str], dict[str, str]]:
+    """Send MAIL and RCPT. Return those of the recipients that were refused for good, and for now, each with
+    the reason, where another was accepted; else raise."""
+    size = _size(connection, len(mail.source))
+    sender, paths = _path(mail.envelope_from), {one: _path(one) for one in mail.recipients}
+    reply = connection.command(f"MAIL FROM:<{sender}>{size}")
     if not reply.accepted:
-        error = connection.refusal("MAIL", reply)
-        # A session that was kept may be at a limit of its own or have lost its login.
-        raise LinkLost(str(error)) if connection.reused else error
-    refused: dict[str, Reply] = {}
-    for recipient in mail.recipients:
-        reply = connection.command(f"RCPT TO:<{_path(recipient)}>")
-        if reply.code == 421:
-            raise connection.refusal(f"RCPT {recipient}", reply)
+        raise connection.refusal("MAIL", reply)
+    replies: dict[str, Reply] = {}
+    for recipient, path in paths.items():
+        reply = connection.command(f"RCPT TO:<{path}>")
         if not reply.accepted:
-            refused[recipient] = reply
-    if len(refused) < len(mail.recipients):
-        return {recipient: scrub.line(reply) for recipient, reply in refused.items()}
-    each = "; ".join(f"{who}: {why}" for who, why in refused.items())
-    words = scrub.line(f"every recipient was refused: {each}")
-    if refused and all(reply.permanent for reply in refused.values()):
-        raise SubmissionError(words)
-    raise SubmissionUnavailable(words)
+            if reply.code == 421 or reply.is_of_login or connection.doubted:
+                raise connection.refusal(f"RCPT {recipient}", reply, of_recipient=True)
+            replies[recipient] = reply
+    later = {one: reply for one, reply in replies.items() if _may_pass(reply)}
+    if len(replies) == len(paths):
+        raise _all_refused(connection, replies, later)
+    said = {one: connection.scrub.line(reply) for one, reply in replies.items()}
+    return {one: said[one] for one in replies if one not in later}, {one: said[one] for one in later}
+
+
+def _may_pass(reply: Reply) -> bool:
+    """Return whether a recipient that was refused so may be accepted later, or with another mail."""
+    return not reply.permanent or reply.has_many_recipients or reply.is_limit(of_recipient=True)
+
+
+def _all_refused(
+    connection: SmtpConnection, replies: Mapping[str, Reply], later: Mapping[str, Reply]
+) -> SubmissionError:
+    words = "; ".join(f"{who}: {reply}" for who, reply in replies.items())
+    words = connection.scrub.line(f"every recipient was refused: {words}")
+    limits = [reply for reply in replies.values() if reply.is_limit(of_recipient=True)]
+    if limits:
+        return SubmissionLimited(words, permanent=all(reply.permanent for reply in limits))
+    return SubmissionUnavailable(words) if later else SubmissionError(words)
 
 
 def _size(connection: SmtpConnection, size: int) -> str:
@@ -509,9 +641,9 @@ def _broken_off(received: bytes, connection: SmtpConnection) -> SubmissionError:
     if not received:
         return LinkLost("the server hung up before the mail was complete")
     line = received.split(b"\n", 1)[0].decode("utf-8", "replace").strip()
-    code = int(line[:3]) if re.match(r"[45][0-9][0-9](?:[ -]|\Z)", line) else 421
-    words = connection.scrub.line(f"the server breaks the mail off with {line}")
-    return SubmissionError(words) if code >= 500 else LinkLost(words)
+    if not re.match(r"[45][0-9][0-9](?:[ -]|\Z)", line):
+        return LinkLost(connection.scrub.line(f"the server breaks the mail off with {line}"))
+    return connection.refusal("the text of the mail", Reply(int(line[:3]), line[4:]), of_recipient=True)
 
 
 def _for_the_caller(error: SubmissionError) -> SubmissionError:

@@ -19,12 +19,24 @@ from cleo_email.store.messages import (
     State,
     ThreadClosed,
     iso,
+    later_of,
     new_id,
 )
 from cleo_email.store.threads import Conversations, Threads
 
 __all__ = ["AT_WORK", "WAITING", "Accepted", "Claim", "Effects", "Events", "Identity", "Lock", "Locks"]
-__all__ += ["Messages", "Record", "Start", "State", "Store", "ThreadClosed", "iso", "new_id"]
+__all__ += [
+    "Messages",
+    "Record",
+    "Start",
+    "State",
+    "Store",
+    "ThreadClosed",
+    "Ticks",
+    "iso",
+    "later_of",
+    "new_id",
+]
 
 
 class Store:

@@ -5,21 +5,25 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.resources import files
 from inspect import isfunction
 from typing import Any, TypeVar, cast
 
-from redis import BlockingConnectionPool, Redis
-from redis.backoff import AbstractBackoff, ExponentialBackoff, NoBackoff
+from redis import BlockingConnectionPool, ConnectionPool, Redis
+from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.commands.core import Script
-from redis.exceptions import RedisError
+from redis.connection import Connection
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeout
 from redis.retry import Retry
+from redis.utils import str_if_bytes
 
-from cleo_email.errors import StoreUnavailable
+from cleo_email.errors import SettingsError, StoreUnavailable
 from cleo_email.runtime import REDIS_ANSWER_S, REDIS_CONNECT_S, REDIS_PAUSE_S, REDIS_POOL_S, REDIS_RETRIES
+from cleo_email.store.faults import UnsupportedServer, explain, is_of_a_failover
 
 PREFIX = "cleo:"
 
@@ -29,31 +33,39 @@ Result = TypeVar("Result")
 HUNG_S = 2.0
 
 
-def connect_web(url: str, **options: Any) -> Redis:
-    """Return a connection for requests that a caller waits for: a hung or absent Redis costs about 4 s.
+class FailoverRetry(Retry):
+    """A retry policy that also leaves a server which, after a failover, does not lead any more.
 
-    There is no health check, as it would wait for a hung Redis twice; the one retry is for stale connections.
-    ``options`` are redis-py's; those of the URL win.
+    Such a server keeps the connections and refuses what is written; a new connection to the same address
+    leads to the new primary, through a proxy, a virtual IP or DNS. What it refused it has not done.
     """
-    return Redis.from_url(
-        url,
-        socket_connect_timeout=1,
-        socket_timeout=2,
-        retry=AskedOnce(NoBackoff(), 1),
-        health_check_interval=0,
-        **options,
-    )
+
+    pool: ConnectionPool
+
+    def __deepcopy__(self, memo: object) -> FailoverRetry:
+        return self  # redis-py copies this for each connection; all must share one state
+
+    def call_with_retry(self, do: Callable[[], Result], *args: Any, **kwargs: Any) -> Result:
+        def attempt() -> Result:
+            try:
+                return do()
+            except RedisTimeout:
+                self.pool.disconnect(inuse_connections=False)  # else each idle one would wait in its turn
+                raise
+            except ResponseError as error:
+                if isinstance(error, NoScriptError) or not is_of_a_failover(error):
+                    raise
+                # The idle ones lead there too, and what they would read is old.
+                self.pool.disconnect(inuse_connections=False)
+                raise RedisConnectionError(str(error)) from error  # is tried again, on a new connection
+
+        return super().call_with_retry(attempt, *args, **kwargs)
 
 
-class AskedOnce(Retry):
+class AskedOnce(FailoverRetry):
     """A retry policy: after a time-out it refuses other callers at once for a while, so that none waits."""
 
-    def __init__(self, backoff: AbstractBackoff, retries: int) -> None:
-        super().__init__(backoff, retries)
-        self._resume = 0.0
-
-    def __deepcopy__(self, memo: object) -> AskedOnce:
-        return self  # redis-py copies this for each connection; all must share one state
+    _resume = 0.0
 
     def call_with_retry(self, do: Callable[[], Result], *args: Any, **kwargs: Any) -> Result:
         if time.monotonic() < self._resume:
@@ -65,18 +77,69 @@ class AskedOnce(Retry):
             raise
 
 
+def connect_web(url: str, **options: Any) -> Redis:
+    """Return a connection for requests that a caller waits for: a hung or absent Redis costs about 4 s.
+
+    There is no health check, as it would wait for a hung Redis twice; the one retry is for stale connections.
+    ``options`` are redis-py's; those of the URL win.
+    """
+    retry = AskedOnce(NoBackoff(), 1)
+    pool = ConnectionPool.from_url(
+        url,
+        socket_connect_timeout=1,
+        socket_timeout=2,
+        retry=retry,
+        redis_connect_func=_greet,
+        health_check_interval=0,
+        **options,
+    )
+    retry.pool = pool
+    return Redis.from_pool(pool)
+
+
 def connect_worker(url: str, *, connections: int) -> Redis:
     """Return connections for many threads that can wait; each operation is retried, and safe to repeat."""
+    retry = FailoverRetry(ExponentialBackoff(cap=REDIS_PAUSE_S, base=0.05), REDIS_RETRIES)
     pool = BlockingConnectionPool.from_url(
         url,
         max_connections=connections,
         timeout=REDIS_POOL_S,
         socket_connect_timeout=REDIS_CONNECT_S,
         socket_timeout=REDIS_ANSWER_S,
-        retry=Retry(ExponentialBackoff(cap=REDIS_PAUSE_S, base=0.05), REDIS_RETRIES),
+        retry=retry,
+        redis_connect_func=_greet,
         health_check_interval=30,
     )
+    retry.pool = pool
     return Redis(connection_pool=pool)
+
+
+def _greet(connection: Connection) -> None:
+    """Log in on a new connection, and ask what kind of server it is. Raise UnsupportedServer."""
+    connection.on_connect_check_health(check_health=False)
+    said: Any = connection.handshake_metadata
+    if said is None:  # under ?protocol=2 redis-py does not ask
+        connection.send_command("HELLO", check_health=False)  # type: ignore[no-untyped-call]
+        with suppress(ResponseError):
+            flat = connection.read_response()
+            said = dict(zip(flat[::2], flat[1::2], strict=False))
+    mode = {str_if_bytes(key): str_if_bytes(value) for key, value in (said or {}).items()}.get("mode")
+    if mode in ("cluster", "sentinel"):
+        raise UnsupportedServer(mode)
+
+
+def refuse_unsupported(url: str) -> None:
+    """Raise SettingsError where the URL leads to a Redis Cluster or a Sentinel.
+
+    Any other fault, an absent Redis included, may pass without a new start, and is left to the first use.
+    """
+    with connect_web(url) as redis:
+        try:
+            redis.ping()
+        except UnsupportedServer as error:
+            raise SettingsError([explain(error)]) from None
+        except (RedisError, OSError):
+            return
 
 
 @contextmanager
@@ -85,8 +148,7 @@ def redis_errors() -> Iterator[None]:
     try:
         yield
     except (RedisError, OSError) as error:
-        text = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-        raise StoreUnavailable(f"Redis (REDIS_URL) does not answer as it should: {text}") from error
+        raise StoreUnavailable(explain(error)) from error
 
 
 class StorePart:
@@ -102,10 +164,15 @@ class StorePart:
                 setattr(cls, name, redis_errors()(member))
 
     def _run(self, name: str, *, args: list[Any], keys: list[str] | None = None, pipe: Any = None) -> Any:
-        """Run the script in ``name``.lua beside this file; on ``pipe``, when that is executed."""
+        """Run the script in ``name``.lua beside this file; on ``pipe``, when that is executed.
+
+        A pipe gets its text: it may be executed again after a failover, on a server without our scripts.
+        """
+        if pipe is not None:
+            return pipe.eval(_source(name), len(keys or ()), *(keys or ()), *args)
         if name not in self._scripts:
             self._scripts[name] = self._redis.register_script(_source(name))
-        return self._scripts[name](keys=keys, args=args, client=pipe)
+        return self._scripts[name](keys=keys, args=args)
 
 
 @cache

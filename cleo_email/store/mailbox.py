@@ -1,5 +1,6 @@
 """The state of the mailbox in Redis: how far it was read, the work that waits for it, its OAuth login."""
 
+from collections.abc import Iterable
 from typing import cast
 
 from redis import Redis
@@ -58,6 +59,11 @@ class DueList(StorePart):
 
     def add(self, id_: str, due: int) -> None:
         self._redis.zadd(self._key, {id_: due})
+
+    def put_off(self, ids: Iterable[str], due: int) -> None:
+        """Let those that still wait be due at ``due`` or, where that is later, as they are."""
+        if later := dict.fromkeys(ids, due):
+            self._redis.zadd(self._key, later, xx=True, gt=True)
 
     def done(self, id_: str) -> None:
         self._redis.zrem(self._key, id_)

@@ -7,7 +7,7 @@ import logging
 import re
 import secrets
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, cast
@@ -48,6 +48,14 @@ MAY_BECOME: dict[State, tuple[State, ...]] = {
     S.FAILED: (S.RECEIVED, S.ANSWERING, S.SUBMITTING, S.UNCERTAIN),
     S.UNCERTAIN: (S.SUBMITTING, S.UNCERTAIN),
 }
+# What else may become of a mail that was sent, only where the caller names the state that it is in: it
+# bounced, or some of its recipients still are to get it.
+AFTER_SENDING: dict[State, tuple[State, ...]] = {
+    S.SUBMITTING: (S.REPLIED,),
+    S.REPLIED: (S.FAILED,),
+    S.FAILED: (S.REPLIED, S.FAILED),
+    S.UNCERTAIN: (S.REPLIED,),
+}
 FINAL = frozenset({S.REPLIED, S.IGNORED})  # the stored mail is dropped some days later
 WAITING = frozenset({S.HELD, S.FAILED, S.UNCERTAIN})  # for a person
 AT_WORK = frozenset({S.RECEIVED, S.ANSWERING, S.SUBMITTING})
@@ -57,7 +65,7 @@ SOURCE_AFTER_FINAL_S = 7 * DAY_S
 MAX_DAMAGED_LOGGED = 1000  # records, by one process
 _ID = re.compile(r"[0-9a-f]{24}")
 _PUBLIC = ["id", "state", "reason", "thread_id", "message_id", "in_reply_to", "from_address", "subject"]
-_PUBLIC += ["received_at", "updated_at", "attempts", "reply_message_id"]
+_PUBLIC += ["received_at", "updated_at", "attempts", "reply_message_id", "recipients"]
 
 
 def new_id(now_ms: int) -> str:
@@ -105,8 +113,19 @@ class Record:
     text: str = ""  # new part of the mail, kept for the thread's history
     answer_text: str = ""
     filing_begun: int = 0  # when our copy was first about to be put into Sent
+    filing_fault: str = ""  # why it is not there
     released: int = 0  # 1: a person let it through, so limits do not hold it again
     looks: int = 0  # searches of Sent for an uncertain mail
+    # Of the mail that we send, JSON lists of addresses, '' for none:
+    recipients: str = ""  # all of them
+    pending: str = ""  # those who still are to get it, where others have it already
+    refused: str = ""  # while some are pending: what the server said of others, for the reason
+    bounced: str = ""  # those from whom it came back
+
+    def addresses(self, name: str) -> list[str]:
+        """Return the addresses in ``recipients``, ``pending`` or ``bounced``."""
+        kept: list[str] = json.loads(getattr(self, name) or "[]")
+        return kept or ([self.to_address] if name == "recipients" and self.outbound else [])
 
     @classmethod
     def load(cls, raw: dict[bytes, bytes]) -> Record:
@@ -123,11 +142,18 @@ class Record:
     def dump(self) -> dict[str, str | int]:
         return {name: value for name, value in vars(self).items() if value != ""}
 
+    @property
+    def told(self) -> str:
+        """Return the reason as people see it, with what became of our copy in Sent."""
+        return "; ".join(filter(None, (self.reason, self.filing_fault)))
+
     def public(self) -> dict[str, object]:
         """Return the record as the HTTP interface and ``--json`` show it."""
         shown: dict[str, object] = {name: getattr(self, name) for name in _PUBLIC}
+        shown["reason"] = self.told
         times = {"received_at": self.received_at, "updated_at": self.updated_at or self.received_at}
-        return {**shown, "state": str(self.state), **{name: iso(at) for name, at in times.items()}}
+        shown |= {"state": str(self.state), "recipients": self.addresses("recipients")}
+        return {**shown, **{name: iso(at) for name, at in times.items()}}
 
 
 # The fields without the texts, which only a thread's history needs.
@@ -180,6 +206,13 @@ class Effects:
     settling: int | None = None  # the Sent mailbox is to be searched from then on
     answer: OutboundEmail | None = None  # kept as bytes
     people: Sequence[str] = ()
+    later: int | None = None  # the record goes on in a conversation of its own, from then on
+    conversation: str = ""  # whose lock is held and of which pop, push and due speak; '' for the thread's
+
+
+def later_of(id_: str) -> str:
+    """Return the conversation in which a record waits that others of its thread need not wait for."""
+    return f"later:{id_}"
 
 
 class Messages(StorePart):
@@ -367,6 +400,7 @@ class Messages(StorePart):
             steps.append(_entry(record.state, record.received_at, record.reason))
         kept = ""
         if answer is not None:
+            record = replace(record, recipients=json.dumps(answer.recipients))
             source = answer.source
             kept = json.dumps({"fields": _kept(answer), "our_id": answer.message_id, "keep_s": self._keep_s})
         args = [
@@ -400,18 +434,21 @@ class Messages(StorePart):
         ``quiet`` leaves no line in the history (a note for the machine, not for a person).
         Raise NotFound, LockLost (another worker has taken over) or WrongState (with the state it is in).
         """
-        allowed = [state for state in MAY_BECOME[to] if not only_from or state in only_from]
+        allowed = MAY_BECOME[to]
+        if only_from:
+            allowed = tuple(state for state in (*allowed, *AFTER_SENDING.get(to, ())) if state in only_from)
         values = dict(effects.fields) if quiet else {"reason": reason, **effects.fields}
         options: dict[str, Any] = {"keep_s": self._keep_s}
         if effects.answer is not None:
             values["reply_message_id"] = options["our_id"] = effects.answer.message_id
+            values["recipients"] = json.dumps(effects.answer.recipients)
             options["answer"] = _kept(effects.answer)
         options["fields"] = [str(item) for pair in (values or {"id": id_}).items() for item in pair]
         if not quiet:
             options["history"] = _entry(to, now, reason)
         if to in FINAL:
             options["keep_source_s"] = SOURCE_AFTER_FINAL_S
-        for name in ("pop", "push", "due", "filing", "settling"):
+        for name in ("pop", "push", "due", "filing", "settling", "later", "conversation"):
             if value := getattr(effects, name):
                 options[name] = value
         if effects.people:
@@ -428,10 +465,11 @@ class Messages(StorePart):
         if outcome == b"wrong":
             raise WrongState(f"message {id_} is {state.decode()}; it cannot become {to} from there")
 
-    def mark_data_end(self, id_: str, lock: Lock, now: int) -> None:
+    def mark_data_end(self, record: Record, lock: Lock, now: int, *, conversation: str = "") -> None:
         """Record before the final dot of DATA, durably, that the server may have the mail from now on."""
-        effects, only_from = Effects(fields={"data_ended_at": now}), [State.SUBMITTING]
-        self.move(id_, State.SUBMITTING, now=now, lock=lock, quiet=True, only_from=only_from, effects=effects)
+        effects = Effects(fields={"data_ended_at": now}, conversation=conversation)
+        state = record.state
+        self.move(record.id, state, now=now, lock=lock, quiet=True, only_from=[state], effects=effects)
 
     def note(self, id_: str, field: str, value: str | int) -> None:
         """Set a field without a change of state. Do nothing if the record was removed."""

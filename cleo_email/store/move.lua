@@ -2,20 +2,22 @@
 -- ARGV: 1 prefix, 2 id, 3 allowed states (comma-separated), 4 new state, 5 now (ms), 6 lock token ('' none needed),
 --       7 operation token (a repeated call with it changes nothing), 8 options (JSON object), 9 kept answer's bytes
 -- options: fields (flat list), history (string), pop, push, due (ms), filing (ms), settling (ms),
---          keep_source_s, keep_s, answer (flat list), our_id, people (list), given (field, value it must have)
+--          keep_source_s, keep_s, answer (flat list), our_id, people (list), given (field, value it must have),
+--          later (ms), conversation (in place of the thread's)
 -- Returns {'moved' | 'missing' | 'lost' | 'wrong', state}.
 local P, id, now = ARGV[1], ARGV[2], ARGV[5]
 local key = P .. 'm:' .. id
 local state = redis.call('HGET', key, 'state')
 if not state then return {'missing', ''} end
 if redis.call('HGET', key, 'operation') == ARGV[7] then return {'moved', state} end
+local options = cjson.decode(ARGV[8])
 local thread = redis.call('HGET', key, 'thread_id')
-if ARGV[6] ~= '' and redis.call('GET', P .. 'lock:conversation:' .. thread) ~= ARGV[6] then
+local conversation = options.conversation or thread
+if ARGV[6] ~= '' and redis.call('GET', P .. 'lock:conversation:' .. conversation) ~= ARGV[6] then
   return {'lost', state}
 end
 if not string.find(',' .. ARGV[3] .. ',', ',' .. state .. ',', 1, true) then return {'wrong', state} end
 
-local options = cjson.decode(ARGV[8])
 if options.given and redis.call('HGET', key, options.given[1]) ~= options.given[2] then return {'lost', state} end
 if ARGV[4] == 'replied' or ARGV[4] == 'uncertain' then
   -- A fact, whatever room there is: a script that has written something is not refused for want of memory.
@@ -33,9 +35,7 @@ if options.keep_source_s then
   redis.call('EXPIRE', key .. ':answer', options.keep_source_s)
   redis.call('EXPIRE', key .. ':answer:bytes', options.keep_source_s)
 else
-  redis.call('PERSIST', key .. ':source')
-  redis.call('PERSIST', key .. ':answer')
-  redis.call('PERSIST', key .. ':answer:bytes')
+  for _, part in ipairs({':source', ':answer', ':answer:bytes'}) do redis.call('PERSIST', key .. part) end
 end
 if options.answer then
   redis.call('DEL', key .. ':answer')
@@ -49,20 +49,25 @@ if options.people then
   for _, address in ipairs(options.people) do redis.call('SADD', P .. 'people:' .. thread, address) end
 end
 
-local list = P .. 'conversation:' .. thread
+local list = P .. 'conversation:' .. conversation
 if options.push then
   if not redis.call('LPOS', list, id) then redis.call('RPUSH', list, id) end
-  redis.call('ZADD', P .. 'active', 'NX', now, thread)
+  redis.call('ZADD', P .. 'active', 'NX', now, conversation)
 end
 if options.pop then
   redis.call('LREM', list, 1, id)
   if redis.call('LLEN', list) == 0 then
-    redis.call('ZREM', P .. 'active', thread)
+    redis.call('ZREM', P .. 'active', conversation)
   else
-    redis.call('ZADD', P .. 'active', now, thread)
+    redis.call('ZADD', P .. 'active', now, conversation)
   end
 elseif options.due then
-  redis.call('ZADD', P .. 'active', options.due, thread)
+  redis.call('ZADD', P .. 'active', options.due, conversation)
+end
+if options.later then
+  local own = 'later:' .. id
+  if not redis.call('LPOS', P .. 'conversation:' .. own, id) then redis.call('RPUSH', P .. 'conversation:' .. own, id) end
+  redis.call('ZADD', P .. 'active', options.later, own)
 end
 if options.filing then redis.call('ZADD', P .. 'filing', options.filing, id) end
 if options.settling then

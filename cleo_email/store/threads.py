@@ -93,14 +93,15 @@ class Threads(StorePart):
         ids = self._redis.zrange(index, "+", "-", desc=True, bylex=True, offset=0, num=most)
         with self._redis.pipeline(transaction=False) as pipe:
             for item in cast("list[bytes]", ids):
-                pipe.hmget(f"{PREFIX}m:{item.decode()}", "id", "state", "text", "answer_text")
+                pipe.hmget(f"{PREFIX}m:{item.decode()}", "id", "state", "text", "answer_text", "bounced")
             rows = pipe.execute()
         turns: list[Turn] = []
         room = HISTORY_CHARACTERS
-        for id_, state, text, answer in rows:
+        for id_, state, text, answer, bounced in rows:
             if not id_ or not state or id_.decode() == but:
                 continue
-            if answer and state.decode() in _SAID:
+            # A bounce may be forged, and takes nothing out of the history.
+            if answer and (bounced or state.decode() in _SAID):
                 turns.append(Turn("assistant", answer.decode()))
             if text and state.decode() in _ASKED:
                 turns.append(Turn("user", text.decode()))

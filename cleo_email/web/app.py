@@ -32,6 +32,14 @@ def from_environment() -> Flask:
     settings = start_process()
     if not settings.enabled:
         log.warning("no mail is taken: %s", NOT_ENABLED)
+    else:
+        opens = {
+            "EMAIL_WEBHOOK_SECRET": (settings.webhook_secrets, "/email/incoming and /email/incoming/raw"),
+            "CLEO_API_TOKEN": (settings.api_tokens, "/email/send, /email/messages and /workflows"),
+        }
+        for name, (secrets, paths) in opens.items():
+            if not secrets:
+                log.info("%s is not set: %s answer only this machine itself", name, paths)
     return create_app(settings)
 
 

@@ -6,6 +6,7 @@ These checks come before the body is read, in the contract's order: 404 where th
 
 import ipaddress
 import logging
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -20,6 +21,9 @@ from cleo_email.webhooks.base import NotSetUp, Unproven, WebhookSignature, equal
 log = logging.getLogger(__name__)
 
 _FORWARDED = ("X-Forwarded-For", "Forwarded", "X-Real-IP")
+# The caller in an element of Forwarded (RFC 7239 section 4), and a port behind an IPv4 address.
+_FOR = re.compile(r"""(?is).*?\bfor\s*=\s*("[^"]*"|[^;\s]*).*""")
+_IPV4_AND_PORT = re.compile(r"([0-9.]+):[0-9]+")
 _ASK_FOR_TOKEN = {"WWW-Authenticate": 'Bearer realm="cleo_email"'}
 
 
@@ -99,7 +103,7 @@ def _counted(fault: RequestRefused) -> RequestRefused:
     This is called only after a wrong secret, so that a right one is never slowed down. Without Redis nothing
     is counted.
     """
-    address = client_address()
+    address, told_by = client_address()
     try:
         wait = current().store.failures.count(address, now_ms() // 1000)
     except StoreUnavailable:
@@ -107,24 +111,30 @@ def _counted(fault: RequestRefused) -> RequestRefused:
     if wait:
         text = "too many requests with a wrong secret; the right one is taken at any time"
         return RequestRefused(429, text, headers={"Retry-After": str(wait)})
-    log.warning("refused a request from %s: %s", address, fault.message)  # bounded by the count above
+    way = f" (as {told_by} says)" if told_by else ""
+    log.warning("refused a request from %s%s: %s", address, way, fault.message)  # bounded by the count above
     return fault
 
 
-def client_address() -> str:
-    """Return the address whose failures are counted together: an IPv4 address, or the /64 of an IPv6 one.
+def client_address() -> tuple[str, str]:
+    """Return the address whose failures are counted together, and the header that told it ('' for none).
 
-    Behind a proxy on this machine or in the private network it is the last address of X-Forwarded-For, which
-    that proxy wrote. It serves for counting only: a header never grants access.
+    It is an IPv4 address, or the /64 of an IPv6 one. Behind a proxy on this machine or in the private network
+    it is what that proxy says of the caller: the last one of X-Forwarded-For, else X-Real-IP, else the last
+    one of Forwarded. It serves for counting and for the log only: a header never grants access.
     """
-    peer = _address(request.environ.get("REMOTE_ADDR", ""))
-    if peer is None or peer.is_loopback or peer.is_private:
-        peer = _address(request.headers.get("X-Forwarded-For", "").rpartition(",")[2]) or peer
+    peer, told_by = _address(request.environ.get("REMOTE_ADDR", "")), ""
+    if peer is None or not peer.is_global:
+        for name in ("X-Forwarded-For", "X-Real-IP", "Forwarded"):
+            last = ",".join(request.headers.getlist(name)).rpartition(",")[2]
+            if told := _address(_FOR.sub(r"\1", last) if name == "Forwarded" else last):
+                peer, told_by = told, name
+                break
     if peer is None:
-        return "unknown"
+        return "unknown", ""
     if isinstance(peer, ipaddress.IPv6Address):
-        return str(ipaddress.ip_network((peer, 64), strict=False))
-    return str(peer)
+        return str(ipaddress.ip_network((peer, 64), strict=False)), told_by
+    return str(peer), told_by
 
 
 def is_direct_loopback() -> bool:
@@ -147,8 +157,14 @@ def is_direct_loopback() -> bool:
 
 
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Read an address; some proxies put it into quotes or brackets, and a port behind it."""
+    text = text.strip().strip('"')
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif with_port := _IPV4_AND_PORT.fullmatch(text):
+        text = with_port[1]
     try:
-        found = ipaddress.ip_address(text.strip().partition("%")[0])
+        found = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
         return None
     return (found.ipv4_mapped or found) if isinstance(found, ipaddress.IPv6Address) else found

@@ -76,8 +76,9 @@ class IncomingFields(BaseModel):
 
     from_address: Annotated[str, AfterValidator(_mailbox)]
     to_address: Annotated[str, AfterValidator(_mailbox)]
-    subject: Annotated[str, Field(max_length=MAX_INCOMING_SUBJECT), Clean]
-    body: Annotated[str, Clean] = Field(repr=False)
+    # Several providers say null for a mail without a subject or without a text.
+    subject: Annotated[str, Field(max_length=MAX_INCOMING_SUBJECT), Clean, Optional]
+    body: Annotated[str, Clean, Optional] = Field(repr=False)
     message_id: Annotated[str, Optional, AfterValidator(_one_id)] = ""
     in_reply_to: Annotated[str, Optional, AfterValidator(_one_id)] = ""
     references: Annotated[str, Optional, AfterValidator(_ids)] = ""

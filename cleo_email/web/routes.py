@@ -191,7 +191,7 @@ def healthz() -> Response:
 @bp.get("/readyz")
 def readyz() -> Response:
     """Answer 200 only while mail can come in, be answered and go out; else 503 with the reason."""
-    reason = why_not_ready(current(), now_ms())
+    reason = why_not_ready(current(), current().clock())
     return error(503, reason) if reason else answer(200, {"status": "ready"})
 
 
@@ -201,6 +201,7 @@ def why_not_ready(app: App, now: int) -> str:
     if not settings.enabled:
         return "the email channel is not enabled: ENABLED_CLIENTS does not list email"
     try:
+        app.store.health.try_writes()  # a replica, or a full Redis, reads well
         health = app.store.health.read()
     except StoreUnavailable as fault:
         return str(fault)
@@ -208,7 +209,8 @@ def why_not_ready(app: App, now: int) -> str:
         return "no worker has been seen in the last 90 s: start python worker.py"
     if health.submission_fault:
         return health.submission_fault
-    if settings.imap_host and now - health.polled > 3 * settings.poll_interval * 1000:
+    late = not health.polled or now - health.polled > 3 * settings.poll_interval * 1000
+    if settings.imap_host and late:
         return (
             health.poll_fault or "no poll has succeeded in the last 3 intervals (EMAIL_POLL_INTERVAL_SECONDS)"
         )

@@ -1,6 +1,7 @@
 """The start and the end of the worker process (``python worker.py``)."""
 
 import logging
+import os
 import signal
 import socket
 import threading
@@ -10,14 +11,15 @@ from cleo_email.agents.spec import UrlSpec, parse_spec
 from cleo_email.app import App, print_faults, shared_app, start_process
 from cleo_email.errors import BAD_SETTINGS, SettingsError, StoreUnavailable
 from cleo_email.http.address import web_address
-from cleo_email.settings import Settings, gather, misspelt, no_dotenv
+from cleo_email.settings import Settings, doubts, gather, no_dotenv
 from cleo_email.store.connection import connect_worker
 from cleo_email.store.queue import ANSWERS, MAILBOX
-from cleo_email.worker.rq_threads import ThreadWorker, watch, work_until_stopped
+from cleo_email.worker.rq_threads import ThreadWorker, all_dequeue, watch, work_until_stopped
 from cleo_email.worker.ticker import Ticker
 
 log = logging.getLogger(__name__)
 
+END_S = 3.0  # for what Python does at its end
 DRAIN_S = 25.0  # Heroku kills 30 s after SIGTERM, Docker after 10 s; other workers take over unfinished jobs
 
 
@@ -25,12 +27,17 @@ def main() -> int:
     """Run the worker by the environment's settings until SIGTERM. Return the exit status."""
     settings = start_process()
     try:
-        for line in misspelt(gather()):
+        for line in doubts(gather()):
             log.warning("%s", line)
-        return run_worker(settings)
+        status = run_worker(settings)
     except SettingsError as error:  # CLEO_AGENT names no agent
         print_faults(error)
         return BAD_SETTINGS
+    # Python waits at its end for threads that the agent's code has started, however long they take.
+    last = threading.Timer(END_S, os._exit, [status])
+    last.daemon = True
+    last.start()
+    return status
 
 
 def run_worker(settings: Settings) -> int:
@@ -49,7 +56,7 @@ def run_worker(settings: Settings) -> int:
     holders = [_start_worker(app, ANSWERS, settings.concurrency, stop)]
     if app.poller is not None:
         holders.append(_start_worker(app, MAILBOX, 1, stop))
-    Ticker(app, stop).start()
+    Ticker(app, stop, dequeues=lambda: all_dequeue(holders)).start()
     threading.Thread(target=watch, args=(holders, stop), name="cleo-watchdog", daemon=True).start()
     signals.wait()
     log.info("stopping: taking no more work, finishing for at most %d s", DRAIN_S)
@@ -75,13 +82,18 @@ def _start_worker(app: App, name: str, slots: int, stop: threading.Event) -> lis
 
 def _announce(app: App) -> None:
     settings = app.settings
-    if settings.agent == "echo":
+    if settings.agent.lower() == "echo":
         log.warning("CLEO_AGENT is echo: every mail is answered with its own text (for trying out only)")
     try:
         app.store.health.fresh_start()
     except StoreUnavailable as error:
         log.warning("%s; trying again", error)
-    log.info("%s", _whose_mail(settings))
+    if settings.agent:
+        log.info("%s", _whose_mail(settings))
+    else:
+        log.warning(
+            "CLEO_AGENT is not set: mail is accepted and held, and nobody is answered; set CLEO_AGENT"
+        )
     inbox = f"polls every {settings.poll_interval} s" if app.poller else "takes mail by webhook only"
     log.info("worker started: up to %d conversations at once, %s", settings.concurrency, inbox)
 

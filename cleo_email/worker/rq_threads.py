@@ -7,6 +7,7 @@ deadline of its own, and a watchdog ends the process when a job outlives its tim
 """
 
 import logging
+import math
 import os
 import threading
 import time
@@ -14,7 +15,7 @@ from collections.abc import Callable
 
 from redis import Redis
 from redis.client import Pipeline
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 from rq.executions import Execution
 from rq.job import Job
 from rq.queue import Queue
@@ -23,12 +24,14 @@ from rq.worker import SimpleWorker
 
 from cleo_email.errors import place_of
 from cleo_email.runtime import SeldomLog, stuck_calls
+from cleo_email.store.faults import explain
 from cleo_email.store.queue import PlainJob, PlainSerializer, queue
 
 log = logging.getLogger(__name__)
 
 HEARTBEAT_S = 10
 DEQUEUE_S = 2  # how long a stop request may go unnoticed
+DEQUEUED_S = 30.0  # a worker whose last look at its queue is older does not dequeue
 WATCH_S = 5.0  # between two looks at the jobs
 OVERTIME_S = 60
 
@@ -66,6 +69,7 @@ class ThreadWorker(SimpleWorker):
         self._guard = threading.Lock()
         self._idle = threading.Condition(self._guard)
         self._over = False
+        self.dequeued_at = -math.inf  # by the monotonic clock; waiting for a free slot counts
         self._next_beat = 0.0
         threading.Thread(target=self._beat, name=f"{name}-heartbeat", daemon=True).start()
 
@@ -114,11 +118,17 @@ class ThreadWorker(SimpleWorker):
         """Wait for a free slot, then for a job; None ends ``work``."""
         while not self._stop_requested:
             if not self._slots.acquire(timeout=DEQUEUE_S):
+                self.dequeued_at = time.monotonic()
                 self.heartbeat()
                 continue
             found: tuple[Job, Queue] | None = None
             try:
                 found = super().dequeue_job_and_maintain_ttl(timeout, max_idle_time=1)
+                self.dequeued_at = time.monotonic()
+            except ResponseError as error:  # RQ would write a traceback every two seconds
+                if _faults.is_due(str(error)):
+                    log.error("no job can be taken: %s", explain(error))
+                return None
             finally:
                 if found is None:
                     self._slots.release()
@@ -209,7 +219,8 @@ def work_until_stopped(
                 worker.work(logging_level=None)
         except Exception as error:  # noqa: BLE001 - if this thread ended, nothing would be answered
             if _faults.is_due(type(error).__name__):  # while Redis is away it ends again and again
-                log.warning("the queue's worker ended (%s); it starts again", place_of(error))
+                why = explain(error) if isinstance(error, RedisError) else place_of(error)
+                log.warning("the queue's worker ended (%s); it starts again", why)
         stop.wait(2)
 
 
@@ -222,6 +233,12 @@ def _give_back(job: Job, queue: Queue) -> None:
             pipe.execute()
     except (RedisError, OSError) as error:
         log.warning("a wake-up was not given back and will be repeated: %s", type(error).__name__)
+
+
+def all_dequeue(holders: list[list[ThreadWorker]]) -> bool:
+    """Return whether each queue has a worker that looked into it lately, without a fault."""
+    since = time.monotonic() - DEQUEUED_S
+    return all(any(worker.dequeued_at > since for worker in holder) for holder in holders)
 
 
 def watch(holders: list[list[ThreadWorker]], stop: threading.Event) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from cleo_email.app import App
 from cleo_email.errors import StoreUnavailable, place_of
 from cleo_email.pipeline.poll import UNTOLD_MS
-from cleo_email.runtime import SeldomLog, now_ms
+from cleo_email.runtime import SeldomLog
 
 log = logging.getLogger(__name__)
 
@@ -17,22 +17,30 @@ UPKEEP_MS = 2_000
 FORGET_MS = 600_000
 SCHEDULE_MS = 1_000
 SEEN_MS = 10_000
-UPKEEP = "chores"  # the name of its tick in Redis
+UPKEEP = "chores"  # the names of ticks in Redis
+LIFE = "life"
 
 
 class Ticker(threading.Thread):
-    """A thread that runs its steps until the worker process ends, even if some raise errors."""
+    """A thread that runs its steps until the worker process ends, even if some raise errors.
 
-    def __init__(self, app: App, stop: threading.Event) -> None:
+    The worker counts as seen only while ``dequeues`` says that its queues are read: else mail is accepted
+    that nobody answers.
+    """
+
+    def __init__(
+        self, app: App, stop: threading.Event, *, dequeues: Callable[[], bool] = lambda: True
+    ) -> None:
         super().__init__(name="cleo-ticker", daemon=True)
         self._app = app
         self._stop_event = stop
+        self._dequeues = dequeues
         self._away = False
         self._faults = SeldomLog()
         sweeper, workflows, every_s = app.sweeper, app.workflow_starter, app.settings.poll_interval
         # The name of the tick, how often it comes (ms), and what the one worker that gets it does.
         self._steps: list[tuple[str, int, Callable[[], object]]] = [
-            ("life", SEEN_MS, lambda: app.store.health.worker_seen(now_ms())),
+            (LIFE, SEEN_MS, lambda: app.store.health.worker_seen(app.clock())),
             ("sweep", SWEEP_MS, sweeper.run),
             ("forget", FORGET_MS, sweeper.forget),
             ("memory", FORGET_MS, sweeper.warn_of_memory),
@@ -53,7 +61,9 @@ class Ticker(threading.Thread):
         mailbox_work = (store.filing, store.settling, store.fetching)
         for name, every_ms, step in self._steps:
             try:
-                if name == UPKEEP and not any(one.due(now_ms(), 1) for one in mailbox_work):
+                if name == LIFE and not self._dequeues():
+                    continue  # before the tick is taken, which another worker may deserve
+                if name == UPKEEP and not any(one.due(self._app.clock(), 1) for one in mailbox_work):
                     continue
                 if store.ticks.tick(name, every_ms):
                     step()

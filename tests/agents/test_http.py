@@ -252,13 +252,29 @@ def test_a_refused_connection_is_temporary(request_: AgentRequest) -> None:
         port = closed.getsockname()[1]
     fault = fault_of(agent_at(f"http://127.0.0.1:{port}/"), request_)
     assert isinstance(fault, AgentUnavailable)
-    assert "refused" in str(fault)
+    assert str(fault) == (
+        f"http://127.0.0.1:{port}: refused: nothing listens there, or a firewall is between (CLEO_AGENT)"
+    )
+
+
+def test_of_a_model_the_other_setting_is_named_and_of_a_proxy_its_address(request_: AgentRequest) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        place = f"http://127.0.0.1:{closed.getsockname()[1]}"
+    model = build_agent("openai:m", token=None, environ={"OPENAI_BASE_URL": place})
+    assert str(fault_of(model, request_)).endswith("(OPENAI_BASE_URL)")
+    proxied = build_agent("http://agent.example/x", token=None, environ={"HTTP_PROXY": place})
+    assert str(fault_of(proxied, request_)).startswith(
+        f"http://agent.example through the proxy {place}: refused"
+    )
 
 
 @pytest.mark.parametrize("host", ["no-such-host.invalid", "a" * 63 + ".invalid"])
 def test_a_name_that_does_not_resolve_is_temporary(request_: AgentRequest, host: str) -> None:
     fault = fault_of(agent_at(f"http://{host}/"), request_)
     assert isinstance(fault, AgentUnavailable)
+    assert str(fault).endswith(
+        "no server of this name is known: look for a typo, or whether DNS works (CLEO_AGENT)"
+    )
 
 
 def test_a_refusal_before_the_whole_request_is_read_is_heard(serve: Serve, request_: AgentRequest) -> None:

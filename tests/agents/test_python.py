@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
+import gc
 import logging
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -13,6 +16,7 @@ from pydantic import BaseModel
 
 from cleo_email.agents.base import NO_FINAL_ANSWER, AgentRequest
 from cleo_email.agents.python import PythonAgent
+from cleo_email.agents.results import RETURNED_NOTHING
 from cleo_email.errors import AgentError, AgentUnavailable
 from cleo_email.mail.model import Answer, AttachedFile
 from cleo_email.runtime import stuck_calls
@@ -78,9 +82,16 @@ def test_what_it_may_return(request_: AgentRequest, given: object) -> None:
     assert asked(lambda _: given, request_) == Answer(text="Ja.")
 
 
-@pytest.mark.parametrize("given", [None, "", " ", [], {"reply": ""}, Answer(), iter([])])
+@pytest.mark.parametrize("given", ["", " ", [], {"reply": ""}, Answer(), iter([])])
 def test_nothing_returned_is_no_answer(request_: AgentRequest, given: object) -> None:
     assert asked(lambda _: given, request_) == Answer(ignore=NO_FINAL_ANSWER)
+
+
+def test_a_function_without_a_return_is_told_what_to_return(request_: AgentRequest) -> None:
+    assert asked(lambda _: None, request_) == Answer(ignore=RETURNED_NOTHING)
+    for said in (RETURNED_NOTHING, NO_FINAL_ANSWER):
+        assert said.startswith("the agent")
+        assert '{"ignore": "reason"}' in said
 
 
 @pytest.mark.parametrize("given", [3, b"Ja.", {}, ["Ja."], iter(["J", "a"]), [None], object(), {"Ja."}])
@@ -259,6 +270,115 @@ def test_a_coroutine_is_cancelled_at_the_deadline(request_: AgentRequest) -> Non
     with pytest.raises(AgentUnavailable, match=r"no answer within 0\.2 s"):
         asked(answer, request_, deadline=0.2)
     assert cancelled.wait(20)
+
+
+class Client:
+    """As of httpx or aiohttp: its connection belongs to the event loop in which it was first used."""
+
+    def __init__(self) -> None:
+        self.questions: asyncio.Queue[tuple[str, asyncio.Future[str]]] = asyncio.Queue()
+        self.reader: asyncio.Task[None] | None = None
+
+    async def ask(self, text: str) -> str:
+        if self.reader is None:
+            self.reader = asyncio.get_running_loop().create_task(self._answer())
+        answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        await self.questions.put((text, answer))
+        return await answer
+
+    async def _answer(self) -> None:
+        while True:
+            text, answer = await self.questions.get()
+            answer.set_result(text.upper())
+
+
+def at_once(agent: PythonAgent, request: AgentRequest, number: int, deadline: float = 60) -> list[str]:
+    """Ask from as many threads as there are conversations; return the texts in order."""
+    with ThreadPoolExecutor(number) as pool:
+        return list(pool.map(lambda _: agent.answer(request, deadline=deadline).text, range(number)))
+
+
+def test_a_client_lives_on_from_one_call_to_the_next(request_: AgentRequest) -> None:
+    client = Client()
+
+    async def answer(request: dict[str, Any]) -> str:
+        return await client.ask(request["message"]["subject"])
+
+    async def messages(request: dict[str, Any]) -> AsyncIterator[dict[str, object]]:
+        yield message(await client.ask(request["message"]["subject"]))
+
+    agent, other = PythonAgent(answer, "m:f"), PythonAgent(messages, "m:g")
+    assert [agent.answer(request_, deadline=10).text for _ in range(3)] == ["HALLO"] * 3
+    assert at_once(agent, request_, 20) == ["HALLO"] * 20
+    client.__init__()  # type: ignore[misc]
+    assert [other.answer(request_, deadline=10).text for _ in range(2)] == ["HALLO"] * 2
+
+
+def test_as_many_coroutines_run_at_once_as_there_are_conversations(request_: AgentRequest) -> None:
+    """And as many calls of asyncio.to_thread, of which asyncio by itself lets a few run."""
+    together, barrier = threading.Barrier(60), asyncio.Barrier(60)
+
+    async def answer(_: object) -> str:
+        async with barrier:
+            await asyncio.to_thread(together.wait, 60)
+        return "Ja."
+
+    assert at_once(PythonAgent(answer, "m:f"), request_, 60) == ["Ja."] * 60
+
+
+@pytest.mark.parametrize(
+    "error", [SystemExit(1), KeyboardInterrupt(), ModelOverloaded("full"), StopIteration()]
+)
+def test_a_coroutine_that_fails_leaves_the_others_alone(request_: AgentRequest, error: BaseException) -> None:
+    waiting, go_on = threading.Event(), threading.Event()
+
+    async def answer(request: dict[str, Any]) -> str:
+        if request["id"] == "bad":
+            raise error
+        waiting.set()
+        await asyncio.to_thread(go_on.wait, 60)
+        return "Ja."
+
+    agent = PythonAgent(answer, "m:f")
+    with ThreadPoolExecutor(1) as pool:
+        good = pool.submit(agent.answer, request_, deadline=60)
+        assert waiting.wait(60)
+        with pytest.raises(AgentUnavailable):
+            agent.answer(request_.model_copy(update={"id": "bad"}), deadline=20)
+        go_on.set()
+        assert good.result(60).text == "Ja."
+    assert agent.answer(request_, deadline=20).text == "Ja."
+
+
+def test_what_a_task_in_the_background_raises_is_logged_without_its_text(
+    request_: AgentRequest, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fails() -> None:
+        raise ModelOverloaded("geheim-3f9c")
+
+    async def answer(_: object) -> str:
+        task = asyncio.get_running_loop().create_task(fails())
+        await asyncio.wait([task])
+        del task
+        gc.collect()
+        return "Ja."
+
+    assert asked(answer, request_).text == "Ja."
+    assert "ModelOverloaded at test_python.py" in caplog.text
+    assert "geheim-3f9c" not in caplog.text
+
+
+def test_callables_that_are_no_functions(request_: AgentRequest) -> None:
+    class Agent:
+        async def __call__(self, request: dict[str, Any]) -> str:
+            await asyncio.sleep(0)
+            return "zu " + request["message"]["subject"]
+
+    async def answer(prefix: str, request: dict[str, Any]) -> str:
+        return prefix + request["message"]["subject"]
+
+    assert asked(Agent(), request_).text == "zu Hallo"
+    assert asked(functools.partial(answer, "an "), request_).text == "an Hallo"
 
 
 def test_a_deadline_that_is_over_already(request_: AgentRequest) -> None:

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+import cleo_email
 from cleo_email.agents.base import AgentRequest
 from cleo_email.agents.build import build_agent
 from cleo_email.agents.spec import CallableSpec, ModelSpec, UrlSpec, parse_spec
@@ -81,10 +84,18 @@ def test_a_model_needs_a_key_and_another_provider_a_url() -> None:
 
     with pytest.raises(SettingsError) as caught:
         build_agent("nosuchmodule:answer", token=None, environ={})
-    first, second = caught.value.faults
-    assert first.startswith("OPENAI_BASE_URL: found nothing")
-    assert "no such module" in first
-    assert second.startswith("OPENAI_API_KEY: found nothing")
+    [line] = caught.value.faults
+    assert line.startswith("CLEO_AGENT: found nosuchmodule:answer, expected a Python function")
+    assert f"no module 'nosuchmodule' in {Path.cwd()}" in line
+    assert "OPENAI_BASE_URL" in line
+
+
+def test_a_module_of_nearly_that_name_is_named(module_dir: Path) -> None:
+    for spec in ("cleo_user_agent:answer", "cleo_users_agent.py:answer"):
+        with pytest.raises(SettingsError, match=r"did you mean cleo_users_agent\?"):
+            build_agent(spec, token=None, environ={})
+    with pytest.raises(SettingsError, match=r"cleo_users_agent\.py has no answr; did you mean answer\?"):
+        build_agent("cleo_users_agent:answr", token=None, environ={})
 
 
 def test_a_server_of_ones_own_may_do_without_a_key() -> None:
@@ -180,3 +191,88 @@ def test_a_module_of_the_working_directory_without_a_function_is_told_how(
     (tmp_path / "my_agent.py").write_text("")
     with pytest.raises(SettingsError, match=r"; my_agent\.py is here: my_agent:FUNCTION$"):
         parse_spec(written)
+
+
+PACKAGES = """
+import sys, types
+sys.path.append(sys.argv[2])
+from cleo_email.agents.build import build_agent
+agent = build_agent("json_tools:answer", token=None, environ={})
+print(sys.modules["json_tools"].__file__)
+"""
+
+
+@pytest.mark.parametrize("safe", [False, True])
+def test_the_working_directory_comes_before_the_installed_packages(tmp_path: Path, safe: bool) -> None:
+    """Under the console script too, where Python itself does not look there, or looks there last."""
+    here, installed = tmp_path / "here", tmp_path / "installed"
+    for folder in (here, installed):
+        folder.mkdir()
+        (folder / "json_tools.py").write_text("def answer(request):\n    return 'x'\n")
+    (tmp_path / "script.py").write_text(PACKAGES)
+    more = [str(Path(cleo_email.__file__).parent.parent), str(here)]
+    env = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(installed), *more]),
+        **({"PYTHONSAFEPATH": "1"} if safe else {}),
+    }
+    argv = [sys.executable, str(tmp_path / "script.py"), "", str(here)]
+    done = subprocess.run(argv, cwd=here, env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout == f"{here / 'json_tools.py'}\n", done.stderr
+
+
+@pytest.fixture
+def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A user's agent whose own imports fail, directly and far below."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    site = tmp_path / ".venv" / "site-packages"
+    site.mkdir(parents=True)
+    monkeypatch.syspath_prepend(str(site))
+    (site / "cleo_lib.py").write_text("import cleo_lib_needs_this\n")
+    (site / "cleo_lib_raises.py").write_text("def start():\n    raise KeyError('no key')\n")
+    (tmp_path / "cleo_direct.py").write_text("import json\n\nimport cleo_openai_sdk.client\n")
+    (tmp_path / "cleo_deep.py").write_text("\n\nimport cleo_lib\n")
+    (tmp_path / "cleo_raises.py").write_text("import cleo_lib_raises\ncleo_lib_raises.start()\n")
+    (tmp_path / "cleo_pack").mkdir()
+    (tmp_path / "cleo_pack" / "__init__.py").write_text("")
+    (tmp_path / "cleo_pack" / "bot.py").write_text("from cleo_pack import parts\n")
+    (tmp_path / "cleo_pack" / "parts.py").write_text("\ndef (:\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("spec", "file", "line", "said"),
+    [
+        ("cleo_direct:answer", "cleo_direct.py", 3, "No module named 'cleo_openai_sdk'"),
+        ("cleo_deep:answer", "cleo_deep.py", 3, "No module named 'cleo_lib_needs_this'"),
+        ("cleo_raises:answer", "cleo_raises.py", 2, "KeyError: 'no key'"),
+        ("cleo_pack.bot:answer", "cleo_pack/parts.py", 2, "SyntaxError"),
+    ],
+)
+def test_what_fails_within_the_users_module_is_told_with_the_users_own_line(
+    broken: Path, spec: str, file: str, line: int, said: str
+) -> None:
+    with pytest.raises(SettingsError) as caught:
+        build_agent(spec, token=None, environ={})
+    [fault] = caught.value.faults
+    assert fault.startswith(f"CLEO_AGENT: found {spec} ({broken / file} line {line}: ")
+    assert said in fault
+    assert ("install it for" in fault) == ("No module" in said)
+
+
+def test_a_module_that_is_not_there_is_told_apart_from_one_that_is_broken(broken: Path) -> None:
+    for spec in ("cleo_pack.bott:answer", "cleo_nowhere.bot:answer"):
+        with pytest.raises(SettingsError, match=r"there is no module 'cleo_\w+(\.bott)?' in ") as caught:
+            build_agent(spec, token=None, environ={})
+        assert " line " not in str(caught.value)
+
+
+def test_a_function_that_takes_no_request_is_refused_at_the_start(module_dir: Path) -> None:
+    (module_dir / "cleo_users_shapes.py").write_text(
+        "def none():\n    pass\ndef two(a, b):\n    pass\ndef one(a, b=1, *, c=2):\n    pass\n"
+    )
+    for name in ("none", "two"):
+        with pytest.raises(SettingsError, match="called with the request alone"):
+            build_agent(f"cleo_users_shapes:{name}", token=None, environ={})
+    build_agent("cleo_users_shapes:one", token=None, environ={})

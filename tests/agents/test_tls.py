@@ -47,14 +47,23 @@ def test_a_private_ca_is_trusted_once_it_is_named(
     assert agent.answer(request_, deadline=10).text == "Gut."
 
 
-@pytest.mark.parametrize("names_ca", [False, True])
+@pytest.mark.parametrize(
+    ("names_ca", "name", "advice"),
+    [(False, "127.0.0.1", "SSL_CERT_FILE"), (True, "other.example", "a name that the certificate holds")],
+)
 def test_a_certificate_that_does_not_fit_is_permanent_and_nothing_is_sent(
-    serve: Serve, request_: AgentRequest, authority: trustme.CA, ca_file: str, names_ca: bool
+    serve: Serve,
+    request_: AgentRequest,
+    authority: trustme.CA,
+    ca_file: str,
+    names_ca: bool,
+    name: str,
+    advice: str,
 ) -> None:
     """Either the CA is unknown, or it is known and the certificate is another host's."""
-    server = serve(sending(200, REPLY), server_context(authority, "other.example"))
+    server = serve(sending(200, REPLY), server_context(authority, name))
     agent = build_agent(server.url, token="t", environ={"SSL_CERT_FILE": ca_file} if names_ca else {})
-    with pytest.raises(AgentError, match="SSL_CERT_FILE") as caught:
+    with pytest.raises(AgentError, match=advice) as caught:
         agent.answer(request_, deadline=10)
     assert not isinstance(caught.value, AgentUnavailable)
     assert server.seen == []

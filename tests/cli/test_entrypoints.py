@@ -158,7 +158,7 @@ def test_check_says_when_nobody_listens_where_the_agent_should_be(tmp_path: Path
         assert line.startswith("WRONG    agent     127.0.0.1:9 cannot be reached")
         assert line.endswith("(CLEO_AGENT)")
         model = {"CLEO_AGENT": "openai:gpt-x", "OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}
-        assert "refused (OPENAI_BASE_URL)\n" in channel.run("check", **model).stdout
+        assert "or a firewall is between (OPENAI_BASE_URL)\n" in channel.run("check", **model).stdout
         with AgentServer() as agent:
             assert (
                 "answers; path and token are tested by the first mail"

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,10 +15,11 @@ import pytest
 
 from cleo_email.cli import main
 from cleo_email.errors import AgentError, AgentUnavailable, SubmissionUncertain
-from cleo_email.mail.model import Answer
+from cleo_email.mail.model import Address, Answer
 from cleo_email.pipeline.receive import IncomingMail
+from cleo_email.pipeline.send import NewMail, Sender
 from cleo_email.store import State
-from tests.support.bench import Bench
+from tests.support.bench import FROM, Bench
 from tests.support.channel import Channel
 from tests.support.mails import mail
 
@@ -43,6 +48,24 @@ def failed(bench: Bench) -> Failed:
         return accepted.id
 
     return make
+
+
+def test_who_gets_a_mail_is_shown(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    sender = Sender(bench.store, bench.wake, bench.signer, FROM, max_bytes=10**6, clock=bench.clock)
+    people = [Address(f"p{number}@example.test") for number in range(3)]
+    sent = sender.send(NewMail(to=people[:2], cc=people[2:], subject="News", body="Hello"))
+    accepted = bench.receive(mail(1))
+    everyone = [person.addr for person in people]
+    for id_, expected in ((sent.id, everyone), (accepted.id, [])):
+        assert main(["messages", "show", id_, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["recipients"] == expected
+    bench.work(accepted.thread_id)
+    assert main(["messages", "show", accepted.id]) == 0
+    assert "recipients        customer1@example.test\n" in capsys.readouterr().out
+    assert main(["messages", "show", sent.id]) == 0
+    assert f"recipients        {', '.join(everyone)}\n" in capsys.readouterr().out
+    assert main(["messages", "list"]) == 0
+    assert "to p0@example.test and 2 more: News" in capsys.readouterr().out
 
 
 def test_one_that_cannot_be_retried_keeps_no_other_from_it(
@@ -224,3 +247,67 @@ def test_a_mail_that_answers_nobody_is_listed_with_its_recipient(tmp_path: Path,
         sent = channel.run("send", "--to", "bob@example.test", "--subject", "Report", "--body", "here")
         assert sent.returncode == 0, sent.stderr
         assert "to bob@example.test: Report" in channel.run("messages", "list").stdout
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-8"])
+@pytest.mark.parametrize("form", [["list"], ["show"], ["show", "--text"]])
+def test_a_terminal_that_lacks_a_letter_shows_another_in_its_place(
+    bench: Bench, redis_url: str, encoding: str, form: list[str], tmp_path: Path
+) -> None:
+    subject = "=?utf-8?b?5L2g5aW9?= =?utf-8?q?M=C3=BCller_=F0=9F=98=80?="  # 你好Müller 😀
+    id_ = bench.receive(mail(1, subject=subject, text="Grüße, 你好 😀")).id
+    with Channel(tmp_path, {**ENV, "REDIS_URL": redis_url}) as channel:
+        argv = ["messages", *form, *([] if form == ["list"] else [id_])]
+        done = subprocess.run(
+            [sys.executable, "-m", "cleo_email", *argv],
+            env={**channel.env, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"},
+            cwd=tmp_path,
+            capture_output=True,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (0, b"")
+    shown = done.stdout.decode(encoding)
+    assert ("你好" if encoding == "utf-8" else "??") in shown
+    assert ("Müller" in shown) is (encoding != "ascii")
+
+
+def test_a_body_that_is_no_text_of_this_terminal_is_told(
+    bench: Bench, redis_url: str, tmp_path: Path
+) -> None:
+    with Channel(tmp_path, {**ENV, "REDIS_URL": redis_url}) as channel:
+        argv = [sys.executable, "-m", "cleo_email", "send", "--to", "a@b.test", "--subject", "s"]
+        env = {**channel.env, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+        done = subprocess.run(argv, env=env, input="Grüße".encode(), capture_output=True, check=False)
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert b"the body on standard input is not ascii: set PYTHONIOENCODING" in done.stderr
+    assert bench.store.messages.page()[0] == [], "half a body is no body"
+
+
+def test_that_there_are_more_is_told_to_a_person_and_to_no_pipe(
+    bench: Bench, redis_url: str, tmp_path: Path
+) -> None:
+    for number in range(3):
+        bench.receive(mail(number))
+    with Channel(tmp_path, {**ENV, "REDIS_URL": redis_url}) as channel:
+        piped = channel.run("messages", "list", "--limit", "2")
+        assert len(piped.stdout.splitlines()) == 2, "one line for each message"
+        main_side, terminal = pty.openpty()
+        argv = [sys.executable, "-m", "cleo_email", "messages", "list", "--limit", "2"]
+        with subprocess.Popen(argv, env=channel.env, stdout=terminal, cwd=tmp_path) as process:
+            os.close(terminal)
+            assert process.wait(30) == 0
+        with os.fdopen(main_side, "rb") as screen:
+            assert "… more: --limit 4" in screen.read1(100_000).decode()
+
+
+def test_the_text_of_a_mail_that_answers_none_is_its_answer(
+    bench: Bench, redis_url: str, tmp_path: Path
+) -> None:
+    with Channel(tmp_path, {**ENV, "REDIS_URL": redis_url}) as channel:
+        sent = channel.run("send", "--to", "a@b.test", "--subject", "s", "--body", "b", "--json")
+        id_ = json.loads(sent.stdout)["id"]
+        for form in ("--text", "--source"):
+            done = channel.run("messages", "show", id_, form)
+            assert done.returncode == 1
+            assert "answers no mail, so there is no text of one; see: --answer" in done.stderr
+        assert "Subject: s" in channel.run("messages", "show", id_, "--answer").stdout

@@ -145,6 +145,7 @@ def test_the_web_process_listens_on_port_and_ends_in_good_order(tmp_path: Path, 
         assert answer(port, "/healthz", process, tmp_path / "log") == 200
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
+        assert [path.name for path in tmp_path.iterdir()] == ["log"], "such as ~/.gunicorn"
     finally:
         process.kill()
         process.wait()
@@ -185,7 +186,7 @@ def test_the_units_start_the_processes_of_the_procfile() -> None:
         assert service["WorkingDirectory"] == folder
         command = service["ExecStart"].removeprefix(f"{folder}/.venv/bin/")
         wanted = procfile()[process].replace("${WEB_CONCURRENCY:-2}", "2")
-        assert command.replace("--bind 127.0.0.1:8000 --no-control-socket ", "") == wanted
+        assert command.replace("--bind 127.0.0.1:8000 ", "") == wanted
     upstream = re.search(r"server (127\.0\.0\.1:\d+);", (ROOT / "deploy" / "nginx.conf").read_text())
     assert upstream
     assert f"--bind {upstream[1]} " in unit(UNITS[0])["Service"]["ExecStart"]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import runpy
 import select
 import shutil
 import signal
@@ -16,6 +17,7 @@ import redis
 from cleo_email.embedded import redis as module
 from cleo_email.embedded.redis import EmbeddedRedis
 from cleo_email.errors import CleoError
+from tests.support.channel import ROOT
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Valkey runs on Linux and macOS")
 
@@ -197,3 +199,13 @@ def test_a_socket_outside_of_a_long_path_leaves_nothing_behind(tmp_path: Path) -
     with EmbeddedRedis(deep) as server:
         os.kill(server.pid or 0, signal.SIGKILL)
     assert not folder.exists()
+
+
+@pytest.mark.parametrize(("clone", "said"), [(True, "-e '.[embedded]'"), (False, "'cleo_email[embedded]'")])
+def test_what_is_missing_is_installed_as_the_rest_was(tmp_path: Path, clone: bool, said: str) -> None:
+    package = tmp_path / "cleo_email" / "embedded"
+    package.mkdir(parents=True)
+    copy = shutil.copy(ROOT / "cleo_email" / "embedded" / "__init__.py", package)
+    if clone:
+        (tmp_path / "pyproject.toml").touch()
+    assert f"pip install {said}" in runpy.run_path(str(copy))["how_to_install"]()

@@ -84,6 +84,16 @@ def test_a_wrong_password(dovecot: Dovecot, user: str) -> None:
     assert mailbox.logins == 0
 
 
+@pytest.mark.parametrize("quote", ['"', "'"])
+def test_quotes_that_became_part_of_the_password_get_a_hint(dovecot: Dovecot, user: str, quote: str) -> None:
+    mailbox = Mailbox(
+        dovecot.account(user, password=f"{quote}geheim{quote}"), ssl_context=dovecot.ssl_context()
+    )
+    with pytest.raises(MailboxLoginRefused, match=r"EMAIL_PASSWORD \(the quotes at its beginning") as caught:
+        mailbox.open()
+    assert "geheim" not in str(caught.value)
+
+
 PASSWORDS = {
     "umlaut@example.com": "geheim-üß€",
     "quotes@example.com": 'a "quoted\\" pass word',

@@ -15,7 +15,7 @@ from cleo_email.imap.session import response_code
 from cleo_email.imap.values import ImapTimeouts
 from cleo_email.scrub import SERVER_LINE
 from tests.imap.conftest import HASTY, PATIENT
-from tests.support.imap_server import Answer, FakeImapServer, Session, bye, hang_up, says, silence
+from tests.support.imap_server import Answer, FakeImapServer, HangUp, Session, bye, hang_up, says, silence
 
 PASSWORD = 'pass"wörd\\of{3} mine'
 
@@ -34,13 +34,21 @@ def kind_of(
     ("fault", "kind"),
     [
         (says("NO [AUTHENTICATIONFAILED] Invalid credentials"), MailboxLoginRefused),
-        (says("NO [authenticationfailed] lower case"), MailboxLoginRefused),
+        (says("NO [authenticationfailed] lower case, try again"), MailboxLoginRefused),
+        (says("NO LOGIN failed."), MailboxLoginRefused),
+        (says("NO Login failed."), MailboxLoginRefused),
+        (says("NO Invalid user name or password. Please use full email address"), MailboxLoginRefused),
+        (says("NO [ALERT] Please log in via your web browser"), MailboxLoginRefused),
+        (says("NO Too many login failures"), MailboxLoginRefused),
+        (says("NO [EXPIRED] password has expired"), MailboxLoginRefused),
+        (says("NO [CONTACTADMIN] blocked"), MailboxLoginRefused),
         (says("NO [UNAVAILABLE] Temporary authentication failure"), MailboxUnavailable),
         (says("NO [LIMIT] Too many logins"), MailboxUnavailable),
         (says("NO [INUSE] Too many simultaneous connections"), MailboxUnavailable),
-        (says("NO [EXPIRED] password has expired"), MailboxError),
-        (says("NO [CONTACTADMIN] blocked"), MailboxError),
-        (says("NO LOGIN failed."), MailboxUnavailable),
+        (says("NO [ALERT] Too many simultaneous connections. (Failure)"), MailboxUnavailable),
+        (says("NO Maximum number of connections from user+IP exceeded"), MailboxUnavailable),
+        (says("NO Temporary system problem. Please try again later"), MailboxUnavailable),
+        (says("NO LOGIN Server error"), MailboxUnavailable),
         (says("BAD not now"), MailboxUnavailable),
         (bye("[UNAVAILABLE] Internal login failure"), MailboxUnavailable),
         (hang_up, MailboxUnavailable),
@@ -48,21 +56,137 @@ def kind_of(
         (lambda session, tag, rest: session.send("garbage"), MailboxUnavailable),
     ],
 )
-def test_only_a_plain_answer_about_the_password_is_one(
+def test_a_no_is_about_the_password_unless_it_says_otherwise(
     fault: Answer, kind: type[MailboxError], command: str, server: FakeImapServer
 ) -> None:
-    server.capabilities = "AUTH=PLAIN" if command == "AUTHENTICATE" else ""
-    server.answers[command] = fault
+    server.capabilities = "AUTH=PLAIN LOGINDISABLED" if command == "AUTHENTICATE" else ""
+    server.answers = {"AUTHENTICATE": fault, "LOGIN": fault}
     error = kind_of(server, timeouts=HASTY if fault is silence else PATIENT)
     assert type(error) is kind
     assert len(server.sent(command)) == 1
+    assert ("EMAIL_USER" in str(error)) is (kind is MailboxLoginRefused)
 
 
-def test_an_unknown_no_is_retried_and_says_so(server: FakeImapServer) -> None:
-    server.answers["AUTHENTICATE"] = says("NO AUTHENTICATE failed.")
-    error = kind_of(server)
-    assert "AUTHENTICATE failed." in str(error)
-    assert "tried again" in str(error)
+@pytest.mark.parametrize("refusal", ["NO LOGIN failed.", "NO [AUTHENTICATIONFAILED] no", "BAD no PLAIN here"])
+@pytest.mark.parametrize(
+    "offered", ["AUTH=PLAIN", "AUTH=PLAIN AUTH=LOGIN", "AUTH=LOGIN AUTH=PLAIN LOGINDISABLED"]
+)
+def test_where_plain_is_offered_and_refused_another_mechanism_is_tried_and_remembered(
+    refusal: str, offered: str, server: FakeImapServer
+) -> None:
+    server.capabilities = offered
+    server.answers["AUTHENTICATE"] = refuses("PLAIN", refusal)
+    with Mailbox(server.account(), ssl_context=server.ssl_context(), timeouts=PATIENT) as box:
+        box.open()
+        first = tries(server)
+        assert first[0] == "AUTHENTICATE PLAIN"
+        assert len(first) == 2
+        assert box.logins == 1
+        box.close()
+        box.open()
+    assert tries(server)[2:] == first[1:], "the next login begins with what worked"
+
+
+def test_where_the_command_login_is_refused_plain_is_tried(server: FakeImapServer) -> None:
+    server.capabilities = ""
+    server.answers["LOGIN"] = says("NO use AUTHENTICATE")
+    with Mailbox(server.account(), ssl_context=server.ssl_context(), timeouts=PATIENT) as box:
+        box.open()
+    assert tries(server) == ['LOGIN ann "secret"', "AUTHENTICATE PLAIN"]
+
+
+@pytest.mark.parametrize("password", [PASSWORD, 'quote"s and \\ "'])
+@pytest.mark.parametrize("offered", ["AUTH=PLAIN AUTH=LOGIN LOGINDISABLED", "AUTH=PLAIN AUTH=LOGIN"])
+def test_a_password_goes_through_the_second_mechanism_as_it_is(
+    offered: str, password: str, server: FakeImapServer
+) -> None:
+    heard: list[bytes] = []
+
+    def answer(session: Session, tag: str, rest: str) -> None:
+        for _ in range(1 if rest.endswith("PLAIN") else 2):
+            session.send("+ ")
+            heard.append(base64.b64decode(session.rfile.readline()))
+        session.send(f"{tag} NO no" if rest.endswith("PLAIN") else f"{tag} OK welcome")
+
+    server.capabilities, server.answers["AUTHENTICATE"] = offered, answer
+    account = ImapAccount("localhost", server.port, Login("ann", password))
+    with Mailbox(account, ssl_context=server.ssl_context(), timeouts=PATIENT) as box:
+        box.open()
+    by_command = server.sent("LOGIN")
+    if by_command:
+        escaped = password.replace("\\", "\\\\").replace('"', '\\"')
+        assert by_command == [f'LOGIN ann "{escaped}"']
+    else:
+        assert heard[1:] == [b"ann", password.encode()]
+
+
+@pytest.mark.parametrize(
+    "offered", ["", "AUTH=PLAIN", "AUTH=PLAIN AUTH=LOGIN", "AUTH=LOGIN", "AUTH=PLAIN LOGINDISABLED"]
+)
+def test_a_password_is_tried_twice_at_most_and_once_where_the_mechanism_has_worked(
+    offered: str, server: FakeImapServer
+) -> None:
+    server.capabilities = offered
+    with Mailbox(server.account(), ssl_context=server.ssl_context(), timeouts=PATIENT) as box:
+        no = says("NO [AUTHENTICATIONFAILED] no")
+        for most in (2, 2):
+            server.answers = {"AUTHENTICATE": no, "LOGIN": no}
+            before = len(tries(server))
+            with pytest.raises(MailboxLoginRefused, match="EMAIL_PASSWORD"):
+                box.open()
+            assert len(tries(server)) - before <= most
+        server.answers = {}
+        box.open()
+        box.close()
+        server.answers = {"AUTHENTICATE": no, "LOGIN": no}
+        before = len(tries(server))
+        with pytest.raises(MailboxLoginRefused):
+            box.open()
+        assert len(tries(server)) - before == 1, "the password is another one now"
+        assert not ("LOGINDISABLED" in offered and server.sent("LOGIN"))
+
+
+def test_a_server_that_ends_the_session_after_a_refusal_is_asked_otherwise_next_time(
+    server: FakeImapServer,
+) -> None:
+    def once(session: Session, tag: str, rest: str) -> None:
+        session.send("+ ")
+        session.rfile.readline()
+        session.send(f"{tag} NO LOGIN failed.")
+        raise HangUp
+
+    server.capabilities = "AUTH=PLAIN"
+    server.answers["AUTHENTICATE"] = once
+    with Mailbox(server.account(), ssl_context=server.ssl_context(), timeouts=PATIENT) as box:
+        with pytest.raises(MailboxLoginRefused, match="LOGIN failed"):
+            box.open()
+        assert box.open().exists == 3
+    assert tries(server) == ["AUTHENTICATE PLAIN", 'LOGIN ann "secret"']
+
+
+def test_a_temporary_refusal_is_no_reason_to_send_the_password_again(server: FakeImapServer) -> None:
+    server.capabilities = "AUTH=PLAIN AUTH=LOGIN"
+    server.answers["AUTHENTICATE"] = says("NO [UNAVAILABLE] later")
+    assert type(kind_of(server)) is MailboxUnavailable
+    assert tries(server) == ["AUTHENTICATE PLAIN"]
+
+
+def refuses(mechanism: str, refusal: str) -> Answer:
+    def answer(session: Session, tag: str, rest: str) -> None:
+        if rest == f"AUTHENTICATE {mechanism}":
+            session.send(f"{tag} {refusal}")
+            return
+        for _ in range(2):
+            session.send("+ ")
+            session.rfile.readline()
+        session.send(f"{tag} OK welcome")
+
+    return answer
+
+
+def tries(server: FakeImapServer) -> list[str]:
+    lines = [line.partition(" ")[2] for line in server.commands]
+    return [line for line in lines if line.startswith(("AUTHENTICATE ", "LOGIN "))]
 
 
 def test_a_challenge_that_makes_no_sense(server: FakeImapServer) -> None:

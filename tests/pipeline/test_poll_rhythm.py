@@ -16,7 +16,8 @@ from cleo_email.mail.model import OutboundEmail
 from cleo_email.pipeline.poll import (
     BUSY_MS,
     LOCK,
-    LOGIN_REST_MS,
+    LOGIN_RESTS_MS,
+    RESTS_MS,
     UNTOLD_MS,
     UPKEEP_PAUSE_MS,
     Poller,
@@ -94,10 +95,10 @@ def test_after_a_fault_the_mailbox_rests_and_then_is_tried_before_the_interval(
     server.answers["SELECT"] = first(hang_up, 2)
     with pytest.raises(MailboxError):
         polling.run()
-    assert 0 < store.ticks.tick_left_ms("poll") <= 1000
+    assert 0 < store.ticks.tick_left_ms("poll") <= RESTS_MS[0]
     with pytest.raises(MailboxError):
         polling.run(force=True)
-    assert 1000 < store.ticks.tick_left_ms("poll") <= 2000
+    assert RESTS_MS[0] < store.ticks.tick_left_ms("poll") <= RESTS_MS[1]
 
 
 def test_what_a_person_asked_for_is_told_once(
@@ -111,9 +112,9 @@ def test_what_a_person_asked_for_is_told_once(
 
 
 def test_a_poll_is_told_in_words() -> None:
-    assert str(PollResult(accepted=1, held=2)) == "poll: 1 accepted, 2 held"
-    assert str(PollResult()) == "poll: nothing new"
-    assert str(PollResult(busy=True)) == "poll: another process is at it"
+    assert str(PollResult(accepted=1, held=2)) == "1 accepted, 2 held"
+    assert str(PollResult()) == "nothing new"
+    assert str(PollResult(busy=True)) == "another process is at it"
 
 
 def test_upkeep_does_not_knock_where_the_login_is_refused(
@@ -130,13 +131,13 @@ def test_upkeep_does_not_knock_where_the_login_is_refused(
     assert polling.run_upkeep() is None
     assert polling.run().resting
     assert len(server.sent("AUTHENTICATE")) == logins == 1
-    assert store.ticks.tick_left_ms("poll") > LOGIN_REST_MS - 1000
+    assert store.ticks.tick_left_ms("poll") > LOGIN_RESTS_MS[0] - 1000
     assert "EMAIL_PASSWORD" in store.health.read().poll_fault
 
 
 @pytest.mark.parametrize("fault", [says("NO [OVERQUOTA] full"), hang_up])
 def test_a_copy_that_the_server_does_not_take_stops_no_other(
-    polling: Poller, store: Store, server: FakeImapServer, fault: Callable[..., None]
+    polling: Poller, store: Store, redis: Redis, server: FakeImapServer, fault: Callable[..., None]
 ) -> None:
     store.mailbox.set_sent_mode("client")
     records = [_record(State.REPLIED, number) for number in range(3)]
@@ -145,10 +146,8 @@ def test_a_copy_that_the_server_does_not_take_stops_no_other(
         store.filing.add(record.id, NOW)
     server.answers["APPEND"] = first(fault)
     for _ in range(2):
-        try:
-            polling.run_upkeep()
-        except MailboxError:
-            store.health.fresh_start()
+        polling.run_upkeep()
+        redis.delete("cleo:tick:chores-done", "cleo:tick:filing")  # the rest is over
     filed = [message.source for message in server.folders["Sent"]]
     assert filed == [_answer(record).source for record in records[1:]]
     assert store.filing.due(NOW + 1000) == []
@@ -204,6 +203,33 @@ def test_a_copy_that_is_never_taken_is_given_up_after_a_day(
     polling.run_upkeep()
     assert store.filing.due(NOW + 10**12) == []
     assert "given up" in caplog.text
+    shown = str(store.messages.get(record.id).public()["reason"])
+    assert "given up" in shown
+    assert "OVERQUOTA" in shown
+
+
+def test_a_copy_that_is_refused_is_told_where_people_look_until_it_is_filed(
+    polling: Poller, store: Store, server: FakeImapServer
+) -> None:
+    store.mailbox.set_sent_mode("client")
+    record = _record(State.REPLIED)
+    store.messages.accept(record, b"", Identity("a"), (), answer=_answer(record))
+    store.messages.note(record.id, "reason", "one of two recipients was refused")
+    store.filing.add(record.id, NOW)
+    server.answers["APPEND"] = first(says("NO [OVERQUOTA] full"))
+    polling.run_upkeep()
+    shown = str(store.messages.get(record.id).public()["reason"])
+    assert shown.startswith("one of two recipients was refused; ")
+    assert "not in Sent" in shown
+    assert "[OVERQUOTA] full" in shown
+    (fault,) = store.health.upkeep_faults()
+    assert "[OVERQUOTA] full" in fault
+    assert "EMAIL_SAVE_SENT=0" in fault
+    store.filing.add(record.id, NOW)
+    polling.upkeep.run()
+    assert len(server.folders["Sent"]) == 1
+    assert store.messages.get(record.id).public()["reason"] == "one of two recipients was refused"
+    assert store.health.upkeep_faults() == []
 
 
 def test_many_copies_for_sent_let_new_mail_in_between(

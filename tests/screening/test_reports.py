@@ -67,7 +67,7 @@ RETURNED_PART = f"Content-Type: message/rfc822\n\n{RETURNED}"
 
 def test_a_delivery_status_is_read_whole() -> None:
     report = multipart("\nIt failed.", status_part(FAILED), RETURNED_PART)
-    assert report == Report(ReportKind.BOUNCE, TO, "5.1.1", "550 5.1.1 User unknown", OURS)
+    assert report == Report(ReportKind.BOUNCE, TO, "5.1.1", "550 5.1.1 User unknown", OURS, (TO,))
 
 
 @pytest.mark.parametrize(

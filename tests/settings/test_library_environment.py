@@ -76,6 +76,17 @@ def test_the_redis_of_run_in_the_same_directory_is_found_and_nothing_is_left(
         assert stored(redis.url) == {id_}
 
 
+def test_missing_settings_are_told_with_the_file_that_was_looked_for(dotenv: Write, tmp_path: Path) -> None:
+    dotenv(EMAIL_SMTP_HOST="")
+    with pytest.raises(SettingsError) as caught:
+        send()
+    assert caught.value.faults[0].startswith("EMAIL_SMTP_HOST: found nothing")
+    assert caught.value.faults[0].endswith(f"(read: the environment, {tmp_path / '.env'})")
+    (tmp_path / ".env").unlink()
+    with pytest.raises(SettingsError, match=r"\.env, which is not there\)$"):
+        send()
+
+
 def test_what_changes_is_noticed_at_the_next_call(
     dotenv: Write, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

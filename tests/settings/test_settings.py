@@ -34,7 +34,7 @@ def test_defaults_are_those_of_the_contract() -> None:
     assert (settings.concurrency, settings.max_message_bytes) == (50, 26_214_400)
     assert (settings.max_replies_per_thread, settings.max_replies_per_sender) == (20, 60)
     assert (settings.max_age_days, settings.retention_days, settings.agent_timeout) == (7, 90, 300)
-    assert settings.agent == "echo"
+    assert settings.agent == "", "nobody: what is not chosen answers no customer"
     assert settings.imap is None
     assert settings.save_sent
     assert not settings.reply_all
@@ -98,6 +98,21 @@ def test_nonsense_names_the_variable_what_was_found_and_what_is_expected(name: s
     assert ", expected " in line
 
 
+@pytest.mark.parametrize("kind", ["SMTP", "IMAP"])
+@pytest.mark.parametrize(
+    ("value", "advice"),
+    [
+        ("mail.example.com:465", "set EMAIL_{0}_HOST=mail.example.com and EMAIL_{0}_PORT=465"),
+        ("ssl://mail.example.com:993/", "set EMAIL_{0}_HOST=mail.example.com and EMAIL_{0}_PORT=993"),
+        ("smtps://mail.example.com", "set EMAIL_{0}_HOST=mail.example.com"),
+        ("[::1]:587", "set EMAIL_{0}_HOST=::1 and EMAIL_{0}_PORT=587"),
+    ],
+)
+def test_a_port_behind_a_host_has_a_setting_of_its_own(kind: str, value: str, advice: str) -> None:
+    (line,) = faults({**WHOLE, f"EMAIL_{kind}_HOST": value})
+    assert line.endswith(f"; {advice.format(kind)}")
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", "mail_1.example.com", "münchen.example"])
 def test_a_server_may_be_named_or_numbered(host: str) -> None:
     settings = read(EMAIL_SMTP_HOST=host, EMAIL_IMAP_HOST=host)
@@ -141,7 +156,9 @@ def test_no_secret_is_shown_in_a_fault_or_in_a_repr() -> None:
 
 
 def test_a_login_that_is_no_address_needs_a_from_address() -> None:
-    assert any(line.startswith("EMAIL_FROM_ADDRESS") for line in faults({**WHOLE, "EMAIL_USER": "agent"}))
+    found = faults({**WHOLE, "EMAIL_USER": "agent"})
+    assert any(line.startswith("EMAIL_FROM_ADDRESS") for line in found)
+    assert any(line.startswith("EMAIL_USER: found 'agent', expected an address") for line in found)
     settings = read(EMAIL_USER="agent", EMAIL_FROM_ADDRESS="Cleo Öst <cleo@example.com>")
     assert (settings.from_address.name, settings.from_address.addr) == ("Cleo Öst", "cleo@example.com")
     assert settings.own_addresses == {"cleo@example.com"}

@@ -10,7 +10,8 @@ import pytest
 
 from cleo_email import app as app_module
 from cleo_email.cli.check import examine
-from cleo_email.settings import misspelt, read_settings
+from cleo_email.settings import doubts, gather, read_settings
+from cleo_email.settings.read import misspelt
 from cleo_email.web.app import from_environment
 from cleo_email.worker.process import _whose_mail
 from tests.support.channel import ROOT, Channel
@@ -59,6 +60,53 @@ def test_check_warns_of_it_even_where_the_setting_is_missed(
     levels = {finding.text.split()[0]: finding.level for finding in examine()}
     assert levels["EMAIL_SMTP_HOST:"] == "wrong"
     assert levels["EMAIL_SMTP_HSOT"] == "warning"
+
+
+@pytest.mark.parametrize("quote", ['"', "'"])
+def test_quotes_that_became_part_of_a_value_are_told_and_the_value_is_not(quote: str) -> None:
+    given = {**ENV, "EMAIL_PASSWORD": f"{quote}geheim{quote}", "CLEO_API_TOKEN": f"{quote}geheim{quote}"}
+    wanted = "the quotes at its beginning and its end count as part of it"
+    assert doubts(given) == [f"CLEO_API_TOKEN: {wanted}", f"EMAIL_PASSWORD: {wanted}"]
+    for plain in (quote, f"{quote}geheim", f"ge{quote}heim", "geheim"):
+        assert doubts({**ENV, "EMAIL_PASSWORD": plain}) == []
+
+
+def test_quotes_in_dotenv_are_taken_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_text("EMAIL_PASSWORD='geheim'\n")
+    assert doubts(gather({})) == []
+
+
+@pytest.mark.parametrize("name", ["SSL_CERT_FILE", "SSL_CERT_DIR"])
+def test_an_authority_of_dotenv_that_the_environment_overrules_is_told(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_text(f"{name}=/etc/own.pem\n")
+    monkeypatch.setenv(name, "/opt/conda/cacert.pem")
+    line = f"{name}: '/opt/conda/cacert.pem' of the environment is in force, and not '/etc/own.pem' of .env"
+    assert line in doubts(ENV)
+    for same in ("/etc/own.pem", None):
+        monkeypatch.setenv(name, same) if same else monkeypatch.delenv(name)
+        assert doubts(ENV) == []
+
+
+def test_the_web_process_says_what_is_open_to_this_machine_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, redis_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(app_module, "set_up_logging", lambda: None)
+    for name, value in {**ENV, "REDIS_URL": redis_url}.items():
+        monkeypatch.setenv(name, value)
+    with caplog.at_level(logging.INFO, "cleo_email"):
+        from_environment()
+        assert "EMAIL_WEBHOOK_SECRET is not set: /email/incoming" in caplog.text
+        assert "CLEO_API_TOKEN is not set: /email/send" in caplog.text
+        caplog.clear()
+        monkeypatch.setenv("EMAIL_WEBHOOK_SECRET", "s")
+        monkeypatch.setenv("CLEO_API_TOKEN", "t")
+        from_environment()
+        assert caplog.messages == []
 
 
 def test_the_worker_says_whose_mail_it_answers_and_what_is_misspelt(tmp_path: Path, redis_url: str) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import logging
+import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,7 +13,12 @@ from contextlib import contextmanager
 import pytest
 
 from cleo_email.accounts import Login, SmtpAccount
-from cleo_email.errors import SubmissionError, SubmissionLoginRefused, SubmissionUnavailable
+from cleo_email.errors import (
+    SubmissionError,
+    SubmissionLimited,
+    SubmissionLoginRefused,
+    SubmissionUnavailable,
+)
 from cleo_email.smtp.pool import Submitter
 from tests.smtp.test_transaction import PATIENT, mail_to
 from tests.support.smtp_server import SmtpServer
@@ -108,12 +115,137 @@ def test_refused_logins(stage: str, reply: str, kind: type[SubmissionError]) -> 
         with pytest.raises(kind, match=reply) as caught:
             send(submitter)
         assert isinstance(caught.value, SubmissionLoginRefused) == (kind is SubmissionLoginRefused)
-        assert "EMAIL_USER" in str(caught.value)
+        assert ("EMAIL_USER" in str(caught.value)) == (kind is SubmissionLoginRefused)
+
+
+# --- a server that offers more than it takes --------------------------------------------------------------
+
+
+def logins(server: SmtpServer) -> list[str]:
+    return [line.split()[1] for line in server.commands if line.startswith("AUTH")]
+
+
+REFUSALS = [
+    "535 5.7.8 Authentication credentials invalid",
+    "535 Error: authentication failed, system busy",
+    "504 5.5.4 Unrecognized authentication type",
+    "534 5.7.9 Authentication mechanism is too weak",
+    "501 5.5.2 Cannot decode response",
+    "550 5.7.0 User not allowed to use this mechanism",
+    "502 5.5.1 not implemented",
+    "334 ",  # and 500 to what follows
+]
+
+
+@pytest.mark.parametrize("reply", REFUSALS)
+def test_the_other_mechanism_is_tried_in_the_same_session_and_remembered(reply: str) -> None:
+    with sending() as (server, submitter):
+        server.inject(f"auth/PLAIN*0={reply}")
+        send(submitter)
+        assert server.connections == 1
+        assert server.mails[0].login == "cleo"
+        submitter.check()
+        assert logins(server) == ["PLAIN", "LOGIN", "LOGIN"]
+        server.clear_faults()
+        server.inject(f"auth/LOGIN*0={reply}")
+        submitter.check()
+        submitter.check()
+        assert logins(server)[3:] == ["LOGIN", "PLAIN", "PLAIN"]
+        assert server.connections == 4
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "auth/PLAIN*0=535 5.7.8 no then-drop",
+        "auth/PLAIN*0=535 5.7.8 no",  # and 421 or 503 to the second
+    ],
+)
+@pytest.mark.parametrize("second", ["", "421 4.7.0 too many errors", "503 5.5.1 AUTH already given"])
+def test_a_server_that_ends_the_session_after_a_refusal_gets_a_second_one_once(
+    fault: str, second: str
+) -> None:
+    with sending() as (server, submitter):
+        server.inject(fault)
+        if second:
+            server.inject(f"auth/LOGIN={second}")
+            if "drop" in fault:
+                server.clear_faults()
+                server.inject(fault)
+        send(submitter)
+        assert len(server.mails) == 1
+        assert server.connections <= 2
+        submitter.check()
+        assert logins(server)[-1] == "LOGIN"
+
+
+def test_a_wrong_password_is_tried_twice_at_first_and_once_a_session_then() -> None:
+    with sending(password="falsch") as (server, submitter):
+        for _ in range(4):
+            with pytest.raises(SubmissionLoginRefused, match="EMAIL_PASSWORD"):
+                send(submitter)
+        assert logins(server) == ["PLAIN", "LOGIN", "PLAIN", "LOGIN", "PLAIN"]
+        server.passwords = {"cleo": "falsch"}
+        send(submitter)
+        assert len(server.mails) == 1
+
+
+def test_a_wrong_password_at_a_server_that_hangs_up() -> None:
+    with sending(password="falsch") as (server, submitter):
+        server.inject("login*0=535 5.7.8 wrong then-drop")
+        for _ in range(3):
+            with pytest.raises(SubmissionLoginRefused, match="EMAIL_PASSWORD"):
+                send(submitter)
+        assert logins(server) == ["PLAIN", "LOGIN", "PLAIN", "LOGIN"]
+
+
+@pytest.mark.parametrize("reply", ["454 4.7.0 Temporary authentication failure", "421 4.7.0 try later"])
+def test_a_temporary_failure_is_one(reply: str) -> None:
+    with sending() as (server, submitter):
+        server.inject(f"auth*0={reply}")
+        with pytest.raises(SubmissionLimited) as caught:
+            send(submitter)
+        assert logins(server) == ["PLAIN"], "the other mechanism would fail as well"
+        assert reply in str(caught.value)
+        assert "does not say that the password is wrong" in str(caught.value)
+        assert not caught.value.permanent
+
+
+def test_many_threads_do_not_try_a_wrong_password_at_once() -> None:
+    with sending(password="falsch") as (server, submitter):
+        server.inject("connect*0=wait")
+        faults: list[SubmissionError] = []
+
+        def attempt() -> None:
+            with pytest.raises(SubmissionLoginRefused) as caught:
+                send(submitter)
+            faults.append(caught.value)
+
+        threads = [threading.Thread(target=attempt) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        server.wait_for(lambda seen: seen.connections == 1)
+        while submitter._slots._value:  # all four have begun
+            time.sleep(0.01)
+        server.gate.set()
+        for thread in threads:
+            thread.join()
+        assert len(faults) == 4
+        assert server.connections <= 2, "one that had not yet begun to wait may try for itself"
 
 
 def test_a_wrong_password() -> None:
     with sending(password="falsch") as (_, submitter), pytest.raises(SubmissionLoginRefused, match="535"):
         send(submitter)
+
+
+@pytest.mark.parametrize("quote", ['"', "'"])
+def test_quotes_that_became_part_of_the_password_get_a_hint(quote: str) -> None:
+    with sending(password=f"{quote}geheim{quote}") as (_, submitter):
+        hint = r"EMAIL_PASSWORD \(the quotes at its beginning"
+        with pytest.raises(SubmissionLoginRefused, match=hint) as caught:
+            send(submitter)
+    assert "geheim" not in str(caught.value)
 
 
 def test_530_at_mail_is_a_matter_of_the_login() -> None:
@@ -205,6 +337,8 @@ def test_an_unknown_host_names_the_setting() -> None:
     for host in ("no-such-host.invalid", "a..b", "x" * 70 + ".example"):
         with (
             Submitter(SmtpAccount(host, 587, Login("cleo", "geheim")), timeouts=PATIENT) as submitter,
-            pytest.raises(SubmissionUnavailable, match="EMAIL_SMTP_HOST"),
+            pytest.raises(SubmissionUnavailable, match="EMAIL_SMTP_HOST") as caught,
         ):
             submitter.check()
+        assert "Errno" not in str(caught.value)
+        assert "no server of this name is known" in str(caught.value) or "looked up" in str(caught.value)

@@ -151,6 +151,59 @@ def test_a_session_at_its_own_limit_is_replaced(server: SmtpServer, submitter: S
     assert [mail.connection for mail in server.mails] == [1, 2]
 
 
+@pytest.mark.parametrize("stage", ["mail", "rcpt", "data", "body"])
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "530 5.7.0 Authentication required",
+        "535 5.7.8 log in first",
+        "538 5.7.11 encryption required",
+        "550 5.7.1 session expired",
+        "550 5.1.1 unknown",
+        "450 4.7.1 too many mails in this session",
+        "503 5.5.1 bad sequence",
+        "550 5.4.5 daily limit exceeded",
+    ],
+)
+def test_a_refusal_on_a_kept_session_counts_once_a_new_one_brings_it_too(
+    server: SmtpServer, submitter: Submitter, stage: str, reply: str
+) -> None:
+    send(submitter)
+    server.inject(f"{stage}={reply}")
+    calls: list[int] = []
+    mail = mail_to(size=LARGE if stage == "body" else 0)
+    submitter.submit(mail, before_end_of_data=lambda: calls.append(1))
+    assert [one.connection for one in server.mails] == [1, 2]
+    assert calls == [1]
+
+
+def test_one_of_two_recipients_refused_on_a_kept_session(server: SmtpServer, submitter: Submitter) -> None:
+    send(submitter)
+    server.inject("rcpt/bob=550 5.7.1 relaying denied")
+    receipt = submitter.submit(mail_to("alice@example.org", "bob@example.org"), before_end_of_data=list)
+    assert not receipt.refused
+    assert [len(one.recipients) for one in server.mails] == [1, 2]
+
+
+def test_doubts_in_vain_cost_few_logins(server: SmtpServer, submitter: Submitter) -> None:
+    """Many unknown recipients one after the other: each is refused, and no session is at fault."""
+    send(submitter)
+    server.inject("rcpt*0=550 5.1.1 unknown")
+    for _ in range(20):
+        with pytest.raises(SubmissionError, match=r"5\.1\.1"):
+            send(submitter)
+    assert server.connections == 2
+
+
+@pytest.mark.parametrize("reply", ["530 5.7.0 log in", "535 5.7.8 no", "550 5.1.1 unknown", "451 4.3.0 no"])
+def test_after_the_dot_a_refusal_counts_at_once(server: SmtpServer, submitter: Submitter, reply: str) -> None:
+    send(submitter)
+    server.inject(f"dot={reply}")
+    with pytest.raises(SubmissionError, match=reply):
+        send(submitter)
+    assert server.connections == 1
+
+
 @pytest.mark.parametrize("action", ["drop", "accept+drop", "silence"])
 def test_after_the_dot_nothing_is_tried_twice(server: SmtpServer, hasty: Submitter, action: str) -> None:
     send(hasty)
@@ -172,7 +225,7 @@ def test_421_after_the_dot_is_not_tried_again_here(server: SmtpServer, submitter
 
 
 def test_a_refused_mail_leaves_a_clean_session(server: SmtpServer, submitter: Submitter) -> None:
-    server.inject("rcpt=550 5.1.1 unknown", "data=451 4.3.0 not now", "dot=550 5.7.1 spam")
+    server.inject("rcpt=550 5.1.1 unknown", "dot=451 4.3.0 not now", "dot=550 5.7.1 spam")
     for _ in range(3):
         with pytest.raises(SubmissionError):
             send(submitter)

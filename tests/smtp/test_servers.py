@@ -11,7 +11,7 @@ from imapclient import IMAPClient
 
 from cleo_email.accounts import Login, SmtpAccount
 from cleo_email.embedded.mailserver import AGENT, CUSTOMER, MailServer
-from cleo_email.errors import StoreUnavailable, SubmissionError, SubmissionLoginRefused
+from cleo_email.errors import StoreUnavailable, SubmissionError, SubmissionLoginRefused, SubmissionUnavailable
 from cleo_email.mail.model import OutboundEmail
 from cleo_email.smtp.pool import Submitter
 from tests.smtp.test_transaction import mail_to
@@ -121,6 +121,17 @@ def test_refusals(servers: postfix.PostfixAndDovecot, submitter: Submitter) -> N
         pytest.raises(SubmissionLoginRefused, match=r"535 5\.7\.8"),
     ):
         send(stranger)
+
+
+@pytest.mark.servers("postfix", "dovecot")
+def test_a_recipient_who_is_refused_for_now(servers: postfix.PostfixAndDovecot, submitter: Submitter) -> None:
+    send(submitter)  # the next mail finds a session that was kept
+    receipt = submitter.submit(mail_to(BOB, "later@example.org"), before_end_of_data=lambda: None)
+    assert list(receipt.deferred) == ["later@example.org"]
+    assert receipt.refused == {}
+    assert len(inbox(servers, 2)) == 2
+    with pytest.raises(SubmissionUnavailable, match=r"450 4\.2\.0"):
+        send(submitter, mail_to("later@example.org"))
 
 
 @pytest.mark.servers("postfix", "dovecot")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
+import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +16,7 @@ from cleo_email.errors import (
     CleoError,
     StoreUnavailable,
     SubmissionError,
+    SubmissionLimited,
     SubmissionLoginRefused,
     SubmissionUnavailable,
     SubmissionUncertain,
@@ -135,10 +139,8 @@ def test_some_refused_recipients_are_named_and_nobody_is_written_to_twice(
     server.inject("rcpt/bob@=550 5.1.1 no such user", "rcpt/eve@=450 4.2.0 try later")
     mail = mail_to("alice@example.org", "bob@example.org", "eve@example.org")
     receipt = submitter.submit(mail, before_end_of_data=hook)
-    assert receipt.refused == {
-        "bob@example.org": "550 5.1.1 no such user",
-        "eve@example.org": "450 4.2.0 try later",
-    }
+    assert receipt.refused == {"bob@example.org": "550 5.1.1 no such user"}
+    assert receipt.deferred == {"eve@example.org": "450 4.2.0 try later"}
     assert [accepted.recipients for accepted in server.mails] == [("alice@example.org",)]
 
 
@@ -397,21 +399,152 @@ def test_implicit_tls_verifies_too(implicit_server: SmtpServer, hook: Calls) -> 
         submitter.submit(mail_to(), before_end_of_data=hook)
 
 
-def test_the_wrong_kind_of_tls_names_the_port(
-    server: SmtpServer, hook: Calls, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("trusted", [True, False])
+def test_a_port_with_tls_at_once_is_told_soon(hook: Calls, trusted: bool) -> None:
+    """Nobody waits for 30 seconds; only the greeting is late."""
+    with SmtpServer(implicit_tls=True) as other:
+        context = other.client_context() if trusted else ssl.create_default_context()
+        begun = time.monotonic()
+        with (
+            Submitter(other.account(), context=context, timeouts=PATIENT) as submitter,
+            pytest.raises(SubmissionUnavailable, match=r"set EMAIL_SMTP_PORT=465") as caught,
+        ):
+            submitter.submit(mail_to(), before_end_of_data=hook)
+        assert time.monotonic() - begun < PATIENT.read / 2
+        assert exactly(SubmissionUnavailable)(caught)
+        assert other.connections == 2
+
+
+def test_a_port_with_tls_at_once_that_hangs_up_by_itself(hook: Calls) -> None:
     with (
         SmtpServer(implicit_tls=True) as other,
-        Submitter(other.account(), context=other.client_context(), timeouts=HASTY) as submitter,
-        pytest.raises(SubmissionUnavailable, match="EMAIL_SMTP_PORT"),
+        Submitter(other.account(), context=other.client_context(), timeouts=PATIENT) as submitter,
     ):
+        hanging_up = threading.Thread(target=hang_up_the_first, args=[other])
+        hanging_up.start()
+        with pytest.raises(SubmissionUnavailable, match=r"set EMAIL_SMTP_PORT=465"):
+            submitter.submit(mail_to(), before_end_of_data=hook)
+        hanging_up.join()
+
+
+def hang_up_the_first(server: SmtpServer) -> None:
+    server.wait_for(lambda seen: seen.connections == 1)
+    server.hang_up_all()
+
+
+def test_a_greeting_that_is_late_on_purpose_is_waited_for(
+    server: SmtpServer, hook: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cleo_email.smtp.session._SILENCE_S", 0.05)
+    server.inject("connect=wait", "connect=silence")
+
+    def greet() -> None:
+        server.wait_for(lambda seen: seen.connections == 2)  # the second one looks whether TLS is spoken
+        server.gate.set()
+
+    greeting = threading.Thread(target=greet)
+    greeting.start()
+    with Submitter(server.account(), context=server.client_context(), timeouts=PATIENT) as submitter:
         submitter.submit(mail_to(), before_end_of_data=hook)
+    greeting.join()
+    assert [mail.connection for mail in server.mails] == [1]
+
+
+def test_a_port_without_tls_at_once_is_told(
+    server: SmtpServer, hook: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("cleo_email.smtp.session.IMPLICIT_TLS", server.port)
     with (
         Submitter(server.account(), context=server.client_context(), timeouts=PATIENT) as submitter,
-        pytest.raises(SubmissionUnavailable, match="EMAIL_SMTP_PORT"),
+        pytest.raises(SubmissionUnavailable, match="set EMAIL_SMTP_PORT=587"),
     ):
         submitter.submit(mail_to(), before_end_of_data=hook)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), "no server of this name is known"),
+        (socket.gaierror(socket.EAI_AGAIN, "Temporary failure"), "cannot be looked up now"),
+        (ConnectionRefusedError(111, "Connection refused"), "nothing listens there"),
+        (OSError(101, "Network is unreachable"), "no way to it"),
+        (OSError(113, "No route to host"), "no way to it"),
+        (TimeoutError("timed out"), "no answer in time"),
+        (ConnectionResetError(104, "Connection reset by peer"), "was cut"),
+        (OSError(99, "Cannot assign requested address"), "Cannot assign"),
+    ],
+)
+def test_no_connection_is_told_in_words_and_names_the_setting(
+    server: SmtpServer, submitter: Submitter, monkeypatch: pytest.MonkeyPatch, error: OSError, words: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("cleo_email.smtp.session.SmtpConnection.dial", fail)
+    with pytest.raises(SubmissionUnavailable, match="EMAIL_SMTP_HOST") as caught:
+        submitter.check()
+    assert words in str(caught.value)
+    assert "Errno" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("bob", "kind", "permanent"),
+    [
+        ("550 5.4.5 Daily user sending limit exceeded", SubmissionLimited, True),
+        ("450 4.7.1 rate limited", SubmissionLimited, False),
+        ("552 5.2.2 mailbox full", SubmissionError, True),
+        ("452 4.2.2 mailbox full", SubmissionUnavailable, False),
+    ],
+)
+@pytest.mark.parametrize("stage", ["mail", "rcpt", "data", "body", "dot"])
+def test_a_limit_of_the_account_is_temporary_at_every_stage(
+    server: SmtpServer,
+    submitter: Submitter,
+    hook: Calls,
+    stage: str,
+    bob: str,
+    kind: type[SubmissionError],
+    permanent: bool,
+) -> None:
+    server.inject(f"{stage}*0={bob}")
+    with pytest.raises(kind) as caught:
+        submitter.submit(mail_to(size=LARGE if stage == "body" else 0), before_end_of_data=hook)
+    assert type(caught.value) is kind
+    if isinstance(caught.value, SubmissionLimited):
+        assert caught.value.permanent == permanent
+
+
+@pytest.mark.parametrize("reply", ["421 4.7.0 rate limited", "554 5.7.1 your account has been suspended"])
+def test_a_limit_may_be_told_at_the_greeting(
+    server: SmtpServer, submitter: Submitter, hook: Calls, reply: str
+) -> None:
+    server.inject(f"connect*0={reply}")
+    with pytest.raises(SubmissionLimited, match=reply):
+        submitter.submit(mail_to(), before_end_of_data=hook)
+
+
+@pytest.mark.parametrize("code", [530, 534, 535, 538])
+@pytest.mark.parametrize("stage", ["mail", "rcpt", "data", "body", "dot"])
+def test_a_login_code_is_one_at_every_stage(
+    server: SmtpServer, submitter: Submitter, hook: Calls, stage: str, code: int
+) -> None:
+    server.inject(f"{stage}*0={code} 5.7.0 Authentication required")
+    with pytest.raises(SubmissionLoginRefused):
+        submitter.submit(mail_to(size=LARGE if stage == "body" else 0), before_end_of_data=hook)
+
+
+@pytest.mark.parametrize(
+    "reply", ["452 4.5.3 Too many recipients", "552 too many recipients", "550 5.4.5 daily limit exceeded"]
+)
+def test_recipients_beyond_a_number_wait(
+    server: SmtpServer, submitter: Submitter, hook: Calls, reply: str
+) -> None:
+    server.inject(f"rcpt+1*0={reply}")
+    receipt = submitter.submit(
+        mail_to("a@example.org", "b@example.org", "c@example.org"), before_end_of_data=hook
+    )
+    assert list(receipt.deferred) == ["b@example.org", "c@example.org"]
+    assert receipt.refused == {}
 
 
 def test_words_slipped_in_before_tls_are_forgotten(

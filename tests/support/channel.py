@@ -108,7 +108,7 @@ class Channel:
     def start_web(self, *options: str, **env: str) -> subprocess.Popen[bytes]:
         """Returns when it serves."""
         # In the test's own directory: the project's may hold the .env of a real mailbox.
-        bind = ["--bind", f"127.0.0.1:{self.port}", "--pythonpath", str(ROOT)]
+        bind = ["--bind", f"127.0.0.1:{self.port}", "--pythonpath", str(ROOT), "--no-control-socket"]
         process = self.start(
             "-m", "gunicorn", *bind, "--workers", "2", "--preload", *options, "wsgi:app", env=env
         )

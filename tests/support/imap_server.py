@@ -264,7 +264,7 @@ class FakeImapServer(socketserver.ThreadingTCPServer):
     def __init__(self, *sources: bytes, tls: str = "implicit") -> None:
         self.tls = tls
         self.greeting: str | None = "* OK ready"
-        self.capabilities = "AUTH=PLAIN ID"
+        self.capabilities = "AUTH=PLAIN LOGINDISABLED ID"
         self.permanent_flags: str | None = "\\Seen \\Answered \\*"
         self.read_only = False
         self.uidvalidity = 7

@@ -87,7 +87,6 @@ def test_without_a_message_id_the_same_fields_within_an_hour_are_one(client: Mak
         ({"from_address": "ä@b.test"}, "from_address"),
         ({"to_address": ["a@b.test"]}, "to_address"),
         ({"to_address": ""}, "to_address"),
-        ({"subject": None}, "subject"),
         ({"subject": {"a": 1}}, "subject"),
         ({"body": 3.5}, "body"),
         ({"message_id": "<two words@x>"}, "message_id"),
@@ -102,6 +101,45 @@ def test_each_bad_field_has_its_line(client: Make, change: dict[str, Any], field
     assert answer.status_code == 422, answer.json
     assert list(answer.json["fields"]) == [field]
     assert field in answer.json["error"]
+
+
+@pytest.mark.parametrize("field", ["subject", "body", "message_id", "in_reply_to", "references"])
+def test_null_is_a_field_that_the_mail_does_not_have(client: Make, field: str) -> None:
+    web = client()
+    answer = post(web, {**MAIL, field: None})
+    assert answer.status_code == 202, answer.json
+    assert post(web, {**MAIL, field: ""}).json == {**answer.json, "status": "duplicate"}
+
+
+@pytest.mark.parametrize(
+    ("headers", "said"),
+    [
+        ({"X-Forwarded-For": "198.51.100.1, 203.0.113.9"}, "203.0.113.9 (as X-Forwarded-For says)"),
+        ({"X-Forwarded-For": "203.0.113.9:51234"}, "203.0.113.9 (as X-Forwarded-For says)"),
+        ({"X-Real-IP": "203.0.113.9"}, "203.0.113.9 (as X-Real-IP says)"),
+        ({"Forwarded": "for=198.51.100.1, for=203.0.113.9;proto=https"}, "203.0.113.9 (as Forwarded says)"),
+        ({"Forwarded": 'proto=https;For="[2001:db8:1:2::7]:4711"'}, "2001:db8:1:2::/64 (as Forwarded says)"),
+        ({"Forwarded": "for=_hidden", "X-Real-IP": "unknown"}, "127.0.0.1: "),
+        ({"X-Forwarded-For": "a\tb; DROP"}, "127.0.0.1: "),
+        ({}, "127.0.0.1: "),
+    ],
+)
+def test_a_refusal_behind_a_proxy_names_the_caller_and_who_says_so(
+    client: Make, headers: dict[str, str], said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    web = client(EMAIL_WEBHOOK_SECRET="right")
+    assert post(web, headers={**headers, "X-Webhook-Secret": "wrong"}).status_code == 403
+    (line,) = [text for text in caplog.messages if "refused a request" in text]
+    assert line.startswith(f"refused a request from {said}")
+    if headers:  # the networks of a machine, of containers and of hosting services
+        for near in ("10.0.0.7", "172.17.0.1", "100.64.0.3", "fd00::1", ""):
+            caplog.clear()
+            post(web, headers={**headers, "X-Webhook-Secret": "wrong"}, environ_base={"REMOTE_ADDR": near})
+            assert ("says)" in caplog.text) is ("says)" in said)
+    caplog.clear()
+    public = {"REMOTE_ADDR": "8.8.8.8"}  # one that says of itself whatever it likes
+    assert post(web, headers={**headers, "X-Webhook-Secret": "wrong"}, environ_base=public).status_code == 403
+    assert "from 8.8.8.8: " in caplog.text
 
 
 def test_missing_fields_are_told_all_at_once(client: Make) -> None:

@@ -44,7 +44,7 @@ def test_a_record_has_the_fields_of_the_contract_and_a_history(redis_url: str) -
     record = web.get(f"/email/messages/{id_}").json
     assert list(record) == [
         "id", "state", "reason", "thread_id", "message_id", "in_reply_to", "from_address", "subject",
-        "received_at", "updated_at", "attempts", "reply_message_id", "history",
+        "received_at", "updated_at", "attempts", "reply_message_id", "recipients", "history",
     ]  # fmt: skip
     assert record["from_address"] == "anna@example.test"
     assert [step["state"] for step in record["history"]] == ["received"]
@@ -120,7 +120,10 @@ def test_readiness_names_what_is_missing(redis_url: str) -> None:
     assert "worker" in why_not_ready(app, now)
     app.store.health.worker_seen(now)
     assert "poll" in why_not_ready(app, now)
+    seldom = App(settings.model_copy(update={"poll_interval": 10**9}))
+    assert "poll" in why_not_ready(seldom, now), "an interval that began before 1970"
     app.store.health.polled(now)
+    assert why_not_ready(seldom, now) == ""
     assert why_not_ready(app, now) == ""
     assert why_not_ready(app, now + 89_000) == ""
     assert "worker" in why_not_ready(app, now + 91_000)

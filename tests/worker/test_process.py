@@ -160,7 +160,10 @@ def test_a_worker_that_ends_is_built_anew_and_its_jobs_are_not_forgotten(
     work_until_stopped(build, [], cast("threading.Event", _Patient(turns=3)))  # the other queue's
     told = [record.getMessage() for record in caplog.records]
     assert len(told) == 1, "while Redis is away each ends soon: told once"
-    assert told[0].startswith(f"the queue's worker ended ({type(fault).__name__} at test_process.py:")
+    why = f"{type(fault).__name__} at test_process.py:"
+    if isinstance(fault, RedisGone):
+        why = "Redis (REDIS_URL) does not answer as it should: gone"
+    assert told[0].startswith(f"the queue's worker ended ({why}")
 
 
 class FakeWorker:
@@ -184,3 +187,32 @@ class _Patient:
     def wait(self, _seconds: float) -> bool:
         self._left -= 1
         return self.is_set()
+
+
+def test_only_a_worker_that_looks_into_its_queue_counts_as_dequeuing(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else /readyz would be 200 while a worker can write its heartbeat, and take no job."""
+    monkeypatch.setattr(threads, "DEQUEUED_S", 3.0)
+    with Redis.from_url(redis_url) as redis:
+        worker = ThreadWorker(Redis.from_url(redis_url), ANSWERS, slots=1)
+        assert not threads.all_dequeue([[worker]]), "it has not begun"
+        working = threading.Thread(target=worker.work, kwargs={"logging_level": None}, daemon=True)
+        working.start()
+        until = time.monotonic() + 10
+        while not threads.all_dequeue([[worker]]):
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        assert not threads.all_dequeue([[worker], []]), "the other queue has no worker"
+        redis.execute_command("ACL SETUSER", "default", "-blmove")
+        try:
+            until = time.monotonic() + 20
+            while threads.all_dequeue([[worker]]):
+                assert time.monotonic() < until
+                time.sleep(0.05)
+        finally:
+            redis.execute_command("ACL SETUSER", "default", "+@all")
+        assert "no job can be taken: the Redis of REDIS_URL does not permit its user" in caplog.text
+        assert "Traceback" not in caplog.text
+        worker.stop()
+        working.join(20)

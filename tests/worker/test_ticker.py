@@ -12,6 +12,7 @@ from redis import Redis
 
 from cleo_email.app import App
 from cleo_email.errors import StoreUnavailable
+from cleo_email.runtime import now_ms
 from cleo_email.store import Store
 from cleo_email.worker import ticker as ticking
 from cleo_email.worker.ticker import Ticker
@@ -30,6 +31,7 @@ class Steps:
             "App",
             SimpleNamespace(
                 store=store,
+                clock=now_ms,
                 settings=SimpleNamespace(poll_interval=1),
                 wake=SimpleNamespace(poll=self._step("poll"), upkeep=self._step("upkeep")),
                 sweeper=SimpleNamespace(
@@ -92,3 +94,10 @@ def test_an_absent_redis_is_told_once_and_tried_again(
             ticker._round()
     assert waits == [1, 1, 1]
     assert [record.getMessage() for record in caplog.records] == ["Redis is away; trying again"]
+
+
+def test_a_worker_that_cannot_dequeue_is_not_seen(store: Store) -> None:
+    ticker = Ticker(Steps(store, {}).app, threading.Event(), dequeues=lambda: False)
+    ticker._round()
+    assert store.health.read().worker_seen == 0
+    assert store.ticks.tick("life", 10_000), "another worker gets the tick"
