@@ -199,7 +199,9 @@ class _Mailbox:
         return self.angle is None and bool("".join(self.shown).strip()) and "@" not in "".join(self.raw)
 
     def begin_with(self, halves: "list[tuple[_Mailbox, str]]") -> None:
-        self.shown = [*(piece for half, mark in halves for piece in (*half.shown, mark)), *self.shown]
+        before = [piece for half, mark in halves for piece in (*half.shown, mark)]
+        # "Anna, <anna@example.org>" ends with a comma that parts nothing.
+        self.shown = [*before, *self.shown] if "".join(self.shown).strip() else before[:-1]
 
     def add(self, raw: str, shown: str) -> None:
         self.raw.append(raw)
@@ -283,7 +285,7 @@ def _addr_spec(angle: str) -> str:
 
 
 def _display(text: str) -> str:
-    return " ".join(decode_words(text).split()).strip("',; ")
+    return " ".join(decode_words(text).split()).strip("'").strip()
 
 
 # --- dates ------------------------------------------------------------------------------------------------
