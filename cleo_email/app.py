@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from cleo_email.imap.mailbox import Mailbox
     from cleo_email.oauth.tokens import TokenSource
     from cleo_email.pipeline.answer import Answerer
+    from cleo_email.pipeline.budget import Budget
     from cleo_email.pipeline.decide import Decisions
     from cleo_email.pipeline.poll import Poller
     from cleo_email.pipeline.recover import Recoverer
@@ -222,11 +223,20 @@ class App:
         return mailbox
 
     @cached_property
+    def budget(self) -> Budget:
+        from cleo_email.pipeline.budget import Budget, Limits
+
+        settings = self.settings
+        limits = Limits(
+            settings.max_replies_per_thread, settings.max_replies_per_sender, settings.max_sends_per_hour
+        )
+        return Budget(self.store, limits, clock=self.clock)
+
+    @cached_property
     def answerer(self) -> Answerer:
         """Return the answerer. Raise SettingsError for a bad agent, or a bad callable in CLEO_WORKFLOWS."""
         from cleo_email.agents.build import build_agent
         from cleo_email.pipeline.answer import Answerer
-        from cleo_email.pipeline.budget import Budget, Limits
         from cleo_email.pipeline.deliver import Delivery
         from cleo_email.pipeline.workflows import ThreadOpener, load_suppliers
         from cleo_email.screening.dkim import SenderCheck
@@ -235,11 +245,7 @@ class App:
         suppliers = load_suppliers(workflows)
         token = settings.agent_token.get_secret_value() if settings.agent_token else None
         agent = build_agent(settings.agent, token=token, environ=self._environ) if settings.agent else None
-        limits = Limits(
-            settings.max_replies_per_thread, settings.max_replies_per_sender, settings.max_sends_per_hour
-        )
-        budget = Budget(self.store, limits, clock=self.clock)
-        filed = self.mailbox is not None
+        filed, budget = self.mailbox is not None, self.budget
         delivery = Delivery(self.store, self.submitter, has_mailbox=filed, budget=budget, clock=self.clock)
         opening = ThreadOpener(self.store, self.sender, workflows, suppliers, timeout=settings.agent_timeout)
         return Answerer(
@@ -254,7 +260,7 @@ class App:
             max_attachment_bytes=settings.max_attachment_bytes,
             reply_all=settings.reply_all,
             opening=opening,
-            budget=budget,
+            budget=self.budget,
             sender_check=SenderCheck() if settings.verify_dkim else None,
             clock=self.clock,
         )
@@ -269,8 +275,15 @@ class App:
 
         settings, store, mailbox, receiver = self.settings, self.store, self.mailbox, self.receiver
         most = settings.max_message_bytes
-        save_sent, clock = settings.save_sent, self.clock
-        upkeep = Upkeep(store, mailbox, receiver, save_sent=save_sent, max_bytes=most, clock=clock)
+        upkeep = Upkeep(
+            store,
+            mailbox,
+            receiver,
+            save_sent=settings.save_sent,
+            max_bytes=most,
+            mark_unanswered=settings.mark_unanswered,
+            clock=self.clock,
+        )
         return Poller(
             store,
             mailbox,
@@ -279,7 +292,7 @@ class App:
             max_bytes=most,
             max_age_days=settings.max_age_days,
             interval_s=settings.poll_interval,
-            clock=clock,
+            clock=self.clock,
         )
 
     @cached_property
@@ -287,7 +300,7 @@ class App:
         from cleo_email.pipeline.sweep import Sweeper
 
         days = self.settings.retention_days
-        return Sweeper(self.store, self.wake, retention_days=days, clock=self.clock)
+        return Sweeper(self.store, self.wake, retention_days=days, budget=self.budget, clock=self.clock)
 
     @cached_property
     def recoverer(self) -> Recoverer | None:
@@ -296,8 +309,15 @@ class App:
             return None
         from cleo_email.pipeline.recover import Recoverer
 
-        most = self.settings.max_message_bytes
-        return Recoverer(self.store, self.mailbox, self.receiver, max_bytes=most, clock=self.clock)
+        settings = self.settings
+        return Recoverer(
+            self.store,
+            self.mailbox,
+            self.receiver,
+            max_bytes=settings.max_message_bytes,
+            mark_unanswered=settings.mark_unanswered,
+            clock=self.clock,
+        )
 
 
 # --- the process -------------------------------------------------------------------------------------------

@@ -114,7 +114,18 @@ def _tell_what_is_left(redis: EmbeddedRedis, data: Path) -> None:
 
 def commands(environ: Mapping[str, str], bind: str, cwd: Path | None = None) -> Sequence[Command]:
     """Return the two processes of the Procfile, for any working directory; a ``.env`` in ``cwd`` counts."""
-    web = [sys.executable, "-m", "gunicorn", "--preload", "--workers", WEB_PROCESSES, "--bind", bind]
+    web = [
+        sys.executable,
+        "-m",
+        "gunicorn",
+        "--preload",
+        "--workers",
+        WEB_PROCESSES,
+        "--threads",
+        "8",
+        "--bind",
+        bind,
+    ]
     web += ["--no-control-socket"]  # unused, and it would be left in ~/.gunicorn
     web += ["--log-level", "warning", "cleo_email.web:from_environment()"]
     return (

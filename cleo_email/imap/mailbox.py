@@ -1,5 +1,6 @@
 """The mailbox of an account: search, fetch and flag its mail."""
 
+import contextlib
 import logging
 import ssl
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -37,6 +38,7 @@ QUIET = 30.0  # seconds without an answer after which a kept connection is tried
 BATCH_MESSAGES = 25  # of one FETCH of bodies
 BATCH_OCTETS = 16 * 1024 * 1024  # of one FETCH of bodies; a larger message comes alone
 HEADER_OCTETS = 256 * 1024  # of a header that is fetched alone
+_OUTLINE = "HEADER.FIELDS (MESSAGE-ID FROM DATE SUBJECT)"
 _SEARCH_WINDOW = 50_000  # messages in one SEARCH: imaplib refuses lines above a million octets
 _LAST_UID = 2**32 - 1
 
@@ -100,6 +102,13 @@ class Mailbox:
     def search_unseen(self) -> list[int]:
         return self._search("UNSEEN")
 
+    def search_untaken(self) -> list[int]:
+        """Return the unread mail that does not carry our ``$CleoAccepted``, where keywords are kept."""
+        if self._inbox()[1].keywords_allowed:
+            with contextlib.suppress(RefusedForNow, RefusedForGood):  # a server that knows no UNKEYWORD
+                return self._search(f"UNSEEN UNKEYWORD {ACCEPTED}")
+        return self.search_unseen()
+
     def search_since(self, day: date) -> list[int]:
         """Return the UIDs that reached the server on ``day`` or later, by the day of INTERNALDATE."""
         return self._search(f"SINCE {search_date(day)}")
@@ -155,6 +164,33 @@ class Mailbox:
         parts = self._contents([uid], f"BODY.PEEK[HEADER]<0.{HEADER_OCTETS}>", b"BODY[HEADER]")
         return next((content for _, content in parts), b"")
 
+    def fetch_outlines(self, uids: Iterable[int]) -> Iterator[tuple[MessageInfo, bytes]]:
+        """Yield size, date and flags of each message, and the header lines by which it is known again.
+
+        A UID that is gone is absent. Raise BatchFailed.
+        """
+        for batch, _ in uid_sets(uids):
+            messages = self._fetch(batch, f"(UID RFC822.SIZE INTERNALDATE FLAGS BODY.PEEK[{_OUTLINE}])")
+            for uid, items in sorted(messages.items()):
+                info = info_of(uid, items)
+                parts = (content_of(value) for key, value in items.items() if key.startswith(b"BODY[HEADER"))
+                if info is not None and uid in batch:
+                    yield info, next(filter(None, parts), b"")
+
+    def fetch_envelope(self, uid: int) -> tuple[str, str]:
+        """Return (From address, Subject as it stands) of a message whose header cannot be had, '' for none.
+
+        Servers keep the ENVELOPE apart from the message (RFC 3501 section 7.4.2). Raise BatchFailed.
+        """
+        envelope: Any = self._fetch([uid], "(UID ENVELOPE)").get(uid, {}).get(b"ENVELOPE")
+        try:
+            subject, senders = content_of(envelope[1]) or b"", envelope[2] or ((None,) * 4,)
+            _, _, local, domain = (content_of(part) or b"" for part in senders[0])
+        except (TypeError, IndexError, ValueError):
+            return "", ""
+        address = b"%b@%b" % (local, domain) if local and domain else local
+        return address.decode("utf-8", "replace"), subject.decode("utf-8", "replace")
+
     def _contents(self, batch: list[int], item: str, name: bytes) -> Iterator[tuple[int, bytes]]:
         messages = self._fetch(batch, f"(UID {item})")
         empty: list[int] = []
@@ -186,7 +222,8 @@ class Mailbox:
 
         Keywords (flags without a backslash) are for people: they are left out where the mailbox does not keep
         them, they do not decide about confirmation beside system flags, and a server that refuses them gets
-        the system flags alone. Raise MailboxError on a read-only mailbox.
+        the system flags alone; of keywords alone that it refuses none is confirmed. Raise MailboxError on a
+        read-only mailbox.
         """
         wanted = list(dict.fromkeys(flags))
         system = [flag for flag in wanted if flag.startswith("\\")]
@@ -204,6 +241,14 @@ class Mailbox:
                 for _, rest in uid_sets(set(batch) - stored):
                     confirmed |= having(connection.fetch(rest, "(UID FLAGS)"), decisive) & set(batch)
         return confirmed
+
+    def remove_flags(self, uids: Iterable[int], flags: Iterable[str]) -> None:
+        """Take flags off; keywords only where the mailbox keeps them. Raise MailboxError."""
+        for _, uid_set in uid_sets(uids):
+            connection, status = self._inbox()
+            kept = [flag for flag in flags if flag.startswith("\\") or status.keywords_allowed]
+            if kept:
+                connection.store(uid_set, f"({' '.join(kept)})", "-FLAGS")
 
     # --- sent mail --------------------------------------------------------------------------------------
 
@@ -307,10 +352,16 @@ class Mailbox:
 
     def _select(self, connection: ImapConnection) -> MailboxStatus:
         data = connection.select(self.folder)
-        uidvalidity = data.get(b"UIDVALIDITY") or connection.status(self.folder, "UIDVALIDITY")
+        uidvalidity = data.get(b"UIDVALIDITY") or self._uidvalidity_by_status(connection)
         if not uidvalidity:
             raise MailboxError(f"{self._place}: the server keeps no UIDs (no UIDVALIDITY)")
-        return status_of(data, uidvalidity, data.get(b"UIDNEXT") or connection.status(self.folder, "UIDNEXT"))
+        return status_of(data, uidvalidity)
+
+    def _uidvalidity_by_status(self, connection: ImapConnection) -> int:
+        try:
+            return connection.status(self.folder, "UIDVALIDITY")
+        except RefusedForGood as exc:
+            raise MailboxError(f"{self._place}: the server tells no UIDVALIDITY: {exc}") from None
 
 
 def _no_limit() -> None:
@@ -323,9 +374,9 @@ def _store(
     try:
         return connection.store(uid_set, f"({' '.join([*system, *keywords])})")
     except (RefusedForNow, RefusedForGood):
-        if not system or not keywords:
+        if not keywords:
             raise
-    return connection.store(uid_set, f"({' '.join(system)})")
+    return connection.store(uid_set, f"({' '.join(system)})") if system else {}
 
 
 def describe_each(

@@ -223,9 +223,9 @@ class ImapConnection:
         """Return what the server says of each message, by UID and upper-case item name."""
         return self._messages("FETCH", uid_set, items)
 
-    def store(self, uid_set: str, flags: str) -> dict[int, dict[bytes, Any]]:
-        """Add flags; return the resulting FLAGS of each message of which the server confirms them."""
-        return self._messages("STORE", uid_set, "+FLAGS", flags)
+    def store(self, uid_set: str, flags: str, how: str = "+FLAGS") -> dict[int, dict[bytes, Any]]:
+        """Add flags, or remove them; return the FLAGS of each message of which the server tells them."""
+        return self._messages("STORE", uid_set, how, flags)
 
     def _messages(self, command: str, *arguments: str) -> dict[int, dict[bytes, Any]]:
         with self._conversation(command):

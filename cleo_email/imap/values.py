@@ -1,5 +1,6 @@
 """A server's data about a mailbox and its messages, as frozen values; and the arguments of commands."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -7,7 +8,7 @@ from typing import Any
 
 from imapclient.response_parser import parse_to_datetime
 
-from cleo_email.errors import MailboxUnavailable
+from cleo_email.errors import MailboxError, MailboxUnavailable
 
 SEEN = "\\Seen"
 ANSWERED = "\\Answered"
@@ -37,12 +38,11 @@ class ImapTimeouts:
 class MailboxStatus:
     """A selected mailbox (RFC 3501 section 6.3.1).
 
-    ``uidnext`` is 0 where the server does not say. ``read_only``: flags cannot be stored.
-    ``keywords_allowed``: our keywords can be stored.
+    ``read_only``: flags cannot be stored. ``keywords_allowed``: our keywords can be stored. UIDNEXT is left
+    out: servers omit it, or name a number that jumps.
     """
 
     uidvalidity: int
-    uidnext: int
     read_only: bool
     keywords_allowed: bool
     exists: int
@@ -64,6 +64,30 @@ class Fetched:
 
     uid: int
     source: bytes = field(repr=False)
+
+
+_FOR_NOW = re.compile(
+    r"\[(UNAVAILABLE|INUSE|LIMIT|OVERQUOTA|SERVERBUG|THROTTLED)\b"
+    r"|back-?\s?off|throttl|too (many|much|fast|often)|again\b|\blater\b|temporar|transient|bandwidth|exceed"
+    r"|overload|quota|\bbusy\b|time-?d?[ -]?out|unavailable|not available|maintenance|in use\b|slow down"
+    r"|shutting down|\bwait\b|limit(s|ed)?\b",
+    re.IGNORECASE,
+)
+_BACK_OFF = re.compile(r"back-?\s?off\D{0,20}(\d+)\s*(ms|milli\w+|s|sec\w*|m|min\w*)?\b", re.IGNORECASE)
+_UNITS = {"s": 1000, "m": 60_000}
+
+
+def throttled_ms(error: MailboxError) -> int | None:
+    """Return None unless the server refuses for a while of its own accord, whatever it is asked.
+
+    Else the milliseconds to wait that it names, 0 if none (RFC 5530 section 3; providers say it in words).
+    """
+    text = str(error)
+    words = text.partition("the server says: ")[2] or text.partition(" failed: ")[2]
+    if (found := _BACK_OFF.search(words)) is not None:
+        unit = (found[2] or "ms").lower()
+        return int(found[1][:9]) * (1 if unit.startswith(("ms", "milli")) else _UNITS[unit[0]])
+    return 0 if _FOR_NOW.search(words) else None
 
 
 class BatchFailed(MailboxUnavailable):
@@ -118,7 +142,7 @@ _OURS = frozenset(keyword.lower() for keyword in (ACCEPTED, REPLIED, HELD, FAILE
 _MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
 
 
-def status_of(selected: Items, uidvalidity: int, uidnext: int) -> MailboxStatus:
+def status_of(selected: Items, uidvalidity: int) -> MailboxStatus:
     r"""Return the status from the data of a SELECT answer (RFC 3501 section 7.1).
 
     Without PERMANENTFLAGS every flag counts as permanent, but no new keyword as possible. With it, a mailbox
@@ -127,7 +151,6 @@ def status_of(selected: Items, uidvalidity: int, uidnext: int) -> MailboxStatus:
     permanent = {_flag(flag).lower() for flag in selected.get(b"PERMANENTFLAGS", [SEEN])}
     return MailboxStatus(
         uidvalidity=uidvalidity,
-        uidnext=uidnext,
         read_only=bool(selected.get(b"READ-ONLY")) or SEEN.lower() not in permanent,
         keywords_allowed="\\*" in permanent or permanent >= _OURS,
         exists=int(selected.get(b"EXISTS") or 0),

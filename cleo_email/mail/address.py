@@ -149,6 +149,12 @@ def a_label(domain: str) -> str:
         return ""
 
 
+def person(address: str) -> str:
+    """Return the address as it is compared where access depends on it: lower case, its domain as A-labels."""
+    local, _, domain = address.strip().rpartition("@")
+    return f"{local.lower()}@{a_label(domain)}"
+
+
 def split_address(address: str) -> tuple[str, str] | None:
     """Return ``(local part, domain)`` of a plain ``local@domain`` with the domain as A-labels, else None.
 
@@ -198,6 +204,12 @@ def is_own(address: str, own_addresses: Iterable[str]) -> bool:
     details = local.split("+")[:20]
     plus = (f"{'+'.join(details[:end])}@{domain}" for end in range(1, len(details) + 1))
     return bool(loose) and (loose in own or any(one in own for one in plus))
+
+
+def without_details(address: str) -> str:
+    """Return one spelling of the mailbox behind a plus-address (RFC 5233 section 1), for counting."""
+    local, _, domain = (_loose(address) or address.strip().casefold()).rpartition("@")
+    return f"{local.partition('+')[0] or local}@{domain}"
 
 
 def _loose(address: str) -> str:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from cleo_email.errors import InvalidField
 from cleo_email.mail import wire
-from cleo_email.mail.address import a_label, ascii_domain
+from cleo_email.mail.address import a_label, ascii_domain, person
 from cleo_email.mail.model import Address, InboundEmail
 
 NONCE_BYTES = 8
@@ -57,8 +57,8 @@ class Signer:
     def token(self, thread: str, recipients: Iterable[Address], nonce: bytes) -> str:
         """Return the left side of a new Message-ID in ``thread`` (``ITSELF``: the mail begins it)."""
         key, text = self._keys()[0], _base32(nonce)
-        people = list(dict.fromkeys(_person(address.addr) for address in recipients))[:_SIGNED_RECIPIENTS]
-        tags = "".join(_tag(key, text, thread, person) for person in people)
+        people = list(dict.fromkeys(person(address.addr) for address in recipients))[:_SIGNED_RECIPIENTS]
+        tags = "".join(_tag(key, text, thread, one) for one in people)
         return f"cleo-{_name(key)}{text}.{tags}".removesuffix(".")
 
     def new(self, recipients: Iterable[Address], thread: str = ITSELF) -> str:
@@ -76,12 +76,12 @@ class Signer:
             return NO_PROOF
         keys = {_name(key): key for key in reversed(self._keys())}
         ours = [(id_, f) for id_, f in ours if f[1] in keys and a_label(f[4]) == self._domain][:_LOOKED_AT]
-        person = _person(mail.from_[0].addr)
+        sender = person(mail.from_[0].addr)
         threads = [*mail.references[:1], *quoted, f"email:{mail.from_address}"][:_CANDIDATES]
         for id_, found in ours:
             tags = [found[3][at : at + _TAG] for at in range(0, len(found[3]), _TAG)]
             for thread in (ITSELF, *threads):
-                tag = _tag(keys[found[1]], found[2], thread, person)
+                tag = _tag(keys[found[1]], found[2], thread, sender)
                 if any(hmac.compare_digest(tag, one) for one in tags):
                     return Proof(thread or id_)
         return Proof(denied=bool(ours))
@@ -115,8 +115,3 @@ def _name(key: bytes) -> str:
 def _base32(data: bytes) -> str:
     """Return base32 in lower case, which survives a change of case."""
     return base64.b32encode(data).decode("ascii").rstrip("=").lower()
-
-
-def _person(address: str) -> str:
-    local, _, domain = address.strip().rpartition("@")
-    return f"{local.lower()}@{a_label(domain)}"

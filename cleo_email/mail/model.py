@@ -111,10 +111,16 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Turn:
-    """One step of a thread as the agent sees it: ``role`` is ``user`` or ``assistant``."""
+    """One step of a thread as the agent sees it: ``role`` is ``user`` or ``assistant``.
+
+    ``people`` were on that mail, its author and all to whom it was addressed, and ``answered`` got our answer
+    to it; both as of ``mail.address.person``.
+    """
 
     role: str
     content: str
+    people: frozenset[str] = frozenset()
+    answered: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

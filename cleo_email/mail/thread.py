@@ -32,6 +32,7 @@ _FORWARD_PREFIX: Final = re.compile(rf"{_TAGS} ?\[?(?:{_FORWARD}){_COUNT} ?[:：
 _TAGGED_REPLY: Final = re.compile(rf"{_TAGS} ?(?:{_REPLY}){_COUNT} ?[:：]", re.IGNORECASE)
 _AMBIGUOUS_PREFIX: Final = re.compile(rf"{_TAGS} ?vs{_COUNT} ?:", re.IGNORECASE)
 _MAX_SUBJECT: Final = 1000
+_EMPTY_LINE: Final = re.compile(rb"\r?\n\r?\n")
 
 
 def normalise_subject(subject: str, *, forwards: bool = False) -> str:
@@ -134,6 +135,23 @@ def fingerprint(mail: InboundEmail, source: bytes) -> tuple[str, str]:
     parts = [mail.message_id, sender, normalise_subject(mail.subject).casefold()]
     date = str(int(mail.date.timestamp())) if mail.date else ""
     return "mail:" + hashlib.sha256(json.dumps(parts).encode()).hexdigest(), date
+
+
+def content_hash(mail: InboundEmail, source: bytes, *, signatures: bool = False) -> str:
+    """Return a hash, in hexadecimal, of what a mail says and of whom it concerns.
+
+    White space is left out, as servers change it. With ``signatures`` a copy that lacks a signature, or has
+    another one, is another mail.
+    """
+    found = _EMPTY_LINE.search(source)
+    body = source[found.end() :] if found else source
+    people = [sorted(address.key for address in field) for field in (mail.reply_to, mail.to, mail.cc)]
+    signed = (
+        sorted("".join(value.split()) for value in mail.header_all("dkim-signature")) if signatures else []
+    )
+    digest = hashlib.sha256(json.dumps([people, signed]).encode())
+    digest.update(body.translate(None, b" \t\r\n"))
+    return digest.hexdigest()
 
 
 def people_of(mail: InboundEmail, own: frozenset[str], *, limit: int = 200) -> Sequence[str]:

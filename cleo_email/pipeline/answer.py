@@ -1,6 +1,8 @@
 """Answer a conversation: take its next message, ask the agent, compose the answer and keep it."""
 
+import hashlib
 import logging
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass
 from datetime import UTC, datetime
@@ -9,19 +11,19 @@ from cleo_email import errors
 from cleo_email.agents.base import NO_FINAL_ANSWER, Agent, AgentAttachment, AgentMessage, AgentRequest
 from cleo_email.agents.spec import NO_AGENT
 from cleo_email.crashpoints import crashpoint
-from cleo_email.mail.address import can_be_written_to, is_allowed, is_own
+from cleo_email.mail.address import can_be_written_to, is_allowed, is_own, person
 from cleo_email.mail.compose import compose_reply
 from cleo_email.mail.headers import shown
 from cleo_email.mail.message_id import Signer
 from cleo_email.mail.model import Action, Address, Answer, AttachedFile, InboundEmail, OutboundEmail, Turn
 from cleo_email.mail.parse import MAX_RECIPIENTS, attachment_text, parse
 from cleo_email.mail.quotes import cut_new_part
-from cleo_email.mail.thread import own_threads, people_of
+from cleo_email.mail.thread import content_hash, fingerprint, own_threads, people_of
 from cleo_email.pipeline.budget import Budget
 from cleo_email.pipeline.deliver import Delivery, LockedRecord
 from cleo_email.pipeline.send import REMEMBERED
-from cleo_email.pipeline.workflows import INGRESS, Question, ThreadOpener, agent_request
-from cleo_email.runtime import HOUR, Clock, backoff_ms, now_ms
+from cleo_email.pipeline.workflows import INGRESS, Question, ThreadOpener, agent_request, workflow_of
+from cleo_email.runtime import DAY, HOUR, Clock, backoff_ms, now_ms
 from cleo_email.screening.dkim import Outcome, SenderCheck
 from cleo_email.screening.screen import Policy
 from cleo_email.store import AT_WORK, Effects, Lock, Record, State, Store, iso, later_of
@@ -36,35 +38,39 @@ PROOF_HORIZON_MS = 24 * HOUR  # if DNS gives no answer for so long, a person dec
 
 
 def recipients_of(
-    mail: InboundEmail, policy: Policy, *, reply_all: bool, members: frozenset[str] | None = None
+    mail: InboundEmail, policy: Policy, *, reply_all: bool, members: Collection[str] | None = None
 ) -> tuple[Address, list[Address], str]:
-    """Return the recipients (To), the copies (Cc), and why To is not Reply-To ('' where it is).
+    """Return the recipients (To), the copies (Cc), and whom the mail names and the answer leaves out.
 
-    ``Reply-To`` proves nothing (RFC 5322 section 3.6.2): it is used only if that address would be allowed as
-    a sender. ``members`` are the participants of the thread so far, None where the mail begins it or its
-    sender is proven. A Reply-To that is none of them is not used, because From may be forged and the answer
-    tells of the thread. Where From is our own (a web form), there is nobody else to answer. With
-    ``reply_all`` the other allowed addresses get a copy. Raise InvalidField where we would answer ourselves.
+    ``Reply-To`` and ``Cc`` prove nothing (RFC 5322 section 3.6): an address there is used only if it would be
+    allowed as a sender. ``members`` are those who were on earlier mails with the sender (as
+    ``mail.address.person``), None where there are none or the sender is proven. Nobody else gets the answer
+    then, because From may be forged, and the answer tells of the thread. Where From is our own (a web form),
+    there is nobody else to answer.
     """
-    to, note = next(iter(mail.from_), Address("")), ""
+
+    def why_not(address: Address) -> str:
+        if why := _why_not(address, policy):
+            return why
+        newcomer = members is not None and person(address.addr) not in members
+        return f"{shown(address.addr)} takes no part in this thread" if newcomer else ""
+
+    to, notes = next(iter(mail.from_), Address("")), []
     wished = next((address for address in mail.reply_to if address.addr), None)
     if wished and wished.key != to.key:
-        note = _why_not(wished, policy)
         form = is_own(to.addr, policy.own_addresses)
-        if not note and members is not None and wished.key not in members and not form:
-            note = f"{shown(wished.addr)} takes no part in this thread"
-        if note:
-            note = f"answered to From, not to Reply-To: {note}"
+        if why := _why_not(wished, policy) if form else why_not(wished):
+            notes.append(f"answered to From, not to Reply-To: {why}")
         else:
             to = wished
-    if is_own(to.addr, policy.own_addresses):
-        raise errors.InvalidField("from", f"{shown(to.addr)} is our own address: the answer would be a loop")
     cc: dict[str, Address] = {}
-    if reply_all:
-        for address in (*mail.to, *mail.cc):
-            if address.key != to.key and not _why_not(address, policy):
+    for address in (*mail.to, *mail.cc) if reply_all else ():
+        if address.key != to.key and not _why_not(address, policy):
+            if why := why_not(address):
+                notes.append(f"no copy: {why}")
+            else:
                 cc.setdefault(address.key, address)
-    return to, list(cc.values())[:MAX_CC], note
+    return to, list(cc.values())[:MAX_CC], "; ".join(dict.fromkeys(notes))[:500]
 
 
 def _why_not(address: Address, policy: Policy) -> str:
@@ -195,7 +201,7 @@ class Answerer:
             return
         record = work.reload()
         if used := self.budget.before_asking(record):
-            work.finish(State.HELD, used)
+            work.finish(State.HELD, used.reason, resuming=used.resumes)
             return
         fields = {"tries": record.tries + 1, "attempts": record.attempts + 1}
         work.move(State.ANSWERING, "", Effects(fields=fields))
@@ -219,12 +225,21 @@ class Answerer:
 
     def _is_proven(self, work: LockedRecord, source: bytes) -> bool:
         """Return whether the mail may go on; else it is held, or waits until DNS answers."""
-        record, now = work.record, self.clock()
-        known = record.authenticated == "1" or record.released or record.ingress == INGRESS
-        if self.sender_check is None or known:
+        record = work.record
+        if self.sender_check is None or record.ingress == INGRESS:
             return True
         mail = parse(source)
-        finding = self.sender_check.check(source, mail)
+        known = record.authenticated == "1" or record.released
+        if not known and not self._prove(work, self.sender_check, source, mail):
+            return False
+        if first := self._proven_before(record, mail, source):
+            work.finish(State.IGNORED, f"a copy of message {first} on which other signatures stand")
+            return False
+        return True
+
+    def _prove(self, work: LockedRecord, check: SenderCheck, source: bytes, mail: InboundEmail) -> bool:
+        record, now = work.record, self.clock()
+        finding = check.check(source, mail)
         if finding.outcome is Outcome.PROVEN:
             people = people_of(mail, self.policy.own_addresses)
             sender, own = mail.from_[0].key, own_threads(mail)
@@ -245,23 +260,48 @@ class Answerer:
         work.finish(to, finding.reason)
         return False
 
+    def _proven_before(self, record: Record, mail: InboundEmail, source: bytes) -> str:
+        """Return the id of a copy of the mail that went on before, '' for none.
+
+        On its way a mail may get further signatures. Such a copy counts as another mail until here, because a
+        forged copy without them must not stand for the true one.
+        """
+        name = hashlib.sha256(
+            f"{fingerprint(mail, source)} {content_hash(mail, source)}".encode()
+        ).hexdigest()
+        first = self.store.messages.first_value(f"proven:{name}", record.id, 100 * DAY // 1000)
+        return first if first != record.id else ""
+
     def _question(self, record: Record, source: bytes) -> Question:
         if record.ingress == INGRESS and self.opening is not None:
             return self.opening.question(record)
         mail = parse(source)
-        history = self.store.threads.history(record.thread_id, but=record.id)
+        sender = person(mail.from_address)
+        earlier = self.store.threads.history(record.thread_id, but=record.id, among=[sender])
+        members = frozenset[str]().union(*(turn.people | turn.answered for turn in earlier))
+        to, cc, note = recipients_of(
+            mail,
+            self.policy,
+            reply_all=self.reply_all,
+            members=members if earlier and record.authenticated != "1" else None,
+        )
+        # The answer may tell of whatever the agent is shown.
+        readers = {sender, *(person(address.addr) for address in (to, *cc))}
+        history = tuple(turn for turn in earlier if readers <= turn.people)
         text = new_part(mail, history)
-        members = None
-        if history and record.authenticated != "1":
-            members = self.store.threads.people([record.thread_id]).get(record.thread_id, frozenset())
         return Question(
-            self._request(record, mail, text, history),
+            self._request(record, mail, text, history, readers),
             text,
-            lambda answer: self._compose(record, mail, answer, members),
+            lambda answer: (self._compose(record, mail, answer, to, cc), note),
         )
 
     def _request(
-        self, record: Record, mail: InboundEmail, text: str, history: tuple[Turn, ...]
+        self,
+        record: Record,
+        mail: InboundEmail,
+        text: str,
+        history: tuple[Turn, ...],
+        readers: Collection[str],
     ) -> AgentRequest:
         limit = self.max_attachment_bytes
         came_in = datetime.fromtimestamp(record.received_at / 1000, UTC)
@@ -279,13 +319,16 @@ class Answerer:
             attachments=tuple(_shown(attachment, limit) for attachment in mail.attachments),
             notes=mail.notes,
         )
-        return agent_request(record, message, history, self.store.threads.workflow(record.thread_id))
+        return agent_request(record, message, history, workflow_of(self.store, record.thread_id, readers))
 
     def _compose(
-        self, record: Record, mail: InboundEmail, answer: Answer, members: frozenset[str] | None
-    ) -> tuple[OutboundEmail, str]:
-        to, cc, note = recipients_of(mail, self.policy, reply_all=self.reply_all, members=members)
-        outbound = compose_reply(
+        self, record: Record, mail: InboundEmail, answer: Answer, to: Address, cc: list[Address]
+    ) -> OutboundEmail:
+        if is_own(to.addr, self.policy.own_addresses):  # released by a person, but no form
+            raise errors.InvalidField(
+                "from", f"{shown(to.addr)} is our own address: the answer would be a loop"
+            )
+        return compose_reply(
             mail,
             answer,
             from_=self.from_,
@@ -294,7 +337,6 @@ class Answerer:
             message_id=self.signer.new([to], record.thread_id),
             date=datetime.fromtimestamp(self.clock() / 1000, UTC),
         )
-        return outbound, note
 
     def _keep(self, work: LockedRecord, question: Question, answer: Answer, text: dict[str, str]) -> None:
         """Store the mail that will be sent: from here on the agent is not asked again."""

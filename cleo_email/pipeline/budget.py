@@ -1,7 +1,7 @@
 """Limit how much mail may leave, so that a loop, a flood or a faulty agent does little harm.
 
-A message beyond a limit is held with the reason, and a person may release it. It counts once, however often
-it is tried.
+A message beyond a limit is held with the reason, and a person may release it. What a limit of the whole
+mailbox holds goes on by itself once the hour has passed. A message counts once, however often it is tried.
 """
 
 import hashlib
@@ -9,6 +9,7 @@ import json
 import logging
 from dataclasses import KW_ONLY, dataclass
 
+from cleo_email.mail.address import person, without_details
 from cleo_email.mail.model import OutboundEmail
 from cleo_email.runtime import HOUR, MINUTE, Clock, now_ms
 from cleo_email.store import Record, Store
@@ -23,15 +24,30 @@ QUIET_MS = 10 * MINUTE
 UNASKED = ("send", "workflow")
 
 
+ASKED = "asked"
+# Made-up senders can use up a limit of the mailbox: people who had mail from it before get a fifth on top.
+RESERVE = 5
+CALLS = 2  # of the agent for each mail that may leave: it may decide to answer nothing
+RESUME_MS = 5 * MINUTE
+
+
 @dataclass(frozen=True)
 class Limits:
-    """``per_thread`` and ``per_sender`` answers in two hours, ``per_hour`` mails of the whole mailbox,
+    """``per_thread`` and ``per_sender`` answers in two hours, ``per_hour`` recipients of the whole mailbox,
     ``repeats`` of one answer to the same words of the same people in one thread in two hours."""
 
     per_thread: int = 20
     per_sender: int = 60
     per_hour: int = 500
     repeats: int = 10
+
+
+@dataclass(frozen=True)
+class LimitReached:
+    """``resumes``: when (ms) the message may go on by itself, None where a person decides."""
+
+    reason: str
+    resumes: int | None = None
 
 
 @dataclass
@@ -43,53 +59,71 @@ class Budget:
     _: KW_ONLY
     clock: Clock = now_ms
 
-    def before_asking(self, record: Record) -> str:
-        """Return why the agent need not be asked, '' if it may be. Raise StoreUnavailable."""
+    def before_asking(self, record: Record) -> LimitReached | None:
+        """Return why the agent may not be asked now, None if it may be. Raise StoreUnavailable."""
         if record.released:
-            return ""
+            return None
         # The mailbox's limit is only checked here, since the agent may not answer; it is checked first, so
         # that nothing is counted for the thread and the sender when it is reached.
-        if self.store.threads.units(MAILBOX, self.clock() - HOUR) >= self.limits.per_hour:
+        most = self._of_mailbox(record)
+        if self.store.threads.units(MAILBOX, self.clock() - HOUR) >= most:
             return self._reached(MAILBOX)
-        return self._take(record, self._of_answers(record))
+        return self._take(record, [*self._of_answers(record), (ASKED, HOUR, CALLS * most, 1)])
 
-    def before_sending(self, record: Record, mail: OutboundEmail) -> str:
-        """Return why the mail may not leave, '' if it may. Raise StoreUnavailable."""
+    def before_sending(self, record: Record, mail: OutboundEmail) -> LimitReached | None:
+        """Return why the mail may not leave now, None if it may. Raise StoreUnavailable."""
         if record.released:
-            return ""
+            return None
         budgets = self._of_answers(record)
-        if budgets and mail.recipients[0].lower() != record.from_address.lower():
-            # Reply-To may name a third person: many senders together must not flood that address.
-            budgets.append((f"sender:{mail.recipients[0].lower()}", WINDOW_MS, self.limits.per_sender))
+        if budgets:
+            # Reply-To and Cc may name others: many senders together must not flood that address.
+            names = dict.fromkeys(f"sender:{without_details(one)}" for one in mail.recipients)
+            taken = {name for name, *_ in budgets}
+            budgets += [(name, WINDOW_MS, self.limits.per_sender, 1) for name in names if name not in taken]
         if record.answer_text.strip():
-            budgets.append((f"same:{_digest(record, mail)}", WINDOW_MS, self.limits.repeats))
-        return self._take(record, [*budgets, (MAILBOX, HOUR, self.limits.per_hour)])
+            budgets.append((f"same:{_digest(record, mail)}", WINDOW_MS, self.limits.repeats, 1))
+        most = self._of_mailbox(record)
+        return self._take(record, [*budgets, (MAILBOX, HOUR, most, len(mail.recipients))])
 
-    def _of_answers(self, record: Record) -> list[tuple[str, int, int]]:
+    def room(self) -> int:
+        """Return how many more mails may leave within this hour. Raise StoreUnavailable."""
+        return self.limits.per_hour - self.store.threads.units(MAILBOX, self.clock() - HOUR)
+
+    def _of_mailbox(self, record: Record) -> int:
+        """Return the mailbox's limit for this message."""
+        most = self.limits.per_hour
+        known = self.store.threads.has_met(person(record.from_address), self.clock() - HOUR)
+        return most + most // RESERVE if known and record.ingress not in UNASKED else most
+
+    def _of_answers(self, record: Record) -> list[tuple[str, int, int, int]]:
         if record.ingress in UNASKED:
             return []
         return [
-            (f"thread:{record.thread_id}", WINDOW_MS, self.limits.per_thread),
-            (f"sender:{record.from_address.lower()}", WINDOW_MS, self.limits.per_sender),
+            (f"thread:{record.thread_id}", WINDOW_MS, self.limits.per_thread, 1),
+            (f"sender:{without_details(record.from_address)}", WINDOW_MS, self.limits.per_sender, 1),
         ]
 
-    def _take(self, record: Record, budgets: list[tuple[str, int, int]]) -> str:
-        used = self.store.threads.reserve(record.id, self.clock(), budgets) if budgets else ""
-        return self._reached(used) if used else ""
+    def _take(self, record: Record, budgets: list[tuple[str, int, int, int]]) -> LimitReached | None:
+        used = self.store.threads.reserve(record.id, self.clock(), budgets)
+        return self._reached(used) if used else None
 
-    def _reached(self, name: str) -> str:
+    def _reached(self, name: str) -> LimitReached:
         limits = self.limits
+        soon = "; it goes on by itself when there is room again"
         reason = {
             "thread": f"{limits.per_thread} answers in this thread within two hours "
             "(EMAIL_MAX_REPLIES_PER_THREAD)",
             "sender": f"{limits.per_sender} answers to this sender within two hours "
             "(EMAIL_MAX_REPLIES_PER_SENDER)",
             "same": f"the same words got the same answer in this thread {limits.repeats} times in two hours",
-            MAILBOX: f"{limits.per_hour} mails left this mailbox within an hour (EMAIL_MAX_SENDS_PER_HOUR)",
+            MAILBOX: f"{limits.per_hour} mails left this mailbox within an hour "
+            f"(EMAIL_MAX_SENDS_PER_HOUR){soon}",
+            ASKED: f"the agent was asked {CALLS * limits.per_hour} times within an hour "
+            f"(twice EMAIL_MAX_SENDS_PER_HOUR){soon}",
         }[name.partition(":")[0]]
         if self.store.ticks.opened(f"budget:{hashlib.sha256(name.encode()).hexdigest()[:32]}", QUIET_MS):
             log.warning("mail is being held: %s; see: cleo-email messages list --state held", reason)
-        return reason
+        return LimitReached(reason, self.clock() + RESUME_MS if name in (MAILBOX, ASKED) else None)
 
 
 def _digest(record: Record, mail: OutboundEmail) -> str:

@@ -67,7 +67,9 @@ class Decisions:
                 f"message {id_} is {record.state}; only held, failed and uncertain ones can be dismissed"
             )
         reason, now = f"dismissed by a person; before that {record.state}: {record.reason}", self.clock()
-        self.store.messages.move(id_, State.IGNORED, now=now, reason=reason, only_from=[record.state])
+        effects, only_from = Effects(filing=self._filing(record)), [record.state]
+        move = self.store.messages.move
+        move(id_, State.IGNORED, now=now, reason=reason, effects=effects, only_from=only_from)
         return self.store.messages.get(id_)
 
     def _again(self, record: Record, reason: str, *, released: bool = False) -> None:
@@ -85,12 +87,17 @@ class Decisions:
             thread = self._admit(record, kept=kept)
         to = State.SUBMITTING if kept else State.RECEIVED
         fetch = bool(record.partial) and not kept
-        effects, now, only_from = Effects(fields=fields, push=not fetch), self.clock(), [record.state]
+        effects = Effects(fields=fields, push=not fetch, filing=self._filing(record))
+        now, only_from = self.clock(), [record.state]
         self.store.messages.move(record.id, to, now=now, reason=reason, effects=effects, only_from=only_from)
         if fetch:
             self.store.fetching.add(record.id, now)
         else:
             self.wake.wake(thread)
+
+    def _filing(self, record: Record) -> int | None:
+        """Return when the mail in the mailbox is to be flagged by its new state, None where there is none."""
+        return self.clock() if record.mailbox else None
 
     def _admit(self, record: Record, *, kept: bool) -> str:
         """Add the people named in a released mail to its thread, as with any accepted mail.
@@ -106,6 +113,7 @@ class Decisions:
             mail = parse(source)
         except UnreadableMessage:
             return record.thread_id
-        people = people_of(mail, self.policy.own_addresses)
         sender = mail.from_[0].key if mail.from_ else ""
+        # If the sender is not who he says, those whom he names in Cc are of his choice.
+        people = people_of(mail, self.policy.own_addresses) if record.authenticated != "0" else [sender]
         return self.store.threads.admit(record.id, sender, people, own_threads(mail), self.clock())

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from cleo_email import errors
 from cleo_email.crashpoints import crashpoint
+from cleo_email.mail.address import person
 from cleo_email.mail.model import OutboundEmail, Receipt
 from cleo_email.pipeline.budget import Budget
 from cleo_email.runtime import (
@@ -80,10 +81,18 @@ class LockedRecord:
         """Keep the state and continue the conversation at ``due`` (ms)."""
         self.move(self.record.state, reason, Effects(fields=fields, due=due), quiet=quiet)
 
-    def finish(self, to: State, reason: str, fields: Mapping[str, str | int] | None = None) -> None:
+    def finish(
+        self,
+        to: State,
+        reason: str,
+        fields: Mapping[str, str | int] | None = None,
+        *,
+        resuming: int | None = None,
+    ) -> None:
         """Take the record off its conversation, and flag the mail so that people see its state."""
-        filing = self.clock() if self.record.mailbox and to is not State.IGNORED else None
-        self.move(to, reason, Effects(fields=fields or {}, pop=True, filing=filing))
+        # Where the mail lies may have been found meanwhile, so this asks the store and not the record.
+        filing = self.clock() if self.store.mailbox.is_configured else None
+        self.move(to, reason, Effects(fields=fields or {}, pop=True, filing=filing, resuming=resuming))
         if to is not State.HELD:  # there may be thousands, and the budget has logged the full limit
             level = logging.ERROR if to is State.FAILED else logging.INFO
             log.log(level, "message %s %s: %s", self.record.id, to, reason)
@@ -109,9 +118,16 @@ class _Submission(LockedRecord):
         of_others = self.record.reason if self.record.reason.startswith("bounced") else self.record.refused
         return joined(of_others, f"{', '.join(self.record.addresses('pending'))}: {why}")
 
-    def finish(self, to: State, reason: str, fields: Mapping[str, str | int] | None = None) -> None:
+    def finish(
+        self,
+        to: State,
+        reason: str,
+        fields: Mapping[str, str | int] | None = None,
+        *,
+        resuming: int | None = None,
+    ) -> None:
         if not self.is_rest:
-            super().finish(to, reason, fields)
+            super().finish(to, reason, fields, resuming=resuming)
             return
         effects = Effects(fields={**(fields or {}), "pending": "", "refused": ""}, pop=True)
         self.move(State.REPLIED, self.reason(reason), effects)
@@ -213,7 +229,7 @@ class Delivery:
             return
         mail = replace(mail, recipients=tuple(record.addresses("pending")) or mail.recipients)
         if not submission.is_rest and (used := self.budget.before_sending(record, mail)):
-            submission.finish(State.HELD, used)
+            submission.finish(State.HELD, used.reason, resuming=used.resumes)
         else:
             self._hand_over(submission, mail, fault)
 
@@ -294,6 +310,7 @@ class Delivery:
             )
         )
         log.info("message %s replied%s", record.id, f" ({reason})" if reason else "")
+        self._insist(lambda: self.store.threads.met([person(one) for one in mail.recipients], self.clock()))
         if fault:
             self.store.health.submission_fault("")
 

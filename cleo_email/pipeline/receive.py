@@ -10,12 +10,14 @@ from types import MappingProxyType
 from cleo_email.agents.spec import NO_AGENT
 from cleo_email.crashpoints import crashpoint
 from cleo_email.errors import NotFound, UnreadableMessage, WrongState
+from cleo_email.mail.address import person
 from cleo_email.mail.message_id import Signer
 from cleo_email.mail.model import Action, InboundEmail, Verdict
 from cleo_email.mail.parse import parse
 from cleo_email.mail.thread import (
     by_sender,
     choose_thread,
+    content_hash,
     fingerprint,
     people_of,
     quoted_ids,
@@ -125,6 +127,7 @@ class IncomingMail:
     hold: str = ""  # why the mail is to be held for a person in any case
     partial: bool = False  # ``source`` is a header only
     mailbox: str = ""  # UIDVALIDITY/UID of a polled mail
+    unread: bool = False  # it is not \\Seen there
     fingerprint: str = ""
     same_for_s: int | None = None  # how long an equal mail without a Message-ID counts as the same
     authenticated: bool | None = None  # whether the sender is proven, None where that is unknown
@@ -164,12 +167,7 @@ class Receiver:
         verdict, trusted = self._judge(mail, incoming)
         if verdict.action is Action.IGNORE:
             self._reports.note(incoming.source, mail, incoming.envelope_from)
-        key, date = fingerprint(mail, incoming.source)
-        identity = Identity(
-            incoming.fingerprint or key,
-            date,
-            remember_s=(not mail.message_id and incoming.same_for_s) or self._remember_s,
-        )
+        identity = self._identity(mail, incoming, trusted)
         # The people named in a mail whose sender may be forged do not take part in its thread yet.
         admitted = verdict.action is Action.ANSWER and not self._waits_for_proof(trusted)
         people = people_of(mail, self.policy.own_addresses) if admitted else ()
@@ -186,9 +184,7 @@ class Receiver:
                 continue  # others have begun this thread meanwhile: choose another
         crashpoint("accept-after-store")
         if accepted.duplicate:
-            if incoming.mailbox:
-                self._found_in_mailbox(accepted.id, incoming.mailbox)
-            return accepted
+            return self._found_in_mailbox(accepted, incoming) if incoming.mailbox else accepted
         why = f" ({record.reason})" if record.reason and record.state is not State.RECEIVED else ""
         log.info("message %s accepted by %s: %s%s", accepted.id, incoming.ingress, record.state, why)
         if accepted.state is State.RECEIVED:
@@ -204,22 +200,46 @@ class Receiver:
         try:
             mail = parse(incoming.source)
         except UnreadableMessage:
-            (key, date), state = (_unreadable(incoming), ""), State.FAILED
+            identity, state = Identity(incoming.fingerprint or _unreadable(incoming)), State.FAILED
         else:
-            key, date = fingerprint(mail, incoming.source)
-            state = _BECOMES[self._judge(mail, incoming)[0].action]
-        return self.store.messages.first_of(incoming.fingerprint or key, date) is not None, state
+            verdict, trusted = self._judge(mail, incoming)
+            identity, state = self._identity(mail, incoming, trusted), _BECOMES[verdict.action]
+        return self.store.messages.first_of(identity) is not None, state
 
-    def _found_in_mailbox(self, id_: str, where: str) -> None:
-        """Record where a mail that came by webhook lies in the mailbox, so that it can be flagged there."""
-        self.store.messages.note(id_, "mailbox", where)
+    def _identity(self, mail: InboundEmail, incoming: IncomingMail, trusted: bool | None) -> Identity:
+        key, date = fingerprint(mail, incoming.source)
+        kind = (
+            "signed"
+            if self.verifies
+            else incoming.ingress
+            if incoming.ingress in THROUGH_OUR_SERVER
+            else "fields"
+        )
+        if incoming.partial:
+            kind, content = "part", ""
+        else:
+            content = content_hash(mail, incoming.source, signatures=self.verifies)
+        return Identity(
+            incoming.fingerprint or key,
+            date,
+            *(kind, content),
+            proven=trusted is True,
+            remember_s=(not mail.message_id and incoming.same_for_s) or self._remember_s,
+        )
+
+    def _found_in_mailbox(self, accepted: Accepted, incoming: IncomingMail) -> Accepted:
+        """Record where a known mail lies in the mailbox; return it with its state, by which it is flagged.
+
+        A change of state after this asks for the flags by itself. A record that is gone was over long ago.
+        """
+        self.store.messages.note(accepted.id, "mailbox", incoming.mailbox)
         try:
-            # An answer that was sent before this was recorded found no mail to flag: ask for the flag now.
-            state = self.store.messages.get(id_).state
+            state = self.store.messages.get(accepted.id).state
         except NotFound:
-            return
-        if state not in AT_WORK:
-            self.store.filing.add(id_, self.clock())
+            state = State.IGNORED
+        if incoming.unread and state in AT_WORK:
+            self.store.messages.note(accepted.id, "marked", 1)
+        return replace(accepted, state=state)
 
     def _judge(self, mail: InboundEmail, incoming: IncomingMail) -> tuple[Verdict, bool | None]:
         trusted = incoming.authenticated
@@ -265,7 +285,9 @@ class Receiver:
             ingress=incoming.ingress,
             authenticated="" if trusted is None else str(int(trusted)),
             mailbox=incoming.mailbox,
+            marked=int(incoming.unread and verdict.action is Action.ANSWER),
             partial=int(incoming.partial),
+            people=json.dumps(sorted({person(one) for one in people_of(mail, self.policy.own_addresses)})),
         )
 
     def _thread(self, mail: InboundEmail) -> str:
@@ -277,7 +299,9 @@ class Receiver:
         self._reports.settle([id_ for _, (of, id_) in known.items() if of == thread])
         return thread
 
-    def quarantine(self, incoming: IncomingMail, why: str) -> Accepted:
+    def quarantine(
+        self, incoming: IncomingMail, why: str, *, from_address: str = "", subject: str = ""
+    ) -> Accepted:
         """Record a mail that cannot be fetched or read as failed, where a person finds it."""
         now = self.clock()
         key = incoming.fingerprint or _unreadable(incoming)
@@ -292,7 +316,9 @@ class Receiver:
             ingress=incoming.ingress,
             mailbox=incoming.mailbox,
             partial=int(incoming.partial),
+            from_address=from_address,
             to_address=incoming.envelope_to,
+            subject=subject[:1000],
         )
         identity = Identity(key, remember_s=self._remember_s)
         accepted = self.store.messages.accept(record, incoming.source, identity, ())

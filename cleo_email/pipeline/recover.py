@@ -21,12 +21,15 @@ from cleo_email.imap.values import (
 from cleo_email.mail.parse import parse
 from cleo_email.pipeline.poll import LOCK
 from cleo_email.pipeline.receive import IncomingMail, Receiver, unfetched
+from cleo_email.pipeline.upkeep import flags_of
 from cleo_email.runtime import Clock, now_ms
 from cleo_email.store import State, Store
 
 log = logging.getLogger(__name__)
 
 HOLD = "it was held or had failed before Redis was lost"
+IGNORED = "it had been left unanswered before Redis was lost"
+NO_KEYWORDS = "it is unread, and as the server keeps no keywords nothing shows whether that was on purpose"
 UNKNOWN = "it was opened before Redis was lost, and nothing shows whether it was answered"
 
 
@@ -60,6 +63,7 @@ class Recoverer:
     receiver: Receiver
     _: KW_ONLY
     max_bytes: int
+    mark_unanswered: bool = False
     clock: Clock = now_ms
 
     def run(self, *, days: int, apply: bool, progress: Callable[[int, int], None]) -> Recovery:
@@ -145,15 +149,14 @@ class Recoverer:
                 if apply:
                     self.mailbox.add_flags([info.uid], (ANSWERED, REPLIED))
                 return
-        hold = _hold(flags)
+        hold = _hold(flags, keywords=result.keywords)
         incoming = self._incoming(info, validity, hold, header, whole=apply or not message_id)
         if incoming is None:
             return
         if apply:
             accepted = self.receiver.accept(incoming)
             known, state = accepted.duplicate, accepted.state
-            held = (HELD,) if state is State.HELD else ()
-            self.mailbox.add_flags([info.uid], (SEEN, ACCEPTED, *held))
+            self.mailbox.add_flags([info.uid], flags_of(state, mark_unanswered=self.mark_unanswered))
         else:
             known, state = self.receiver.foresee(incoming)
         name = {State.FAILED: "failed", State.IGNORED: "ignored"}.get(state, "taken_up")
@@ -167,19 +170,25 @@ class Recoverer:
         self, info: MessageInfo, validity: int, hold: str, header: bytes, *, whole: bool
     ) -> IncomingMail | None:
         """Return the mail, None where it is gone; only its header where it is not to be ``whole``."""
-        where = f"{validity}/{info.uid}"
+        where, unread = f"{validity}/{info.uid}", SEEN not in info.flags
         if info.size > self.max_bytes:
             hold = hold or f"{info.size} bytes, more than EMAIL_MAX_MESSAGE_BYTES ({self.max_bytes})"
         elif whole:
             fetched = self.mailbox.fetch_one(info.uid)
-            return IncomingMail(fetched.source, "imap", hold=hold, mailbox=where) if fetched else None
-        return IncomingMail(header, "imap", hold=hold, partial=True, mailbox=where)
+            if fetched is None:
+                return None
+            return IncomingMail(fetched.source, "imap", hold=hold, mailbox=where, unread=unread)
+        return IncomingMail(header, "imap", hold=hold, partial=True, mailbox=where, unread=unread)
 
 
-def _hold(flags: set[str]) -> str:
+def _hold(flags: set[str], *, keywords: bool) -> str:
     """Return why a person should decide first, or '' for mail that surely waits for an answer."""
+    seen, accepted = SEEN.lower() in flags, ACCEPTED.lower() in flags
     if flags & {HELD.lower(), FAILED.lower()}:
         return HOLD
-    if SEEN.lower() not in flags or ACCEPTED.lower() in flags:
+    if accepted and not seen:  # what is to be answered is \\Seen
+        return IGNORED
+    if accepted or (not seen and keywords):
         return ""
-    return UNKNOWN  # a person opened it, or we did on a server that keeps no keywords
+    # Seen: a person opened it, or we did on a server that keeps no keywords.
+    return UNKNOWN if seen else NO_KEYWORDS

@@ -5,8 +5,10 @@ from collections.abc import Iterator
 from dataclasses import KW_ONLY, dataclass
 from itertools import islice
 
+from cleo_email.errors import NotFound, WrongState
+from cleo_email.pipeline.budget import Budget
 from cleo_email.runtime import DAY, Clock, now_ms
-from cleo_email.store import AT_WORK, Store
+from cleo_email.store import AT_WORK, Effects, State, Store
 from cleo_email.store.queue import WakeQueue
 
 log = logging.getLogger(__name__)
@@ -27,15 +29,37 @@ class Sweeper:
     wake: WakeQueue
     _: KW_ONLY
     retention_days: int
+    budget: Budget
     clock: Clock = now_ms
 
     def run(self) -> int:
         """Wake the conversations that are due and return how many. Raise StoreUnavailable."""
+        self._resume()
         room = MOST_WAITING - self.wake.waiting()
         free = list(islice(self._idle(), room)) if room > 0 else []
         for thread in free:
             self.wake.wake(thread)
         return len(free)
+
+    def _resume(self) -> None:
+        """Let go on what a limit of the mailbox held, oldest first, as far as there is room again."""
+        ids = sorted(self.store.resuming.due(self.clock(), PAGE))  # ids sort by time of arrival
+        for id_ in ids[: max(self.budget.room(), 0)] if ids else ():
+            try:
+                record = self.store.messages.get(id_)
+                to = State.SUBMITTING if self.store.messages.answer_size(id_) else State.RECEIVED
+                self.store.messages.move(
+                    id_,
+                    to,
+                    now=self.clock(),
+                    reason="there is room again within the limits of the mailbox",
+                    effects=Effects(push=True),
+                    only_from=[State.HELD],
+                )
+            except (NotFound, WrongState):
+                self.store.resuming.done(id_)
+            else:
+                self.wake.wake(record.thread_id)
 
     def _idle(self) -> Iterator[str]:
         """Yield the threads with due work that no worker is handling, longest waiting first.

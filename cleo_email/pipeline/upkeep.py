@@ -16,11 +16,21 @@ from cleo_email.crashpoints import crashpoint
 from cleo_email.errors import MailboxError, MailboxLoginRefused, NotFound, WrongState
 from cleo_email.imap.mailbox import Mailbox
 from cleo_email.imap.session import RefusedForGood, RefusedForNow
-from cleo_email.imap.values import ACCEPTED, ANSWERED, FAILED, HELD, REPLIED, SEEN, BatchFailed, MailboxStatus
+from cleo_email.imap.values import (
+    ACCEPTED,
+    ANSWERED,
+    FAILED,
+    HELD,
+    REPLIED,
+    SEEN,
+    BatchFailed,
+    MailboxStatus,
+    throttled_ms,
+)
 from cleo_email.pipeline.logins import LoginsUsedUp
 from cleo_email.pipeline.receive import IncomingMail, Receiver
 from cleo_email.runtime import DAY, HOUR, MINUTE, SECOND, Clock, now_ms
-from cleo_email.store import Effects, Record, State, Store
+from cleo_email.store import AT_WORK, Effects, Record, State, Store
 from cleo_email.store.mailbox import DueList
 
 log = logging.getLogger(__name__)
@@ -42,9 +52,22 @@ WORK = {
     "settling": "Sent is not searched for answers that may have been sent",
     "fetching": "mail that a person released or retries is not fetched",
 }
+# When flags that the server refuses are tried again, for a day at most.
+NEXT_FLAGS_MS = 10 * MINUTE
+# When a mail that a person asks for is fetched again, where the server refuses for a while.
+NEXT_FETCH_MS = 5 * MINUTE
 _KEYWORDS = {State.REPLIED: REPLIED, State.HELD: HELD, State.FAILED: FAILED}
+# Nobody is answered: the mail stays unread for the people of the mailbox.
+UNANSWERED = frozenset({State.HELD, State.FAILED, State.IGNORED})
 
 T = TypeVar("T")
+
+
+def flags_of(state: State, *, mark_unanswered: bool) -> tuple[str, ...]:
+    """Return the flags that a mail has in the mailbox by the state of its message."""
+    seen = () if state in UNANSWERED and not mark_unanswered else (SEEN,)
+    answered = (ANSWERED,) if state is State.REPLIED else ()
+    return (*seen, *answered, ACCEPTED, *([_KEYWORDS[state]] if state in _KEYWORDS else []))
 
 
 @dataclass
@@ -60,6 +83,7 @@ class Upkeep:
     _: KW_ONLY
     save_sent: bool
     max_bytes: int
+    mark_unanswered: bool = False
     clock: Clock = now_ms
     timer: Callable[[], float] = time.monotonic
 
@@ -83,7 +107,10 @@ class Upkeep:
             self._works(work, records)
             work = "filing"
             filing = set(self._ready(work, store.filing))
-            for record in self._in_time((one for one in records if one.id in filing), until):
+            sent = (
+                one for one in records if one.id in filing and (one.state is State.REPLIED or one.bounced)
+            )
+            for record in self._in_time(sent, until):
                 done += self._file(record)
             work = "settling"
             for id_ in self._in_time(settling, until):
@@ -131,23 +158,55 @@ class Upkeep:
     # --- flags, and our copy in Sent ------------------------------------------------------------------------
 
     def _flag(self, records: Sequence[Record]) -> None:
-        """Set \\Answered and a keyword by state, one STORE for each: people see it in their own client."""
+        """Flag the mails by the state of their messages: people see it in their own client.
+
+        A mail of which nothing was sent is done by that, unless its state has changed meanwhile.
+        """
         if not records:
             return
         crashpoint("chores-before-flags")
         status = self.mailbox.open()
-        uids: dict[tuple[str, ...], list[int]] = defaultdict(list)
+        groups: dict[tuple[State, bool], list[Record]] = defaultdict(list)
         for record in records:
-            validity, _, uid = record.mailbox.partition("/")
-            if uid and int(validity) == status.uidvalidity:
-                flags: tuple[str, ...] = (ANSWERED,) if record.state is State.REPLIED else ()
-                if status.keywords_allowed and record.state in _KEYWORDS:
-                    flags = (*flags, _KEYWORDS[record.state])
-                uids[flags].append(int(uid))
-        for flags, members in uids.items():
-            if flags and not status.read_only:
-                self.mailbox.add_flags(members, flags)
+            groups[record.state, bool(record.marked)].append(record)
+        for (state, marked), members in groups.items():
+            refused = None
+            try:
+                if not status.read_only:
+                    self._flag_alike(state, members, status.uidvalidity, marked=marked)
+            except (RefusedForNow, RefusedForGood) as error:
+                refused = error
+                log.warning("%d mails cannot be flagged as %s: %s", len(members), state, error)
+            for record in members:
+                if state is State.REPLIED or record.bounced:
+                    continue  # our copy of the answer comes next
+                if refused and self.clock() - record.updated_at < DAY:
+                    self.store.filing.add(record.id, self.clock() + NEXT_FLAGS_MS)
+                else:
+                    self.store.filing.done_in(record.id, state)
         crashpoint("chores-after-flags")
+
+    def _flag_alike(self, state: State, records: Sequence[Record], validity: int, *, marked: bool) -> None:
+        r"""Set the flags of a state and take off those of others; ``\Seen`` only where it is ours."""
+        here = {uid: record.id for record in records if (uid := _uid_under(validity, record)) is not None}
+        if not here:
+            return
+        add = flags_of(state, mark_unanswered=self.mark_unanswered)
+        remove = [keyword for keyword in _KEYWORDS.values() if keyword not in add]
+        was_ours = marked and SEEN not in add
+        if SEEN in add and state in AT_WORK and not marked:
+            self._note_marked(here.values(), 1)  # first: what is marked and not noted would stay so
+        if was_ours:
+            remove.append(SEEN)
+            self.store.mailbox.leave(here)
+        self.mailbox.add_flags(here, add)
+        self.mailbox.remove_flags(here, remove)
+        if was_ours:
+            self._note_marked(here.values(), 0)
+
+    def _note_marked(self, ids: Iterable[str], value: int) -> None:
+        for id_ in ids:
+            self.store.messages.note(id_, "marked", value)
 
     def _file(self, record: Record) -> bool:
         """Put our copy into Sent. Return whether this is done; if not, it is tried again later.
@@ -261,28 +320,43 @@ class Upkeep:
             self._fetch_whole(self.store.messages.get(id_))
         except (NotFound, WrongState):
             log.info("message %s is not to be fetched any more", id_)
+        except BatchFailed as error:
+            log.warning("message %s cannot be fetched for now: %s", id_, error)
+            wait = max(throttled_ms(error) or 0, NEXT_FETCH_MS)
+            self.store.fetching.add(id_, self.clock() + min(wait, HOUR))
+            return
         self.store.fetching.done(id_)
 
     def _fetch_whole(self, record: Record) -> None:
+        """Raise BatchFailed where the server refuses for a while, whatever it is asked."""
         quarantined = not self.store.messages.source(record.id)
         status = self.mailbox.open()
         try:
             source = self._whole(record, status)
         except (BatchFailed, RefusedForNow, RefusedForGood) as error:
+            if isinstance(error, BatchFailed) and throttled_ms(error) is not None:
+                raise
             # otherwise it would be tried for ever, ahead of all later work
             source = f"the server could not deliver the mail: {error}"
+        now = self.clock()
         if isinstance(source, str):
-            self._move(record.id, State.FAILED if quarantined else State.HELD, source)
+            to = State.FAILED if quarantined else State.HELD
+            self._move(record.id, to, source, effects=Effects(filing=now))
         elif quarantined:
             # Its sender and thread were unknown, and another channel may have accepted it already. So it is
             # accepted like any other mail, and this record points to the new one.
-            accepted = self.receiver.accept(IncomingMail(source, "imap", mailbox=record.mailbox))
-            if not status.read_only:
-                self.mailbox.add_flags([int(record.mailbox.partition("/")[2])], (SEEN, ACCEPTED))
-            self._move(record.id, State.IGNORED, f"fetched at last: it goes on as message {accepted.id}")
+            incoming = IncomingMail(source, "imap", mailbox=record.mailbox, unread=True)
+            accepted = self.receiver.accept(incoming)
+            self.goes_on_as(record.id, accepted.id)
         else:
             self.store.messages.replace_source(record.id, source)
             self._move(record.id, State.RECEIVED, quiet=True, effects=Effects(push=True))
+
+    def goes_on_as(self, id_: str, new_id: str) -> None:
+        """End the record of a mail that could not be fetched: what lies in the mailbox is the new one's."""
+        self.store.filing.add(new_id, self.clock())  # for its flags
+        effects = Effects(fields={"mailbox": ""})
+        self._move(id_, State.IGNORED, f"fetched at last: it goes on as message {new_id}", effects=effects)
 
     def _whole(self, record: Record, status: MailboxStatus) -> bytes | str:
         """Return the mail, or why there is none."""
@@ -296,3 +370,9 @@ class Upkeep:
             return f"{info.size} bytes, more than EMAIL_MAX_MESSAGE_BYTES ({self.max_bytes}): raise it first"
         fetched = self.mailbox.fetch_one(int(uid))
         return fetched.source if fetched is not None else "the mail is no more in the mailbox"
+
+
+def _uid_under(validity: int, record: Record) -> int | None:
+    """Return the UID of a record's mail under this UIDVALIDITY, None where it has none."""
+    under, _, uid = record.mailbox.partition("/")
+    return int(uid) if uid and int(under) == validity else None

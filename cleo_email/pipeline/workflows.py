@@ -5,7 +5,7 @@ import json
 import logging
 import re
 import secrets
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import UTC, datetime
@@ -19,6 +19,7 @@ from cleo_email import errors
 from cleo_email.agents.base import AgentMessage, AgentRequest, HistoryTurn
 from cleo_email.agents.python import NotLoaded, load_function
 from cleo_email.errors import InvalidField
+from cleo_email.mail.address import person, validate_address
 from cleo_email.mail.attachment import make_file, safe_filename
 from cleo_email.mail.message_id import Signer
 from cleo_email.mail.model import Address, Answer, AttachedFile, OutboundEmail, Turn
@@ -162,7 +163,7 @@ class WorkflowStarter:
         for given, address in request.users:
             first.setdefault(address.key, (given, address))
         users = list(first.values())
-        known = self.store.messages.first_of(f"{name}:{users[0][1].key}")
+        known = self.store.messages.first_of(Identity(f"{name}:{users[0][1].key}"))
         batch = hashlib.sha256(name.encode()).hexdigest() if request.attachments else ""
         starts = [self._start(request, given, one, name, remember_s, batch) for given, one in users]
         # This comes before anything is stored, since another request may be about other users.
@@ -277,7 +278,8 @@ class ThreadOpener:
 
     def question(self, record: Record) -> Question:
         """Return the request to the agent: without a mail it holds the workflow and the addressee."""
-        history = self.store.threads.history(record.thread_id, but=record.id)
+        among = [person(record.to_address)]
+        history = self.store.threads.history(record.thread_id, but=record.id, among=among)
         message = AgentMessage(to_address=record.to_address, subject=record.subject)
         request = agent_request(record, message, history, json.loads(record.workflow))
         return Question(request, "", partial(self._compose, record), partial(self._done, record))
@@ -318,6 +320,17 @@ class ThreadOpener:
                 yield entry
             else:
                 yield from _supplied(entry, self.suppliers[entry.reference], context, limit)
+
+
+def workflow_of(store: Store, thread_id: str, readers: Collection[str]) -> dict[str, Any] | None:
+    """Return the workflow of the thread if it is about the one who reads the answer: its data are private.
+
+    ``readers`` are addresses as of ``mail.address.person``. Raise StoreUnavailable.
+    """
+    workflow = store.threads.workflow(thread_id)
+    if workflow and set(readers) == {person(validate_address("user_id", workflow["user_id"]).addr)}:
+        return workflow
+    return None
 
 
 def agent_request(

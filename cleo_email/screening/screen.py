@@ -75,7 +75,9 @@ def _form(mail: InboundEmail, policy: Policy) -> str:
     Forms set Reply-To to the customer. No mail of ours has a Reply-To, and each says that a program sent it.
     """
     writers = distinct([address.addr for address in mail.from_])
-    if len(writers) != 1 or not is_own(writers[0], policy.own_addresses) or mail.in_reply_to:
+    if len(writers) != 1 or not is_own(writers[0], policy.own_addresses):
+        return ""
+    if mail.in_reply_to or mail.references:  # a form begins a thread
         return ""
     wished = next((one for one in mail.reply_to if one.addr), None)
     if wished is None or is_own(wished.addr, policy.own_addresses) or not can_be_written_to(wished):

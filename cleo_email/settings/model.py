@@ -224,6 +224,7 @@ class Settings(WebhookSettings):
     max_age_days: Days = env("EMAIL_MAX_AGE_DAYS", _DAYS, 7)
     retention_days: Days = env("EMAIL_RETENTION_DAYS", _DAYS, 90)
     save_sent: bool = env("EMAIL_SAVE_SENT", _FLAG, True)
+    mark_unanswered: bool = env("EMAIL_MARK_UNANSWERED", _FLAG, False)
     workflows: dict[str, Workflow] | None = env("CLEO_WORKFLOWS", EXPECTED)
     reply_all: bool = env("EMAIL_REPLY_ALL", _FLAG, False)
 

@@ -53,6 +53,7 @@ class Store:
         self.filing = DueList(redis, "filing")
         self.settling = DueList(redis, "settling")
         self.fetching = DueList(redis, "fetching")
+        self.resuming = DueList(redis, "resuming")
         self.events = Events(redis)
         self.failures = Failures(redis)
         self.files = WaitingFiles(redis)

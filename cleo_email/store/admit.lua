@@ -3,6 +3,7 @@
 -- ARGV: 1 prefix, 2 id, 3 sender, 4 people (JSON list), 5 threads of its own to try (JSON list), 6 now (ms)
 -- Returns the thread id, or '' where there is no such record.
 local P, id, sender = ARGV[1], ARGV[2], ARGV[3]
+local admitted, own_names = cjson.decode(ARGV[4]), cjson.decode(ARGV[5])
 local key = P .. 'm:' .. id
 local thread = redis.call('HGET', key, 'thread_id')
 if not thread then return '' end
@@ -14,7 +15,7 @@ end
 
 if not open_to_sender(thread) then
   local own = thread
-  for _, name in ipairs(cjson.decode(ARGV[5])) do
+  for _, name in ipairs(own_names) do
     own = name
     if open_to_sender(name) then break end
   end
@@ -29,5 +30,5 @@ if not open_to_sender(thread) then
   end
   thread = own
 end
-for _, address in ipairs(cjson.decode(ARGV[4])) do redis.call('SADD', P .. 'people:' .. thread, address) end
+for _, address in ipairs(admitted) do redis.call('SADD', P .. 'people:' .. thread, address) end
 return thread

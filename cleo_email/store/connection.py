@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -23,6 +24,7 @@ from redis.utils import str_if_bytes
 
 from cleo_email.errors import SettingsError, StoreUnavailable
 from cleo_email.runtime import REDIS_ANSWER_S, REDIS_CONNECT_S, REDIS_PAUSE_S, REDIS_POOL_S, REDIS_RETRIES
+from cleo_email.scrub import no_surrogates
 from cleo_email.store.faults import UnsupportedServer, explain, is_of_a_failover
 
 PREFIX = "cleo:"
@@ -166,13 +168,20 @@ class StorePart:
     def _run(self, name: str, *, args: list[Any], keys: list[str] | None = None, pipe: Any = None) -> Any:
         """Run the script in ``name``.lua beside this file; on ``pipe``, when that is executed.
 
-        A pipe gets its text: it may be executed again after a failover, on a server without our scripts.
+        Strings of an arrival are made fit for UTF-8 here; JSON among them is made by ``json_text``. A pipe
+        gets the script's text: it may be executed again after a failover, on a server without our scripts.
         """
+        clean = [no_surrogates(arg) if isinstance(arg, str) else arg for arg in args]
         if pipe is not None:
-            return pipe.eval(_source(name), len(keys or ()), *(keys or ()), *args)
+            return pipe.eval(_source(name), len(keys or ()), *(keys or ()), *clean)
         if name not in self._scripts:
             self._scripts[name] = self._redis.register_script(_source(name))
-        return self._scripts[name](keys=keys, args=args)
+        return self._scripts[name](keys=keys, args=clean)
+
+
+def json_text(value: object) -> str:
+    """Return JSON that every script can decode: ``cjson`` refuses the escape of a lone surrogate."""
+    return json.dumps(value, ensure_ascii=False)
 
 
 @cache

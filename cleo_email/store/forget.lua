@@ -5,7 +5,7 @@ local P, id = ARGV[1], ARGV[2]
 local key = P .. 'm:' .. id
 local state = redis.call('HGET', key, 'state')
 if state and string.find(',' .. ARGV[3] .. ',', ',' .. state .. ',', 1, true) then return 0 end
-for _, index in ipairs({'index:all', 'filing', 'settling', 'fetching'}) do redis.call('ZREM', P .. index, id) end
+for _, index in ipairs({'index:all', 'filing', 'settling', 'fetching', 'resuming'}) do redis.call('ZREM', P .. index, id) end
 for name in string.gmatch(ARGV[4], '[^,]+') do redis.call('ZREM', P .. 'index:state:' .. name, id) end
 local thread, mid = redis.call('HGET', key, 'thread_id'), redis.call('HGET', key, 'message_id')
 if mid and mid ~= '' then redis.call('ZREM', P .. 'index:message-id:' .. mid, id) end

@@ -1,40 +1,134 @@
 """The state of the mailbox in Redis: how far it was read, the work that waits for it, its OAuth login."""
 
-from collections.abc import Iterable
-from typing import cast
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from itertools import islice
+from typing import Any, TypeVar, cast
 
 from redis import Redis
 
 from cleo_email.store.connection import PREFIX, StorePart
 
 
+@dataclass(frozen=True)
+class UidState:
+    """How far a mailbox was read under its present UIDVALIDITY. Times in milliseconds since 1970, 0 for none.
+
+    ``floor`` is the highest UID at the first poll under it: at and below it only the mail that was noted
+    then is ever looked at. ``cursor``, the highest UID looked at so far, only grows. ``since``: the last poll
+    under the UIDVALIDITY before, 0 where there was none. ``settled``: the last poll that left no mail unread.
+    """
+
+    validity: int
+    floor: int
+    cursor: int
+    installed: int  # the first poll of this mailbox
+    since: int = 0
+    settled: int = 0
+    searched: int = 0  # the last search for unread mail at or below the cursor
+
+    @classmethod
+    def load(cls, raw: dict[bytes, bytes]) -> UidState:
+        return cls(**{spec.name: int(raw.get(spec.name.encode(), 0)) for spec in fields(cls)})
+
+    def dump(self) -> dict[Any, Any]:
+        return dict(vars(self))
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """A mail that cannot be fetched while others can: how often, since when (ms), whether it is recorded."""
+
+    tries: int
+    since: int
+    recorded: bool = False
+
+
 class MailboxState(StorePart):
-    """Keeps what polls need, per UIDVALIDITY. ``account`` is '' where there is no mailbox."""
+    """Keeps what polls need. ``account`` is '' where there is no mailbox.
+
+    The caller holds the mailbox's lock. UIDs are those of the UIDVALIDITY of the last :meth:`begin`.
+    """
 
     def __init__(self, redis: Redis, account: str) -> None:
         super().__init__(redis)
         self._key = f"{PREFIX}mailbox:{account}"
         self.is_configured = bool(account)
 
-    def cursor(self, uidvalidity: int) -> int | None:
-        """Return the highest UID that was processed, None for a mailbox or a UIDVALIDITY never seen."""
-        raw = cast("bytes | None", self._redis.hget(f"{self._key}:cursor", str(uidvalidity)))
-        return int(raw) if raw is not None else None
+    def uids(self) -> UidState | None:
+        """Return how far the mailbox was read, None before its first poll (of this version)."""
+        raw = cast("dict[bytes, bytes]", self._redis.hgetall(f"{self._key}:uids"))
+        return UidState.load(raw) if raw else None
 
-    def set_cursor(self, uidvalidity: int, uid: int) -> None:
-        self._redis.hset(f"{self._key}:cursor", str(uidvalidity), uid)
-
-    def known(self) -> bool:
-        """Return whether this mailbox was ever read under any UIDVALIDITY."""
+    def was_read(self) -> bool:
+        """Return whether an earlier version has read this mailbox; its cursor cannot be trusted."""
         return bool(self._redis.exists(f"{self._key}:cursor"))
 
-    def trouble(self, uidvalidity: int) -> dict[int, int]:
-        """Return how often each UID that failed alone could not be fetched."""
-        raw = cast("dict[bytes, bytes]", self._redis.hgetall(f"{self._key}:trouble:{uidvalidity}"))
-        return {int(uid): int(count) for uid, count in raw.items()}
+    def begin(self, state: UidState, again: Iterable[int], read: Collection[bytes]) -> None:
+        """Begin with a UIDVALIDITY, in one step: all UIDs of another are void.
 
-    def add_trouble(self, uidvalidity: int, uid: int) -> None:
-        self._redis.hincrby(f"{self._key}:trouble:{uidvalidity}", str(uid), 1)
+        ``again`` are the UIDs to be taken, ``read`` the identities of mail that people had read before.
+        """
+        with self._redis.pipeline() as pipe:
+            pipe.delete(*(f"{self._key}:{name}" for name in ("uids", "again", "left", "troubles")))
+            for uids in _chunks(again):
+                pipe.zadd(f"{self._key}:again", dict.fromkeys(map(str, uids), 0))
+            for identities in _chunks(read):
+                pipe.sadd(f"{self._key}:read-before", *identities)
+            pipe.hset(f"{self._key}:uids", mapping=state.dump())
+            pipe.execute()
+
+    def was_read_before(self, identity: bytes) -> bool:
+        """Return whether people had read a mail of this identity before the first poll."""
+        return bool(self._redis.sismember(f"{self._key}:read-before", cast("str", identity)))
+
+    def knows_read_mail(self) -> bool:
+        return bool(self._redis.exists(f"{self._key}:read-before"))
+
+    def again(self, now: int) -> set[int]:
+        """Return the UIDs that are to be looked at (again) by now."""
+        raw = self._redis.zrange(f"{self._key}:again", "-inf", now, byscore=True)
+        return {int(uid) for uid in cast("list[bytes]", raw)}
+
+    def troubles(self) -> dict[int, Trouble]:
+        raw = cast("dict[bytes, bytes]", self._redis.hgetall(f"{self._key}:troubles"))
+        found = {int(uid): [int(part) for part in value.split()] for uid, value in raw.items()}
+        return {uid: Trouble(tries, since, bool(known)) for uid, (tries, since, known) in found.items()}
+
+    def left(self) -> set[int]:
+        """Return the UIDs that stay unread on purpose, as far as no keyword says so."""
+        return {int(uid) for uid in cast("set[bytes]", self._redis.smembers(f"{self._key}:left"))}
+
+    def leave(self, uids: Iterable[int]) -> None:
+        for chunk in _chunks(uids):
+            self._redis.sadd(f"{self._key}:left", *chunk)
+
+    def forget_left(self, uids: Iterable[int]) -> None:
+        for chunk in _chunks(uids):
+            self._redis.srem(f"{self._key}:left", *chunk)
+
+    def advance(
+        self,
+        state: UidState,
+        *,
+        done: Iterable[int],
+        again: Mapping[int, int],
+        troubles: Mapping[int, Trouble],
+    ) -> None:
+        """Note the end of a poll in one step. ``again``: UID to when it is due (ms)."""
+        with self._redis.pipeline() as pipe:
+            for uids in _chunks(done):
+                pipe.zrem(f"{self._key}:again", *uids)
+                pipe.hdel(f"{self._key}:troubles", *map(str, uids))
+            for uids in _chunks(again):
+                pipe.zadd(f"{self._key}:again", {str(uid): again[uid] for uid in uids})
+            for uid, trouble in troubles.items():
+                value = f"{trouble.tries} {trouble.since} {int(trouble.recorded)}"
+                pipe.hset(f"{self._key}:troubles", str(uid), value)
+            pipe.hset(f"{self._key}:uids", mapping=state.dump())
+            pipe.execute()
 
     def sent_mode(self) -> str:
         """Return who files into Sent: ``server``, ``client``, or '' where that is not known yet."""
@@ -44,6 +138,16 @@ class MailboxState(StorePart):
     def set_sent_mode(self, mode: str) -> None:
         """Remember it for a week: a mailbox may move to another server."""
         self._redis.set(f"{PREFIX}sent-mode", mode, ex=7 * 86_400)
+
+
+Item = TypeVar("Item")
+
+
+def _chunks(items: Iterable[Item]) -> Iterator[list[Item]]:
+    """Yield the items in lists that one command of Redis takes without holding up others."""
+    left = iter(items)
+    while chunk := list(islice(left, 1000)):
+        yield chunk
 
 
 class DueList(StorePart):
@@ -67,6 +171,10 @@ class DueList(StorePart):
 
     def done(self, id_: str) -> None:
         self._redis.zrem(self._key, id_)
+
+    def done_in(self, id_: str, state: str) -> None:
+        """Take it off unless the record has changed its state meanwhile, which asks for it anew."""
+        self._run("done_in", args=[PREFIX, self._key, id_, state])
 
 
 class TokenStore(StorePart):

@@ -16,7 +16,7 @@ from redis import Redis
 
 from cleo_email.errors import CleoError, LockLost, NotFound, WrongState
 from cleo_email.mail.model import AttachedFile, OutboundEmail
-from cleo_email.store.connection import PREFIX, StorePart, read_large
+from cleo_email.store.connection import PREFIX, StorePart, json_text, read_large
 from cleo_email.store.files import WaitingFiles
 from cleo_email.store.locks import Lock
 
@@ -107,11 +107,13 @@ class Record:
     reply_message_id: str = ""
     authenticated: str = ""  # "1", "0" or "" for unknown
     mailbox: str = ""  # UIDVALIDITY/UID of a polled mail
+    marked: int = 0  # 1: \\Seen is ours, and comes off where nobody is answered after all
     partial: int = 0  # 1: only the header was fetched
     outbound: str = ""  # of ingress "send" the request's digest, of "workflow" JSON of what to send
     workflow: str = ""  # JSON of the workflow that the thread belongs to
     text: str = ""  # new part of the mail, kept for the thread's history
     answer_text: str = ""
+    people: str = ""  # JSON of those on the mail: From, To and Cc without our own addresses
     filing_begun: int = 0  # when our copy was first about to be put into Sent
     filing_fault: str = ""  # why it is not there
     released: int = 0  # 1: a person let it through, so limits do not hold it again
@@ -156,8 +158,9 @@ class Record:
         return {**shown, **{name: iso(at) for name, at in times.items()}}
 
 
-# The fields without the texts, which only a thread's history needs.
-_LIGHT = [spec.name for spec in fields(Record) if spec.name not in ("text", "answer_text")]
+# The fields without those that only a thread's history needs.
+_HEAVY = ("text", "answer_text", "people")
+_LIGHT = [spec.name for spec in fields(Record) if spec.name not in _HEAVY]
 
 
 class ThreadClosed(CleoError):
@@ -166,11 +169,22 @@ class ThreadClosed(CleoError):
 
 @dataclass(frozen=True)
 class Identity:
-    """The values that copies of one mail share. ``date`` is '' where the copy has none."""
+    """What tells copies of one mail from other mails; accept.lua compares.
+
+    ``date`` is '' where the copy has none. ``content`` is a hash in hexadecimal that copies of one ``kind``
+    share: the channel, as one may carry a mail in another form than the next one.
+    """
 
     fingerprint: str
     date: str = ""
+    kind: str = ""
+    content: str = ""
+    proven: bool = False
     remember_s: int = 100 * DAY_S
+
+    @property
+    def claim(self) -> str:
+        return f"{self.date}|{self.kind}|{self.content}|{'1' if self.proven else ''}"
 
 
 @dataclass(frozen=True)
@@ -203,6 +217,7 @@ class Effects:
     push: bool = False  # put it at the end of its conversation
     due: int | None = None  # the conversation rests until then
     filing: int | None = None  # flags and our copy in Sent are to be made from then on
+    resuming: int | None = None  # a held message may go on by itself from then on
     settling: int | None = None  # the Sent mailbox is to be searched from then on
     answer: OutboundEmail | None = None  # kept as bytes
     people: Sequence[str] = ()
@@ -238,7 +253,7 @@ class Messages(StorePart):
         return record
 
     def load(self, ids: Sequence[str]) -> list[Record]:
-        """Return the records of these ids that can be read, without ``text`` and ``answer_text``."""
+        """Return the records of these ids that can be read, without what only a history needs."""
         with self._redis.pipeline(transaction=False) as pipe:
             for id_ in ids:
                 pipe.hmget(f"{PREFIX}m:{id_}", _LIGHT)
@@ -329,14 +344,11 @@ class Messages(StorePart):
         raw = self._redis.zrange(key, "-", end, bylex=True, offset=0, num=limit)
         return [item.decode() for item in cast("list[bytes]", raw)]
 
-    def first_of(self, fingerprint: str, date: str = "") -> str | None:
-        """Return the record that was accepted under this fingerprint, as long as that is remembered.
-
-        ``date`` as in accept.lua: two mails that both have a date, and not the same one, are two.
-        """
-        found = cast("dict[bytes, bytes]", self._redis.hgetall(f"{PREFIX}seen:{fingerprint}"))
-        same = (id_ for known, id_ in found.items() if not date or known.decode() in ("", date))
-        return next((id_.decode() for id_ in same), None)
+    def first_of(self, identity: Identity) -> str | None:
+        """Return the record of which a mail would be a copy, as long as that is remembered."""
+        args = [PREFIX, "", identity.fingerprint, identity.claim, "", "", "", ""]
+        id_ = cast("list[bytes]", self._run("accept", args=args))[1]
+        return id_.decode() or None
 
     # --- accepting ------------------------------------------------------------------------------------------
 
@@ -402,13 +414,13 @@ class Messages(StorePart):
         if answer is not None:
             record = replace(record, recipients=json.dumps(answer.recipients))
             source = answer.source
-            kept = json.dumps({"fields": _kept(answer), "our_id": answer.message_id, "keep_s": self._keep_s})
+            kept = json_text({"fields": _kept(answer), "our_id": answer.message_id, "keep_s": self._keep_s})
         args = [
-            *(PREFIX, record.id, identity.fingerprint, identity.date, identity.remember_s),
+            *(PREFIX, record.id, identity.fingerprint, identity.claim, identity.remember_s),
             *(record.received_at, record.state, record.thread_id, record.message_id, source),
             SOURCE_AFTER_FINAL_S if record.state in FINAL else "",
-            json.dumps([str(item) for pair in record.dump().items() for item in pair]),
-            *(json.dumps(steps), json.dumps(list(people)), kept, json.dumps(list(keys)) if keys else ""),
+            json_text([str(item) for pair in record.dump().items() for item in pair]),
+            *(json_text(steps), json_text(list(people)), kept, json_text(list(keys)) if keys else ""),
             sender,
         ]
         return self._run("accept", args=args, pipe=pipe)
@@ -441,14 +453,14 @@ class Messages(StorePart):
         options: dict[str, Any] = {"keep_s": self._keep_s}
         if effects.answer is not None:
             values["reply_message_id"] = options["our_id"] = effects.answer.message_id
-            values["recipients"] = json.dumps(effects.answer.recipients)
+            values["recipients"] = json_text(effects.answer.recipients)
             options["answer"] = _kept(effects.answer)
         options["fields"] = [str(item) for pair in (values or {"id": id_}).items() for item in pair]
         if not quiet:
             options["history"] = _entry(to, now, reason)
         if to in FINAL:
             options["keep_source_s"] = SOURCE_AFTER_FINAL_S
-        for name in ("pop", "push", "due", "filing", "settling", "later", "conversation"):
+        for name in ("pop", "push", "due", "filing", "settling", "resuming", "later", "conversation"):
             if value := getattr(effects, name):
                 options[name] = value
         if effects.people:
@@ -457,7 +469,7 @@ class Messages(StorePart):
             options["given"] = [given[0], str(given[1])]
         args = [PREFIX, id_, ",".join(allowed), to, now, lock.token if lock else "", secrets.token_hex(6)]
         source = effects.answer.source if effects.answer else b""
-        outcome, state = self._run("move", args=[*args, json.dumps(options), source])
+        outcome, state = self._run("move", args=[*args, json_text(options), source])
         if outcome == b"missing":
             raise _not_found(id_)
         if outcome == b"lost":
@@ -493,12 +505,12 @@ def _accepted(reply: Sequence[bytes], record: Record) -> Accepted:
 
 def _kept(mail: OutboundEmail) -> list[str]:
     """Return the fields of a stored answer without its bytes."""
-    recipients = json.dumps(mail.recipients)
+    recipients = json_text(mail.recipients)
     return ["message_id", mail.message_id, "envelope_from", mail.envelope_from, "recipients", recipients]
 
 
 def _entry(state: State, at: int, reason: str) -> str:
-    return json.dumps({"state": state, "at": iso(at), "reason": reason})
+    return json_text({"state": state, "at": iso(at), "reason": reason})
 
 
 def _not_found(id_: str) -> NotFound:

@@ -2,8 +2,8 @@
 -- ARGV: 1 prefix, 2 id, 3 allowed states (comma-separated), 4 new state, 5 now (ms), 6 lock token ('' none needed),
 --       7 operation token (a repeated call with it changes nothing), 8 options (JSON object), 9 kept answer's bytes
 -- options: fields (flat list), history (string), pop, push, due (ms), filing (ms), settling (ms),
---          keep_source_s, keep_s, answer (flat list), our_id, people (list), given (field, value it must have),
---          later (ms), conversation (in place of the thread's)
+--          resuming (ms), keep_source_s, keep_s, answer (flat list), our_id, people (list),
+--          given (field, value it must have), later (ms), conversation (in place of the thread's)
 -- Returns {'moved' | 'missing' | 'lost' | 'wrong', state}.
 local P, id, now = ARGV[1], ARGV[2], ARGV[5]
 local key = P .. 'm:' .. id
@@ -69,6 +69,8 @@ if options.later then
   if not redis.call('LPOS', P .. 'conversation:' .. own, id) then redis.call('RPUSH', P .. 'conversation:' .. own, id) end
   redis.call('ZADD', P .. 'active', options.later, own)
 end
+redis.call('ZREM', P .. 'resuming', id)
+if options.resuming then redis.call('ZADD', P .. 'resuming', options.resuming, id) end
 if options.filing then redis.call('ZADD', P .. 'filing', options.filing, id) end
 if options.settling then
   redis.call('ZADD', P .. 'settling', options.settling, id)

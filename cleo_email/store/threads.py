@@ -3,15 +3,17 @@
 A thread's conversation is the list of those of its messages that still have to be handled.
 """
 
+import hashlib
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from redis import Redis
 
+from cleo_email.mail.address import person
 from cleo_email.mail.model import Turn
-from cleo_email.store.connection import PREFIX, StorePart
+from cleo_email.store.connection import PREFIX, StorePart, json_text
 from cleo_email.store.messages import State
 
 
@@ -35,8 +37,11 @@ class SigningKeys(StorePart):
 
 
 # A longer history does not help a model and costs memory in every request.
-HISTORY_MESSAGES = 50
+HISTORY_TURNS = 100
 HISTORY_CHARACTERS = 400_000
+# So many records are looked at for it: mails of others in the thread must not push out those of the asker.
+HISTORY_PAGES, _PAGE = 10, 51
+_OF_TURNS = tuple("state text answer_text people recipients bounced from_address to_address ingress".split())
 _SAID = {State.REPLIED, State.UNCERTAIN, State.SUBMITTING}
 _ASKED = _SAID | {State.FAILED, State.IGNORED}
 
@@ -44,6 +49,29 @@ _ASKED = _SAID | {State.FAILED, State.IGNORED}
 def workflow_key(thread_id: str) -> str:
     """Return where the workflow of a thread is kept, as long as any record of the thread."""
     return f"workflow:{thread_id}"
+
+
+REMEMBER_PEOPLE_S = 180 * 86_400
+
+
+def _met_key(one: str) -> str:
+    return f"{PREFIX}met:{hashlib.sha256(one.encode()).hexdigest()[:32]}"
+
+
+def _turns_of(raw: Mapping[str, str]) -> Iterator[Turn]:
+    """Yield the answer in a record, then the question.
+
+    Records of earlier versions do not say who was on them: it is the person who wrote, or was written to.
+    """
+    sent_first = raw["ingress"] in ("send", "workflow")
+    other = person(raw["to_address"] if sent_first else raw["from_address"])
+    reached = frozenset(person(one) for one in json.loads(raw["recipients"] or "[]")) or frozenset([other])
+    # A bounce may be forged, and takes nothing out of the history.
+    if raw["answer_text"] and (raw["bounced"] or raw["state"] in _SAID):
+        yield Turn("assistant", raw["answer_text"], reached)
+    if raw["text"] and raw["state"] in _ASKED:
+        people = json.loads(raw["people"]) if raw["people"] else [other]
+        yield Turn("user", raw["text"], frozenset(people), reached)
 
 
 class Threads(StorePart):
@@ -74,7 +102,7 @@ class Threads(StorePart):
         Where the thread has participants and ``sender`` is none of them, the record moves to the first of
         ``own`` that is open to the sender.
         """
-        lists = [json.dumps(list(people)), json.dumps(list(own))]
+        lists = [json_text(list(people)), json_text(list(own))]
         return cast("bytes", self._run("admit", args=[PREFIX, id_, sender, *lists, now])).decode()
 
     def workflow(self, thread_id: str) -> dict[str, Any] | None:
@@ -87,35 +115,65 @@ class Threads(StorePart):
         raw = cast("bytes | None", self._redis.get(f"{PREFIX}{key}"))
         return raw.decode() if raw else ""
 
-    def history(self, thread_id: str, *, but: str) -> tuple[Turn, ...]:
-        """Return questions and answers of the thread, oldest first, without the message ``but``."""
-        index, most = f"{PREFIX}index:thread:{thread_id}", HISTORY_MESSAGES + 1
-        ids = self._redis.zrange(index, "+", "-", desc=True, bylex=True, offset=0, num=most)
-        with self._redis.pipeline(transaction=False) as pipe:
-            for item in cast("list[bytes]", ids):
-                pipe.hmget(f"{PREFIX}m:{item.decode()}", "id", "state", "text", "answer_text", "bounced")
-            rows = pipe.execute()
+    def history(self, thread_id: str, *, but: str, among: Collection[str]) -> tuple[Turn, ...]:
+        """Return the turns on which all ``among`` were, oldest first, without those of the message ``but``.
+
+        ``among`` are addresses as of ``mail.address.person``. Whoever was on one mail of a thread, or named
+        the thread first, has not read its other mails.
+        """
         turns: list[Turn] = []
-        room = HISTORY_CHARACTERS
-        for id_, state, text, answer, bounced in rows:
-            if not id_ or not state or id_.decode() == but:
+        room, wanted = HISTORY_CHARACTERS, frozenset(among)
+        for turn in self._turns(thread_id, but):
+            if not wanted <= turn.people:
                 continue
-            # A bounce may be forged, and takes nothing out of the history.
-            if answer and (bounced or state.decode() in _SAID):
-                turns.append(Turn("assistant", answer.decode()))
-            if text and state.decode() in _ASKED:
-                turns.append(Turn("user", text.decode()))
-            room -= len(text or b"") + len(answer or b"")
-            if room < 0:
+            turns.append(turn)
+            room -= len(turn.content)
+            if room < 0 or len(turns) >= HISTORY_TURNS:
                 break
         return tuple(reversed(turns))
+
+    def _turns(self, thread_id: str, but: str) -> Iterator[Turn]:
+        """Yield every turn of the thread, newest first."""
+        start = "+"
+        for _ in range(HISTORY_PAGES):
+            raw = self._redis.zrange(
+                f"{PREFIX}index:thread:{thread_id}", start, "-", desc=True, bylex=True, offset=0, num=_PAGE
+            )
+            ids = [item.decode() for item in cast("list[bytes]", raw)]
+            with self._redis.pipeline(transaction=False) as pipe:
+                for id_ in ids:
+                    pipe.hmget(f"{PREFIX}m:{id_}", *_OF_TURNS)
+                rows = pipe.execute()
+            for id_, row in zip(ids, rows, strict=True):
+                if id_ != but and row[0]:  # else it was forgotten meanwhile
+                    values = [value.decode() if value else "" for value in row]
+                    yield from _turns_of(dict(zip(_OF_TURNS, values, strict=True)))
+            if len(ids) < _PAGE:
+                return
+            start = f"({ids[-1]}"
 
     def units(self, budget: str, since: int) -> int:
         """Return how many units of a budget were taken after ``since`` (ms)."""
         return self._redis.zcount(f"{PREFIX}budget:{budget}", f"({since}", "+inf")
 
-    def reserve(self, id_: str, now: int, budgets: Sequence[tuple[str, int, int]]) -> str:
-        """Take one unit of every budget (name, window in ms, limit). Return '' or the name of a full one."""
+    def met(self, people: Sequence[str], now: int) -> None:
+        """Remember that mail has gone out to these people, as of ``mail.address.person``."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            for one in people:
+                pipe.set(_met_key(one), now, nx=True)
+                pipe.expire(_met_key(one), REMEMBER_PEOPLE_S)
+            pipe.execute()
+
+    def has_met(self, one: str, before: int) -> bool:
+        """Return whether mail went out to that person before that time (ms)."""
+        raw = cast("bytes | None", self._redis.get(_met_key(one)))
+        return raw is not None and int(raw) < before
+
+    def reserve(self, id_: str, now: int, budgets: Sequence[tuple[str, int, int, int]]) -> str:
+        """Take units of every budget (name, window in ms, limit, units), or of none.
+
+        Return '' or the name of a full one. A mail of more units than the limit needs an empty budget.
+        """
         flat = [str(item) for budget in budgets for item in budget]
         return cast("bytes", self._run("reserve", args=[PREFIX, id_, now, *flat])).decode()
 

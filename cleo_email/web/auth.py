@@ -6,9 +6,11 @@ These checks come before the body is read, in the contract's order: 404 where th
 
 import ipaddress
 import logging
+import os
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from flask import request
 from pydantic import SecretStr
@@ -24,18 +26,29 @@ _FORWARDED = ("X-Forwarded-For", "Forwarded", "X-Real-IP")
 # The caller in an element of Forwarded (RFC 7239 section 4), and a port behind an IPv4 address.
 _FOR = re.compile(r"""(?is).*?\bfor\s*=\s*("[^"]*"|[^;\s]*).*""")
 _IPV4_AND_PORT = re.compile(r"([0-9.]+):[0-9]+")
+CONNECTIONS = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 _ASK_FOR_TOKEN = {"WWW-Authenticate": 'Bearer realm="cleo_email"'}
 
 
 def require_api_token() -> None:
     """Refuse with 401 without the bearer token; where none is set, all but direct loopback callers."""
-    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
     _require(
         current().settings.api_tokens,
-        given.strip() if scheme.lower() == "bearer" else "",
+        _bearer(),
         RequestRefused(401, "the bearer token is missing or wrong (CLEO_API_TOKEN)", headers=_ASK_FOR_TOKEN),
         "no CLEO_API_TOKEN is set: only this machine itself is answered, as localhost",
     )
+
+
+def is_ours() -> bool:
+    """Return whether the caller shows the bearer token, or is a direct loopback caller."""
+    shown = [token.get_secret_value().encode() for token in current().settings.api_tokens]
+    return equals_one(_bearer().encode("utf-8", "replace"), shown) or is_direct_loopback()
+
+
+def _bearer() -> str:
+    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+    return given.strip() if scheme.lower() == "bearer" else ""
 
 
 def _require(secrets: Sequence[SecretStr], given: str, wrong: RequestRefused, unset: str) -> None:
@@ -138,10 +151,15 @@ def client_address() -> tuple[str, str]:
 
 
 def is_direct_loopback() -> bool:
-    """Return whether the caller is a program of this machine, and neither one behind a proxy that runs here
-    nor a web page in a local browser, whose host name was made to resolve to this machine (DNS rebinding).
+    """Return whether the caller is a program of this machine and of this user, and neither one behind a proxy
+    that runs here nor a web page in a local browser, whose host name was made to resolve to this machine (DNS
+    rebinding).
     """
-    if any(name in request.headers for name in _FORWARDED):
+    # nginx speaks HTTP/1.0 to what is behind it unless it is told otherwise.
+    if (
+        any(name in request.headers for name in _FORWARDED)
+        or request.environ["SERVER_PROTOCOL"] == "HTTP/1.0"
+    ):
         return False
     # The header itself is read: Werkzeug turns a_b.example and the like into '', but browsers visit them.
     host = request.headers.get("Host", "").strip().lower()
@@ -153,7 +171,27 @@ def is_direct_loopback() -> bool:
     if request.headers.get("Origin", own) != own:
         return False
     peer = _address(request.environ.get("REMOTE_ADDR", ""))
-    return peer is not None and peer.is_loopback  # a Unix socket says nothing about the caller
+    if peer is None or not peer.is_loopback:  # a Unix socket says nothing about the caller
+        return False
+    return _is_of_this_user(request.environ.get("REMOTE_PORT"), request.environ.get("SERVER_PORT"))
+
+
+def _is_of_this_user(port: str | None, to: str | None) -> bool:
+    """Return whether the other end of a connection of this machine is held by this user, or by root.
+
+    A proxy that adds no header of its own, and runs as another user as proxies do, passes for the world. Only
+    Linux tells the owner (proc(5), /proc/net/tcp); elsewhere nobody passes.
+    """
+    if not port:  # no connection at all: a test client
+        return True
+    for table in CONNECTIONS:
+        with suppress(OSError):
+            for line in table.read_text("ascii").splitlines()[1:]:
+                _, local, remote, _, _, _, _, user, *_ = line.split()
+                ports = (local.rpartition(":")[2], remote.rpartition(":")[2])
+                if ports == (f"{int(port):04X}", f"{int(to or 0):04X}"):
+                    return int(user) in (os.geteuid(), 0)
+    return False
 
 
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

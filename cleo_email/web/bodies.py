@@ -1,8 +1,10 @@
 """Read request bodies within limits, write JSON answers, and find the app of this process."""
 
 import json
-import time
-from collections.abc import Mapping
+import socket
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar, cast
 
 from flask import Response, current_app, jsonify, request
@@ -45,9 +47,10 @@ def error(
     return answer(status, {"error": message, "fields": dict(fields or {})}, headers)
 
 
-# A refused body is still read up to this size, else the connection breaks before the caller has our answer.
+# A refused body is still read up to this size, or the connection breaks before the caller has our answer.
 DRAIN_BYTES = 64 * 1024 * 1024
-# This reading ends when the caller is slow, so that a refused request does not occupy a thread.
+# Reading ends when the caller is slow, so that no stranger occupies a thread.
+BODY_S = 30.0
 DRAIN_S = 2.0
 MAX_PARTS = 300
 FILES = "attachments"
@@ -93,13 +96,41 @@ def _read_at_most(limit: int) -> bytes:
     """Read in a loop: Werkzeug's own reading, under gunicorn, does not notice that a body ends early."""
     found = []
     size = 0
-    try:
-        while size < limit and (chunk := request.stream.read(min(limit - size, 1 << 18))):
-            found.append(chunk)
-            size += len(chunk)
-    except (*_BROKEN, ClientDisconnected):
-        raise RequestRefused(400, "the body ended early, or its chunks are broken") from None
+    with _hearing_for(BODY_S) as too_late:
+        try:
+            while size < limit and (chunk := request.stream.read(min(limit - size, 1 << 18))):
+                found.append(chunk)
+                size += len(chunk)
+        except (*_BROKEN, ClientDisconnected):
+            if not too_late.is_set():
+                raise RequestRefused(400, "the body ended early, or its chunks are broken") from None
+    if too_late.is_set():
+        raise RequestRefused(408, f"the body did not arrive within {BODY_S:.0f} seconds")
     return b"".join(found)
+
+
+@contextmanager
+def _hearing_for(seconds: float) -> Iterator[threading.Event]:
+    """End the reading of the request after so many seconds, whoever reads: then the event is set.
+
+    A time-out of the socket does not do: it begins anew with each byte.
+    """
+    connection: socket.socket | None = request.environ.get("gunicorn.socket")
+    too_late = threading.Event()
+
+    def end() -> None:
+        too_late.set()
+        with suppress(OSError):
+            if connection is not None:
+                connection.shutdown(socket.SHUT_RD)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield too_late
+    finally:
+        timer.cancel()
 
 
 def drain() -> None:
@@ -108,22 +139,9 @@ def drain() -> None:
     if stream is None or (length is None and not request.environ.get("wsgi.input_terminated")):
         return
     left = DRAIN_BYTES if length is None else min(DRAIN_BYTES, length)
-    connection = request.environ.get("gunicorn.socket")
-    patience = connection.gettimeout() if connection is not None else None
-    until = time.monotonic() + DRAIN_S
-    try:
-        while left > 0 and (rest := until - time.monotonic()) > 0:
-            if connection is not None:
-                connection.settimeout(rest)
-            chunk = stream.read(min(left, 1 << 16))
-            if not chunk:
-                return
+    with suppress(*_BROKEN), _hearing_for(DRAIN_S):
+        while left > 0 and (chunk := stream.read(min(left, 1 << 16))):
             left -= len(chunk)
-    except _BROKEN:
-        return
-    finally:
-        if connection is not None:
-            connection.settimeout(patience)
 
 
 # --- JSON ------------------------------------------------------------------------------------------------

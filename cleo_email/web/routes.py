@@ -18,7 +18,7 @@ from cleo_email.crashpoints import crashpoint
 from cleo_email.errors import InvalidField, KeyReused, NotFound, StoreUnavailable
 from cleo_email.pipeline.receive import IncomingMail
 from cleo_email.runtime import now_ms
-from cleo_email.web.auth import proved_body, require_api_token, unproven_refused
+from cleo_email.web.auth import is_ours, proved_body, require_api_token, unproven_refused
 from cleo_email.web.bodies import (
     RequestRefused,
     answer,
@@ -78,9 +78,11 @@ def incoming_from(name: str) -> Response:
     asked = WebhookRequest(given, request.args.to_dict(), now_ms() / 1000)
     with unproven_refused():
         try:
+            found.require_secret()
             if not found.signs_body:  # check the password before the body is read
                 found.verify(asked)
-            body = read_bytes(handler.max_request_bytes, status=found.gives_up_with)
+            most = found.max_body or handler.max_request_bytes
+            body = read_bytes(most, status=found.gives_up_with)
             return answer(200, handler.handle(found, replace(asked, body=body)))  # some accept 200 only
         except NotSetUp as fault:
             handler.warn_unset(found, fault)
@@ -190,9 +192,10 @@ def healthz() -> Response:
 
 @bp.get("/readyz")
 def readyz() -> Response:
-    """Answer 200 only while mail can come in, be answered and go out; else 503 with the reason."""
-    reason = why_not_ready(current(), current().clock())
-    return error(503, reason) if reason else answer(200, {"status": "ready"})
+    """Answer 200 only while mail can come in, be answered and go out; else 503, the reason for our own."""
+    if reason := why_not_ready(current(), current().clock()):
+        return error(503, reason if is_ours() else "not ready; with CLEO_API_TOKEN the reason is told")
+    return answer(200, {"status": "ready"})
 
 
 def why_not_ready(app: App, now: int) -> str:
@@ -219,15 +222,17 @@ def why_not_ready(app: App, now: int) -> str:
 
 # --- the description --------------------------------------------------------------------------------------
 #
-# It is a file, which tests compare with the routes, models and answers. Only what depends on the settings is
-# adapted here: the providers, and whether a token and a secret are required. The page that shows it loads
-# nothing from other hosts.
+# It is a file, which tests compare with the routes, models and answers. What depends on the settings (the
+# providers, whether a token and a secret are required) is adapted for our own callers only. The page that
+# shows it loads nothing from other hosts.
 
 
 @bp.get("/openapi.json")
 def openapi() -> Response:
     provider = "/email/incoming/{provider}"
     described = json.loads(_file("openapi.json"))
+    if not is_ours():  # a stranger need not know which doors there are
+        return answer(200, described)
     settings, paths = current().settings, described["paths"]
     asked = {"api": settings.api_tokens, "webhook": settings.webhook_secrets}
     for operation in (one for methods in paths.values() for one in methods.values()):

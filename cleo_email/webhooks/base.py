@@ -90,6 +90,10 @@ class WebhookRequest:
         """Return the fields of a form; there are none where the body is no form."""
         return read_form(self.header("content-type"), self.body)
 
+    def short_fields(self, *names: str) -> Form:
+        """Return only these fields of a form, and only short ones: nothing else is decoded."""
+        return read_form(self.header("content-type"), self.body, only=names)
+
     @cached_property
     def json(self) -> JsonObject:
         """Return the object that the body is, or raise Unusable."""
@@ -107,7 +111,8 @@ class WebhookProvider(ABC):
     again for hours, as most drop or bounce the mail on any 4xx.
     ``signs_body``: the proof covers the body, which must therefore be read before ``verify``.
     ``fresh_s``: for how many seconds a signature counts. ``remember_s``: for how many seconds the provider
-    may repeat a request. ``same_for_s`` is that of :class:`IncomingMail`.
+    may repeat a request. ``same_for_s`` is that of :class:`IncomingMail`. ``max_body``: octets of a request
+    that is read before anything is proved and is never as large as a mail, None for any other.
     """
 
     name: ClassVar[str]
@@ -118,6 +123,7 @@ class WebhookProvider(ABC):
     fresh_s: ClassVar[int] = 300
     remember_s: ClassVar[int]
     same_for_s: ClassVar[int | None] = None
+    max_body: ClassVar[int | None] = None
 
     def __init__(
         self, secrets: Sequence[SecretStr], fetch: Fetch, api_key: SecretStr | None = None, max_bytes: int = 0
@@ -132,10 +138,14 @@ class WebhookProvider(ABC):
     def is_set_up(self) -> bool:
         return bool(self._secrets)
 
-    def verify(self, request: WebhookRequest) -> None:
-        """Raise NotSetUp or Unproven, or NotNow where the proof cannot be checked at this moment."""
+    def require_secret(self) -> None:
+        """Raise NotSetUp where nothing can be proved, so that nothing need be read."""
         if not self.is_set_up:
             raise NotSetUp(f"no {self.setting} is set: mail by {self.name} is not taken")
+
+    def verify(self, request: WebhookRequest) -> None:
+        """Raise NotSetUp or Unproven, or NotNow where the proof cannot be checked at this moment."""
+        self.require_secret()
         self.prove(request)
 
     @abstractmethod

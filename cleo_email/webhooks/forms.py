@@ -5,7 +5,7 @@ of limited size. A form that is cut off is refused.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from urllib.parse import unquote_to_bytes
 
@@ -19,6 +19,7 @@ MAX_FIELDS = 1000
 MAX_PART_HEADER = 8192
 MAX_BOUNDARY = 200
 UNQUOTE_AT_ONCE = 1 << 14
+SHORT = 1024  # octets, of a field that holds a proof
 _LINE_REST = re.compile(rb"(--)?[ \t]*(?=[\r\n]|\Z)")  # of a delimiter; "--" says that it is the last one
 _FOLD = re.compile(r"\r\n[ \t]+")
 _LONE_BACKSLASH = re.compile(r'\\(?![\\"])|(\\.)')
@@ -85,14 +86,19 @@ class Form:
         return next((file for file in self.files if file.name == name), None)
 
 
-def read_form(content_type: str, body: bytes) -> Form:
-    """Return the form in ``body``; an empty one where it is none or has more than ``MAX_FIELDS`` fields."""
+def read_form(content_type: str, body: bytes, *, only: Collection[str] = ()) -> Form:
+    """Return the form in ``body``; an empty one where it is none or has more than ``MAX_FIELDS`` fields.
+
+    ``only`` these fields, where any are named, and of them those of at most ``SHORT`` octets.
+    """
     if parse_options_header(content_type)[0] == "application/x-www-form-urlencoded":
-        return Form(tuple(_urlencoded(body)))
+        return Form(tuple(_urlencoded(body, only)))
     try:
-        return Form(tuple(part for part in read_multipart(content_type, body, MAX_FIELDS) if part.name))
+        parts = read_multipart(content_type, body, MAX_FIELDS)
     except MalformedForm:
         return Form()
+    wanted = (part for part in parts if not only or (part.name in only and len(part.content) <= SHORT))
+    return Form(tuple(part for part in wanted if part.name))
 
 
 def read_multipart(content_type: str, body: bytes, max_parts: int) -> list[FormPart]:
@@ -135,13 +141,16 @@ def _part(body: bytes, start: int, end: int) -> FormPart:
     return FormPart(name, body[gap + 4 : end], options.get("filename"), content_type)
 
 
-def _urlencoded(body: bytes) -> Iterator[FormPart]:
+def _urlencoded(body: bytes, only: Collection[str]) -> Iterator[FormPart]:
     if body.count(b"&") >= MAX_FIELDS:
         return
     for pair in body.split(b"&"):
+        if only and len(pair) > SHORT:
+            continue
         name, equals, value = pair.replace(b"+", b" ").partition(b"=")
-        if equals:
-            yield FormPart(_unquoted(name).decode("utf-8", "replace"), _unquoted(value))
+        field = _unquoted(name).decode("utf-8", "replace")
+        if equals and (not only or field in only):
+            yield FormPart(field, _unquoted(value))
 
 
 def _unquoted(text: bytes) -> bytes:

@@ -25,6 +25,7 @@ class Resend(base.WebhookProvider):
     setting = "EMAIL_RESEND_SIGNING_SECRET"
     unset_status = 403
     remember_s = 36 * HOUR_S  # it repeats a request for about 28 hours
+    max_body = 1024 * 1024  # the event names the mail, which is fetched
 
     def prove(self, request: WebhookRequest) -> None:
         id_, stamp = request.header("svix-id"), request.header("svix-timestamp")

@@ -51,6 +51,7 @@ class Ses(base.WebhookProvider):
     setting = "EMAIL_SES_TOPIC_ARN"
     fresh_s = 2 * HOUR_S  # a delivery policy may spread its retries over an hour
     remember_s = fresh_s + HOUR_S
+    max_body = 1024 * 1024  # a message of SNS has 256 KiB at most; JSON takes many times its size in memory
 
     def __init__(self, topics: Sequence[str], fetch: Fetch) -> None:
         super().__init__([SecretStr(topic) for topic in topics], fetch)

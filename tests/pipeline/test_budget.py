@@ -156,3 +156,90 @@ def test_one_final_answer_to_each_mail(redis_url: str) -> None:
     bench.wake.wake(accepted.thread_id)
     bench.work(accepted.thread_id)
     assert len(bench.smtp.sent) == 1
+
+
+def test_what_the_breaker_held_goes_on_by_itself_in_order_as_there_is_room(redis_url: str) -> None:
+    bench = Bench(redis_url, limits=Limits(per_hour=3))
+    done = []
+    for number in range(7):
+        bench.clock.pass_(1)  # the order of ids is that of time
+        done.append(ask(bench, number))
+    bench.sweeping.run()
+    assert [bench.record(one).state for one in done[3:]] == [State.HELD] * 4, "the hour has not passed"
+    bench.clock.pass_(HOUR_S + 1)
+    bench.sweeping.run()
+    for one in done[3:]:
+        bench.work(one.thread_id)
+    assert [bench.record(one).state for one in done] == [State.REPLIED] * 6 + [State.HELD]
+    bench.clock.pass_(HOUR_S + 1)
+    bench.sweeping.run()
+    bench.work(done[6].thread_id)
+    assert bench.record(done[6]).state is State.REPLIED
+    assert len(bench.smtp.sent) == 7
+
+
+def test_what_a_person_decided_meanwhile_does_not_go_on(redis_url: str) -> None:
+    bench = Bench(redis_url, limits=Limits(per_hour=1))
+    held = [ask(bench, number) for number in range(3)][1:]
+    bench.deciding.dismiss(held[0].id)
+    bench.clock.pass_(HOUR_S + 1)
+    bench.sweeping.run()
+    assert [bench.record(one).state for one in held] == [State.IGNORED, State.RECEIVED]
+
+
+def test_a_flood_of_made_up_senders_leaves_room_for_those_who_had_mail_before(redis_url: str) -> None:
+    bench = Bench(redis_url, limits=Limits(per_hour=10))
+    ask(bench, 1, sender="anna@example.test")
+    bench.clock.pass_(2 * HOUR_S)
+    flood = [ask(bench, number) for number in range(100, 120)]
+    assert sum(bench.record(one).state is State.REPLIED for one in flood) == 10
+    assert bench.record(ask(bench, 2, sender="Anna@example.test")).state is State.REPLIED
+    assert bench.record(ask(bench, 3, sender="new@example.test")).state is State.HELD
+    for number in range(10, 13):
+        ask(bench, number, sender="anna@example.test")
+    assert len(bench.smtp.sent) == 1 + 12, "and a fifth on top is all"
+
+
+@pytest.mark.parametrize(
+    "spelling", ["a{}@example.test", "a+{}@example.test", "A+{}+x@EXAMPLE.test", '"a+{}"@example.test']
+)
+def test_one_mailbox_is_one_sender_whatever_its_tags(redis_url: str, spelling: str) -> None:
+    bench = Bench(redis_url, limits=Limits(per_sender=2))
+    done = [ask(bench, number, sender=spelling.format(number)) for number in range(4)]
+    tagged = "+" in spelling
+    expected = [State.REPLIED] * 2 + [State.HELD] * 2 if tagged else [State.REPLIED] * 4
+    assert [bench.record(one).state for one in done] == expected
+
+
+def test_every_recipient_of_a_mail_counts(redis_url: str) -> None:
+    bench = Bench(redis_url, limits=Limits(per_hour=5, per_sender=2), reply_all=True)
+    for number in range(3):  # each another sender, and the same victim in Cc
+        accepted = bench.receive(mail(number, extra="Cc: victim@example.test"))
+        bench.work(accepted.thread_id)
+    assert [mail.recipients[-1] for mail in bench.smtp.sent] == ["victim@example.test"] * 2
+    last = bench.receive(mail(9, extra="Cc: b@example.test"))
+    bench.work(last.thread_id)
+    assert "EMAIL_MAX_SENDS_PER_HOUR" in bench.record(last).reason, "two mails to two are four of five"
+
+
+def test_a_mail_to_more_people_than_the_limit_needs_an_empty_hour(redis_url: str) -> None:
+    bench = Bench(redis_url, limits=Limits(per_hour=2))
+    outbound = Sender(bench.store, bench.wake, bench.signer, FROM, max_bytes=10**6, clock=bench.clock)
+    people = [Address(f"p{number}@example.test") for number in range(4)]
+    sent = outbound.send(NewMail(people, "News", "The same news for everybody."))
+    bench.work(sent.thread_id)
+    assert bench.store.messages.get(sent.id).state is State.REPLIED
+    assert bench.record(ask(bench, 1)).state is State.HELD
+
+
+def test_calls_of_an_agent_that_answers_nothing_are_limited_too(redis_url: str) -> None:
+    bench = Bench(redis_url, limits=Limits(per_hour=3))
+    bench.agent.script = [Answer(ignore="no")]
+    done = [ask(bench, number) for number in range(9)]
+    assert len(bench.agent.asked) == 6
+    assert bench.record(done[6]).state is State.HELD
+    assert "the agent was asked 6 times" in bench.record(done[6]).reason
+    bench.clock.pass_(HOUR_S + 1)
+    bench.sweeping.run()
+    bench.work(done[6].thread_id)
+    assert bench.record(done[6]).state is State.IGNORED

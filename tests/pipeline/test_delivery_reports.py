@@ -13,7 +13,7 @@ from redis import Redis
 
 from cleo_email.errors import SubmissionUncertain, WrongState
 from cleo_email.imap.mailbox import Mailbox
-from cleo_email.imap.values import ANSWERED, FAILED, REPLIED, MailboxStatus
+from cleo_email.imap.values import ACCEPTED, ANSWERED, FAILED, REPLIED, SEEN, MailboxStatus
 from cleo_email.mail.model import Address, Receipt
 from cleo_email.pipeline.receive import ReportDesk
 from cleo_email.pipeline.send import NewMail, Sender
@@ -125,11 +125,14 @@ class FakeMailbox:
         self.flags: dict[int, tuple[str, ...]] = {}
 
     def open(self) -> MailboxStatus:
-        return MailboxStatus(1, 2, read_only=False, keywords_allowed=True, exists=1)
+        return MailboxStatus(1, read_only=False, keywords_allowed=True, exists=1)
 
     def add_flags(self, uids: Sequence[int], flags: Sequence[str]) -> set[int]:
         self.flags |= {uid: tuple(flags) for uid in uids}
         return set(uids)
+
+    def remove_flags(self, uids: Sequence[int], flags: Sequence[str]) -> None:
+        assert not {*flags} & {flag for uid in uids for flag in self.flags.get(uid, ())}
 
     def find_in_sent(self, message_id: str, **_: object) -> bool:
         return message_id in self.sent
@@ -161,7 +164,7 @@ def test_what_is_proven_to_be_sent_lies_in_sent_exactly_once(
         upkeep.run()
         assert accepted.id not in bench.store.filing.due(bench.clock.now), "nothing is left to do"
     assert mailbox.sent.count(ours) == 1
-    assert mailbox.flags[1] == ((ANSWERED, REPLIED) if proof is reply else (FAILED,))
+    assert mailbox.flags[1] == ((SEEN, ANSWERED, ACCEPTED, REPLIED) if proof is reply else (ACCEPTED, FAILED))
 
 
 def test_a_bounce_of_a_mail_that_was_filed_long_ago_makes_no_second_copy(redis_url: str) -> None:
@@ -183,7 +186,7 @@ def test_a_bounce_of_a_mail_that_was_filed_long_ago_makes_no_second_copy(redis_u
     assert bench.record(accepted).reason.startswith("bounced")
     upkeep.run()
     assert len(mailbox.sent) == 1
-    assert mailbox.flags[1] == (FAILED,)
+    assert mailbox.flags[1] == (ACCEPTED, FAILED)
 
 
 # --- an answer that came back -----------------------------------------------------------------------------

@@ -14,10 +14,11 @@ from redis import Redis
 from cleo_email.errors import MailboxUnavailable, StoreUnavailable
 from cleo_email.imap.mailbox import Mailbox
 from cleo_email.pipeline.decide import Decisions
-from cleo_email.pipeline.poll import ALONE, Poller
+from cleo_email.pipeline.poll import PATIENCE_MS, TRIES, Poller
 from cleo_email.pipeline.receive import IncomingMail, Receiver
+from cleo_email.runtime import DAY, HOUR, now_ms
 from cleo_email.screening.screen import Policy
-from cleo_email.store import State, Store
+from cleo_email.store import Effects, State, Store
 from cleo_email.store.queue import WakeQueue
 from tests.support.bench import signer_on, upkeep_of
 from tests.support.channel import Rig
@@ -51,10 +52,34 @@ def deciding_on(store: Store, redis_url: str) -> Decisions:
 
 
 @pytest.fixture
-def polling(server: FakeImapServer, store: Store, receiver: Receiver) -> Iterator[Poller]:
+def polling(server: FakeImapServer, store: Store, receiver: Receiver, clock: LaterClock) -> Iterator[Poller]:
     with Mailbox(server.account(), ssl_context=server.ssl_context()) as mailbox:
-        upkeep = upkeep_of(store, mailbox, receiver, save_sent=False)
-        yield Poller(store, mailbox, receiver, upkeep, max_bytes=10**6, max_age_days=7)
+        upkeep = upkeep_of(store, mailbox, receiver, save_sent=False, clock=clock)
+        yield Poller(store, mailbox, receiver, upkeep, max_bytes=10**6, max_age_days=7, clock=clock)
+
+
+class LaterClock:
+    """The real time, and what the test lets pass."""
+
+    def __init__(self) -> None:
+        self.ahead = 0
+
+    def __call__(self) -> int:
+        return now_ms() + self.ahead
+
+
+@pytest.fixture
+def clock() -> LaterClock:
+    return LaterClock()
+
+
+def poll_for(
+    polling: Poller, clock: LaterClock, ms: int = PATIENCE_MS + HOUR, times: int = TRIES + 1
+) -> None:
+    """Poll again and again, evenly through a time."""
+    for _ in range(times):
+        clock.ahead += ms // times
+        polling.run(force=True)
 
 
 def hangs_up_on(uids: set[int], item: str) -> Fault:
@@ -79,32 +104,43 @@ def states(store: Store) -> dict[str, State]:
 
 
 @pytest.mark.parametrize("item", ["RFC822.SIZE", "BODY.PEEK[]"])
-def test_a_mail_that_cannot_be_looked_at_is_left_alone_after_three_polls(
-    polling: Poller, store: Store, server: FakeImapServer, item: str
+def test_a_mail_that_cannot_be_looked_at_is_recorded_after_hours_and_asked_for_daily(
+    polling: Poller, store: Store, server: FakeImapServer, clock: LaterClock, item: str
 ) -> None:
     fill(server, *range(1, 8))
     server.answers["UID FETCH"] = hangs_up_on({3}, item)
     polling.run()
     assert len(states(store)) == 6
     fill(server, 20)
-    for _ in range(ALONE - 1):
-        polling.run()
-    quarantined = [record for record in store.messages.page(limit=100)[0] if record.state is State.FAILED]
-    assert ["UID 3" in record.reason for record in quarantined] == [True]
+    poll_for(polling, clock, PATIENCE_MS - HOUR)
     assert states(store)["<q20@example.test>"] is State.RECEIVED
-    unseen = [uid for uid, message in enumerate(server.inbox, 1) if "\\Seen" not in message.flags]
-    assert unseen == [3]
+    assert store.messages.count(State.FAILED) == 0
+    poll_for(polling, clock)
+    [quarantined] = store.messages.page(state=State.FAILED)[0]
+    assert "UID 3" in quarantined.reason
+    if item == "BODY.PEEK[]":  # its header can be had
+        assert (quarantined.from_address, quarantined.subject) == ("customer3@example.test", "Question 3")
+    assert "\\Seen" not in server.inbox[2].flags
+    assert "$CleoFailed" in server.inbox[2].flags
     logins = len(server.sent("AUTHENTICATE"))
     polling.run()
-    assert len(server.sent("AUTHENTICATE")) == logins, "it is not tried any more"
+    assert len(server.sent("AUTHENTICATE")) == logins, "it is not tried at every poll"
+    del server.answers["UID FETCH"]
+    clock.ahead += DAY
+    polling.run()
+    assert states(store)["<q3@example.test>"] is State.RECEIVED
+    assert store.messages.get(quarantined.id).state is State.IGNORED
+    assert server.inbox[2].flags >= {"\\Seen", "$CleoAccepted"}
+    assert "$CleoFailed" not in server.inbox[2].flags
 
 
-def quarantine(polling: Poller, store: Store, server: FakeImapServer, *uids: int) -> dict[int, str]:
+def quarantine(
+    polling: Poller, store: Store, server: FakeImapServer, clock: LaterClock, *uids: int
+) -> dict[int, str]:
     """UID to the id of its record."""
     server.answers["UID FETCH"] = hangs_up_on(set(uids), "BODY.PEEK[]")
-    for number in range(ALONE):
-        fill(server, 100 + number)  # by which the server shows that it is in order
-        polling.run(force=True)
+    polling.run(force=True)
+    poll_for(polling, clock, times=4 * TRIES)
     del server.answers["UID FETCH"]
     failed = store.messages.page(state=State.FAILED)[0]
     assert len(failed) == len(uids)
@@ -112,12 +148,17 @@ def quarantine(polling: Poller, store: Store, server: FakeImapServer, *uids: int
 
 
 def test_what_is_fetched_at_last_comes_in_like_any_other_mail(
-    polling: Poller, store: Store, redis_url: str, receiver: Receiver, server: FakeImapServer
+    polling: Poller,
+    store: Store,
+    redis_url: str,
+    receiver: Receiver,
+    server: FakeImapServer,
+    clock: LaterClock,
 ) -> None:
     fill(server, 1, 2, 5)
     server.inbox.append(Message(mail(3, extra="Auto-Submitted: auto-replied"), date=today()))
     server.inbox.append(Message(mail(4), date=today()))
-    ids = quarantine(polling, store, server, 1, 2, 4, 5)
+    ids = quarantine(polling, store, server, clock, 1, 2, 4, 5)
     elsewhere = receiver.accept(IncomingMail(mail(4), "raw"))
     deciding = deciding_on(store, redis_url)
     for id_ in ids.values():
@@ -139,17 +180,19 @@ def test_what_is_fetched_at_last_comes_in_like_any_other_mail(
     assert all("\\Seen" in message.flags for message in server.inbox)
 
 
-def test_mails_in_quarantine_share_no_thread(polling: Poller, store: Store, server: FakeImapServer) -> None:
+def test_mails_in_quarantine_share_no_thread(
+    polling: Poller, store: Store, server: FakeImapServer, clock: LaterClock
+) -> None:
     fill(server, 1, 2, 3)
-    ids = quarantine(polling, store, server, 1, 2)
+    ids = quarantine(polling, store, server, clock, 1, 2)
     assert len({store.messages.get(id_).thread_id for id_ in ids.values()}) == 2
 
 
 def test_a_mail_that_still_cannot_be_delivered_stays_failed(
-    polling: Poller, store: Store, redis_url: str, receiver: Receiver, server: FakeImapServer
+    polling: Poller, store: Store, redis_url: str, server: FakeImapServer, clock: LaterClock
 ) -> None:
     fill(server, 1, 2)
-    ids = quarantine(polling, store, server, 1)
+    ids = quarantine(polling, store, server, clock, 1)
     server.answers["UID FETCH"] = hangs_up_on({1}, "BODY.PEEK[]")
     deciding_on(store, redis_url).retry(ids[1])
     polling.run_upkeep()
@@ -158,16 +201,21 @@ def test_a_mail_that_still_cannot_be_delivered_stays_failed(
 
 
 def test_a_mail_is_not_left_alone_before_its_record_is_durable(
-    polling: Poller, store: Store, receiver: Receiver, server: FakeImapServer, monkeypatch: pytest.MonkeyPatch
+    polling: Poller,
+    store: Store,
+    receiver: Receiver,
+    server: FakeImapServer,
+    clock: LaterClock,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     fill(server, 1, 2)
     server.answers["UID FETCH"] = hangs_up_on({1}, "BODY.PEEK[]")
-    for _ in range(ALONE - 1):
-        polling.run(force=True)
+    poll_for(polling, clock, PATIENCE_MS - HOUR)
 
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise StoreUnavailable("out of memory")
 
+    clock.ahead += 2 * HOUR
     with monkeypatch.context() as patch:
         patch.setattr(receiver, "quarantine", full)
         with pytest.raises(StoreUnavailable):
@@ -177,7 +225,7 @@ def test_a_mail_is_not_left_alone_before_its_record_is_durable(
 
 
 def test_a_header_that_cannot_be_read_stops_neither_new_nor_old_mail(
-    polling: Poller, store: Store, server: FakeImapServer
+    polling: Poller, store: Store, server: FakeImapServer, clock: LaterClock
 ) -> None:
     fill(server, 1, 2, 3, date=OLD)
     fill(server, 4)
@@ -189,39 +237,123 @@ def test_a_header_that_cannot_be_read_stops_neither_new_nor_old_mail(
         "<q4@example.test>": State.RECEIVED,
     }
     assert "\\Seen" in server.inbox[3].flags
-    for _ in range(ALONE - 1):
-        polling.run()
+    poll_for(polling, clock)
     assert store.messages.count(State.FAILED) == 1
 
 
+@pytest.mark.parametrize("mails", [1, 3, 8])
+@pytest.mark.parametrize("item", ["RFC822.SIZE", "BODY.PEEK["])
+@pytest.mark.parametrize(
+    "words",
+    [
+        "",
+        "NO [OVERQUOTA] Account exceeded command or bandwidth limits.",
+        "NO [UNAVAILABLE] Backend down",
+        "NO [SERVERBUG] Internal error occurred",
+        "NO Server is busy",
+        "BAD Command Error. 12",
+    ],
+)
 def test_a_server_that_reads_no_mail_at_all_blames_none(
-    polling: Poller, store: Store, server: FakeImapServer
+    polling: Poller,
+    store: Store,
+    server: FakeImapServer,
+    clock: LaterClock,
+    mails: int,
+    item: str,
+    words: str,
 ) -> None:
-    fill(server, *range(1, 9), date=OLD)
-    for item in ("RFC822.SIZE", "BODY.PEEK[HEADER]"):
-        server.answers["UID FETCH"] = hangs_up_on(set(range(1, 9)), item)
-        for _ in range(ALONE + 1):
-            with pytest.raises(MailboxUnavailable):
-                polling.run(force=True)
+    """However many wait and however long it lasts: the poll fails, and nothing is done about the mails."""
+    date = OLD if mails == 8 else ""
+    fill(server, *range(1, mails + 1), date=date)
+    server.answers["UID FETCH"] = refuses({*range(1, 30)}, item, words)
+    for _ in range(TRIES + 2):
+        logins = len(server.sent("AUTHENTICATE"))
+        with pytest.raises(MailboxUnavailable):
+            polling.run(force=True)
+        assert len(server.sent("AUTHENTICATE")) - logins <= 6
+        clock.ahead += 2 * HOUR
     assert states(store) == {}
+    assert store.health.read().polled == 0
     del server.answers["UID FETCH"]
     polling.run(force=True)
-    assert set(states(store).values()) == {State.HELD}
+    assert len(states(store)) == mails
+    assert set(states(store).values()) == {State.HELD if date else State.RECEIVED}
 
 
-def test_a_few_bad_mails_where_nothing_else_comes_are_left_alone_in_the_end(
-    polling: Poller, store: Store, server: FakeImapServer, redis_url: str
+def refuses(uids: set[int], item: str, words: str) -> Fault:
+    def fetch(session: Session, tag: str, rest: str) -> None:
+        if item not in rest or not uids & {uid for uid, _ in session._chosen(rest)}:
+            session.usual(tag, rest)
+        elif words:
+            session.send(f"{tag} {words}")
+        else:
+            raise HangUp
+
+    return fetch
+
+
+@pytest.mark.parametrize(
+    "words", ["", "NO cannot read it", "NO [OVERQUOTA] Account exceeded bandwidth limits"]
+)
+def test_a_lone_mail_is_to_blame_only_once_another_was_fetched_for_hours(
+    polling: Poller, store: Store, server: FakeImapServer, clock: LaterClock, words: str
 ) -> None:
-    fill(server, 1, 2)
-    server.answers["UID FETCH"] = hangs_up_on({1, 2}, "BODY.PEEK[]")
-    for polls in (3, 3, 1):
-        assert store.messages.count(State.FAILED) == 0
-        for _ in range(polls):
-            with pytest.raises(MailboxUnavailable):
-                polling.run(force=True)
-        Redis.from_url(redis_url).delete("cleo:tick:mail-trouble")  # its ten minutes pass
-    assert store.messages.count(State.FAILED) == 2
+    fill(server, 1)
+    polling.run()
+    fill(server, 2)
+    server.answers["UID FETCH"] = refuses({2}, "BODY.PEEK[]", words)
+    for _ in range(TRIES + 1):
+        polling.run(force=True)
+        clock.ahead += HOUR
+    assert store.messages.count(State.FAILED) == (0 if "OVERQUOTA" in words else 1)
+    assert store.messages.count(State.RECEIVED) == 1
+    del server.answers["UID FETCH"]
+    clock.ahead += DAY
     polling.run(force=True)
+    assert states(store)["<q2@example.test>"] is State.RECEIVED
+
+
+def test_a_mail_is_recorded_in_the_end_that_the_server_always_calls_a_passing_fault(
+    polling: Poller, store: Store, server: FakeImapServer, clock: LaterClock
+) -> None:
+    """Dovecot says SERVERBUG of a file that it cannot open."""
+    fill(server, 1)
+    server.answers["UID FETCH"] = refuses({1}, "BODY.PEEK[", "NO [SERVERBUG] Internal error occurred")
+    fill(server, 2, 3)
+    for _ in range(30):
+        polling.run(force=True)
+        assert store.messages.count(State.FAILED) == (clock.ahead >= DAY)
+        assert states(store)["<q3@example.test>"] is State.RECEIVED
+        clock.ahead += HOUR
+    [failed] = store.messages.page(state=State.FAILED)[0]
+    assert (failed.from_address, failed.subject) == ("anna@example.test", "Question 1")
+
+
+def test_where_the_server_says_how_long_it_is_left_alone_so_long(
+    polling: Poller, store: Store, server: FakeImapServer
+) -> None:
+    fill(server, 1)
+    words = "NO Server Busy. Suggested Backoff Time: 299910 milliseconds"
+    server.answers["UID FETCH"] = refuses({1}, "BODY.PEEK[]", words)
+    with pytest.raises(MailboxUnavailable):
+        polling.run()
+    assert 290_000 < store.ticks.tick_left_ms("poll") <= 299_910
+    assert polling.run().resting
+
+
+def test_mail_that_cannot_be_fetched_keeps_nothing_from_being_filed(
+    polling: Poller, store: Store, server: FakeImapServer, clock: LaterClock
+) -> None:
+    fill(server, 1)
+    polling.run(force=True)
+    [record] = store.messages.page()[0]
+    store.messages.move(record.id, State.FAILED, now=clock(), effects=Effects(filing=clock()))
+    fill(server, 2)
+    server.answers["UID FETCH"] = refuses({1, 2}, "BODY.PEEK[]", "NO [UNAVAILABLE] later")
+    with pytest.raises(MailboxUnavailable):
+        polling.run(force=True)
+    assert "$CleoFailed" in server.inbox[0].flags
 
 
 def test_an_old_mail_that_vanishes_before_it_is_read_leaves_no_record(
@@ -269,6 +401,5 @@ def test_a_file_that_dovecot_cannot_open_stops_no_other(tmp_path: Path, redis_ur
         rig.deliver(mail(4))
         rig.smtp.wait_for(lambda server: len(server.mails) == 3, 20)
         rig.start_web()
-        rig.wait(lambda: rig.records("failed"), 30)
         rig.wait(lambda: rig.get("/readyz")[0] == 200)
         assert time.monotonic() - begun < 60

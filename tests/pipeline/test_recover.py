@@ -28,7 +28,7 @@ def test_unanswered_mail_is_taken_up_again_and_answered_mail_is_not(tmp_path: Pa
             "mail*0=450 4.2.0 later"
         )  # accepted, thought about, not sent: then everything is lost
         rig.deliver(mail(3), mail(4, extra="Auto-Submitted: auto-replied"))
-        rig.wait(lambda: rig.unseen() == 0 and len(agent.requests()) == 3)
+        rig.wait(lambda: rig.unseen() == 1 and len(agent.requests()) == 3)  # of the robot nobody is answered
         rig.kill(worker)
         with redis_client.Redis.from_url(redis_url) as client:
             client.flushall()

@@ -141,7 +141,7 @@ class Bench:
             clock=self.clock,
         )
         self.deciding = Decisions(self.store, self.wake, self.policy, clock=self.clock)
-        self.sweeping = Sweeper(self.store, self.wake, retention_days=90, clock=self.clock)
+        self.sweeping = Sweeper(self.store, self.wake, retention_days=90, budget=budget, clock=self.clock)
 
     def sign_with(self, signer: Signer) -> None:
         """Go on as a process with another key would."""

@@ -20,6 +20,7 @@ import ssl
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 
@@ -41,6 +42,7 @@ class Message:
     source: bytes
     flags: set[str] = field(default_factory=set)
     date: str = '"24-Nov-2026 10:00:00 +0100"'
+    uid: int = 0  # 0: its place in the folder
 
 
 Answer = Callable[["Session", str, str], Any]
@@ -201,7 +203,9 @@ class Session(socketserver.StreamRequestHandler):
             self.send(f"* OK [PERMANENTFLAGS ({self.server.permanent_flags})] kept")
         if self.server.uidvalidity:
             self.send(f"* OK [UIDVALIDITY {self.server.uidvalidity}] valid")
-        self.send(f"* OK [UIDNEXT {len(self.selected) + 1}] next", f"{tag} OK [{mode}] done")
+        if (uidnext := self.server.uidnext) is not None:
+            self.send(f"* OK [UIDNEXT {uidnext or len(self.selected) + 1}] next")
+        self.send(f"{tag} OK [{mode}] done")
 
     def do_uid_search(self, tag: str, rest: str) -> None:
         assert self.selected is not None
@@ -211,11 +215,21 @@ class Session(socketserver.StreamRequestHandler):
             self.server.commands.append(self.rfile.read(size).decode())
             self.rfile.readline()
         wanted = re.search(r'HEADER Message-ID "(.*)"', rest)
-        seen = ("\\Seen",) if "UNSEEN" in rest else ()
+        without = {"\\Seen"} if "UNSEEN" in rest else set()
+        without.update(re.findall(r"UNKEYWORD (\S+)", rest))
+        from_uid = int(found[1]) if (found := re.search(r"UID (\d+):\*", rest)) else 0
+        since = (
+            datetime.strptime(found[1], "%d-%b-%Y") if (found := re.search(r"SINCE (\S+)", rest)) else None
+        )
+        numbered = self.numbered()
+        highest = max((uid for uid, _ in numbered), default=0)
         numbers = [
             str(uid)
-            for uid, message in enumerate(self.selected, 1)
-            if not message.flags.intersection(seen) and (not wanted or wanted[1].encode() in message.source)
+            for uid, message in numbered
+            if not message.flags & without
+            and (not wanted or wanted[1].encode() in message.source)
+            and (uid >= from_uid or uid == highest)  # n:* holds the highest in any case
+            and (since is None or datetime.strptime(message.date[1:12].strip(), "%d-%b-%Y") >= since)
         ]
         self.send(" ".join(["* SEARCH", *numbers]), f"{tag} OK done")
 
@@ -230,6 +244,11 @@ class Session(socketserver.StreamRequestHandler):
             parts.append(f"RFC822.SIZE {len(message.source)} INTERNALDATE {message.date}".encode())
         if "FLAGS" in rest:
             parts.append(f"FLAGS ({' '.join(sorted(message.flags))})".encode())
+        if "ENVELOPE" in rest:
+            anna = b'(("Anna" NIL "anna" "example.test"))'
+            parts.append(
+                b'ENVELOPE (NIL "Question %d" %b %b %b NIL NIL NIL NIL NIL)' % (uid, anna, anna, anna)
+            )
         if "BODY.PEEK[]" in rest:
             parts.append(b"BODY[] {%d}\r\n%b" % (len(message.source), message.source))
         if found := re.search(r"BODY\.PEEK\[(HEADER.*?)\](<0)?", rest):
@@ -241,7 +260,7 @@ class Session(socketserver.StreamRequestHandler):
     def do_uid_store(self, tag: str, rest: str) -> None:
         flags = re.search(r"FLAGS \((.*)\)", rest)[1].split()  # type: ignore[index]
         for uid, message in self._chosen(rest):
-            message.flags.update(flags)
+            (message.flags.difference_update if "-FLAGS" in rest else message.flags.update)(flags)
             self.send(f"* {uid} FETCH (UID {uid} FLAGS ({' '.join(sorted(message.flags))}))")
         self.send(f"{tag} OK done")
 
@@ -251,7 +270,11 @@ class Session(socketserver.StreamRequestHandler):
         for part in rest.split()[2].split(","):
             low, _, high = part.partition(":")
             uids.update(range(int(low), int(high or low) + 1))
-        return [(uid, message) for uid, message in enumerate(self.selected, 1) if uid in uids]
+        return [(uid, message) for uid, message in self.numbered() if uid in uids]
+
+    def numbered(self) -> list[tuple[int, Message]]:
+        assert self.selected is not None
+        return [(message.uid or place, message) for place, message in enumerate(list(self.selected), 1)]
 
 
 class FakeImapServer(socketserver.ThreadingTCPServer):
@@ -268,6 +291,7 @@ class FakeImapServer(socketserver.ThreadingTCPServer):
         self.permanent_flags: str | None = "\\Seen \\Answered \\*"
         self.read_only = False
         self.uidvalidity = 7
+        self.uidnext: int | None = 0  # 0: the true one, None: the server does not say
         self.delimiter = "/"
         self.sent_mark = "Sent"
         self.folders: dict[str, list[Message]] = {"INBOX": [Message(s) for s in sources], "Sent": []}

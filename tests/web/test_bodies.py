@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import time
@@ -99,3 +100,55 @@ def test_a_refused_caller_who_dawdles_keeps_nobody_waiting(channel: Channel) -> 
     for sock in slow:
         assert sock.recv(12) == b"HTTP/1.1 403"
         sock.close()
+
+
+QUICK = """
+from cleo_email.web import bodies
+bodies.BODY_S = 1.0
+from cleo_email.web.app import from_environment
+app = from_environment()
+"""
+
+
+def trickle(sock: socket.socket, seconds: float) -> bytes:
+    """Send a byte now and then until the server answers; return what it says, b'' where it says nothing."""
+    sock.settimeout(0.2)
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        with contextlib.suppress(TimeoutError):
+            return sock.recv(1000)
+        with contextlib.suppress(OSError):
+            sock.sendall(b"x")
+    return b""
+
+
+@pytest.mark.parametrize("threads", ["1", "4"])
+@pytest.mark.parametrize("head", [f"{RAW}\r\nContent-Length: 100000", CHUNKED])
+def test_a_body_of_a_byte_now_and_then_ends_after_a_while(channel: Channel, threads: str, head: str) -> None:
+    (channel.directory / "quick.py").write_text(QUICK)
+    bind = [
+        "--bind",
+        f"127.0.0.1:{channel.port}",
+        "--threads",
+        threads,
+        "--pythonpath",
+        str(channel.directory),
+    ]
+    channel.start("-m", "gunicorn", *bind, "quick:app")
+    channel.wait(lambda: channel.get("/healthz")[0] == 200, 20)
+    with socket.create_connection(("127.0.0.1", channel.port)) as sock:
+        sock.sendall(f"{head}\r\nHost: 127.0.0.1\r\n\r\n".encode())
+        if head is CHUNKED:
+            sock.sendall(b"ffff\r\n")
+        assert trickle(sock, 20).startswith(b"HTTP/1.1 408")
+    assert channel.get("/healthz")[0] == 200
+    assert channel.records() == []
+
+
+def test_a_provider_that_is_not_set_up_is_refused_before_its_body(channel: Channel) -> None:
+    channel.start_web("--threads", "2")
+    for name in ("sendgrid", "ses", "mailgun", "resend", "postmark", "brevo", "cloudmailin"):
+        head = f"POST /email/incoming/{name} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 90000\r\n\r\n"
+        with socket.create_connection(("127.0.0.1", channel.port), timeout=10) as sock:
+            sock.sendall(head.encode())
+            assert sock.recv(12) in (b"HTTP/1.1 503", b"HTTP/1.1 403")

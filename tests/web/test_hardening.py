@@ -416,7 +416,7 @@ def test_no_body_keeps_a_worker_busy(make: Make, body: bytes, kind: dict[str, st
         begun = time.process_time()
         headers = {**kind, **(samples.basic(samples.CLOUDMAILIN) if name == "cloudmailin" else {})}
         answer = send(client, samples.Request(f"/email/incoming/{name}", body, headers))
-        assert answer.status_code in (403, 429, 503)
+        assert answer.status_code in (403, 422, 429, 503)  # 422: larger than any message of SNS
         assert time.process_time() - begun < 2
 
 

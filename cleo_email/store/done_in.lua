@@ -1,0 +1,5 @@
+-- Takes a record off a list of due work, unless its state has changed since the work was done.
+-- ARGV: 1 prefix, 2 the list, 3 id, 4 state. Returns 1 if it was taken off.
+local state = redis.call('HGET', ARGV[1] .. 'm:' .. ARGV[3], 'state')
+if state and state ~= ARGV[4] then return 0 end
+return redis.call('ZREM', ARGV[2], ARGV[3])
