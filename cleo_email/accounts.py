@@ -50,6 +50,20 @@ class SmtpAccount:
     login: Login
 
 
+@dataclass
+class LoginMemory:
+    """What the logins by password at one account have shown to this process.
+
+    ``first`` is the SASL mechanism to begin with. ``works``: it was taken the last time, so that a refusal is
+    about the password. ``refused``: none was taken. In both cases a session tries one only, as a wrong password
+    would else count twice where an account is locked after so many.
+    """
+
+    first: str = ""
+    works: bool = False
+    refused: bool = False
+
+
 def plain_response(user: str, password: str) -> bytes:
     """Return the response of SASL PLAIN (RFC 4616)."""
     return f"\0{user}\0{password}".encode("utf-8", "surrogateescape")

@@ -76,8 +76,9 @@ class AgentAttachment(_Frozen):
 class AgentMessage(_Frozen):
     """The mail. ``text`` is its new part, ``full_text`` all of it, ``date`` ISO 8601.
 
-    ``authenticated`` is None where it was not checked who wrote it. For the start of a workflow, to which no
-    mail has come in, the texts are empty.
+    ``authenticated`` is None where it was not checked who wrote it. ``notes`` says what could not be read as
+    it was meant ("winmail.dat (Outlook TNEF) not opened", "hidden text dropped"). For the start of a
+    workflow, to which no mail has come in, the texts are empty.
     """
 
     message_id: Text = ""
@@ -91,6 +92,7 @@ class AgentMessage(_Frozen):
     date: Text | None = None
     authenticated: bool | None = None
     attachments: tuple[AgentAttachment, ...] = ()
+    notes: tuple[Text, ...] = ()
 
 
 class HistoryTurn(_Frozen):

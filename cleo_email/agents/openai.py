@@ -69,7 +69,8 @@ def _user_texts(request: AgentRequest) -> Iterator[str]:
 
 def _heading(mail: AgentMessage) -> str:
     sender = f"{mail.from_name} <{mail.from_address}>" if mail.from_name else mail.from_address
-    lines = (("From", sender), ("Subject", mail.subject), ("Date", mail.date or ""))
+    remarks = "; ".join(mail.notes)
+    lines = (("From", sender), ("Subject", mail.subject), ("Date", mail.date or ""), ("Remarks", remarks))
     return "\n".join(f"{name}: {' '.join(value.split())}" for name, value in lines if value)
 
 

@@ -80,7 +80,7 @@ def show(id_: str, form: str | None, as_json: bool) -> None:
 @click.option("--reason", default="", help="With --held, needed: only where the reason has this.")
 @as_json
 def release(ids: tuple[str, ...], held: bool, reason: str, as_json: bool) -> int:
-    """Let held messages through."""
+    """Let held or ignored messages through."""
     if held and not reason.strip():  # all that is held would be spam, too
         raise click.UsageError("--held and --reason TEXT go together")
     app, chosen = _choose(ids, State.HELD, reason, whole_state=held)

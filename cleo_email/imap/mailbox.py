@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import date, datetime
 from typing import Any, Self
 
-from cleo_email.accounts import ImapAccount
+from cleo_email.accounts import ImapAccount, LoginMemory
 from cleo_email.errors import MailboxError, MailboxUnavailable
 from cleo_email.imap import sent
-from cleo_email.imap.session import ImapConnection, LoginMemory, RefusedForGood, RefusedForNow, folder_name
+from cleo_email.imap.session import ImapConnection, RefusedForGood, RefusedForNow, folder_name
 from cleo_email.imap.values import (
     ACCEPTED,
     FAILED,

@@ -23,7 +23,7 @@ from imapclient.imap_utf7 import encode as encode_utf7
 from imapclient.response_parser import parse_response
 
 from cleo_email import __version__
-from cleo_email.accounts import ImapAccount, plain_response, xoauth2_response
+from cleo_email.accounts import ImapAccount, LoginMemory, plain_response, xoauth2_response
 from cleo_email.certificates import certificate_advice
 from cleo_email.errors import (
     MailboxError,
@@ -96,14 +96,6 @@ class Folder:
     @property
     def name(self) -> str:
         return folder_name(self.raw)
-
-
-@dataclass
-class LoginMemory:
-    """What one account's logins have shown: the mechanism to begin with, and whether it has worked."""
-
-    mechanism: str = ""
-    works: bool = False
 
 
 class ImapConnection:
@@ -391,20 +383,20 @@ class ImapConnection:
         self._must_be_sendable("EMAIL_PASSWORD", login.password)
         refusals: list[LoginError] = []
         for mechanism in self._mechanisms():
-            worked, memory.works = memory.works and mechanism == memory.mechanism, False
+            worked, memory.works = memory.works and mechanism == memory.first, False
             try:
                 self._try_password(mechanism)
             except _CONVERSATION_FAULTS as exc:
                 if not isinstance(exc, LoginError) or _lost_meanwhile(exc):
                     if not refusals:
                         raise
-                    memory.mechanism = mechanism  # the session ended too early: it comes first next time
+                    memory.first = mechanism  # the session ended too early: it comes first next time
                     break
                 refusals.append(exc)
                 if worked or _passes(exc.__context__):
                     break
             else:
-                memory.mechanism, memory.works = mechanism, True
+                memory.first, memory.works = mechanism, True
                 return
         raise min(refusals, key=_vagueness)
 
@@ -427,7 +419,7 @@ class ImapConnection:
                 f"{self._place}: EMAIL_USER or EMAIL_PASSWORD holds a character outside ASCII, and the server"
                 " offers neither AUTH=PLAIN nor AUTH=LOGIN, which could carry it"
             )
-        return sorted(names, key=lambda name: name != self._memory.mechanism)[:2]
+        return sorted(names, key=lambda name: name != self._memory.first)[:2]
 
     def _try_password(self, mechanism: str) -> None:
         client, user, password = self._client, self._account.login.user, self._account.login.password

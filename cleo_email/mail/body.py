@@ -6,11 +6,12 @@ from typing import Final
 
 from cleo_email.errors import UnreadableMessage
 from cleo_email.mail.attachment import safe_filename
-from cleo_email.mail.decoding import clean, decode, drop_tags
-from cleo_email.mail.headers import decode_header
+from cleo_email.mail.decoding import clean, decode, drop_tags, visible
+from cleo_email.mail.headers import decode_header, parse_header_value
 from cleo_email.mail.html import html_to_text
-from cleo_email.mail.mime import Part, read_headers
+from cleo_email.mail.mime import Part, read_headers, split
 from cleo_email.mail.model import AttachedFile, ParseLimits
+from cleo_email.mail.smime import signed_content
 
 # --- format=flowed ----------------------------------------------------------------------------------------
 
@@ -56,16 +57,34 @@ _PLACEHOLDERS: Final = (
 _BINARY: Final = (b"\x89PNG", b"%PDF-", b"\xff\xd8\xff", b"GIF8", b"PK\x03\x04")
 _DATA_URI: Final = re.compile(rb"data:[\w/+.;=-]{0,100}?;base64,[A-Za-z0-9+/=%\r\n]*+", re.IGNORECASE)
 _MAX_PLACEHOLDER: Final = 500
+_WORDS: Final = re.compile(r"\w+")
+# What an HTML document says of its charset, near its beginning.
+_META: Final = re.compile(
+    rb"""(?:<meta\b[^>]{0,200}?\bcharset\s{0,3}=\s{0,3}["']?|<\?xml\b[^>]{0,60}?\bencoding\s{0,3}=\s{0,3}["'])"""
+    rb"""([A-Za-z0-9_.:-]{2,40})""",
+    re.IGNORECASE,
+)
+_META_WITHIN: Final = 4096  # bytes
 _MAX_NOTES: Final = 50
 _TNEF: Final = frozenset({"application/ms-tnef", "application/vnd.ms-tnef"})
 _SMIME: Final = frozenset({"application/pkcs7-mime", "application/x-pkcs7-mime"})
+_RIGHTS: Final = "application/x-microsoft-rpmsg-message"
+_PGP_ARMOUR: Final = re.compile(
+    r"-----BEGIN PGP MESSAGE-----(?:(?!-----END PGP)[\s\S])*+(?:-----END PGP MESSAGE-----)?"
+)
+_MAX_SEALS: Final = 3  # a signed mail inside of a signed mail
 
 
 @dataclass
 class Content:
-    """The text, the files, and remarks for the record, each once."""
+    """The text, the files, and remarks for the record, each once.
+
+    ``charset`` is the one that the text declares, ``unread`` says why the text itself could not be read.
+    """
 
     text: str = ""
+    charset: str = ""
+    unread: str = ""
     attachments: list[AttachedFile] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -86,20 +105,27 @@ class _Reader:
         self._limits = limits
         self._left = limits.text_bytes  # how much text may still be shown
         self._content = Content()
-        self._texts: dict[int, str] = {}  # by offset of the part: an alternative is looked at twice
+        self._texts: dict[int, str] = {}  # by identity of the part: an alternative is looked at twice
+        self._opened: list[Part] = []  # the mails inside of signatures
         self._spare: list[Part] = []  # attached text that is not marked as such: shown if there is no other
 
     def read(self, root: Part) -> Content:
-        chosen = self._plan(root)
         content = self._content
+        content.charset = _declared_charset(root)
+        chosen = self._plan(root)
         text = self._join(chosen)
         if not text.strip() and self._spare:
             text = self._join(self._spare[:1])
         content.text, tagged = drop_tags(text)
         if tagged:
             content.note("hidden text dropped")
+        readable = content.text
         if "-----BEGIN PGP MESSAGE-----" in text:
-            content.note("PGP: encrypted text in the body not read")
+            content.unread = "PGP: encrypted text in the body not read"
+            readable = _PGP_ARMOUR.sub("", content.text)
+        content.note(content.unread)
+        if _says_something(readable) and not content.unread.startswith("protected"):
+            content.unread = ""
         return content
 
     def _join(self, parts: list[Part]) -> str:
@@ -120,7 +146,7 @@ class _Reader:
         protocol = part.type.parameters.get("protocol", "").lower()  # RFC 1847
         if kind == "multipart/encrypted":
             pgp = "pgp" in protocol or not protocol
-            self._content.note("PGP: encrypted mail not read" if pgp else "encrypted mail not read")
+            self._content.unread = "PGP: encrypted mail not read" if pgp else "encrypted mail not read"
         if kind == "multipart/signed":
             method = "PGP" if "pgp" in protocol else "S/MIME"
             self._content.note(f"signed with {method}, signature not checked")
@@ -145,6 +171,8 @@ class _Reader:
 
     def _plan_leaf(self, part: Part) -> list[Part]:
         kind = part.content_type
+        if _is_sealed(part) and (inner := self._open(part)) is not None:
+            return self._plan(inner)
         # A multipart without a single part is read as what it is in practice: text.
         textual = kind in HTML_TYPES or kind in _PLAIN or kind.startswith("multipart/")
         if not textual or part.disposition.value == "attachment":
@@ -158,29 +186,57 @@ class _Reader:
             return []
         return [part]
 
+    def _open(self, part: Part) -> Part | None:
+        """Return the mail inside of an S/MIME signature, None where it is encrypted or cannot be read."""
+        content = signed_content(part.body()) if len(self._opened) < _MAX_SEALS else None
+        if not content:
+            return None
+        try:
+            inner = split(content, self._limits)
+        except UnreadableMessage:
+            return None
+        self._opened.append(inner)
+        self._content.note("signed with S/MIME, signature not checked")
+        self._content.charset = self._content.charset or _declared_charset(inner)
+        return inner
+
     def _choose(self, alternatives: list[list[Part]]) -> list[Part]:
         """Return the first plain alternative that says something, else the last that does."""
         plain = [leaves for leaves in alternatives if leaves and leaves[0].content_type not in HTML_TYPES]
         other = [leaves for leaves in alternatives if leaves and leaves[0].content_type in HTML_TYPES]
         rich = [leaves for leaves in other if leaves[0].content_type == "text/html"] or other
         for leaves in plain:
-            text = self._join(leaves).strip()
-            placeholder = len(text) <= _MAX_PLACEHOLDER and any(
-                word in text.lower() for word in _PLACEHOLDERS
-            )
-            if text and not (placeholder and rich and len(self._join(rich[-1]).strip()) > 2 * len(text)):
+            text = self._join(leaves)
+            if _says_something(text) and not (rich and self._stands_in(text.strip(), rich[-1])):
                 return leaves
         for leaves in reversed(rich):
-            if self._join(leaves).strip():
+            if _says_something(self._join(leaves)):
                 return leaves
         return plain[0] if plain else []
+
+    def _stands_in(self, plain: str, rich: list[Part]) -> bool:
+        """Return whether a plain alternative only stands in for an HTML part that says more.
+
+        It says so ("your program shows no HTML"), or hardly any of its words stand in the HTML part.
+        """
+        if len(plain) > _MAX_PLACEHOLDER:
+            return False
+        if any(word in plain.lower() for word in _PLACEHOLDERS):
+            return len(self._join(rich).strip()) > 2 * len(plain)
+        words = _WORDS.findall(plain.lower())
+        source = decode(rich[0].body(), rich[0].type.parameters.get("charset", "")).text.lower()
+        if words and 2 * sum(word in source for word in words) >= len(words):
+            return False  # mostly so, and much faster than reading the HTML
+        text = self._join(rich)
+        others = set(_WORDS.findall(text.lower()))
+        return len(text.strip()) > 2 * len(plain) and 2 * sum(word in others for word in words) <= len(words)
 
     # --- leaves -------------------------------------------------------------------------------------
 
     def _text(self, part: Part) -> str:
-        if part.start not in self._texts:
-            self._texts[part.start] = self._read_text(part)
-        return self._texts[part.start]
+        if id(part) not in self._texts:
+            self._texts[id(part)] = self._read_text(part)
+        return self._texts[id(part)]
 
     def _read_text(self, part: Part) -> str:
         body = part.body()
@@ -196,7 +252,9 @@ class _Reader:
                 self._attach(part)
             body = body[: self._left]
         self._left -= len(body)
-        decoded = decode(body, part.type.parameters.get("charset", ""))
+        named = _META.search(body, 0, _META_WITHIN) if part.content_type in HTML_TYPES else None
+        hint = named[1].decode("ascii") if named else ""
+        decoded = decode(body, part.type.parameters.get("charset", ""), hint)
         self._content.note(decoded.note)
         text = clean(decoded.text)
         # Some programs declare HTML as plain text.
@@ -216,10 +274,14 @@ class _Reader:
 
     def _attach(self, part: Part) -> None:
         attachments, kind = self._content.attachments, part.content_type
-        name = _declared_name(part) or (self._subject_of(part) if kind == "message/rfc822" else "")
+        name = _declared_name(part, self._content.charset)
+        name = name or (self._subject_of(part) if kind == "message/rfc822" else "")
         filename = safe_filename(name, kind, len(attachments) + 1)
         content_id = part.content_id
-        self._content.note(_unopened(part, filename))
+        remark = _unopened(part, filename)
+        self._content.note(remark)
+        if remark.endswith(_NOT_READ):
+            self._content.unread = remark
         attachments.append(
             AttachedFile(
                 filename=filename,
@@ -241,8 +303,44 @@ class _Reader:
         return f"{subject.replace('/', '_')}.eml" if subject.strip() else ""
 
 
-def _declared_name(part: Part) -> str:
-    return part.disposition.parameters.get("filename", "") or part.type.parameters.get("name", "")
+def _declared_name(part: Part, charset: str = "") -> str:
+    """Return the file name; raw characters in it are read as ``charset`` where they are not UTF-8."""
+    for header, of, parameter in (
+        ("content-disposition", part.disposition, "filename"),
+        ("content-type", part.type, "name"),
+    ):
+        if name := of.parameters.get(parameter, ""):
+            raw = part.raw_header(header)
+            if raw.isascii() and b"\x1b" not in raw:
+                return name
+            return parse_header_value(decode(raw, hint=charset).text).parameters.get(parameter, "") or name
+    return ""
+
+
+def _declared_charset(part: Part) -> str:
+    """Return the first charset that a part of a text declares."""
+    waiting = [part]
+    while waiting:
+        one = waiting.pop()
+        if charset := one.type.parameters.get("charset", ""):
+            return charset
+        waiting.extend(reversed(one.children))
+    return ""
+
+
+def _says_something(text: str) -> bool:
+    """Return whether there is more than blanks and characters that cannot be seen."""
+    return bool(visible(text).strip())
+
+
+def _is_sealed(part: Part) -> bool:
+    """Return whether it may be a signed mail that lies inside of its signature."""
+    if part.content_type == "application/octet-stream":
+        return _declared_name(part).lower().endswith(".p7m")
+    return part.content_type in _SMIME
+
+
+_NOT_READ: Final = ("not opened", "not read")
 
 
 def _unopened(part: Part, filename: str) -> str:
@@ -250,8 +348,10 @@ def _unopened(part: Part, filename: str) -> str:
     kind = part.content_type
     if kind in _TNEF or filename.lower() == "winmail.dat":
         return "winmail.dat (Outlook TNEF) not opened"
-    if kind in _SMIME:
+    if _is_sealed(part):
         return "S/MIME: encrypted or sealed mail not read"
+    if kind == _RIGHTS or filename.lower() == "message.rpmsg":
+        return "protected mail (Microsoft rights management) not read"
     if kind in ("text/calendar", "application/ics"):
         method = "".join(c for c in part.type.parameters.get("method", "")[:20] if c.isalpha())
         return f"calendar entry ({method.upper()})" if method else "calendar entry"

@@ -4,6 +4,7 @@ import binascii
 import contextlib
 import functools
 import re
+from collections.abc import Iterable
 from encodings.aliases import aliases
 from importlib.resources import files
 from typing import Final, NamedTuple
@@ -14,6 +15,23 @@ _NO_CHARSETS: Final = frozenset(
 )
 _SEPARATORS: Final = re.compile(r"[^a-z0-9]+")
 _MAX_NAME: Final = 40
+_CODE_PAGE: Final = re.compile(r"(?:windows|win|cp|ms|ansi|ibm|microsoft_cp)_?(\d{3,5})(?:_\w{1,20})?")
+_ISO_8859: Final = re.compile(r"(?:iso_?)?8859_?(\d{1,2})(?:_\w{1,20})?")
+_ASCII_TEXT: Final = re.compile("[\0-\x7f\ufffd]+")
+_MULTI_BYTE: Final = (
+    "utf",
+    "gb",
+    "big5",
+    "cp932",
+    "cp949",
+    "cp950",
+    "euc",
+    "iso2022",
+    "hz",
+    "johab",
+    "shift",
+)
+_THAI: Final = re.compile("[\u0e00-\u0e7f]")
 
 # NUL and the other controls that no text needs, lone surrogates, and the "tag" characters of Unicode that
 # show nothing at all and can spell out a whole instruction to a model.
@@ -45,6 +63,7 @@ def _known_codecs() -> dict[str, str]:
     return table | _meant()
 
 
+@functools.lru_cache(maxsize=500)
 def codec_of(charset: str) -> str:
     """Return the name of Python's codec for a charset as a mail names it, or an empty string."""
     # A comment may follow: "us-ascii (plain text)".
@@ -52,12 +71,25 @@ def codec_of(charset: str) -> str:
     name = _SEPARATORS.sub("_", bare).strip("_")
     if len(name) > _MAX_NAME:
         return ""
-    codec = _known_codecs().get(name, "")
+    plain = name.removeprefix("x_").removeprefix("cs")
+    page, latin = _CODE_PAGE.fullmatch(plain), _ISO_8859.fullmatch(plain)
+    spellings = (
+        name,
+        plain,
+        page and f"cp{page[1]}",
+        latin and f"iso8859_{latin[1]}",
+        plain.replace("_", ""),
+    )
+    codec = next(filter(None, (_known_codecs().get(one or "") for one in spellings)), "")
     return _meant().get(codec, codec)
 
 
-def decode(data: bytes, charset: str = "") -> Decoded:
-    """Read ``data`` as ``charset`` (as declared in a header; empty: nothing declared). Never raises."""
+def decode(data: bytes, charset: str = "", hint: str = "") -> Decoded:
+    """Read ``data`` as ``charset`` (as declared in a header; empty: nothing declared). Never raises.
+
+    ``hint`` is the charset that something else names, such as a document about itself; it counts where
+    nothing is declared, or what is declared cannot be. One broken character costs that character alone.
+    """
     codec = codec_of(charset) if charset else "ascii"
     note = ""
     if not codec:
@@ -66,27 +98,181 @@ def decode(data: bytes, charset: str = "") -> Decoded:
         return Decoded(text, "")
     elif charset and codec != "ascii":
         note = f"not {codec.replace('_', '-')} as declared: "
-    if (text := _strict(data, "utf-8")) is not None:
+    if (text := _strict(data, "utf_8")) is not None:
         return Decoded(text, note and f"{note}read as utf-8")
-    if codec == "utf_8" and (text := _damaged_utf8(data)) is not None:
+    if codec not in ("", "ascii") and (text := _damaged(data, codec)) is not None:
+        return Decoded(text, f"damaged {codec.replace('_', '-')}" if "\ufffd" in text else "")
+    guessed = codec_of(hint) if hint else ""
+    if guessed not in ("", "ascii", codec):
+        text = _strict(data, guessed) or _damaged(data, guessed)
+        if text is not None:
+            return Decoded(text, note and f"{note}read as {guessed.replace('_', '-')}")
+    if codec in ("", "ascii") and (text := _damaged(data, "utf_8")) is not None:
         return Decoded(text, "damaged utf-8")
+    if codec in ("", "ascii") and (guessed := _guess(data)):
+        return Decoded(data.decode(guessed, "replace"), f"charset guessed: {guessed.replace('_', '-')}")
     return Decoded(data.decode("cp1252", "replace"), note and f"{note}read as windows-1252")
 
 
 def _strict(data: bytes, codec: str) -> str | None:
+    """Return the text, or None where ``data`` is not written in this codec.
+
+    UTF-8 passes for every single-byte charset, and ISO-2022 (RFC 1468, RFC 1557), which has seven bits, for
+    ASCII: both are known by what they hold.
+    """
+    if b"\x1b$" in data and (codec in _SEVEN_BIT or data.isascii()):
+        return _read_jis(data) if _JIS_ESCAPE.search(data) else _try(data, "iso2022_kr")
+    if not data.isascii() and not codec.startswith(_MULTI_BYTE) and _is_utf8(data, codec):
+        return None
+    return _try(data, codec)
+
+
+def _try(data: bytes, codec: str) -> str | None:
     try:
         return data.decode(codec)
     except (UnicodeError, LookupError, ValueError):
         return None
 
 
-def _damaged_utf8(data: bytes) -> str | None:
-    """Read a text that is plainly UTF-8 with a few broken characters, such as one cut in the middle."""
-    text = data.decode("utf-8", "replace")
+def _is_utf8(data: bytes, codec: str) -> bool:
+    """Return whether a text that is declared as a single-byte charset is UTF-8.
+
+    Two letters of such a charset may look like a character of UTF-8; all letters of a text do not. Thai comes
+    nearest.
+    """
+    text = _try(data, "utf-8")
+    return text is not None and (codec != "cp874" or _THAI.search(text) is not None)
+
+
+def _damaged(data: bytes, codec: str) -> str | None:
+    """Read a text that is plainly in ``codec`` but for a few broken characters, such as one cut in half."""
+    if codec == "utf_8":
+        text = data.decode("utf-8", "replace")
+        broken = text.count("\ufffd")
+        # In windows-1252 text hardly any pair of high bytes happens to be a valid UTF-8 sequence.
+        whole = len(data) - len(data.translate(None, bytes(range(0xC2, 0xF5)))) - broken
+        return text if whole > 2 * broken else None
+    try:
+        text = _read_euc_jp(data) if codec == "euc_jp" else data.decode(codec, "replace")
+    except (UnicodeError, LookupError, ValueError):
+        return None
     broken = text.count("\ufffd")
-    # In windows-1252 text hardly any pair of high bytes happens to be a valid UTF-8 sequence.
-    whole = len(data) - len(data.translate(None, bytes(range(0xC2, 0xF5)))) - broken
-    return text if whole > 2 * broken else None
+    return text if len(_ASCII_TEXT.sub("", text)) > 2 * broken else None
+
+
+# --- nothing declared -------------------------------------------------------------------------------------
+#
+# In Western languages most letters are ASCII; in a text with hardly any of those windows-1252 is wrong.
+
+_GUESSED_WITHIN: Final = 4000  # bytes
+_FEWEST: Final = 10  # bytes beyond ASCII that tell something
+_ASCII: Final = bytes(range(128))
+_HIGH: Final = bytes(range(128, 256))
+_LATIN_LETTER: Final = re.compile(rb"[A-Za-z]")
+_EUC_PAIRS: Final = re.compile(rb"(?:[\xa1-\xfe]{2})+")
+_HANGUL: Final = bytes(
+    range(0xB0, 0xC9)
+)  # where Korean has its syllables, and Chinese only a part of its own
+_BIG5_PAIR: Final = re.compile(rb"[\xa1-\xf9][\x40-\x7e]")
+_KANA: Final = re.compile("[\u3041-\u30ff]")
+_COMMON_LETTERS: Final = (  # more than half of any text in the language
+    ("cp1251", re.compile("[оеаинтсрвлкмпу]")),
+    ("koi8_r", re.compile("[оеаинтсрвлкмпу]")),
+    ("cp1253", re.compile("[αοιετσνηρκπμλάίόέήύώ]")),
+    ("cp1255", re.compile("[יוהלארתבמשםנ]")),
+    ("cp1256", re.compile("[اليمونترةبعدسك]")),
+    ("cp874", re.compile("[ารนกอเงมยลวดทส่้ัี]")),
+)
+
+
+def _guess(data: bytes) -> str:
+    """Return the codec of a text in another script than the Latin one, '' where it is not plain."""
+    data = data[:_GUESSED_WITHIN]
+    high = len(data) - len(data.translate(None, _HIGH))
+    if high < _FEWEST or high < 2 * len(_LATIN_LETTER.findall(data)) - high // 2:
+        return ""
+    shares = [
+        (len(common.findall(data.decode(codec, "replace"))), codec) for codec, common in _COMMON_LETTERS
+    ]
+    share, codec = max(shares)
+    if share * 2 > high:
+        return codec
+    if not _EUC_PAIRS.sub(b"", data).translate(None, _ASCII):  # every character is two high bytes
+        leads = b"".join(match[0][::2] for match in _EUC_PAIRS.finditer(data))
+        if sum(lead in b"\xa4\xa5" for lead in leads) * 4 > len(leads):
+            return "euc_jp"
+        syllables = leads.translate(None, b"\xa1\xa2\xa3")
+        return "gb18030" if syllables.translate(None, _HANGUL) else "cp949"
+    japanese = data.decode("cp932", "replace")
+    if len(_KANA.findall(japanese)) * 4 > len(_ASCII_TEXT.sub("", japanese)) and japanese.count("\ufffd") < 2:
+        return "cp932"
+    chinese = len(_BIG5_PAIR.findall(data)) * 5 > high
+    return "big5hkscs" if chinese and data.decode("big5hkscs", "replace").count("\ufffd") < 2 else ""
+
+
+# --- Japanese ---------------------------------------------------------------------------------------------
+#
+# Windows clients write characters that no JIS standard has, in NEC's row 13 (circled numbers, the sign of a
+# stock company) and elsewhere. Python's codecs refuse them; its code page 932 has them, in other places.
+
+_SEVEN_BIT: Final = ("ascii", "utf_8", "iso2022_jp_ext")
+_JIS_ESCAPE: Final = re.compile(rb"\x1b\$(?:[@B]|\([DOPQ])")
+_JIS_PIECE: Final = re.compile(rb"\x1b([$(.)]\(?[@-Z])|([\x0e\x0f\r\n])|([^\x1b\x0e\x0f\r\n]+)|\x1b")
+_EUC_PIECE: Final = re.compile(
+    rb"([\xa1-\xfe]{2})|(\x8e[\xa1-\xdf]|\x8f[\xa1-\xfe]{2}|[\0-\x7f]+)|([\x80-\xff])"
+)
+
+
+def _read_jis(data: bytes) -> str:
+    """Read ISO-2022-JP and what Windows makes of it (its code pages 50220 to 50222)."""
+    with contextlib.suppress(UnicodeError):
+        return data.decode("iso2022_jp_ext")
+    out: list[str] = []
+    charset, katakana = b"(B", False
+    for escape, control, run in _JIS_PIECE.findall(data):
+        if escape:
+            charset, katakana = escape, False
+        elif control in (b"\x0e", b"\x0f"):
+            katakana = control == b"\x0e"
+        elif control:
+            out.append(control.decode("ascii"))
+            charset = b"(B"  # each line begins in ASCII
+        elif katakana or charset == b"(I":
+            out.append(bytes(byte | 0x80 for byte in run).decode("cp932", "replace"))
+        elif charset == b"$(D":
+            pairs = (b"\x8f%c%c" % (one | 0x80, two | 0x80) for one, two in _pairs(run))
+            out.append(b"".join(pairs).decode("euc_jp", "replace"))
+        elif charset.startswith(b"$"):
+            out += [_jis_character(*pair) for pair in _pairs(run)]
+        else:
+            out.append(run.decode("ascii", "replace"))
+    return "".join(out)
+
+
+def _read_euc_jp(data: bytes) -> str:
+    out: list[str] = []
+    for pair, other, broken in _EUC_PIECE.findall(data):
+        if pair:
+            out.append(_jis_character(*pair))
+        else:
+            out.append("\ufffd" if broken else other.decode("euc_jp", "replace"))
+    return "".join(out)
+
+
+def _pairs(run: bytes) -> Iterable[tuple[int, int]]:
+    return zip(run[::2], run[1::2], strict=False)
+
+
+def _jis_character(first: int, second: int) -> str:
+    """Return the character at a place of JIS X 0208, or what Windows puts at a place without one."""
+    with contextlib.suppress(UnicodeError):
+        return bytes((first | 0x80, second | 0x80)).decode("euc_jp")
+    row, cell = (first & 0x7F) - 0x21, (second & 0x7F) - 0x21
+    if not (0 <= row < 94 and 0 <= cell < 94):
+        return "\ufffd"
+    lead = row // 2 + (0x81 if row < 62 else 0xC1)
+    trail = cell + (0x9F if row % 2 else 0x40 + (cell >= 63))
+    return bytes((lead, trail)).decode("cp932", "replace")
 
 
 def clean(text: str) -> str:
@@ -106,27 +292,53 @@ def drop_tags(text: str) -> tuple[str, bool]:
     return visible, len(visible) != len(text)
 
 
+_UNSEEN: Final = re.compile(
+    "[\u00a0\u00ad\u034f\u115f\u1160\u17b4\u17b5\u180e\u200b-\u200f\u2007\u202a-\u202e\u2060-\u2064\u2800\u3164\ufeff]+"
+)
+
+
+def visible(text: str) -> str:
+    """Return ``text`` without what takes no room or is a blank by another name."""
+    return text if text.isascii() else _UNSEEN.sub("", text)
+
+
 _ALPHABET: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
 _NOT_BASE64: Final = bytes(set(range(256)) - set(_ALPHABET))
 _MAX_SEGMENTS: Final = 1000
 
 
 def decode_transfer(data: bytes, encoding: bytes) -> bytes:
-    """Return ``data`` with ``encoding`` (lower case) undone; an unknown encoding leaves it as it is."""
-    if encoding == b"base64":
+    """Return ``data`` with ``encoding`` undone; an unknown encoding leaves it as it is.
+
+    ``encoding`` is the value of Content-Transfer-Encoding (RFC 2045 section 6.1). Some programs write
+    ``base64;`` or put it in quotes.
+    """
+    word = _ENCODING_WORD.search(encoding[:200].lower())
+    name = word[0] if word else b""
+    if name in (b"base64", b"base-64", b"x-base64"):
         return decode_base64(data)
-    if encoding == b"quoted-printable":
+    if name in (b"quoted-printable", b"quotedprintable"):
         return binascii.a2b_qp(data)
-    if encoding in (b"x-uuencode", b"uuencode", b"x-uue", b"uue"):
+    if name in (b"x-uuencode", b"uuencode", b"x-uue", b"uue"):
         return _decode_uu(data)
     return data
 
 
+_ENCODING_WORD: Final = re.compile(rb"[a-z0-9-]+")
+
+
 def decode_base64(data: bytes) -> bytes:
-    """Decode base64 with foreign characters, missing padding, or several padded pieces one after another."""
+    """Decode base64 with foreign characters, missing padding, or several padded pieces one after another.
+
+    What stands below it in clear text, such as the footer of a gateway, is kept as it stands.
+    """
+    clear = b""
+    if data.translate(None, _IN_BASE64):
+        end = _clear_text(data)
+        data, clear = data[:end], data[end:]
     try:
         if b"=" not in data.rstrip(b"=\r\n \t"):
-            return binascii.a2b_base64(data)
+            return binascii.a2b_base64(data) + clear
     except binascii.Error:
         pass
     decoded: list[bytes] = []
@@ -135,7 +347,25 @@ def decode_base64(data: bytes) -> bytes:
         # One character too many carries six bits, less than a byte: it is dropped.
         usable = len(piece) - (len(piece) % 4 == 1)
         decoded.append(binascii.a2b_base64(piece[:usable] + b"=" * (-usable % 4)))
-    return b"".join(decoded)
+    return b"".join(decoded) + clear
+
+
+_IN_BASE64: Final = _ALPHABET + b"\r\n \t"
+# A line of several words, or one that begins like a rule.
+_CLEAR_LINE: Final = re.compile(rb"^[ \t]*+(?:\S++[ \t]++\S|[^A-Za-z0-9+/=\s]{2})", re.MULTILINE)
+_ABOVE: Final = (b"\n\n", b"\n\r\n", b"=\n", b"=\r\n")
+_MAX_TITLE: Final = 80
+
+
+def _clear_text(data: bytes) -> int:
+    """Return where clear text begins below base64, or the length of ``data``."""
+    found = _CLEAR_LINE.search(data)
+    if found is None or not data[found.start() :].translate(None, _IN_BASE64):
+        return len(data)
+    above = data[: found.start()].rstrip()
+    # Its first line may be one word, with an empty line or the padding of the base64 above.
+    begin = max((above.rfind(end) + len(end) for end in _ABOVE if end in above), default=-1)
+    return begin if 0 <= len(above) - begin < _MAX_TITLE and begin >= 0 else found.start()
 
 
 def _decode_uu(data: bytes) -> bytes:

@@ -19,16 +19,24 @@ _ESCAPE: Final = re.compile(r"\\(.)", re.DOTALL)
 
 # --- text -------------------------------------------------------------------------------------------------
 
-# Every part is bounded or stops at a question mark, so that a run of false starts costs linear time. The
-# language that RFC 2231 section 5 allows after the charset is passed over.
-_WORD: Final = re.compile(r"=\?([^?*\s=]{1,40})(?:\*[^?\s]{0,20})?\?([bBqQ])\?([^?]*+)\?=")
+# The language that RFC 2231 section 5 allows after the charset is passed over. Some clients leave question
+# marks and blanks as they are, and some words are cut off: one ends at the next, or with the text. So every
+# start is a match, and a run of starts costs linear time.
+_WORD_START: Final = r"=\?([^?*\s=]{1,40})(?:\*[^?\s]{0,20})?\?([bBqQ])\?"
+_WORD: Final = re.compile(
+    rf"{_WORD_START}((?:[^?=]|\?(?!=)|=(?!\?[^?*\s=]{{1,40}}(?:\*[^?\s]{{0,20}})?\?[bBqQ]\?))*+)(\?=)?"
+)
 _COMMENT_MARK: Final = re.compile(r"\\.|[()]", re.DOTALL)
 _FOLD: Final = re.compile(r"\r?\n(?=[ \t])|[\r\n]+")
 
 
-def header_text(raw: bytes) -> str:
-    """Return a raw header value unfolded (RFC 5322 section 2.2.3), its encoded words still as they are."""
-    text = raw.decode("ascii") if raw.isascii() else decode(raw).text
+def header_text(raw: bytes, charset: str = "") -> str:
+    """Return a raw header value unfolded (RFC 5322 section 2.2.3), its encoded words still as they are.
+
+    ``charset`` is that of the body, in which some clients write headers too.
+    """
+    seven_bit = raw.isascii() and b"\x1b" not in raw
+    text = raw.decode("ascii") if seven_bit else decode(raw, hint=charset).text
     return _on_one_line(_FOLD.sub("", text)).strip()
 
 
@@ -47,6 +55,8 @@ def decode_words(text: str) -> str:
     pending: list[bytes] = []
     charset, position = "", 0
     for match in _WORD.finditer(text):
+        if not match[4] and " " in match[3].strip():
+            continue  # a text about encoded words
         between = text[position : match.start()]
         separate = bool(between.strip()) or not pending
         if separate or match[1].lower() != charset:
@@ -55,7 +65,8 @@ def decode_words(text: str) -> str:
         if separate:
             out.append(between)
         charset, position = match[1].lower(), match.end()
-        pending.append(_word_bytes(match[2], match[3], match[1]))
+        payload = match[3] if match[4] else match[3].removesuffix("?")
+        pending.append(_word_bytes(match[2], payload, match[1]))
     out += [decode(b"".join(pending), charset).text, text[position:]]
     return _on_one_line("".join(out))
 
@@ -161,6 +172,7 @@ def _join(pieces: list[tuple[int, bool, str]]) -> str:
 # --- addresses --------------------------------------------------------------------------------------------
 
 _MAX_ADDRESSES: Final = 2000
+_MAX_HALVES: Final = 10  # of a name with commas
 _TOKEN: Final = re.compile(
     r"""(?P<quoted>"(?:[^"\\]|\\.)*+(?:"|\\?\Z))
       | (?P<angle><[^<>]*+(?:>|(?=<)|\Z))
@@ -180,6 +192,16 @@ class _Mailbox:
         self.shown: list[str] = []  # quoted strings without their quotes
         self.comment: list[str] = []
         self.angle: str | None = None
+
+    @property
+    def is_name(self) -> bool:
+        """Return whether it may be the first half of a name with a comma: ``Muster, Anna <anna@…>``."""
+        return self.angle is None and bool("".join(self.shown).strip()) and "@" not in "".join(self.raw)
+
+    def begin_with(self, halves: "list[tuple[_Mailbox, str]]") -> None:
+        before = [piece for half, mark in halves for piece in (*half.shown, mark)]
+        # "Anna, <anna@example.org>" ends with a comma that parts nothing.
+        self.shown = [*before, *self.shown] if "".join(self.shown).strip() else before[:-1]
 
     def add(self, raw: str, shown: str) -> None:
         self.raw.append(raw)
@@ -201,6 +223,16 @@ def parse_addresses(text: str) -> tuple[Address, ...]:
     """Return the mailboxes in an unfolded header value, groups opened up; at most 2,000."""
     found: list[Address] = []
     mailbox, depth = _Mailbox(), 0
+    halves: list[tuple[_Mailbox, str]] = []  # of a name, and the mark after each
+
+    def end() -> None:
+        if mailbox.angle is not None and mailbox.shown:
+            mailbox.begin_with(halves)
+        else:
+            found.extend(address for half, _ in halves for address in half.addresses())
+        halves.clear()
+        found.extend(mailbox.addresses())
+
     for match in _TOKEN.finditer(text):
         piece, kind = match[0], match.lastgroup
         if piece == "(":
@@ -216,15 +248,20 @@ def parse_addresses(text: str) -> tuple[Address, ...]:
         elif kind == "angle":
             mailbox.angle = piece if mailbox.angle is None else mailbox.angle
         elif piece in (",", ";"):
-            found += mailbox.addresses()
+            if mailbox.is_name and len(halves) < _MAX_HALVES:
+                halves.append((mailbox, piece))
+            else:
+                end()
             mailbox = _Mailbox()
         elif piece == ":":
+            halves.clear()
             mailbox = _Mailbox()  # what precedes is the name of a group, or "mailto"
         else:
             mailbox.add(piece, piece)
         if len(found) >= _MAX_ADDRESSES:
             return tuple(found)
-    return (*found, *mailbox.addresses())
+    end()
+    return tuple(found)
 
 
 def _address_among(words: str) -> tuple[str, str]:

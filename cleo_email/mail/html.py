@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import html as html_standard
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import Final, NamedTuple
@@ -18,6 +18,8 @@ from typing import Final, NamedTuple
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from cleo_email.mail.decoding import clean
+from cleo_email.mail.quotes import introduces_quote
+from cleo_email.mail.symbols import SYMBOL_FONTS, raised_or_lowered, symbols_as_text
 
 _Attributes = dict[str, str | None]
 
@@ -60,7 +62,8 @@ def html_to_text(html: str) -> HtmlText:
     """Return the text of an HTML document as a person sees it. Never raises; takes linear time.
 
     Lists become ``- item`` lines, links ``text (url)`` where the two differ, table rows lines with ``|``
-    between the cells, quotes ``> `` lines, images their alternative text in brackets.
+    between the cells, and ``-`` for an empty one, quotes ``> `` lines, images their alternative text in
+    brackets, boxes ``[x]`` or ``[ ]``, what is struck through ``~~5~~``.
     """
     source = clean(html)
     if _is_expensive(source):
@@ -83,6 +86,9 @@ class _Walker:
         self._hidden = self._unsure = False
         self._counters: list[int] = []  # of the open lists; -1 for those without numbers
         self._rows: list[int] = []  # where the open table rows began
+        self._cells: dict[int, _Cell] = {}  # of the tables in which empty ones matter
+        self._quotes: list[bool] = []  # of the open <blockquote>s: a quote, or an indent
+        self._quoted_plainly = False  # a <blockquote> without any mark was a quote
         self._links: list[int] = []
 
     def read(self) -> HtmlText:
@@ -115,38 +121,45 @@ class _Walker:
         if tag == "-text":
             self._text(node.text_content or "", outer)
             return None
+        if tag == "select" and outer.readable:
+            chosen = node.css_first("option[selected]") or node.css_first("option")
+            self._writer.text(chosen.text(deep=True)[:_MAX_ALT] if chosen else "")
         if tag in _NO_TEXT or tag.startswith(("-", "!")):
+            return None
+        if tag in ("td", "th") and self._cells and self._cells.get(node.mem_id, _SOME_CELL).is_empty:
             return None
         attributes = node.attributes
         look = self._styles.look(tag, attributes, outer)
         if not look.gone:
-            self._begin(tag, attributes, look)
+            self._begin(node, tag, attributes, look)
         return look
 
     def _text(self, text: str, look: _Look) -> None:
         if look.readable:
-            self._writer.text(text)
+            shown = symbols_as_text(text, look.symbols) if look.symbols else text
+            shown = raised_or_lowered(shown, look.script) if look.script else shown
+            self._writer.text(shown, spaces=look.spaces, mark="~~" if look.struck else "")
         if (not look.readable or look.unsure) and text.strip(_EMPTY):
             self._hidden |= not look.readable
             self._unsure |= look.unsure
 
-    def _begin(self, tag: str, attributes: _Attributes, look: _Look) -> None:
+    def _begin(self, node: LexborNode, tag: str, attributes: _Attributes, look: _Look) -> None:
         writer = self._writer
         if tag == "br":
             writer.line_break()
         elif tag in _PARAGRAPHS:
             writer.block(_gap(tag, attributes))
-            writer.preformatted += tag == "pre"
+            if tag == "table":
+                self._cells |= _cells_of(node)
         elif tag in ("td", "th"):
-            if self._rows:
-                writer.cell(self._rows[-1])
+            self._begin_cell(node)
         elif tag == "tr":
             writer.block(1)
             self._rows.append(writer.mark())
         elif tag in _BLOCKS:
             writer.block(1)
         elif tag == "blockquote":
-            writer.quote(1)
+            self._begin_blockquote(attributes)
         elif tag in _LISTS:
             self._begin_list(tag, attributes)
         elif tag == "li":
@@ -159,27 +172,69 @@ class _Walker:
             writer.block(1)
         elif tag == "img" and look.readable:
             self._image(attributes)
+        elif tag == "input" and look.readable:
+            self._field(attributes)
 
     def _leave(self, node: LexborNode, look: _Look) -> None:
         tag, writer = node.tag or "", self._writer
         if look.gone:
             return
         if tag in _PARAGRAPHS:
-            writer.preformatted -= tag == "pre"
             writer.block(_gap(tag, node.attributes))
+        elif tag in ("td", "th") and (cell := self._cells.get(node.mem_id)):
+            writer.on_one_line = False
+            self._empty_cells(cell.after)
         elif tag == "tr":
             self._rows.pop()
             writer.end_row()
         elif tag in _BLOCKS or tag == "li":
             writer.block(1)
         elif tag == "blockquote":
-            writer.quote(-1)
+            writer.quote(-1) if self._quotes.pop() else writer.indent(-1)
         elif tag in _LISTS:
             self._counters.pop()
             writer.list(-1)
             writer.block(1 if self._counters else 2)
         elif tag == "a":
             self._end_link(node.attributes.get("href") or "", self._links.pop())
+
+    def _begin_cell(self, node: LexborNode) -> None:
+        if not self._rows:
+            return
+        cell = self._cells.get(node.mem_id)
+        if cell is None:
+            self._writer.cell(self._rows[-1])
+        else:
+            self._writer.cell(self._rows[-1])
+            self._empty_cells(cell.before)
+            self._writer.cell(self._rows[-1])
+            self._writer.on_one_line = not cell.is_alone
+
+    def _empty_cells(self, count: int) -> None:
+        for _ in range(count if self._rows else 0):
+            self._writer.cell(self._rows[-1])
+            self._writer.text("-")
+
+    def _begin_blockquote(self, attributes: _Attributes) -> None:
+        """Tell a quote from an indent, for which clients write the same element.
+
+        Without a mark of the client it is a quote only below a line that names its author.
+        """
+        is_quote = _is_marked_as_quote(attributes) or any(self._quotes)
+        if not is_quote and (self._quoted_plainly or introduces_quote(self._writer.tail())):
+            is_quote = self._quoted_plainly = True
+        self._quotes.append(is_quote)
+        if is_quote:
+            self._writer.quote(1)
+        else:
+            self._writer.indent(1)
+
+    def _field(self, attributes: _Attributes) -> None:
+        kind = (attributes.get("type") or "text").strip().lower()
+        if kind in ("checkbox", "radio"):
+            self._writer.text(" [x] " if "checked" in attributes else " [ ] ")
+        elif kind in ("text", "email", "tel", "number", "date", "time", "url"):
+            self._writer.text((attributes.get("value") or "")[:_MAX_ALT])
 
     def _begin_list(self, tag: str, attributes: _Attributes) -> None:
         start = attributes.get("start") or "1"
@@ -207,6 +262,139 @@ class _Walker:
             return
         if _bare(shown) != _bare(url):
             self._writer.text(f" ({''.join(url.split())})")
+
+
+_QUOTE_NAMES: Final = re.compile(r"quote|\bcite|moz-cite|gmail|yahoo", re.IGNORECASE)
+_LINE_AT_THE_LEFT: Final = re.compile(
+    r"border(?:-left)?(?:-width)?\s*:\s*(?!none|0|medium none|initial)", re.IGNORECASE
+)
+
+
+def _is_marked_as_quote(attributes: _Attributes) -> bool:
+    """Return whether a mail client says of a blockquote that it is one: by its type, a class, or a line."""
+    if (attributes.get("type") or "").strip().lower() == "cite" or attributes.get("cite"):
+        return True
+    names = " ".join((attributes.get(name) or "")[:200] for name in ("class", "id", "name"))
+    return bool(
+        _QUOTE_NAMES.search(names) or _LINE_AT_THE_LEFT.search((attributes.get("style") or "")[:1000])
+    )
+
+
+# --- tables -----------------------------------------------------------------------------------------------
+
+
+class _Cell(NamedTuple):
+    """``before`` and ``after`` count the empty columns beside a cell with a text.
+
+    ``is_alone``: it is the only one of its row, and may go over several lines.
+    """
+
+    is_empty: bool
+    before: int = 0
+    after: int = 0
+    is_alone: bool = False
+
+
+_SOME_CELL: Final = _Cell(is_empty=False)
+
+
+_MAX_CELLS: Final = 5000
+_MAX_SPAN: Final = 100
+
+
+def _cells_of(table: LexborNode) -> dict[int, _Cell]:
+    """Return the cells of a table in which values have a column, by ``mem_id``; nothing for a layout's.
+
+    A column without any text is one of spaces, and left out. A cell that spans several columns or rows has
+    its text in the first of them. Where every row has all its cells, or one alone, nothing is to be done.
+    """
+    rows = _rows_of(table)
+    if not rows or (table.attributes.get("role") or "") in ("presentation", "none"):
+        return {}
+    if any(cell.css_first("table") is not None for row in rows for cell in row):
+        return {}
+    grid, has_gaps = _grid(rows)
+    filled = [row for row in grid if sum(text for _, text in row.values()) > 1]
+    if not has_gaps or not filled or (len(filled) < 2 and all(c.tag == "td" for row in rows for c in row)):
+        return {}
+    used = sorted({column for row in grid for column, (_, text) in row.items() if text})
+    found: dict[int, _Cell] = {}
+    for row in grid:
+        found |= _row_of(row, used)
+    return found
+
+
+def _rows_of(table: LexborNode) -> list[list[LexborNode]]:
+    rows: list[list[LexborNode]] = []
+    count = 0
+    for part in table.iter():
+        group = part.iter() if part.tag in ("thead", "tbody", "tfoot") else ()
+        for row in [part] if part.tag == "tr" else group:
+            cells = [cell for cell in row.iter() if cell.tag in ("td", "th")] if row.tag == "tr" else []
+            count += len(cells)
+            if count > _MAX_CELLS:
+                return []
+            rows.append(cells)
+    return rows
+
+
+# By column: the cell's mem_id, 0 below a spanning one, and whether it has a text.
+_Row = dict[int, tuple[int, bool]]
+
+
+def _grid(rows: list[list[LexborNode]]) -> tuple[list[_Row], bool]:
+    """Return the cells of each row by column, and whether any is empty or spans others."""
+    grid: list[_Row] = []
+    below: dict[int, int] = {}  # column: rows that a cell above still covers
+    has_gaps = False
+    for cells in rows:
+        row: _Row = dict.fromkeys(below, (0, False))
+        below = {column: left - 1 for column, left in below.items() if left > 1}
+        column = 0
+        for cell in cells:
+            while column in row:
+                column += 1
+            width, height = _span(cell, "colspan"), _span(cell, "rowspan")
+            text = bool((cell.text(deep=True) or "").strip(_EMPTY)) or _shows_more(cell)
+            has_gaps = has_gaps or width > 1 or height > 1 or not text
+            for place in range(column, column + width):
+                row[place] = (cell.mem_id if place == column else 0, text and place == column)
+                if height > 1:
+                    below[place] = height - 1
+            column += width
+        grid.append(row)
+    return grid, has_gaps
+
+
+def _shows_more(cell: LexborNode) -> bool:
+    return cell.css_first("img[alt], input") is not None
+
+
+def _span(cell: LexborNode, name: str) -> int:
+    value = (cell.attributes.get(name) or "").strip()
+    return min(max(int(value), 1), _MAX_SPAN) if value.isascii() and value.isdigit() and len(value) < 6 else 1
+
+
+def _row_of(row: _Row, used: list[int]) -> dict[int, _Cell]:
+    texts = [column for column in used if row.get(column, (0, False))[1]]
+    found = {cell: _Cell(is_empty=True) for cell, _ in row.values() if cell}
+    if (
+        len(texts) == 1
+        and (len(row) <= 1 or texts[0] == used[0])
+        and not any(c and not t for c, t in row.values())
+    ):
+        return found | {row[texts[0]][0]: _Cell(is_empty=False, is_alone=True)}  # a line across the table
+    before = 0
+    for column in used:
+        if column in texts:
+            found[row[column][0]] = _Cell(False, before)
+            before = 0
+        elif column in row:
+            before += 1
+    if texts:
+        last = row[texts[-1]][0]
+        found[last] = found[last]._replace(after=before)
+    return found
 
 
 def _gap(tag: str, attributes: _Attributes) -> int:
@@ -245,31 +433,41 @@ class _TextWriter:
         self._gap = 0  # line breaks owed before the next text
         self._blank = False  # a blank is owed
         self._cell = False  # a cell separator is owed
-        self.preformatted = 0
+        self.on_one_line = False  # line ends are blanks here
 
-    def text(self, raw: str) -> None:
-        """Write a text node; white space collapses unless it is preformatted (CSS Text 3, section 4)."""
+    def text(self, raw: str, *, spaces: str = "", mark: str = "") -> None:
+        """Write a text node, with ``mark`` before and after it.
+
+        White space collapses unless ``spaces`` says that lines ("lines"), or blanks as well ("all"), are kept
+        (CSS Text 3, section 4).
+        """
         text = raw
         if not text.isascii():
             text = _LOOSE_JOINER.sub("", _INVISIBLE.sub("", text)).replace("\u00a0", "\u2007")
-        if self.preformatted:
-            self._write_lines(text.expandtabs(8))
+        if spaces and not (self._gap and not text.strip()):  # the line ends between two blocks
+            self._write_lines(text.expandtabs(8), spaces, mark)
             return
+        self._words(text, mark)
+
+    def _words(self, text: str, mark: str) -> None:
         collapsed = _BLANKS.sub(" ", text)
         words = collapsed.strip(" ")
         if not words:
             self._blank = self._blank or bool(collapsed)
             return
         self._blank = self._blank or collapsed.startswith(" ")
-        self._emit(words)
+        self._emit(f"{mark}{words}{mark}")
         self._blank = collapsed.endswith(" ")
 
-    def _write_lines(self, text: str) -> None:
+    def _write_lines(self, text: str, spaces: str, mark: str) -> None:
         for number, line in enumerate(text.split("\n")):
             if number:
                 self._gap = min(self._gap + 1, _MAX_GAP)
-            if line:
-                self._emit(line)
+                self._blank = False
+            if spaces == "lines":
+                self._words(line, mark)
+            elif line:
+                self._emit(f"{mark}{line}{mark}" if line.strip() else line)
 
     def _emit(self, words: str) -> None:
         if self._cell:
@@ -296,6 +494,9 @@ class _TextWriter:
         self._written_quotes, self._gap = self._quotes, 0
 
     def line_break(self) -> None:
+        if self.on_one_line:
+            self._blank = True
+            return
         self._cell = False
         self._gap = min(self._gap + 1, _MAX_GAP)
         self._blank = False
@@ -304,6 +505,9 @@ class _TextWriter:
         """Begin or end a block: at least ``gap`` line breaks stand between what is before and after."""
         if self._cell:
             return  # a paragraph at the beginning of a cell
+        if self.on_one_line:
+            self._blank = True
+            return
         self._gap = max(self._gap, gap)
         self._blank = False
 
@@ -323,6 +527,11 @@ class _TextWriter:
         self.block(2)
         self._quotes = min(max(self._quotes + step, 0), _MAX_NESTING)
 
+    def indent(self, step: int) -> None:
+        self._cell = False
+        self.block(2)
+        self._lists = min(max(self._lists + step, 0), _MAX_NESTING)
+
     def list(self, step: int) -> None:
         self._cell = False
         self._lists = min(max(self._lists + step, 0), _MAX_NESTING)
@@ -340,6 +549,10 @@ class _TextWriter:
     def since(self, mark: int) -> str:
         """Return what was written after ``mark``, if it was little."""
         return "".join(self._out[mark : mark + 40])
+
+    def tail(self) -> str:
+        """Return the last lines, if they are short."""
+        return "".join(self._out[-40:])[-1000:]
 
     def result(self) -> str:
         """Return the text without blanks at the ends of lines and without empty lines around it."""
@@ -472,6 +685,10 @@ class _Look:
     colour: _Colour | None = None
     background: _Colour | None = _WHITE
     unsure: bool = False  # a style that is not understood may hide it
+    spaces: str = ""  # "lines": line ends are kept, "all": blanks too
+    struck: bool = False
+    script: str = ""  # "super" or "sub"
+    symbols: str = ""  # the font of symbols that it is written in
 
     @property
     def readable(self) -> bool:
@@ -497,7 +714,17 @@ def _styled(style: _Declarations, outer: _Look) -> _Look:
         if style.get("background-image") == _A_PICTURE
         else _colour(style.get("background-color", "")) or outer.background,
         unsure=outer.unsure,
+        spaces=style.get("white-space", outer.spaces),
+        struck=outer.struck or bool(style.get("text-decoration")),
+        script=style.get("vertical-align", outer.script),
+        symbols=style.get("font-family", outer.symbols),
     )
+
+
+def _special(look: _Look) -> Iterator[tuple[str, str]]:
+    yield "font-family", look.symbols
+    yield "white-space", look.spaces
+    yield "vertical-align", look.script
 
 
 def _is_gone(style: _Declarations) -> bool:
@@ -526,6 +753,21 @@ def _pixels(style: _Declarations, name: str, default: float, percent: float = 0.
 
 # --- values -----------------------------------------------------------------------------------------------
 
+# What these mean for the look, "" where that is nothing special; another value changes nothing.
+_SHOWN_BY: Final[dict[str, Callable[[str], str | None]]] = {
+    "white-space": {
+        "pre": "all", "pre-wrap": "all", "break-spaces": "all", "pre-line": "lines", "normal": "",
+        "nowrap": "",
+    }.get,
+    "text-decoration": lambda value: "line-through" if "line-through" in value else "",
+    "vertical-align": {"super": "super", "sub": "sub", "baseline": ""}.get,
+    "font-family": lambda value: first if (first := value.split(",")[0].strip()) in SYMBOL_FONTS else "",
+}  # fmt: skip
+_LOOK_OF: Final = {
+    "pre": {"white-space": "all"}, "s": {"text-decoration": "line-through"},
+    "strike": {"text-decoration": "line-through"}, "del": {"text-decoration": "line-through"},
+    "sup": {"vertical-align": "super"}, "sub": {"vertical-align": "sub"},
+}  # fmt: skip
 _AS_OUTSIDE: Final = _words("inherit unset revert revert-layer currentcolor")
 _GLOBAL: Final = _words("inherit initial unset revert revert-layer")
 _CLIPPED: Final = _words("hidden clip scroll auto")
@@ -626,7 +868,11 @@ def _longhands(name: str, value: str) -> _Declarations:
     words = value.split()
     longhands: _Declarations
     if name == "font":
-        longhands = {"font-size": found[1] or value} if (found := _FONT.fullmatch(value)) else {}
+        if (found := _FONT.fullmatch(value)) is not None:
+            family = value.partition(",")[0]
+            symbols = next((font for font in SYMBOL_FONTS if family.endswith(f" {font}")), "")
+            return {**_valid({"font-size": found[1] or value}), "font-family": symbols}
+        longhands = {}
     elif name == "margin" and 1 <= len(words) <= 4:
         longhands = {"margin-top": words[0], "margin-left": (words[1:2] + words[3:] or words)[-1]}
     elif name == "overflow" and 1 <= len(words) <= 2:
@@ -635,8 +881,15 @@ def _longhands(name: str, value: str) -> _Declarations:
         longhands = _background(value)
     elif name == "background-image":
         longhands = {name: _A_PICTURE if _PICTURE.search(value) else value}
+    elif name in _SHOWN_BY:
+        meant = _SHOWN_BY[name](value)
+        return {} if meant is None else {name: meant}
     else:
         longhands = {name: value} if name in _UNDERSTOOD else {}
+    return _valid(longhands)
+
+
+def _valid(longhands: _Declarations) -> _Declarations:
     return longhands if all(_is_understood(*item) for item in longhands.items()) else {}
 
 
@@ -726,6 +979,9 @@ class _Styles:
             return replace(outer, gone=True)
         if not outer.unsure and any(declared.unknown for declared in found):
             outer = replace(outer, unsure=True)
+        for name, special in _special(outer):
+            if not special and style.get(name) == "":
+                del style[name]  # by far the most elements say only this
         return _styled(style, outer) if style else outer
 
     def _matching(self, tag: str, attributes: _Attributes) -> list[_Declared]:
@@ -779,7 +1035,11 @@ class _Styles:
 
 def _presentational(tag: str, attributes: _Attributes) -> _Declared:
     """Return what the attributes of old HTML declare, which every style goes before."""
-    style = {"background-image": _A_PICTURE} if attributes.get("background") else {}
+    style = dict(_LOOK_OF.get(tag, {}))
+    if attributes.get("background"):
+        style["background-image"] = _A_PICTURE
+    if tag == "font" and (face := attributes.get("face")):
+        style |= _longhands("font-family", _ascii(face).strip("\"' "))
     unknown = False
     of_text = {"font": "color", "body": "text"}.get(tag, "")
     for attribute, name in (("bgcolor", "background-color"), (of_text, "color")):
@@ -808,14 +1068,16 @@ def _declarations(css: str) -> _Declared:
         if block is None and ":" not in head:
             continue
         name, _, value = head.replace("\0", " ").partition(":")
-        name = name.strip().removeprefix("-webkit-")
+        name = name.strip().removeprefix("-webkit-").replace("text-decoration-line", "text-decoration")
         value, bang, mark = value.partition("!")
         value = value.strip()
         if block is not None:  # a rule inside of a rule
             unknown = True
         elif name in _NOT_FOLLOWED:
             unknown = unknown or value not in _HARMLESS
-        elif (name in _UNDERSTOOD or name in _SHORTHANDS) and (not bang or mark.strip() == "important"):
+        elif (name in _UNDERSTOOD or name in _SHORTHANDS or name in _SHOWN_BY) and (
+            not bang or mark.strip() == "important"
+        ):
             longhands = _longhands(name, value)
             (important if bang else normal).update(longhands)
             # What is not understood and holds no function is invalid for a browser as well.
@@ -830,6 +1092,8 @@ def _plain(css: str) -> str:
 
 def _plain_piece(match: re.Match[str]) -> str:
     if match[0][0] != "\\":
+        if (name := match[0].strip("\"'")) in SYMBOL_FONTS:
+            return name
         return {"/": "\0", "u": _A_PICTURE}.get(match[0][0], '""')
     number = int(match[1], 16) if match[1] else ord(match[2])
     char = chr(number) if number < 128 else _NO_NAME

@@ -55,8 +55,9 @@ class InboundEmail:
     ``message_id``, ``in_reply_to`` and ``references`` keep their angle brackets. ``headers`` holds every
     top-level header in order as (lower-case name, unfolded and decoded value). ``text`` is the new part,
     ``full_text`` all of it, ``quoted`` what was left out of ``text``. ``notes`` are short remarks for the
-    record ("hidden text dropped", "unknown charset x: read as utf-8"). ``doubt`` says why the header can be
-    read in two ways: whatever was found out about such a mail proves nothing about what is here.
+    record and the agent ("hidden text dropped", "unknown charset x: read as utf-8"). ``unread`` says why the
+    text of the mail could not be read, and ``doubt`` why the header can be read in two ways (whatever was
+    found out about such a mail proves nothing about what is here); both are empty in most.
     """
 
     message_id: str = ""
@@ -77,6 +78,7 @@ class InboundEmail:
     attachments: tuple[AttachedFile, ...] = ()
     notes: tuple[str, ...] = ()
     doubt: str = ""
+    unread: str = ""
 
     @property
     def from_address(self) -> str:

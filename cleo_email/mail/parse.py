@@ -20,7 +20,7 @@ from cleo_email.mail.model import Address, AttachedFile, InboundEmail, ParseLimi
 from cleo_email.mail.quotes import cut_new_part
 
 _DEFAULT_LIMITS = ParseLimits()
-_MAX_RECIPIENTS = 200  # looked at as authors of what a mail quotes
+MAX_RECIPIENTS = 200  # looked at as authors of what a mail quotes
 _ONCE = "from sender reply-to to cc message-id in-reply-to references subject date".split()
 # Written by servers, never with encoded words: decoding one would let a sender forge a server's verdict.
 _VERBATIM = frozenset(
@@ -37,7 +37,7 @@ def parse(source: bytes, *, limits: ParseLimits = _DEFAULT_LIMITS) -> InboundEma
     root = split(source, limits)
     content = read_content(root, limits)
     # Encoded words are decoded only where they may stand.
-    headers = [(name, header_text(value)) for name, value in root.headers]
+    headers = [(name, header_text(value, content.charset)) for name, value in root.headers]
 
     def every(name: str) -> list[str]:
         return [value for key, value in headers if key == name]
@@ -61,7 +61,7 @@ def parse(source: bytes, *, limits: ParseLimits = _DEFAULT_LIMITS) -> InboundEma
         content.text,
         subject=subject,
         replies=bool(in_reply_to or references),
-        recipients=[address.addr for address in (*to, *cc)[:_MAX_RECIPIENTS]],
+        recipients=[address.addr for address in (*to, *cc)[:MAX_RECIPIENTS]],
     )
     return InboundEmail(
         message_id=next(iter(parse_message_ids(first("message-id"))), ""),
@@ -82,6 +82,7 @@ def parse(source: bytes, *, limits: ParseLimits = _DEFAULT_LIMITS) -> InboundEma
         attachments=tuple(content.attachments),
         notes=(*notes, *content.notes),
         doubt=root.doubt,
+        unread=content.unread,
     )
 
 

@@ -4,10 +4,11 @@ import functools
 import re
 import tomllib
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from importlib.resources import files
 from typing import Final, NamedTuple
 
-from cleo_email.mail.thread import is_forward, is_reply, may_be_forward
+from cleo_email.mail.thread import is_forward, is_reply, may_be_forward, normalise_subject
 
 
 class QuoteWords(NamedTuple):
@@ -16,6 +17,7 @@ class QuoteWords(NamedTuple):
     verb: re.Pattern[str]
     final_verb: re.Pattern[str]
     own: re.Pattern[str]
+    spoken: re.Pattern[str]
     opening: re.Pattern[str]
     citing: re.Pattern[str]
     by: re.Pattern[str]
@@ -40,9 +42,11 @@ def quote_words() -> QuoteWords:
         return frozenset(phrase.lower() for phrase in lists[name])
 
     return QuoteWords(
-        verb=pattern("verbs"),
+        # Chinese, Japanese and Korean put no blank before it.
+        verb=pattern("verbs", before=r"(?:(?<!\w)|(?=[\u3000-\u9fff\uac00-\ud7af]))"),
         final_verb=pattern("verbs", after=r"\Z"),
         own=pattern("own"),
+        spoken=re.compile(rf"(?<!\w)(?:{'|'.join(lists['spoken'])})(?!\w)"),
         opening=pattern("openings", before=""),
         # The address must come last.
         citing=pattern("citing", "", r" [^:\n]{0,200}[^\s<>@]{1,64}+@[^\s<>:：]{1,200}+>?\s?[:：]\Z"),
@@ -66,6 +70,7 @@ _FRA: Final = re.compile(r"^[ \t>*]{0,8}fra\*{0,2}[ \t\u00a0]?:", re.IGNORECASE 
 _EMNE: Final = re.compile(r"^[ \t>*]{0,8}emne\*{0,2}[ \t\u00a0]?:", re.IGNORECASE | re.MULTILINE)
 
 _ADDRESS: Final = re.compile(r"[^\s<>@]{1,64}+@[^\s<>@]{1,200}+")
+_ANGLE: Final = re.compile(r"[<\[](?:mailto:)?[^\s<>@]{1,64}+@[^\s<>@]{1,200}+[>\]]")
 _DATE_FIRST: Final = re.compile(r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}(?:[ ,T]|\Z)")
 _CLOCK: Final = re.compile(r"(?<!\d)\d{1,2}(?:[:.h]| h )\d{2}(?!\d)")
 _COLON_CLOCK: Final = re.compile(r"(?<!\d)\d{1,2}:\d{2}(?!\d)")
@@ -104,6 +109,22 @@ class _Cut(NamedTuple):
 _KEEP: Final = _Cut(-1, -1, introduced=False, to_the_end=False)  # a forward: nothing may be cut
 
 
+@dataclass(frozen=True)
+class Setting:
+    """What is known about a mail, by which a quote is told from what the writer cites, lists or indents.
+
+    ``replies``: it answers another one. A mail that does not has nothing of ours to quote, so an earlier mail
+    in it was pasted for us to read, unless one of ``recipients`` (lower case) wrote it. ``subject`` is folded
+    and without its marks. ``known`` holds the earlier texts of the thread, the newest last: unmarked lines
+    are a quote without further evidence only if the thread knows them as a whole.
+    """
+
+    replies: bool
+    subject: str
+    recipients: frozenset[str]
+    known: tuple[str, ...] = ()
+
+
 def cut_new_part(
     text: str, *, subject: str, replies: bool, recipients: Collection[str] = (), known: Sequence[str] = ()
 ) -> Split:
@@ -112,28 +133,32 @@ def cut_new_part(
     ``replies`` says that the mail names an earlier one (In-Reply-To, References) or goes on with a thread.
     ``recipients`` are the addresses to which it goes, ``known`` the earlier texts of the thread.
     """
-    authors = None if replies or is_reply(subject) else frozenset(one.strip().lower() for one in recipients)
     forwarded = is_forward(subject) or bool(
         may_be_forward(subject) and _FRA.search(text) and _EMNE.search(text)
     )
-    return split_quoted(text, known, forwarded=forwarded, authors=authors)
+    setting = Setting(
+        replies or is_reply(subject),
+        normalise_subject(subject, forwards=True).casefold(),
+        frozenset(one.strip().lower() for one in recipients),
+        tuple(known),
+    )
+    return split_quoted(text, known, forwarded=forwarded, setting=setting)
 
 
 def split_quoted(
-    text: str, known: Sequence[str] = (), *, forwarded: bool = False, authors: Collection[str] | None = None
+    text: str, known: Sequence[str] = (), *, forwarded: bool = False, setting: Setting | None = None
 ) -> Split:
     """Cut the quoted part off ``text`` (``\\n`` line ends).
 
-    ``known`` are earlier texts of the thread: what repeats them at the end counts as quoted even without a
-    mark. ``forwarded`` says that the mail is a forward (by its subject); it stays whole. ``authors`` is given
-    for a mail without any mark of a reply: there an earlier mail in the text is a quote only if one of these
-    addresses wrote it, else it was pasted for us to read, and the text stays whole.
+    ``known`` are earlier texts of the thread: one that is repeated as a whole at the end counts as quoted
+    even without a mark. ``forwarded`` says that the mail is a forward (by its subject); it stays whole.
+    Without a ``setting`` whatever looks like a quote is one.
     """
     whole = Split(text.strip("\n"), "")
     if forwarded:
         return whole
     lines = text.split("\n")
-    cut = _find_cut(lines, authors)
+    cut = _Finder(lines, setting).find()
     if cut is _KEEP:
         return whole
     start, end = _new_part(lines, cut)
@@ -165,40 +190,141 @@ def _new_part(lines: list[str], cut: _Cut | None) -> tuple[int, int]:
     return 0, cut.start
 
 
+def introduces_quote(text: str) -> bool:
+    """Return whether the last line of ``text`` is one with which a client introduces what it quotes."""
+    lines = text.rstrip().split("\n")
+    return (
+        _may_introduce(lines[-1])
+        and _attribution_start(lines, len(lines) - 1, marked=True) is not None
+        and bool(_DIGIT.search(lines[-1]) or "@" in lines[-1])
+    )
+
+
 # --- where the quote begins -------------------------------------------------------------------------------
 
 
-def _find_cut(lines: list[str], authors: Collection[str] | None) -> _Cut | None:
-    """Return the first place where a quote begins, or None; a forward before any quote means ``_KEEP``."""
-    after_rule = False
-    attempts = 0
-    for number, line in enumerate(lines):
-        if is_blank(line):
-            continue
-        if _is_forward(lines, number):
-            return _KEEP
-        if _between_rules(line) in quote_words().original:
-            # A header block follows, the author's line, or the quote at once.
-            cut = _Cut(number, number + 1, introduced=True, to_the_end=not _is_marked(lines, number + 1))
-            return cut if _names_author(lines[number : number + _MAX_BLOCK], authors) else _KEEP
-        quoted = _is_quoted(line)
-        if attempts < _MAX_ATTEMPTS and _may_introduce(line):
-            attempts += 1
-            end = _header_block_end(lines, number, after_rule=after_rule)
-            if end is not None:
-                cut = _Cut(number, end, introduced=True, to_the_end=not quoted)
-                return cut if _names_author(lines[number:end], authors) else _KEEP
-            marked = _is_marked(lines, number + 1)
-            first = _attribution_start(lines, number, marked=marked)
-            if first is not None:
-                to_the_end = not (marked or _is_quoted(lines[first]))
-                return _Cut(first, number + 1, introduced=True, to_the_end=to_the_end)
-            if _quotes_inline(line):
-                return _Cut(number, number, introduced=True, to_the_end=True)
-        if quoted:
-            return _Cut(number, number, introduced=False, to_the_end=False)
-        after_rule = is_rule(line)
-    return None
+class _Finder:
+    """Finds the first place where a quote begins."""
+
+    def __init__(self, lines: list[str], setting: Setting | None) -> None:
+        self._lines = lines
+        self._setting = setting
+        self._known = _Known(setting.known) if setting and setting.known else None
+
+    def find(self) -> _Cut | None:
+        """Return where a quote begins, or None; ``_KEEP`` for a forward or a pasted mail before any quote."""
+        lines = self._lines
+        after_rule = False
+        attempts = 0
+        for number, line in enumerate(lines):
+            if is_blank(line):
+                continue
+            if _is_forward(lines, number):
+                return _KEEP
+            if _between_rules(line) in quote_words().original:
+                # A header block follows, the author's line, or the quote at once.
+                rule = _Cut(number, number + 1, introduced=True, to_the_end=not _is_marked(lines, number + 1))
+                return rule if self._may_quote(number, number + _MAX_BLOCK) else _KEEP
+            if attempts < _MAX_ATTEMPTS and _may_introduce(line):
+                attempts += 1
+                if (cut := self._introduction(number, after_rule=after_rule)) is not None:
+                    return cut
+            if _is_quoted(line) and self._is_bare_quote(number):
+                return _Cut(number, number, introduced=False, to_the_end=False)
+            after_rule = is_rule(line)
+        return None
+
+    def _introduction(self, number: int, *, after_rule: bool) -> _Cut | None:
+        lines, line = self._lines, self._lines[number]
+        end = _header_block_end(lines, number, after_rule=after_rule)
+        if end is not None:
+            if not self._may_quote(number, end):
+                return _KEEP
+            head = _Cut(number, end, introduced=True, to_the_end=not _is_quoted(line))
+            return head if self._is_mail(number, end) else None
+        marked = _is_marked(lines, number + 1)
+        first = _attribution_start(lines, number, marked=marked)
+        if first is not None:
+            to_the_end = not (marked or _is_quoted(lines[first]))
+            fits = self._is_attribution(first, number + 1, marked=not to_the_end)
+            return _Cut(first, number + 1, introduced=True, to_the_end=to_the_end) if fits else None
+        if _quotes_inline(line) and self._is_attribution(number, number + 1, marked=False):
+            return _Cut(number, number, introduced=True, to_the_end=True)
+        return None
+
+    def _may_quote(self, start: int, end: int) -> bool:
+        """Return whether an earlier mail may be a quote at all: in a reply, or if one of us wrote it."""
+        return self._setting is None or self._setting.replies or self._names_us(start, end)
+
+    def _names_us(self, start: int, end: int) -> bool:
+        """Return whether one of the recipients stands in these lines, and not as a recipient."""
+        return self._setting is not None and any(
+            match[0].strip("[](),;:'\"").lower().removeprefix("mailto:") in self._setting.recipients
+            for line in self._lines[start:end]
+            if _label(line)[0] in (None, "from")
+            for match in _ADDRESS.finditer(line[:_LINE_CAP])
+        )
+
+    def _is_mail(self, start: int, end: int) -> bool:
+        """Tell the head of an earlier mail from a form with fields such as Von, An, Datum, Betreff.
+
+        What a reply quotes has its subject, one of its recipients for an author, or a text that is known. In
+        a thread of which nothing is known the way in which clients write an author must do.
+        """
+        setting = self._setting
+        if setting is None or self._names_us(start, end) or self._is_known(end):
+            return True
+        fields = dict(_label(line) for line in reversed(self._lines[start:end]))
+        if (
+            self._known is None
+            and _ANGLE.search(fields.get("from", ""))
+            and _CLOCK.search(fields.get("sent", ""))
+        ):
+            return True
+        subject = normalise_subject(fields.get("subject", "").strip(" *\t"), forwards=True).casefold()
+        # Servers add tags to a subject, clients break it.
+        return bool(subject and setting.subject) and (
+            subject in setting.subject or setting.subject in subject
+        )
+
+    def _is_attribution(self, start: int, end: int, *, marked: bool) -> bool:
+        """Tell the line of a client from a sentence of the writer's, such as "Your colleague wrote to me:".
+
+        Lines with marks below it are evidence enough in a reply. Without any, it must name a recipient of the
+        mail, for whoever answers a mail writes to its author, or the text below must be known. In a thread of
+        which nothing is known the way in which clients write an author and a time must do.
+        """
+        setting = self._setting
+        if setting is None:
+            return True
+        names_us = self._names_us(start, end)
+        if not setting.replies:
+            return names_us
+        words = " ".join(line[:_LINE_CAP] for line in self._lines[start:end])
+        if quote_words().spoken.search(words):
+            return self._is_known(end)
+        if marked or names_us or self._is_known(end):
+            return True
+        return self._known is None and bool(_ANGLE.search(words) and _CLOCK.search(words))
+
+    def _is_bare_quote(self, number: int) -> bool:
+        """Return whether marks without an introduction are those of a quote, not of a menu or a table."""
+        setting = self._setting
+        if setting is None:
+            return True
+        if self._known is not None:
+            return self._is_known(number, marked=True)
+        return setting.replies and self._lines[number].lstrip(" \t").startswith(">")
+
+    def _is_known(self, start: int, *, marked: bool = False) -> bool:
+        if self._known is None:
+            return False
+        end = start
+        while (
+            marked and end < len(self._lines) and (_is_quoted(self._lines[end]) or is_blank(self._lines[end]))
+        ):
+            end += 1
+        return self._known.repeats(self._lines[start : end if marked else None])
 
 
 def _is_forward(lines: list[str], number: int) -> bool:
@@ -215,16 +341,6 @@ def _is_forward(lines: list[str], number: int) -> bool:
         return False
     follows = _next_text(lines, number + 1)
     return follows is not None and _header_block_end(lines, follows, after_rule=True) is not None
-
-
-def _names_author(lines: list[str], authors: Collection[str] | None) -> bool:
-    """Return whether a line names one of ``authors`` (lower case) and not as a recipient; None: anybody."""
-    return authors is None or any(
-        match[0].strip("[](),;:'\"").lower() in authors
-        for line in lines
-        if _label(line)[0] in (None, "from")
-        for match in _ADDRESS.finditer(line[:_LINE_CAP])
-    )
 
 
 def _is_marked(lines: list[str], position: int) -> bool:
@@ -511,29 +627,67 @@ def _with_opening(lines: Sequence[str], start: int, joined: str) -> int:
 _WORD: Final = re.compile(r"\w+")
 _RUN: Final = 4  # words in a row that must agree
 _MIN_WORDS: Final = 8  # fewer may be a greeting or a name
+_MOST: Final = 6  # of ten runs of words
+_NEARLY_ALL: Final = 8
 _MAX_KNOWN: Final = 400_000  # characters of the earlier texts; the newest come last
 
 
-def _known_suffix(lines: Sequence[str], start: int, end: int, known: Sequence[str]) -> int:
-    """Return the line where the part of ``lines[start:end]`` begins that repeats ``known`` to the end.
+class _Known:
+    """The earlier texts of a thread, for comparing by their words.
 
-    Line breaks and quote marks do not matter, since every client wraps anew. It is ``end`` where too little
-    is repeated or where nothing else would be left.
+    Line breaks and quote marks do not matter, since every client wraps anew.
     """
-    runs: set[tuple[str, ...]] = set()
-    room = _MAX_KNOWN
-    for text in reversed(known):
-        runs.update(_windows(_words_of(text[: max(room, 0)])))
-        room -= len(text)
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self._texts: list[list[str]] = []
+        self.runs: set[tuple[str, ...]] = set()
+        room = _MAX_KNOWN
+        for text in reversed(texts):
+            words = _words_of(text[: max(room, 0)])
+            self._texts.append(words)
+            self.runs.update(_windows(words))
+            room -= len(text)
+
+    def repeats(self, lines: Sequence[str]) -> bool:
+        """Return whether the lines begin with a whole earlier text, or are for the most part known."""
+        words = [word for line in lines for word in _words_of(line)]
+        if any(text and words[: len(text)] == text for text in self._texts):
+            return True
+        windows = list(_windows(words))
+        return bool(windows) and sum(window in self.runs for window in windows) * 10 >= len(windows) * _MOST
+
+    def holds_a_whole(self, words: Sequence[str]) -> bool:
+        """Return whether nearly all of an earlier text stands in ``words``."""
+        found = set(_windows(words))
+        return any(
+            len(text) >= _MIN_WORDS
+            and sum(window in found for window in _windows(text)) * 10 >= (len(text) - _RUN + 1) * _NEARLY_ALL
+            for text in self._texts
+            if len(text) <= 2 * len(words)
+        )
+
+
+def _known_suffix(lines: Sequence[str], start: int, end: int, known: Sequence[str]) -> int:
+    """Return the line where the part of ``lines[start:end]`` begins that repeats one of ``known`` to the end.
+
+    It is ``end`` where no text is repeated as a whole (a sentence of it may be what the writer answers with),
+    where it follows a colon, or where nothing else would be left.
+    """
+    earlier = _Known(known)
     found = [(word, number) for number in range(start, end) for word in _words_of(lines[number])]
     repeated = [False] * len(found)
     for position, window in enumerate(_windows([word for word, _ in found])):
-        if window in runs:
+        if window in earlier.runs:
             repeated[position : position + _RUN] = [True] * _RUN
     new = [number for (_, number), known_word in zip(found, repeated, strict=True) if not known_word]
     first = new[-1] + 1 if new else start
-    enough = sum(number >= first for _, number in found) >= _MIN_WORDS
-    return first if enough and first > start else end
+    if first == start or not earlier.holds_a_whole([word for word, number in found if number >= first]):
+        return end
+    if not lines[new[-1]].rstrip().endswith((":", "：")):
+        return first
+    # "Support wrote:" goes with it; "This is what I mean:" cites it.
+    introduces = quote_words().verb.search(lines[new[-1]]) and not quote_words().spoken.search(lines[new[-1]])
+    return new[-1] if introduces and new[-1] > start else end
 
 
 def _words_of(text: str) -> list[str]:
@@ -548,6 +702,7 @@ def _windows(words: Sequence[str]) -> Iterator[tuple[str, ...]]:
 
 _MAX_SIGNATURE: Final = 60  # lines after "-- "
 _MAX_LOOSE_SIGNATURE: Final = 12  # lines after "--", which may also be a rule between two paragraphs
+_SENTENCE_WORDS: Final = 6
 _MAX_FOOTER: Final = 8  # lines that a mailing list adds below a long rule
 _FOOTER_RULE: Final = 20  # characters
 
@@ -592,7 +747,19 @@ def _signature(lines: Sequence[str], start: int, end: int) -> int | None:
             loose = number
     if loose is None or sum(not is_blank(line) for line in lines[loose:end]) > _MAX_LOOSE_SIGNATURE + 1:
         return None
-    return loose
+    return None if _is_topic(lines[loose + 1 : end]) else loose
+
+
+def _is_topic(lines: Sequence[str]) -> bool:
+    """Return whether the lines below two dashes ask something, or are a paragraph of their own.
+
+    Many signatures begin so, but some people part two topics that way. A signature that stays costs the agent
+    a few lines; a topic that is cut costs its writer the answer.
+    """
+    if any(line.rstrip().endswith(("?", "？")) for line in lines):
+        return True
+    apart = bool(lines) and is_blank(lines[0])
+    return apart and any(len(line.split()) >= _SENTENCE_WORDS for line in lines)
 
 
 def _footer(lines: Sequence[str], start: int, end: int) -> int:

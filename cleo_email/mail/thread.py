@@ -75,8 +75,13 @@ def named_thread(mail: InboundEmail) -> str:
 
 
 def by_sender(mail: InboundEmail) -> str:
-    """Return the thread for mail of this sender that names no other thread."""
-    return f"email:{mail.from_address}"
+    """Return the thread for mail of this sender that names no other thread.
+
+    A web form that writes from the mailbox to the mailbox names its customer in Reply-To: their mail must not
+    be one thread.
+    """
+    itself = mail.from_ and any(one.key == mail.from_[0].key for one in mail.to)
+    return f"email:{mail.reply_to[0].addr if itself and mail.reply_to else mail.from_address}"
 
 
 def own_threads(mail: InboundEmail) -> list[str]:

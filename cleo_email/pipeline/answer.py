@@ -16,7 +16,7 @@ from cleo_email.mail.compose import compose_reply
 from cleo_email.mail.headers import shown
 from cleo_email.mail.message_id import Signer
 from cleo_email.mail.model import Action, Address, Answer, AttachedFile, InboundEmail, OutboundEmail, Turn
-from cleo_email.mail.parse import attachment_text, parse
+from cleo_email.mail.parse import MAX_RECIPIENTS, attachment_text, parse
 from cleo_email.mail.quotes import cut_new_part
 from cleo_email.mail.thread import content_hash, fingerprint, own_threads, people_of
 from cleo_email.pipeline.budget import Budget
@@ -47,7 +47,8 @@ def recipients_of(
     ``Reply-To`` and ``Cc`` prove nothing (RFC 5322 section 3.6): an address there is used only if it would be
     allowed as a sender. ``members`` are those who were on earlier mails with the sender (as
     ``mail.address.person``), None where there are none or the sender is proven. Nobody else gets the answer
-    then, because From may be forged, and the answer tells of the thread.
+    then, because From may be forged, and the answer tells of the thread. Where From is our own (a web form),
+    there is nobody else to answer.
     """
 
     def why_not(address: Address) -> str:
@@ -59,7 +60,8 @@ def recipients_of(
     to, notes = next(iter(mail.from_), Address("")), []
     wished = next((address for address in mail.reply_to if address.addr), None)
     if wished and wished.key != to.key:
-        if why := why_not(wished):
+        form = is_own(to.addr, policy.own_addresses)
+        if why := _why_not(wished, policy) if form else why_not(wished):
             notes.append(f"answered to From, not to Reply-To: {why}")
         else:
             to = wished
@@ -87,8 +89,13 @@ def new_part(mail: InboundEmail, history: tuple[Turn, ...]) -> str:
     """Return the new text of the mail, without quotes and without text that the thread has already."""
     if not history:
         return mail.text
-    known = [turn.content for turn in history]
-    return cut_new_part(mail.full_text, subject=mail.subject, replies=True, known=known).text
+    return cut_new_part(
+        mail.full_text,
+        subject=mail.subject,
+        replies=True,
+        recipients=[address.addr for address in (*mail.to, *mail.cc)[:MAX_RECIPIENTS]],
+        known=[turn.content for turn in history],
+    ).text
 
 
 def _shown(attachment: AttachedFile, limit: int) -> AgentAttachment:
@@ -329,12 +336,17 @@ class Answerer:
             date=(mail.date or came_in).isoformat(),
             authenticated={"1": True, "0": False}.get(record.authenticated),
             attachments=tuple(_shown(attachment, limit) for attachment in mail.attachments),
+            notes=mail.notes,
         )
         return agent_request(record, message, history, workflow_of(self.store, record.thread_id, readers))
 
     def _compose(
         self, record: Record, mail: InboundEmail, answer: Answer, to: Address, cc: list[Address]
     ) -> OutboundEmail:
+        if is_own(to.addr, self.policy.own_addresses):  # released by a person, but no form
+            raise errors.InvalidField(
+                "from", f"{shown(to.addr)} is our own address: the answer would be a loop"
+            )
         return compose_reply(
             mail,
             answer,

@@ -24,10 +24,14 @@ class Decisions:
     clock: Clock = now_ms
 
     def release(self, id_: str) -> Record:
-        """Let a held message through. Raise NotFound, WrongState, StoreUnavailable."""
+        """Let a held or ignored message through. Raise NotFound, WrongState, StoreUnavailable."""
         record = self.store.messages.get(id_)
-        if record.state is not State.HELD:
-            raise WrongState(f"message {id_} is {record.state}, not held; there is nothing to release")
+        if record.state not in (State.HELD, State.IGNORED):
+            raise WrongState(
+                f"message {id_} is {record.state}, neither held nor ignored; there is nothing to release"
+            )
+        if record.data_ended_at:  # dismissed as uncertain
+            raise WrongState(f"the answer to message {id_} may have been sent already; it is not sent again")
         self._again(record, "released by a person", released=True)
         return self.store.messages.get(id_)
 

@@ -208,6 +208,7 @@ _HEADERS: Final[Sequence[tuple[str, Callable[[str], str], str, str, bool]]] = (
     ("x-sfdc-emailcategory", _raw, ".*(?:workflow|auto-?response|massmail).*", "a workflow sent this", False),
 )
 # Challenge-response systems ("confirm that you are human").
+_REACTION: Final = "text/vnd.google.email-reaction"
 _CHALLENGE_DOMAINS: Final = ("@boxbe.com", "@notify.boxbe.com", "@spamarrest.com", "@mailinblack.com")
 _TMDA: Final = re.compile(r"\S*-confirm[-+.][0-9]")  # local parts such as joe-confirm-1183.abc
 _RULES: Final = "x-ms-exchange-generated-message-source"
@@ -242,6 +243,10 @@ def _marks(mail: InboundEmail, list_is_wanted: bool) -> Iterator[str]:
     if is_automatic_subject(mail.subject, is_reply=bool(mail.in_reply_to), text=mail.text):
         more = " and an `In-Reply-To`" if mail.in_reply_to else ""
         yield f"{quoted('Subject', mail.subject)}{more}: an automatic reply."
+    if any(one.content_type.startswith(_REACTION) for one in mail.attachments):
+        yield "A reaction to a mail (Gmail), without words of a person."
+    elif mail.in_reply_to and pattern("reaction").match(_first_words(mail.text)):
+        yield "A reaction to a mail, as Outlook sends it, without words of a person."
     if (method := _method(mail)) and _is_a_click(mail):
         yield f"A calendar entry with `METHOD:{method}`: the answer of a calendar, without words of a person."
     # Contact forms write from such a mailbox as well, and name the customer's in Reply-To.
@@ -249,6 +254,11 @@ def _marks(mail: InboundEmail, list_is_wanted: bool) -> Iterator[str]:
         for address in mail.from_[:_MAX_MAILBOXES]:
             if _is_no_reply(address.addr):
                 yield f"{quoted('From', address.addr)}: a mailbox that nobody reads."
+
+
+def _first_words(text: str) -> str:
+    """Return the first line that has a letter: the emoji of a reaction stands above."""
+    return next((line for line in text[:_MAX_TEXT].split("\n") if any(map(str.isalpha, line))), "")
 
 
 def _is_no_reply(address: str) -> bool:

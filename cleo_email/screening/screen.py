@@ -52,16 +52,42 @@ def screen(
     Machine mail is ignored before anything else is asked, so that no loop fills the list of held mail.
     A robot that the operator allows passes, but for our own addresses, bounces and receipts.
     """
-    if reason := _machine(mail, envelope_from, policy):
+    form = _form(mail, policy)
+    if reason := _machine(mail, envelope_from, policy, form=form):
         return Verdict(Action.IGNORE, reason)
     if reason := _not_to_be_trusted(mail, policy, authenticated):
         return Verdict(policy.refused, reason)
+    if form and not is_allowed(mail.from_address, policy.allowed_robots):
+        return Verdict(
+            Action.HOLD,
+            f"`From: {shown(mail.from_address)}` is our own address and Reply-To names {shown(form)}: a web "
+            f"form, it seems. Release it to answer {shown(form)}, or list {shown(mail.from_address)} in "
+            "EMAIL_ALLOWED_ROBOTS to have such mail answered.",
+        )
+    if mail.unread:
+        return Verdict(Action.HOLD, f"The text of this mail could not be read ({mail.unread}).")
     return Verdict(Action.ANSWER)
 
 
-def _machine(mail: InboundEmail, envelope_from: str | None, policy: Policy) -> str:
-    """Return why a machine wrote this, ourselves included, or ''."""
-    for address in mail.from_[:50]:  # more than one is held anyway
+def _form(mail: InboundEmail, policy: Policy) -> str:
+    """Return the customer whom a web form names that writes from the mailbox's own address, or ''.
+
+    Forms set Reply-To to the customer. No mail of ours has a Reply-To, and each says that a program sent it.
+    """
+    writers = distinct([address.addr for address in mail.from_])
+    if len(writers) != 1 or not is_own(writers[0], policy.own_addresses):
+        return ""
+    if mail.in_reply_to or mail.references:  # a form begins a thread
+        return ""
+    wished = next((one for one in mail.reply_to if one.addr), None)
+    if wished is None or is_own(wished.addr, policy.own_addresses) or not can_be_written_to(wished):
+        return ""
+    return "" if mail.header("auto-submitted") else wished.addr
+
+
+def _machine(mail: InboundEmail, envelope_from: str | None, policy: Policy, *, form: str) -> str:
+    """Return why a machine wrote this, ourselves included, or ''. ``form`` is the result of ``_form``."""
+    for address in () if form else mail.from_[:50]:  # more than one is held anyway
         if is_own(address.addr, policy.own_addresses):
             return f"`From: {shown(address.addr)}` is our own address: answering would be a loop."
     if reason := report_mark(mail, envelope_from):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Self
 
-from cleo_email.accounts import SmtpAccount
+from cleo_email.accounts import LoginMemory, SmtpAccount
 from cleo_email.errors import (
     SubmissionError,
     SubmissionLoginRefused,
@@ -16,14 +16,7 @@ from cleo_email.errors import (
 )
 from cleo_email.mail.model import OutboundEmail, Receipt
 from cleo_email.runtime import Deadline
-from cleo_email.smtp.session import (
-    LinkLost,
-    LoginMemory,
-    SmtpConnection,
-    SmtpTimeouts,
-    open_session,
-    transact,
-)
+from cleo_email.smtp.session import LinkLost, SmtpConnection, SmtpTimeouts, open_session, transact
 
 # A refusal on a kept session is tried once more on a new one. Where that was in vain, not again for so long:
 # each costs a login.

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cleo_email.accounts import SmtpAccount, plain_response, xoauth2_response
+from cleo_email.accounts import LoginMemory, SmtpAccount, plain_response, xoauth2_response
 from cleo_email.certificates import certificate_advice
 from cleo_email.crashpoints import crashpoint
 from cleo_email.errors import (
@@ -255,17 +255,6 @@ def own_name(hostname: str, address: str) -> str:
 
 
 # --- connecting and logging in --------------------------------------------------------------------------
-
-
-class LoginMemory:
-    """What the logins by password at one account have shown; each process keeps it in its pool.
-
-    ``first`` is the mechanism to try first. After ``refused``, when none was taken, a session tries only one:
-    else a wrong password would count twice where an account is locked after so many.
-    """
-
-    first = ""
-    refused = False
 
 
 class _SecondLogin(OSError):

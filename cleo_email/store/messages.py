@@ -39,9 +39,9 @@ class State(StrEnum):
 S = State
 # The states from which a record may enter each state. A state may follow itself with another reason.
 MAY_BECOME: dict[State, tuple[State, ...]] = {
-    S.RECEIVED: (S.HELD, S.FAILED, S.RECEIVED),  # released, retried
+    S.RECEIVED: (S.HELD, S.FAILED, S.IGNORED, S.RECEIVED),  # released, retried
     S.ANSWERING: (S.RECEIVED, S.ANSWERING),
-    S.SUBMITTING: (S.ANSWERING, S.SUBMITTING, S.HELD, S.FAILED, S.UNCERTAIN),
+    S.SUBMITTING: (S.ANSWERING, S.SUBMITTING, S.HELD, S.FAILED, S.IGNORED, S.UNCERTAIN),
     S.REPLIED: (S.SUBMITTING, S.UNCERTAIN, S.REPLIED),
     S.IGNORED: (S.RECEIVED, S.ANSWERING, S.HELD, S.FAILED, S.UNCERTAIN),  # the last three: dismissed
     S.HELD: (S.RECEIVED, S.ANSWERING, S.SUBMITTING),

@@ -27,6 +27,7 @@ def test_the_request_is_the_contracts_json_field_for_field() -> None:
             date="2026-11-02T10:00:00+01:00",
             authenticated=True,
             attachments=(AgentAttachment.of(AttachedFile("a.bin", "application/x-a", b"\x00\xff")),),
+            notes=("hidden text dropped",),
         ),
         history=(HistoryTurn(role="user", content="vorher"),),
         workflow={"id": "w", "data": {"n": 1}},
@@ -56,6 +57,7 @@ def test_the_request_is_the_contracts_json_field_for_field() -> None:
                     "content": base64.b64encode(b"\x00\xff").decode(),
                 }
             ],
+            "notes": ["hidden text dropped"],
         },
         "history": [{"role": "user", "content": "vorher"}],
         "workflow": {"id": "w", "data": {"n": 1}},

@@ -88,7 +88,7 @@ def test_a_person_reads_which_was_refused_and_why(
     assert main(["messages", "retry", first]) == 1
     out, err = capsys.readouterr()
     assert out == f"{first} is received again\n"
-    assert "is failed, not held" in err
+    assert "is failed, neither held nor ignored" in err
     assert "is received; only failed and uncertain" in err
 
 

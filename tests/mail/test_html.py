@@ -86,7 +86,7 @@ def test_tables_are_rows(html: str, text: str) -> None:
 
 
 def test_quotes_keep_their_depth() -> None:
-    html = "new<blockquote>old<br><br>older<blockquote>oldest</blockquote></blockquote>end"
+    html = "new<blockquote type=cite>old<br><br>older<blockquote>oldest</blockquote></blockquote>end"
     assert html_to_text(html).text == "new\n\n> old\n>\n> older\n>\n>> oldest\n\nend"
 
 

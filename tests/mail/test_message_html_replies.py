@@ -83,7 +83,8 @@ class="protonmail_quote"
 type="cite">alt</blockquote></div>
 """
 BETWEEN = """
-<div>Hallo,</div><blockquote>Passt Dienstag?</blockquote><div>Ja.</div><blockquote>Und wer?</blockquote>
+<div>Hallo,</div><blockquote type="cite">Passt Dienstag?</blockquote><div>Ja.</div><blockquote
+type="cite">Und wer?</blockquote>
 <div>Nina.</div>
 """
 
