@@ -54,9 +54,9 @@ class SmtpAccount:
 class LoginMemory:
     """What the logins by password at one account have shown to this process.
 
-    ``first`` is the SASL mechanism to begin with. ``works``: it was taken the last time, so that a refusal is
-    about the password. ``refused``: none was taken. In both cases a session tries one only, as a wrong password
-    would else count twice where an account is locked after so many.
+    ``first`` is the SASL mechanism to begin with. ``works``: it was taken the last time, so that a refusal
+    is about the password. ``refused``: none was taken. In both cases a session tries one only, as a wrong
+    password would else count twice where an account is locked after so many.
     """
 
     first: str = ""
