@@ -91,7 +91,7 @@ def test_the_first_run_installs_and_the_second_only_when_the_declaration_has_cha
     second = clone.run("test")
     assert (second.returncode, second.stdout, second.stderr) == (0, "", "")
     assert clone.installs() == []
-    assert clone.calls()[-1] == "-m pytest"
+    assert clone.calls()[-1] == "-m pytest -n auto --dist worksteal", "all of them on every core"
 
     with (clone.root / "setup.cfg").open("a") as file:
         file.write("# more\n")

@@ -310,7 +310,8 @@ class Delivery:
             )
         )
         log.info("message %s replied%s", record.id, f" ({reason})" if reason else "")
-        self._insist(lambda: self.store.threads.met([person(one) for one in mail.recipients], self.clock()))
+        with suppress(errors.StoreUnavailable):  # it counts for a limit only
+            self.store.threads.met([person(one) for one in mail.recipients], self.clock())
         if fault:
             self.store.health.submission_fault("")
 

@@ -193,21 +193,12 @@ def _line(name: str, values: Values, expected: str | None = None) -> str:
         found = "a value that is not shown"
     else:  # repr and not ascii: an umlaut is shown, what is invisible or turns the line around is escaped
         found = repr(value if len(value) <= 60 else value[:57] + "...")
-    hint = _unquoted_comma(value or "") if name == "EMAIL_FROM_ADDRESS" else ""
+    hint = ""
     if name == "REDIS_URL" and "@" in (value or ""):
         hint = f"; {ESCAPES}"
     if name in ("EMAIL_SMTP_HOST", "EMAIL_IMAP_HOST"):
         hint = _port_apart(name, value or "")
     return f"{name}: found {found}, expected {expected or _FIELDS[name].description}{hint}"
-
-
-def _unquoted_comma(value: str) -> str:
-    """Return what to do about ``Müller, Jürgen <agent@example.com>``: RFC 5322 reads two addresses."""
-    name, _, rest = value.partition("<")
-    if "," not in name or '"' in name or "@" in name or not rest.endswith(">"):
-        return ""
-    shown = f'"{name.strip()}" <{rest}'
-    return f"; put the name into double quotes: {shown}" if shown.isprintable() and len(shown) < 120 else ""
 
 
 def _port_apart(name: str, value: str) -> str:

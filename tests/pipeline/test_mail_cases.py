@@ -1,13 +1,12 @@
 """Mails as clients of many countries write them, read and answered by the pipeline, each with what must hold.
 
-The cases lie beside the repository (``../shared/cases/mail``, or CLEO_MAIL_CASES); their README says what an
+The cases lie beside the repository (``../shared/cases/mail``); their README says what an
 expectation means. Our own cases in ``tests/mail`` prove the same kinds in every clone.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import re
 from dataclasses import dataclass
 from email import message_from_bytes, policy
@@ -20,7 +19,7 @@ from cleo_email.mail.model import Answer
 from cleo_email.screening.screen import Policy
 from tests.support.bench import Bench
 
-FOLDER = Path(os.environ.get("CLEO_MAIL_CASES") or Path(__file__).resolve().parents[3] / "shared/cases/mail")
+FOLDER = Path(__file__).resolve().parents[3] / "shared/cases/mail"
 AGENT = "agent@example.com"
 
 

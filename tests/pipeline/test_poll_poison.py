@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -139,7 +140,10 @@ def quarantine(
 ) -> dict[int, str]:
     """UID to the id of its record."""
     server.answers["UID FETCH"] = hangs_up_on(set(uids), "BODY.PEEK[]")
-    polling.run(force=True)
+    with contextlib.suppress(
+        MailboxUnavailable
+    ):  # the mail that was tried to judge the server may be a bad one
+        polling.run(force=True)
     poll_for(polling, clock, times=4 * TRIES)
     del server.answers["UID FETCH"]
     failed = store.messages.page(state=State.FAILED)[0]

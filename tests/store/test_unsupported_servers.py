@@ -13,7 +13,7 @@ import pytest
 from cleo_email.cli.check import examine_redis
 from cleo_email.errors import StoreUnavailable
 from cleo_email.settings import read_settings
-from cleo_email.store import Store
+from cleo_email.store import Identity, Store
 from cleo_email.store.connection import connect_web, connect_worker
 from tests.support.channel import ROOT, Channel
 from tests.support.redis_server import RedisOnPort
@@ -105,7 +105,7 @@ def test_one_that_comes_later_takes_no_mail(server: tuple[str, str], tmp_path: P
     for redis in (connect_web(url + options), connect_worker(url + options, connections=2)):
         for _ in range(3):
             with pytest.raises(StoreUnavailable, match=said):
-                Store(redis).messages.first_of("x")
+                Store(redis).messages.first_of(Identity("x"))
         redis.close()
 
 
