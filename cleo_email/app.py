@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cached_property
 from math import ceil
 from typing import TYPE_CHECKING
 
@@ -216,11 +216,8 @@ class App:
         if account is None:
             return None
         from cleo_email.imap.mailbox import Mailbox
-        from cleo_email.pipeline.logins import count_login
 
-        mailbox = Mailbox(replace(account, login=self._login))
-        mailbox.before_login = partial(count_login, self.store.ticks)
-        return mailbox
+        return Mailbox(replace(account, login=self._login))
 
     @cached_property
     def budget(self) -> Budget:

@@ -125,14 +125,20 @@ def _messages(given: Sequence[Any]) -> list[object]:
 
 
 def _role(value: Any) -> str:
-    """Return the role of a message by LangChain, '' for any other object."""
-    kind = getattr(value, "type", None)
-    return _ROLES.get(kind, "") if isinstance(kind, str) and hasattr(value, "content") else ""
+    """Return the role of a message by LangChain (or of one as a dict), '' for any other object."""
+    if isinstance(value, Mapping):
+        kind, has_content = value.get("type"), "content" in value and "role" not in value
+    else:
+        kind, has_content = getattr(value, "type", None), hasattr(value, "content")
+    return _ROLES.get(kind, "") if isinstance(kind, str) and has_content else ""
 
 
 def _message(value: Any) -> object:
     """Turn a message of any library into a mapping; leave what is none as it is."""
-    if role := _role(value):
+    role = _role(value)
+    if role and isinstance(value, Mapping):
+        value = {**value, "role": role}
+    elif role:
         more = getattr(value, "additional_kwargs", None) or {}
         calls = getattr(value, "tool_calls", None) or getattr(value, "invalid_tool_calls", None)
         calls = calls or more.get("tool_calls") or more.get("function_call")

@@ -158,6 +158,8 @@ def _processes(redis: Redis, now: int) -> Iterator[CheckResult]:
         return
     if health.submission_fault:
         yield CheckResult("sending", "wrong", f"stopped: {health.submission_fault}")
+    if health.poll_fault:
+        yield CheckResult("polling", "warning", f"the worker's last poll failed: {health.poll_fault}")
     yield from (CheckResult("upkeep", "warning", fault) for fault in failing)
     if health.worker_is_away(now):
         text = "none has been seen in the last 90 s: start cleo-email run, or python worker.py"

@@ -140,11 +140,22 @@ def _decide(decide: Callable[[str], Record], ids: Sequence[str], again: str = ""
             results.append(record.public())
             if not as_json:
                 print(f"{record.id} is {record.state} {again}".rstrip())
+    if again:
+        _tell_who_is_missing()
     if as_json:
         print(json.dumps(results, indent=1))
     elif not ids:
         print("no messages")
     return 1 if any("error" in result for result in results) else 0
+
+
+def _tell_who_is_missing() -> None:
+    """Say on standard error why what goes on now will not be answered yet."""
+    app = _app()
+    if not app.settings.agent:
+        print("cleo-email: nobody is answered until CLEO_AGENT is set", file=sys.stderr)
+    if app.store.health.read().worker_is_away(app.clock()):
+        print("cleo-email: no worker is at work: start cleo-email run, or python worker.py", file=sys.stderr)
 
 
 def _line(record: Record) -> str:

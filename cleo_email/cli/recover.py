@@ -60,7 +60,11 @@ def _take_along(data: Path, *, apply: bool, as_json: bool) -> None:
     if "REDIS_URL" not in gather():
         raise CleoError(f"REDIS_URL is not set: let it name the Redis that is to have what {folder} holds")
     if not folder.is_dir():
-        raise CleoError(f"{folder}: there is no such folder; --from takes what run --data took, such as var")
+        moved = ", ".join(str(path) for path in sorted(data.glob("redis-moved-*")))
+        told = f" ({moved} was taken along already)" if moved else ""
+        raise CleoError(
+            f"{folder}: there is no such folder{told}; --from takes what run --data took, such as var"
+        )
     target = App.for_worker(settings_here())
     with EmbeddedRedis(folder) as server:
         redis = connect_worker(server.url, connections=2)
@@ -91,7 +95,7 @@ def _print(result: Recovery, days: int) -> None:
     print(f"the inbox of the last {days} days:")
     print(f"  {result.answered:6} answered (\\Answered, $CleoReplied, or an answer lies in Sent): left alone")
     print(f"  {result.taken_up:6} unanswered: {would}taken up again")
-    print(f"  {result.held:6} held or failed before, or by a rule: {held}")
+    print(f"  {result.held:6} held, failed or left unread before, or by a rule: {held}")
     if result.ignored:
         print(f"  {result.ignored:6} automatic mail and the like, which nobody answers: ignored")
     if result.failed:

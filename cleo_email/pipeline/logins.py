@@ -1,11 +1,12 @@
 """How often the mailbox may be logged into: providers lock an account whose program knocks too often.
 
-A normal login is kept for days; what is counted here are connections that break, by whichever process.
+A normal login is kept for days; what is counted here are connections of workers that break, or of workers
+that start again and again. What a person asks for (``check``, ``poll``) does not count and is never refused.
 """
 
 from datetime import UTC, datetime, timedelta
 
-from cleo_email.errors import MailboxUnavailable, StoreUnavailable
+from cleo_email.errors import MailboxUnavailable
 from cleo_email.runtime import MINUTE
 from cleo_email.store import Ticks
 
@@ -20,7 +21,7 @@ class LoginsUsedUp(MailboxUnavailable):
     def __init__(self, ms: int) -> None:
         until = datetime.now(UTC) + timedelta(milliseconds=ms)
         super().__init__(
-            f"{LOGINS} connections to the mailbox were made in {LOGINS_MS // MINUTE} minutes, and lost again;"
+            f"{LOGINS} connections to the mailbox were made within {LOGINS_MS // MINUTE} minutes;"
             f" so that the provider does not lock the account it rests until {until:%H:%M:%S} UTC"
         )
         self.ms = ms
@@ -30,13 +31,3 @@ def limit_logins(ticks: Ticks) -> None:
     """Count a login. Raise LoginsUsedUp where there may be none now, and StoreUnavailable."""
     if not any(ticks.tick(place, LOGINS_MS) for place in _PLACES):
         raise LoginsUsedUp(max(min(map(ticks.tick_left_ms, _PLACES)), 1))
-
-
-def count_login(ticks: Ticks) -> None:
-    """Count a login that a person asked for, which is made in any case."""
-    try:
-        limit_logins(ticks)
-    except LoginsUsedUp:
-        ticks.next_tick(min(_PLACES, key=ticks.tick_left_ms), LOGINS_MS)
-    except StoreUnavailable:
-        return

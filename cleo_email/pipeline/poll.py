@@ -29,7 +29,7 @@ from cleo_email.imap.values import (
 )
 from cleo_email.mail.model import InboundEmail
 from cleo_email.mail.parse import parse
-from cleo_email.pipeline.logins import LoginsUsedUp, count_login, limit_logins
+from cleo_email.pipeline.logins import LoginsUsedUp, limit_logins
 from cleo_email.pipeline.receive import IncomingMail, Receiver, unfetched
 from cleo_email.pipeline.upkeep import Upkeep, flags_of
 from cleo_email.runtime import DAY, HOUR, MINUTE, SECOND, Clock, backoff_ms, now_ms
@@ -114,7 +114,8 @@ class Poller:
         if not force and ticks.resting("poll"):
             return PollResult(resting=True)
         begun, interval = self.clock(), self.interval_s * SECOND
-        self.mailbox.before_login = partial(count_login if force else limit_logins, ticks)
+        if not force:
+            self.mailbox.before_login = partial(limit_logins, ticks)
         with self.store.locks.hold(LOCK) as lock:
             if lock is None:
                 # Another process polls, or has died: its lock remains for some seconds.
@@ -171,6 +172,7 @@ class Poller:
             if used_up and self.mailbox.logins == logins:
                 # No word about the server, and another process may have a connection.
                 ticks.next_tick("poll", min(used_up, BUSY_MS))
+                self.store.health.poll_rests(str(error))
                 if ticks.tick("logins-told", MINUTE):
                     log.warning("%s", error)
                 raise

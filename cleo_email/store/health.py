@@ -48,6 +48,10 @@ class HealthStore(StorePart):
             pipe.hincrby(f"{PREFIX}pulse", "login_faults" if login_refused else "poll_faults", 1)
             return int(pipe.execute()[1])
 
+    def poll_rests(self, why: str) -> None:
+        """Record why nothing is polled now, though nothing is wrong with the server."""
+        self._redis.hset(f"{PREFIX}pulse", "poll_fault", why)
+
     def upkeep_fault(self, work: str, text: str, *, counts: bool = True) -> int:
         """Record why one kind of upkeep of the mailbox fails. Return how often that counted in a row."""
         with self._redis.pipeline() as pipe:

@@ -210,3 +210,8 @@ def test_anything_else_is_refused_with_what_came_and_what_to_write(
     assert line in str(caught.value)
     assert "Ja." not in str(caught.value), "a reason holds no text of an answer"
     assert "\n" not in str(caught.value)
+
+
+def test_messages_of_langchain_as_plain_dicts_are_taken() -> None:
+    state = {"messages": [{"type": "human", "content": "Hi"}, {"type": "ai", "content": "Hello"}]}
+    assert answer_in(state).text == "Hello"

@@ -13,9 +13,9 @@ import pytest
 from redis import Redis
 
 from cleo_email.errors import MailboxError
-from cleo_email.imap.mailbox import Mailbox
+from cleo_email.imap.mailbox import Mailbox, _no_limit
 from cleo_email.mail.model import OutboundEmail
-from cleo_email.pipeline.logins import LOGINS, LOGINS_MS, LoginsUsedUp, count_login
+from cleo_email.pipeline.logins import LOGINS, LOGINS_MS, LoginsUsedUp
 from cleo_email.pipeline.poll import Poller
 from cleo_email.pipeline.receive import Receiver
 from cleo_email.screening.screen import Policy
@@ -243,23 +243,29 @@ def test_copies_that_a_server_takes_at_last_are_filed_once_each(
     assert {record.told for record in place.store.messages.load([one.id for one in records])} == {""}
 
 
-def test_logins_that_people_ask_for_count_and_are_never_refused(place: Installation) -> None:
-    worker = place.workers[0]
+def test_logins_that_people_ask_for_count_for_nothing_and_are_never_refused(place: Installation) -> None:
+    person = place.workers[0]
     for _ in range(LOGINS + 2):
-        worker.run(force=True)
+        person.mailbox.before_login = _no_limit
+        person.run(force=True)
+        person.mailbox.close()
+    assert person.mailbox.logins == LOGINS + 2
+    person.run()
+    assert place.store.health.read().polled > 0
+
+
+def test_workers_that_start_again_and_again_rest_and_say_so(place: Installation) -> None:
+    worker = place.workers[0]
+    for _ in range(LOGINS):
+        worker.run()
         worker.mailbox.close()
-    assert worker.mailbox.logins == LOGINS + 2
+        place.clock.pass_(1)
     with pytest.raises(LoginsUsedUp, match=r"rests until \d\d:\d\d:\d\d UTC"):
         worker.run()
-    assert place.store.health.read().poll_fault == "", "that says nothing about the server"
+    assert "rests until" in place.store.health.read().poll_fault, "for /readyz and check"
     assert not place.store.ticks.resting("poll"), "another process may have a connection"
     place.pass_(LOGINS_MS // 1000 + 5)
     assert place.store.health.read().polled > place.began
-
-
-def test_a_login_that_a_person_asks_for_needs_no_redis(place: Installation) -> None:
-    gone = Store(Redis.from_url("redis://127.0.0.1:1/0"))
-    count_login(gone.ticks)
 
 
 def test_a_refused_login_rests_longer_each_time_whoever_tries(
