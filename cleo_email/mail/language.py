@@ -26,7 +26,7 @@ _SCRIPTS: Final = (
 )
 _FEWEST_LETTERS: Final = {"ja": 4, "zh": 4, "ko": 4, "fa": 2}  # else 8
 _LEAST: Final = 1.4  # a word that one language alone has counts 1, one that two have a half
-_LEAD: Final = 1.8  # times as much as the second
+_LEAD: Final = 1.5  # times as much as the second
 
 
 @functools.cache
@@ -62,7 +62,7 @@ def detect(text: str) -> str:
         if count >= _FEWEST_LETTERS.get(language, 8) and count >= share * len(letters):
             return language
     weights, scores = _words(), Counter[str]()
-    for word in [*words, *(f"+{letter}" for letter in set(letters))]:
+    for word in [*words, *(f"+{letter}" for letter in set(prose.casefold()))]:
         for language, weight in weights.get(word, {}).items():
             scores[language] += weight  # type: ignore[assignment]
     (first, most), (_, second) = [*scores.most_common(2), ("", 0), ("", 0)][:2]

@@ -25,7 +25,7 @@ _LONGEST = 200_000  # characters; beyond it the text is shown as it is
 _FONT = "-apple-system,'Segoe UI',Roboto,Arial,sans-serif"
 _TEXT = f"font:15px/1.5 {_FONT};word-break:break-word"  # break-word: no long word is wider than the window
 _MONOSPACE = "Consolas,Menlo,monospace;word-break:break-word"
-_CELL = f"{_TEXT};border:1px solid #999;padding:4px 8px;min-width:3em;vertical-align:top"
+_CELL = f"{_TEXT};border:1px solid #999;padding:4px 6px;min-width:3em;vertical-align:top"
 _STYLES = {
     "p": f"{_TEXT};margin:0 0 1em",
     "ul": "margin:0 0 .75em;padding:0 0 0 1.6em",
