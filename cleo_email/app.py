@@ -139,8 +139,17 @@ class App:
     def sender(self) -> Sender:
         from cleo_email.pipeline.send import Sender
 
-        from_, most = self.settings.from_address, self.settings.max_message_bytes
-        return Sender(self.store, self.wake, self.signer, from_, max_bytes=most, clock=self.clock)
+        settings = self.settings
+        from_, most = settings.from_address, settings.max_message_bytes
+        return Sender(
+            self.store,
+            self.wake,
+            self.signer,
+            from_,
+            max_bytes=most,
+            closing=settings.closing,
+            clock=self.clock,
+        )
 
     @cached_property
     def workflow_starter(self) -> WorkflowStarter:
@@ -257,6 +266,7 @@ class App:
             agent_timeout=settings.agent_timeout,
             max_attachment_bytes=settings.max_attachment_bytes,
             reply_all=settings.reply_all,
+            closing=settings.closing,
             opening=opening,
             budget=self.budget,
             sender_check=SenderCheck(slow_at_once=slow) if settings.verify_dkim else None,

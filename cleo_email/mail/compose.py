@@ -1,102 +1,20 @@
 """Compose outgoing mail as finished bytes, so that a retry sends exactly the same mail."""
 
 import base64
-import functools
 import hashlib
-import html
 import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-
-import nh3
-from markdown_it import MarkdownIt
-from markdown_it.renderer import RendererHTML
-from markdown_it.token import Token
-from markdown_it.utils import EnvType, OptionsDict
 
 from cleo_email.errors import InvalidField
 from cleo_email.mail import wire
 from cleo_email.mail.address import ascii_address
 from cleo_email.mail.attachment import attachment_part
 from cleo_email.mail.decoding import decode_base64_strict
+from cleo_email.mail.markdown import to_html
 from cleo_email.mail.model import Address, Answer, AttachedFile, InboundEmail, OutboundEmail
 from cleo_email.mail.thread import normalise_subject
-
-_SCHEMES = {"http", "https", "mailto"}
-_TAGS = set(
-    "a blockquote br code em h1 h2 h3 h4 h5 h6 hr li ol p pre s strong table tbody td th thead tr ul".split()
-)
-_ATTRIBUTES = {"a": {"href", "title"}, "ol": {"start"}, "td": {"align"}, "th": {"align"}}
-_LONGEST = 200_000  # characters; beyond it the text is shown as it is
-
-_PAGE = """\
-<!DOCTYPE html>
-<html>
-<head>
-<meta charset="utf-8">
-<style>
-table {{ border-collapse: collapse; }}
-th, td {{ border: 1px solid #bbb; padding: 3px 8px; }}
-blockquote {{ margin: 0 0 0 6px; padding-left: 10px; border-left: 3px solid #bbb; }}
-pre {{ white-space: pre-wrap; }}
-</style>
-</head>
-<body dir="auto">
-{body}
-</body>
-</html>
-"""
-
-
-def to_html(markdown: str) -> str:
-    """Return an HTML page for ``markdown`` (clean text, ``\\n`` line ends); single line ends stay visible."""
-    if len(markdown) > _LONGEST:
-        return _PAGE.format(body=f"<pre>{html.escape(markdown)}</pre>")
-    safe = nh3.clean(
-        _renderer().render(markdown),
-        tags=_TAGS,
-        attributes=_ATTRIBUTES,
-        url_schemes=_SCHEMES,
-        link_rel="noopener noreferrer",
-    )
-    return _PAGE.format(body=safe.strip("\n"))
-
-
-class _Markdown(MarkdownIt):
-    def validateLink(self, url: str) -> bool:  # noqa: N802 - the library's name
-        """Return whether ``url`` becomes a link; others, relative ones too, stay visible as written."""
-        return url.lower().startswith(("http://", "https://", "mailto:"))
-
-
-class _Renderer(RendererHTML):
-    def image(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
-        """Write a picture as its description, linked unless it already stands in a link."""
-        source = str(tokens[idx].attrGet("src") or "")
-        label = self.renderInlineAsText(tokens[idx].children, options, env).strip() or source
-        depth = sum(token.nesting for token in tokens[:idx] if token.type in {"link_open", "link_close"})
-        text = html.escape(label)
-        return text if depth else f'<a href="{html.escape(source)}">{text}</a>'
-
-
-@functools.cache
-def _renderer() -> MarkdownIt:
-    parser = _Markdown("commonmark", {"html": False, "breaks": True}, renderer_cls=_Renderer)
-    parser.enable(["table", "strikethrough"])
-    parser.add_render_rule("th_open", _cell)
-    parser.add_render_rule("td_open", _cell)
-    # The library builds its tables of rules on first use, without a lock.
-    parser.render("warm *up*\n\n|a|\n|-|\n|b|")
-    return parser
-
-
-def _cell(self: RendererHTML, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
-    """Write the alignment as an attribute: style attributes do not pass the allow-list."""
-    style = str(tokens[idx].attrs.pop("style", ""))
-    if style.startswith("text-align:"):
-        tokens[idx].attrSet("align", style.removeprefix("text-align:"))
-    return self.renderToken(tokens, idx, options, env)
-
 
 MAX_SUBJECT = 2000  # characters
 _KEPT_REFERENCES = 21  # the first, which names the thread, and the last 20
@@ -117,6 +35,8 @@ def compose_reply(
     cc: Sequence[Address] = (),
     message_id: str,
     date: datetime,
+    notice: str = "",
+    signature: str = "",
 ) -> OutboundEmail:
     """Return the one answer to ``inbound``, threaded by RFC 5322 section 3.6.4, marked by RFC 3834 section 5.
 
@@ -133,6 +53,8 @@ def compose_reply(
         date=date,
         in_reply_to=_usable_id(inbound.message_id),
         references=_reply_references(inbound),
+        notice=notice,
+        signature=signature,
         auto_submitted="auto-replied",
         extra_headers=_outlook_headers(inbound, date, message_id),
     )
@@ -145,6 +67,8 @@ def compose_message(
     cc: Sequence[Address] = (),
     subject: str,
     markdown: str,
+    notice: str = "",
+    signature: str = "",
     attachments: Sequence[AttachedFile] = (),
     message_id: str,
     date: datetime,
@@ -155,6 +79,8 @@ def compose_message(
 ) -> OutboundEmail:
     """Return a mail with ``markdown`` as text/plain and text/html.
 
+    ``notice`` and ``signature``, Markdown too, stand below it, the signature after a line ``-- `` (RFC 3676
+    section 4.3).
     ``message_id``, ``in_reply_to`` and ``references`` have angle brackets; ids that no header can carry are
     left out, and more than 21 references become the first and the last 20. An empty ``auto_submitted`` leaves
     that header out. The recipients of the envelope are ``to`` and ``cc``, each once.
@@ -191,7 +117,7 @@ def compose_message(
         *_extra_fields(extra_headers),
         wire.field("MIME-Version", ["1.0"]),
     ]
-    source = "".join(head).encode("ascii") + _content(markdown, attachments, message_id)
+    source = "".join(head).encode("ascii") + _content([markdown, notice, signature], attachments, message_id)
     return OutboundEmail(message_id, sender.addr, tuple(recipients.values()), source)
 
 
@@ -236,13 +162,16 @@ def _date(date: datetime) -> str:
     return format_datetime(date if not offset.total_seconds() % 60 else date.astimezone(UTC))
 
 
-def _content(markdown: str, attachments: Sequence[AttachedFile], message_id: str) -> bytes:
-    text = wire.clean_text(markdown).rstrip("\n") + "\n"
-    halves = [wire.text_part("plain", text), wire.text_part("html", to_html(text))]
+def _content(parts: Sequence[str], attachments: Sequence[AttachedFile], message_id: str) -> bytes:
+    markdown, notice, signature = (wire.clean_text(part).rstrip("\n") for part in parts)
+    closing = f"-- \n{signature}" if signature else ""
+    text = "\n\n".join(filter(None, (markdown, notice, closing))) + "\n"
+    page = to_html(markdown, *filter(None, (notice, closing.replace("-- ", "--&nbsp;", 1))))
+    halves = [wire.text_part("plain", text), wire.text_part("html", page)]
     content = wire.multipart("alternative", _boundary("a", message_id), halves)
     if attachments:
-        parts = [content, *(attachment_part(file, number) for number, file in enumerate(attachments, 1))]
-        content = wire.multipart("mixed", _boundary("m", message_id), parts)
+        files = [attachment_part(file, number) for number, file in enumerate(attachments, 1)]
+        content = wire.multipart("mixed", _boundary("m", message_id), [content, *files])
     return content
 
 

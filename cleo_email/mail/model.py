@@ -116,13 +116,14 @@ class Turn:
     """One step of a thread as the agent sees it: ``role`` is ``user`` or ``assistant``.
 
     ``people`` were on that mail, its author and all to whom it was addressed, and ``answered`` got our answer
-    to it; both as of ``mail.address.person``.
+    to it; both as of ``mail.address.person``. ``by_agent``: it is not a mail that an application sent.
     """
 
     role: str
     content: str
     people: frozenset[str] = frozenset()
     answered: frozenset[str] = frozenset()
+    by_agent: bool = False
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import hashlib
 import logging
 from collections.abc import Collection
 from contextlib import suppress
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from datetime import UTC, datetime
 
 from cleo_email import errors
@@ -12,8 +12,10 @@ from cleo_email.agents.base import NO_FINAL_ANSWER, Agent, AgentAttachment, Agen
 from cleo_email.agents.spec import NO_AGENT
 from cleo_email.crashpoints import crashpoint
 from cleo_email.mail.address import can_be_written_to, is_allowed, is_own, person
+from cleo_email.mail.closing import NOTHING_BELOW, Closing
 from cleo_email.mail.compose import compose_reply
 from cleo_email.mail.headers import shown
+from cleo_email.mail.language import language_of
 from cleo_email.mail.message_id import Signer
 from cleo_email.mail.model import Action, Address, Answer, AttachedFile, InboundEmail, OutboundEmail, Turn
 from cleo_email.mail.parse import MAX_RECIPIENTS, attachment_text, parse
@@ -22,7 +24,14 @@ from cleo_email.mail.thread import content_hash, fingerprint, own_threads, peopl
 from cleo_email.pipeline.budget import Budget
 from cleo_email.pipeline.deliver import Delivery, LockedRecord
 from cleo_email.pipeline.send import REMEMBERED
-from cleo_email.pipeline.workflows import INGRESS, Question, ThreadOpener, agent_request, workflow_of
+from cleo_email.pipeline.workflows import (
+    INGRESS,
+    Question,
+    ThreadOpener,
+    agent_request,
+    is_first_answer,
+    workflow_of,
+)
 from cleo_email.runtime import DAY, HOUR, Clock, backoff_ms, now_ms
 from cleo_email.screening.dkim import Outcome, SenderCheck
 from cleo_email.screening.screen import Policy
@@ -85,8 +94,11 @@ def _why_not(address: Address, policy: Policy) -> str:
     return ""
 
 
-def new_part(mail: InboundEmail, history: tuple[Turn, ...]) -> str:
-    """Return the new text of the mail, without quotes and without text that the thread has already."""
+def new_part(mail: InboundEmail, history: tuple[Turn, ...], added: Collection[str] = ()) -> str:
+    """Return the new text of the mail, without quotes and without text that the thread has already.
+
+    ``added`` was below our mails, and is in no history.
+    """
     if not history:
         return mail.text
     return cut_new_part(
@@ -94,7 +106,7 @@ def new_part(mail: InboundEmail, history: tuple[Turn, ...]) -> str:
         subject=mail.subject,
         replies=True,
         recipients=[address.addr for address in (*mail.to, *mail.cc)[:MAX_RECIPIENTS]],
-        known=[turn.content for turn in history],
+        known=[*added, *(turn.content for turn in history)],
     ).text
 
 
@@ -133,6 +145,7 @@ class Answerer:
     agent_timeout: float = 300.0  # seconds
     max_attachment_bytes: int = 10_485_760
     reply_all: bool = False
+    closing: Closing = NOTHING_BELOW
     opening: ThreadOpener | None = None
     sender_check: SenderCheck | None = None
     clock: Clock = now_ms
@@ -307,12 +320,13 @@ class Answerer:
         # The answer may tell of whatever the agent is shown.
         readers = {sender, *(person(address.addr) for address in (to, *cc))}
         history = tuple(turn for turn in earlier if readers <= turn.people)
-        text = new_part(mail, history)
-        return Question(
-            self._request(record, mail, text, history, readers),
-            text,
-            lambda answer: (self._compose(record, mail, answer, to, cc), note),
-        )
+        text = new_part(mail, history, self.closing.texts)
+        request = self._request(record, mail, text, history, readers)
+
+        def compose(answer: Answer) -> tuple[OutboundEmail, str]:
+            return self._compose(record, mail, answer, to, cc, request.language), note
+
+        return Question(request, text, compose)
 
     def _request(
         self,
@@ -338,15 +352,24 @@ class Answerer:
             attachments=tuple(_shown(attachment, limit) for attachment in mail.attachments),
             notes=mail.notes,
         )
-        return agent_request(record, message, history, workflow_of(self.store, record.thread_id, readers))
+        workflow = workflow_of(self.store, record.thread_id, readers)
+        return agent_request(record, message, history, workflow, language_of(mail, text))
 
     def _compose(
-        self, record: Record, mail: InboundEmail, answer: Answer, to: Address, cc: list[Address]
+        self,
+        record: Record,
+        mail: InboundEmail,
+        answer: Answer,
+        to: Address,
+        cc: list[Address],
+        language: str | None,
     ) -> OutboundEmail:
         if is_own(to.addr, self.policy.own_addresses):  # released by a person, but no form
             raise errors.InvalidField(
                 "from", f"{shown(to.addr)} is our own address: the answer would be a loop"
             )
+        readers = {person(address.addr) for address in (to, *cc)}
+        first = bool(self.closing.notices) and is_first_answer(self.store, record, readers)
         return compose_reply(
             mail,
             answer,
@@ -355,10 +378,13 @@ class Answerer:
             cc=cc,
             message_id=self.signer.new([to], record.thread_id),
             date=datetime.fromtimestamp(self.clock() / 1000, UTC),
+            notice=self.closing.notice(language, answer.text) if first else "",
+            signature=self.closing.signature(language, answer.text),
         )
 
     def _keep(self, work: LockedRecord, question: Question, answer: Answer, text: dict[str, str]) -> None:
         """Store the mail that will be sent: from here on the agent is not asked again."""
+        answer = replace(answer, text=self.closing.without(answer.text))
         try:
             outbound, note = question.compose(answer)
         except errors.StoreUnavailable:

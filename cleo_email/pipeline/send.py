@@ -17,6 +17,7 @@ from cleo_email.errors import InvalidField, KeyReused, NotFound
 from cleo_email.mail import model
 from cleo_email.mail.address import validate_address
 from cleo_email.mail.attachment import checked_filename, make_file
+from cleo_email.mail.closing import NOTHING_BELOW, Closing
 from cleo_email.mail.compose import compose_message
 from cleo_email.mail.message_id import Signer
 from cleo_email.mail.model import Address, AttachedFile, OutboundEmail
@@ -137,6 +138,7 @@ class Sender:
     from_: Address
     _: KW_ONLY
     max_bytes: int
+    closing: Closing = NOTHING_BELOW
     clock: Clock = now_ms
 
     def send(self, draft: NewMail, *, idempotency_key: str = "") -> SentMessage:
@@ -150,6 +152,7 @@ class Sender:
             raise _too_many("to", count)
         draft = replace(draft, subject=clean_header(draft.subject), body=no_surrogates(draft.body))
         digest = draft.digest()
+        draft = replace(draft, body=self.closing.without(draft.body))
         key = key_digest(idempotency_key) if idempotency_key else secrets.token_hex(16)
         mail, parent = self.compose(draft)
         thread = draft.thread_id or mail.message_id
@@ -180,8 +183,12 @@ class Sender:
         self.wake.wake(thread)
         return SentMessage(record.id, mail.message_id, thread)
 
-    def compose(self, draft: NewMail, *, message_id: str = "") -> tuple[OutboundEmail, str]:
+    def compose(
+        self, draft: NewMail, *, message_id: str = "", language: str = "", notice: bool = False
+    ) -> tuple[OutboundEmail, str]:
         """Return the mail, and the message that it follows ('' for a new thread).
+
+        Its signature, and with ``notice`` the line that a machine wrote it, are in ``language`` or its own.
 
         Raise NotFound (no such thread), InvalidField (of ``body`` or ``attachments`` for too large a mail).
         """
@@ -193,6 +200,8 @@ class Sender:
             cc=draft.cc,
             subject=draft.subject,
             markdown=draft.body,
+            notice=self.closing.notice(language, draft.body) if notice else "",
+            signature=self.closing.signature(language, draft.body),
             attachments=draft.attachments,
             message_id=message_id or self.signer.new(draft.to, draft.thread_id),
             date=datetime.fromtimestamp(self.clock() / 1000, UTC),

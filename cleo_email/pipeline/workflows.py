@@ -304,7 +304,11 @@ class ThreadOpener:
                 thread_id="" if plan["opens"] else record.thread_id,
             )
             message_id = record.thread_id if plan["opens"] else ""
-            return self.sender.compose(draft, message_id=message_id)[0], ""
+            language = json.loads(record.workflow)["language"] or ""
+            reader = person(record.to_address)
+            notice = bool(self.sender.closing.notices) and is_first_answer(self.store, record, [reader])
+            mail, _ = self.sender.compose(draft, message_id=message_id, language=language, notice=notice)
+            return mail, ""
 
     def _done(self, record: Record) -> None:
         """Release the files of the request, once the answer is stored or none will come."""
@@ -333,16 +337,29 @@ def workflow_of(store: Store, thread_id: str, readers: Collection[str]) -> dict[
     return None
 
 
+def is_first_answer(store: Store, record: Record, readers: Collection[str]) -> bool:
+    """Return whether one of the ``readers`` has had nothing of the agent's in this thread yet."""
+    return not all(
+        any(turn.by_agent for turn in store.threads.history(record.thread_id, but=record.id, among=[one]))
+        for one in readers
+    )
+
+
 def agent_request(
-    record: Record, message: AgentMessage, history: Sequence[Turn], workflow: dict[str, Any] | None
+    record: Record,
+    message: AgentMessage,
+    history: Sequence[Turn],
+    workflow: dict[str, Any] | None,
+    language: str = "",
 ) -> AgentRequest:
+    """Return the request; ``language`` counts where the workflow has none."""
     return AgentRequest(
         id=record.id,
         thread_id=record.thread_id,
         message=message,
         history=tuple(HistoryTurn(role=turn.role, content=turn.content) for turn in history),
         workflow=workflow,
-        language=(workflow or {}).get("language"),
+        language=(workflow or {}).get("language") or language or None,
         model=(workflow or {}).get("model"),
     )
 

@@ -16,11 +16,14 @@ from redis.connection import parse_url
 from cleo_email.accounts import ImapAccount, Login, SmtpAccount
 from cleo_email.errors import InvalidField, SettingsError
 from cleo_email.mail.address import ascii_address
+from cleo_email.mail.closing import Closing
 from cleo_email.mail.headers import parse_addresses
+from cleo_email.mail.language import notices
 from cleo_email.mail.model import Address
 from cleo_email.oauth.client import OAuthClient, make_client
 from cleo_email.runtime import is_loopback
 from cleo_email.settings.providers import Preset, find_preset, preset_of_host
+from cleo_email.settings.signature import EXPECTED as SIGNATURE
 from cleo_email.settings.workflows import EXPECTED, Workflow
 
 
@@ -227,6 +230,8 @@ class Settings(WebhookSettings):
     mark_unanswered: bool = env("EMAIL_MARK_UNANSWERED", _FLAG, False)
     workflows: dict[str, Workflow] | None = env("CLEO_WORKFLOWS", EXPECTED)
     reply_all: bool = env("EMAIL_REPLY_ALL", _FLAG, False)
+    signature: dict[str, str] | None = env("EMAIL_SIGNATURE", SIGNATURE)
+    ai_notice: str = env("EMAIL_AI_NOTICE", "0, 1 or a text", "0")
 
     # Logins without a password, and the key that keeps them.
     provider: str = env("EMAIL_PROVIDER", "the name of a mail provider, such as gmail", "")
@@ -267,6 +272,12 @@ class Settings(WebhookSettings):
     def own_addresses(self) -> frozenset[str]:
         """Return the addresses, in lower case, whose mail is our own and never answered."""
         return frozenset({self.from_address.key, *([self.user.lower()] if "@" in self.user else [])})
+
+    @property
+    def closing(self) -> Closing:
+        """Return what is added below mail."""
+        own = {"": self.ai_notice.replace("\\n", "\n")}
+        return Closing(self.signature or {}, {"0": {}, "1": notices()}.get(self.ai_notice, own))
 
     @property
     def oauth(self) -> OAuthClient | None:

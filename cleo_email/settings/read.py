@@ -24,6 +24,7 @@ from cleo_email.http.address import trust_store, web_address
 from cleo_email.oauth.client import CLIENT_CREDENTIALS, GOOGLE, MICROSOFT, guess_grant
 from cleo_email.settings.model import Settings, read_address
 from cleo_email.settings.providers import find_preset, presets
+from cleo_email.settings.signature import read_signature, signature_files
 from cleo_email.settings.workflows import read_workflows
 from cleo_email.store.faults import ESCAPES
 
@@ -69,12 +70,15 @@ def make_settings(given: Values) -> Settings:
     faults = _apply_provider(values)
     path = values.get("CLEO_WORKFLOWS")
     workflows, lines = read_workflows(path) if path else (None, [])
+    signature, unread = read_signature(values.get("EMAIL_SIGNATURE", ""))
+    read = {"CLEO_WORKFLOWS": workflows, "EMAIL_SIGNATURE": signature}
     settings = None
     try:
-        settings = Settings.model_validate({**values, "CLEO_WORKFLOWS": workflows})
+        settings = Settings.model_validate({**values, **read})
     except ValidationError as error:
         faults += dict.fromkeys(_line(str(item["loc"][0]), values) for item in error.errors())
     faults += [f"CLEO_WORKFLOWS: {line}" for line in lines]
+    faults += [f"EMAIL_SIGNATURE: {line}" for line in unread]
     faults += [*_missing(values), *_oauth(values), *_trust(values), *_agent(values)]
     if settings is None or faults:
         raise SettingsError(faults)
@@ -89,6 +93,7 @@ def fingerprint(given: Values) -> tuple[object, ...]:
     return (
         *((name, given[name]) for name in (*_FIELDS, *VARIABLES) if name in given),
         *(_stamp(given[name]) for name in ("CLEO_WORKFLOWS", *VARIABLES) if name in given),
+        *((path, _stamp(str(path))) for path in signature_files(given.get("EMAIL_SIGNATURE", "")).values()),
     )
 
 

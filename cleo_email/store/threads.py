@@ -68,7 +68,7 @@ def _turns_of(raw: Mapping[str, str]) -> Iterator[Turn]:
     reached = frozenset(person(one) for one in json.loads(raw["recipients"] or "[]")) or frozenset([other])
     # A bounce may be forged, and takes nothing out of the history.
     if raw["answer_text"] and (raw["bounced"] or raw["state"] in _SAID):
-        yield Turn("assistant", raw["answer_text"], reached)
+        yield Turn("assistant", raw["answer_text"], reached, by_agent=raw["ingress"] != "send")
     if raw["text"] and raw["state"] in _ASKED:
         people = json.loads(raw["people"]) if raw["people"] else [other]
         yield Turn("user", raw["text"], frozenset(people), reached)

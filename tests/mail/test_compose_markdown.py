@@ -8,14 +8,14 @@ import time
 
 import pytest
 
-from cleo_email.mail import compose as module
-from cleo_email.mail.compose import to_html
+from cleo_email.mail import markdown as module
+from cleo_email.mail.markdown import to_html
 
 
 def body(text: str) -> str:
     found = re.search(r'<body dir="auto">\n(.*)\n</body>', to_html(text), re.DOTALL)
     assert found
-    return found[1]
+    return re.sub(r' style="[^"]*"', "", found[1])
 
 
 @pytest.mark.parametrize(
@@ -37,9 +37,8 @@ def test_markdown(text: str, html: str) -> None:
 
 def test_tables_keep_their_alignment() -> None:
     html = body("|a|b|\n|-|-:|\n|1|2|")
-    assert '<th align="right">b</th>' in html
-    assert "<td>1</td>" in html
-    assert "style=" not in html
+    assert '<th align="right" nowrap="nowrap">b</th>' in html
+    assert '<td nowrap="nowrap">1</td>' in html
 
 
 @pytest.mark.parametrize(
@@ -103,6 +102,7 @@ def test_nothing_loads_or_runs(text: str) -> None:
         "tr",
         "th",
         "td",
+        "div",
     }
     for _, attributes in tags:
         assert set(re.findall(r'([a-z]+)="', re.sub(r'"[^"]*"', '"', attributes))) <= {
@@ -110,6 +110,7 @@ def test_nothing_loads_or_runs(text: str) -> None:
             "rel",
             "title",
             "align",
+            "nowrap",
         }
 
 
@@ -136,6 +137,16 @@ HOSTILE += [
     "\\" * 100_000,
     "a\n" * 50_000,
 ]
+HOSTILE += ["http://" * 28_000, "https://a" + ")" * 190_000, "a@" * 90_000, "a@b." * 40_000, "www." * 40_000]
+HOSTILE += [
+    "C:\\" * 60_000,
+    "C:" + "\\x y" * 40_000,
+    "\\\\a\\" * 40_000,
+    "<sub>" * 40_000,
+    "<br" * 60_000,
+    "a*「" * 60_000,
+]
+HOSTILE += ["%" * 150_000, "https://" + "a" * 190_000, "<sup>a</sup" * 18_000]
 HOSTILE += [
     "- " * 20_000,
     "x" * 3_000_000,
@@ -154,7 +165,7 @@ def test_hostile_markdown_takes_seconds_at_most(text: str) -> None:
 
 
 def test_very_long_text_is_shown_as_it_is() -> None:
-    assert "<pre>&lt;b&gt;*x" in to_html("<b>*x" * 50_000)
+    assert "<pre>&lt;b&gt;*x" in body("<b>*x" * 50_000)
 
 
 def test_first_use_from_many_threads() -> None:
@@ -168,3 +179,116 @@ def test_first_use_from_many_threads() -> None:
         thread.join()
     assert set(results) == {to_html(text)}
     assert len(results) == 16
+
+
+# --- what models write otherwise than CommonMark reads it ---------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "html"),
+    [
+        (
+            "**wichtig:**Text und **noch:**mehr",
+            "<strong>wichtig:</strong>Text und <strong>noch:</strong>mehr",
+        ),
+        ("**「重要」**です", "<strong>「重要」</strong>です"),
+        (
+            "これは**「重要」**です。*「強調」*です",
+            "これは<strong>「重要」</strong>です。<em>「強調」</em>です",
+        ),
+        ("**重要：**请看", "<strong>重要：</strong>请看"),
+        ("한국어**'중요'**입니다", "한국어<strong>'중요'</strong>입니다"),
+        ("„**Preis**“ und **„Preis“**gilt", "„<strong>Preis</strong>“ und <strong>„Preis“</strong>gilt"),
+        ("siehe*„Preis“*hier, *wichtig:*Text", "siehe<em>„Preis“</em>hier, <em>wichtig:</em>Text"),
+        ("**fett**schrift, ***x:***y, ~~alt:~~neu", None),
+    ],
+)
+def test_emphasis_beside_punctuation(text: str, html: str | None) -> None:
+    html = html or "<strong>fett</strong>schrift, <em><strong>x:</strong></em>y, <s>alt:</s>neu"
+    assert body(text) == f"<p>{html}</p>"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "5*3*2 = 30, a*b*c, 5*(3+2)*4, 2**3**4",
+        "snake_case_name und noch_ein_name",
+        "src/**/*.py und tests/**/*.py",
+        "Preis**, Menge**.",
+        r"C:\new\_folder\*.txt und D:\_x",
+        r"\\server\_share\x, C:\Program Files\_x",
+        r"%TEMP%\_a, ..\_b",
+        "a * b * c",
+        "http:// und www. und @ und a@b",
+    ],
+)
+def test_what_is_no_markdown_stays(text: str) -> None:
+    assert body(text) == f"<p>{text}</p>"
+
+
+def test_escapes_outside_of_paths_work() -> None:
+    assert body(r"\*kein\* snake\_case **C:\new\_x**") == (
+        r"<p>*kein* snake_case <strong>C:\new\_x</strong></p>"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "html"),
+    [
+        ("a<br>b<BR/>\nc", "a<br>\nb<br>\nc"),
+        ("H<sub>2</sub>O, m<sup>**2**</sup>", "H<sub>2</sub>O, m<sup><strong>2</strong></sup>"),
+        ("<sup> bleibt", "&lt;sup&gt; bleibt"),
+        ("`<br>`", "<code>&lt;br&gt;</code>"),
+        ("Grüße\nAnna\n---\nFirma", "Grüße<br>\nAnna</p>\n<hr>\n<p>Firma"),
+    ],
+)
+def test_tags_for_lines_and_small_letters(text: str, html: str) -> None:
+    assert body(text) == f"<p>{html}</p>"
+    if "\n" not in text:
+        assert f">{html}</td>" in body(f"|a|\n|-|\n|{text}|")
+
+
+@pytest.mark.parametrize(
+    ("text", "href", "shown"),
+    [
+        ("Siehe https://example.com/a_b_/__init__.py.", "https://example.com/a_b_/__init__.py", None),
+        ("(https://de.example/Foo_(bar))", "https://de.example/Foo_(bar)", None),
+        ("**https://x.example/y**!", "https://x.example/y", None),
+        ("HTTP://x.example?a=1&b=2, ja", "HTTP://x.example?a=1&amp;b=2", None),
+        ("見て、https://x.example/aをどうぞ", "https://x.example/a", None),
+        ("„https://x.example/a“", "https://x.example/a", None),
+        ("www.example.com, ja", "https://www.example.com", "www.example.com"),
+        ("info_de@firma.example.", "mailto:info_de@firma.example", "info_de@firma.example"),
+        ("お問い合わせはinfo@example.jpまで", "mailto:info@example.jp", "info@example.jp"),
+        ("|a|\n|-|\n|https://x.example/y|", "https://x.example/y", None),
+    ],
+)
+def test_bare_addresses_are_links(text: str, href: str, shown: str | None) -> None:
+    html = body(text)
+    assert f'<a href="{href}" rel="noopener noreferrer">{shown or href}</a>' in html
+    assert html.count("<a ") == 1
+
+
+@pytest.mark.parametrize(
+    "text", ["`https://x.example`", "```\nwww.example.com\n```", "ftp://x.example", "xhttps://x.example"]
+)
+def test_no_links_in_code_or_of_other_schemes(text: str) -> None:
+    assert "<a " not in body(text)
+
+
+def test_a_link_holds_no_other() -> None:
+    assert body("[https://x.example a@x.example](https://y.example)").count("<a ") == 1
+
+
+def test_every_element_has_its_style_and_no_colour_for_one_background_only() -> None:
+    page = to_html(
+        "# a\n\nb [c](https://d.example) `e`\n\n- f\n\n1. g\n\n> h\n\n```\ni\n```\n\n|j|\n|-|\n|k|\n\n---\n"
+    )
+    for tag, attributes in re.findall(r"<([a-z][a-z0-9]*)([^>]*)>", page.partition("<body")[2]):
+        assert "style=" in attributes or tag in {"thead", "tbody", "tr"}, tag
+    assert "<style" not in page
+    assert not re.search(r"background|[ ;\"]color:(?!#2f7de0)", page)
+
+
+def test_what_is_left_open_in_one_part_ends_with_it() -> None:
+    assert "<p" in to_html("```\ncode", "notice").partition("</pre>")[2]

@@ -217,7 +217,7 @@ def test_the_users_reply_goes_on_with_the_workflow_known_and_a_stranger_learns_n
     _, anna, eve = flow.agent.asked
     assert anna.workflow is not None
     assert (anna.workflow["workflow_data"], anna.language) == ({"a": 1}, "de")
-    assert (eve.workflow, eve.language, eve.history) == (None, None, ())
+    assert (eve.workflow, eve.language, eve.history) == (None, "en", ())
 
 
 def test_files_of_the_request_the_configuration_and_the_agent_go_in_one_mail(
