@@ -241,7 +241,7 @@ class History:
 
     def poll(self) -> None:
         """One poll, at times of a process that dies in the middle or loses its connection at a STORE."""
-        self.redis.delete("cleo:rest:poll")
+        self.forget_ticks()
         thorough, ending = self.random.random() < 0.5, self.random.random()
         try:
             with pytest.MonkeyPatch.context() as patch:
@@ -256,6 +256,10 @@ class History:
             self.mailbox.close()
         finally:
             self.server.answers.pop("UID STORE", None)
+
+    def forget_ticks(self) -> None:
+        """Ticks are of the real time, which hardly passes."""
+        self.redis.delete("cleo:rest:poll", *self.redis.keys("cleo:tick:*"))
 
     def run_poll(self, *, force: bool = False) -> None:
         before = [(letter, set(letter.message.flags)) for letter in self.letters]
@@ -282,7 +286,7 @@ class History:
         self.fetches_work()
         for pause in (MINUTE, 20 * MINUTE, HOUR + MINUTE, DAY + MINUTE):
             self.clock.now += pause
-            self.redis.delete("cleo:rest:poll")
+            self.forget_ticks()
             self.run_poll()
         self.run_poll(force=True)
         records = {r.message_id: r for r in self.store.messages.page(limit=1000)[0] if r.message_id}
