@@ -133,7 +133,7 @@ class Mailbox:
             end = "*" if start == starts[-1] else str(start + _SEARCH_WINDOW - 1)
             window = () if len(starts) == 1 else (f"{start}:{end}",)
             found.update(connection.search(*window, criterion))
-        return sorted(found)
+        return sorted(uid for uid in found if 0 < uid <= _LAST_UID)
 
     def describe(self, uids: Iterable[int]) -> dict[int, MessageInfo]:
         """Return size, date and flags by UID; a UID that is gone is absent. Raise BatchFailed."""

@@ -51,6 +51,7 @@ OVERLOOKED_MS = 15 * MINUTE  # between two searches for unread mail below the cu
 MARGIN_MS = 10 * MINUTE  # by which clocks differ, and mail is stored after its INTERNALDATE
 OLD_MS = DAY  # by which a date is clearly older than another
 READ_BEFORE_MOST = 20_000  # read mails that are remembered at the first poll, the newest
+OUTLINE_FAULTS = 40  # at the first poll, after which the read mails that are left are not remembered
 PROBED = 5  # other mails, of which the smallest shows whether the server delivers any
 LATER = 2**53  # ms: any time
 READ_BEFORE = "it had been read before Cleo was installed"
@@ -222,6 +223,7 @@ class _Reading:
     troubles: dict[int, Trouble] = field(default_factory=dict)
     left: set[int] = field(default_factory=set)  # UIDs of unread mail that was not taken
     noted: set[int] = field(default_factory=set)  # UIDs that an earlier poll has noted
+    fresh: set[int] = field(default_factory=set)  # UIDs at which no poll has looked since they were noted
 
     def run(self) -> None:
         """Store the new mail. Raise MailboxError, StoreUnavailable."""
@@ -277,6 +279,8 @@ class _Reading:
             since = installed = self.store.health.read().polled or self.now
         # First the highest UID: mail that comes during this is above it, and looked at like any new mail.
         highest = max([0, *self.mailbox.search_since_uid(0)])
+        if self.status.exists and not highest:
+            raise MailboxUnavailable(f"the server tells of {self.status.exists} mails and finds none of them")
         again = set(self.mailbox.search_untaken())
         read: set[bytes] = set()
         if since:
@@ -288,13 +292,16 @@ class _Reading:
             again |= {uid for uid, info in infos.items() if _ms(info.internal_date) >= earliest}
             log.warning("the mailbox is read anew: UIDVALIDITY %s is new", self.status.uidvalidity)
         if known is None:
-            opened = (
-                self._since(self.now - self.max_age_days * DAY) - set(self.mailbox.search_unseen()) - again
-            )
-            known_then = sorted(uid for uid in opened if uid <= highest)
+            recent = self._since(self.now - self.max_age_days * DAY)
+            known_then = sorted(uid for uid in recent if uid <= highest)
             for info, header in self._outlines(known_then[-READ_BEFORE_MOST:]):
-                if mail := parse_header(header):
-                    read.add(_identity(info, mail))
+                # The flags decide: a search may have found none of the unread mail, or all mail.
+                if not _is_seen(info):
+                    again |= set() if self._is_over_already(info) else {info.uid}
+                elif not since or info.uid not in again:
+                    again.discard(info.uid)
+                    if mail := parse_header(header):
+                        read.add(_identity(info, mail))
         state = UidState(self.status.uidvalidity, highest, highest, installed, since, since, self.now)
         box.begin(state, again, read)
         return state
@@ -305,26 +312,38 @@ class _Reading:
         return set(self.mailbox.search_since(day))
 
     def _outlines(self, uids: Sequence[int]) -> Iterator[tuple[MessageInfo, bytes]]:
-        """Yield what is known of each mail without its body; a mail that cannot be fetched is left out."""
+        """Yield what is known of each mail without its body; a mail that cannot be fetched is left out.
+
+        So is the rest after a lost connection, or many faults: no mail can be answered before this ends.
+        Raise MailboxUnavailable where the server refuses all for a while.
+        """
         parts = [list(uids[start : start + SET_UIDS]) for start in range(0, len(uids), SET_UIDS)]
+        faults, logins, delivers = 0, self.mailbox.logins, False
         while parts:
             part = parts.pop()
             try:
-                yield from list(self.mailbox.fetch_outlines(part))
+                found = list(self.mailbox.fetch_outlines(part))
             except BatchFailed as error:
-                if throttled_ms(error) is not None:
-                    raise
+                faults += 1
                 self.mailbox.open()
+                if faults >= OUTLINE_FAULTS and not delivers and throttled_ms(error) is not None:
+                    raise
+                if faults >= OUTLINE_FAULTS or self.mailbox.logins > logins:
+                    log.warning("what people have read before is not remembered in full: %s", error)
+                    return
                 half = len(part) // 2
-                parts += [part[half:], part[:half]] if half else []
+                parts += [part[:half], part[half:]] if half else []
+            else:
+                delivers = True
+                yield from found
 
     def _candidates(self) -> list[MessageInfo]:
         """Return the mail to be looked at, oldest first: new UIDs, and those noted for now."""
         box, state = self.store.mailbox, self.state
         self.troubles = box.troubles()
-        new = self.mailbox.search_since_uid(state.cursor)
-        self.state = replace(state, cursor=max([state.cursor, *new]))
-        self.noted = box.again(self.now)
+        self.noted, self.fresh = box.again(self.now), box.again(0)
+        later = box.again(LATER) - self.noted
+        new = set(self.mailbox.search_since_uid(state.cursor)) - later
         wanted = {*new, *self.noted, *self._overlooked()}
         self.wanted = set(wanted)
         # What failed before is tried by itself, so that it costs the others nothing.
@@ -336,7 +355,11 @@ class _Reading:
                 infos |= self._describe([uid])
             else:
                 self._again([uid])
-        self.done |= (wanted | troubled) - infos.keys() - self.failed.keys() - self.again.keys()  # deleted
+        there = infos.keys() | self.failed.keys() | self.again.keys()
+        self.done |= (wanted | troubled) - there  # deleted, or never there: then the cursor stays below it
+        self.state = replace(self.state, cursor=max([state.cursor, *(new & there)]))
+        # They were unread when they were noted: if a person opens one from now on nothing changes.
+        box.looked_at((uid for uid in self.fresh & infos.keys() if not _is_seen(infos[uid])), self.now)
         return [infos[uid] for uid in sorted(infos)]
 
     def _overlooked(self) -> set[int]:
@@ -348,7 +371,27 @@ class _Reading:
         unread, left = set(self.mailbox.search_untaken()), box.left()
         box.forget_left(left - unread)
         waiting = box.again(LATER)
-        return {uid for uid in unread - left - waiting if state.floor < uid}
+        found = unread - left - waiting
+        below = {uid for uid in found if uid <= state.floor}
+        return found - below | self._given_twice(below)
+
+    def _given_twice(self, uids: set[int]) -> set[int]:
+        """Return those of mail that is new all the same: some servers give the UID of a deleted mail again.
+
+        The others were read when this UIDVALIDITY began, and a person has marked them as unread.
+        """
+        try:
+            infos = self.mailbox.describe(sorted(uids))
+        except BatchFailed as error:
+            log.warning("the server does not say the size of %d mails: %s", len(uids), error)
+            self.mailbox.open()
+            return set()
+        new = {uid for uid, info in infos.items() if self._came_after_begin(info)}
+        self.left |= infos.keys() - new
+        return new
+
+    def _came_after_begin(self, info: MessageInfo) -> bool:
+        return _ms(info.internal_date) > max(self.state.installed, self.state.since)
 
     def _is_over(self, uid: int) -> bool:
         """Return whether a person has ended the record of a mail that could not be fetched, or retries it."""
@@ -376,11 +419,11 @@ class _Reading:
                 found |= self.mailbox.describe(part)
             except BatchFailed as error:
                 log.warning("the server does not say the size of %d mails: %s", len(part), error)
-                self.mailbox.open()  # raises where the server is gone: then no mail is to blame
                 half = (len(part) + 1) // 2
                 if len(part) == 1:
                     self.failed[part[0]] = error
-                else:
+                self.mailbox.open()  # raises where the server is gone
+                if len(part) > 1:
                     parts += [piece for piece in (part[half:], part[1:half], part[:1]) if piece]
             if not found and len(self.failed) >= HOPELESS:
                 self._again(uid for rest in parts for uid in rest)
@@ -412,6 +455,8 @@ class _Reading:
         """
         state, date, day = self.state, _ms(info.internal_date), info.internal_date.date().isoformat()
         at_begin = info.uid <= state.floor
+        if at_begin and not state.since and info.uid in self.fresh and _is_seen(info):
+            return None  # the server finds read mail too where it is asked for the unread
         if at_begin and not state.since:
             return ""
         if at_begin and date < state.since - OLD_MS:
@@ -442,14 +487,18 @@ class _Reading:
 
     def _why_held(self, info: MessageInfo, source: bytes) -> str:
         """Return why a mail is to be held by what its header says, '' for one to be answered."""
-        anew = bool(self.state.since) and info.uid <= self.state.floor
-        if not anew and not self.knows_read_mail:
+        at_begin = info.uid <= self.state.floor
+        anew = at_begin and bool(self.state.since)
+        twice = at_begin and info.uid not in self.fresh and self._came_after_begin(info)
+        if not anew and not twice and not self.knows_read_mail:
             return ""
         mail = parse_header(source)
         if mail is not None and self.store.mailbox.was_read_before(_identity(info, mail)):
             return READ_BEFORE
         if anew and mail is not None and mail.date and _ms(mail.date) < self.state.since - OLD_MS:
             return f"{ANEW} and its Date is {mail.date.date().isoformat()}, before the last poll"
+        if twice and mail is not None and mail.date and _ms(mail.date) < self.state.installed - OLD_MS:
+            return f"its Date is {mail.date.date().isoformat()}, before Cleo was installed"
         return ""
 
     @cached_property
@@ -475,6 +524,7 @@ class _Reading:
                 if self._is_hopeless():
                     break
         self._again(waiting)
+        self._flush()
         self._one_by_one(alone)
 
     def _one_by_one(self, infos: Sequence[MessageInfo]) -> None:
@@ -592,13 +642,19 @@ class _Reading:
         self.again[uid] = self.now + wait
 
     def _give_up(self, error: MailboxError) -> None:
-        """Note what this poll did before the server was gone; what it did not reach comes first next time."""
+        """Note what this poll did before the server was gone; what it did not reach comes first next time.
+
+        Where nothing was fetched, a mail that failed is not blamed, but from now on it is tried by itself,
+        after the others: else the first few of the line would use up the logins of every poll.
+        """
         self.fault = MailboxUnavailable(str(error))
         self._again(self.wanted - self.done - self.failed.keys() - self.again.keys())
+        self._again(self.pending)  # they are stored and not flagged
         for uid, failure in self.failed.items():
             if self.fetched:
                 self._count(uid, failure)
             else:
+                self.troubles.setdefault(uid, Trouble(0, self.now))
                 self.again[uid] = self.now + AFTER_OTHERS_MS
         self._advance()
 

@@ -92,6 +92,11 @@ class MailboxState(StorePart):
         raw = self._redis.zrange(f"{self._key}:again", "-inf", now, byscore=True)
         return {int(uid) for uid in cast("list[bytes]", raw)}
 
+    def looked_at(self, uids: Iterable[int], now: int) -> None:
+        """Note that UIDs which wait since the last :meth:`begin` have been looked at."""
+        for chunk in _chunks(uids):
+            self._redis.zadd(f"{self._key}:again", dict.fromkeys(map(str, chunk), now), xx=True)
+
     def troubles(self) -> dict[int, Trouble]:
         raw = cast("dict[bytes, bytes]", self._redis.hgetall(f"{self._key}:troubles"))
         found = {int(uid): [int(part) for part in value.split()] for uid, value in raw.items()}

@@ -282,3 +282,33 @@ def test_a_refused_login_rests_longer_each_time_whoever_tries(
     place.pass_(1)
     assert len(place.logins) == 6
     assert place.store.ticks.tick_left_ms("poll") > 298_000
+
+
+@pytest.mark.parametrize("item", ["BODY.PEEK[]", "RFC822.SIZE"])
+def test_bad_mails_at_the_head_that_cost_the_connection_stop_no_mail_behind_them(
+    place: Installation, server: FakeImapServer, item: str
+) -> None:
+    """Also while each copy for Sent costs it too. After hours they have failed, each by itself."""
+    bad = {3, 4, 5, 6, 7}
+
+    def fetch(session: Session, tag: str, rest: str) -> None:
+        if item in rest and bad & {uid for uid, _ in session._chosen(rest)}:
+            raise HangUp
+        session.usual(tag, rest)
+
+    server.sent_mark = ""
+    for number in (1, 2):
+        place.deliver(number)
+    place.pass_(30)
+    for number in range(3, 13):
+        place.deliver(number)
+    server.answers.update({"UID FETCH": fetch, "APPEND": hang_up})
+    for number in range(COPIES):
+        place.expect(number + 100, State.REPLIED)
+    place.pass_(900)
+    assert place.accepted.keys() == {1, 2, *range(8, 13)}
+    assert place.most_logins() <= LOGINS
+    for _ in range(80):
+        place.clock.pass_(400)
+        place.pass_(21)
+    assert place.store.messages.count(State.FAILED) == len(bad)

@@ -256,9 +256,12 @@ class History:
         finally:
             self.server.answers.pop("UID STORE", None)
 
+    def forget_ticks(self) -> None:
+        """Ticks are of the real time, which hardly passes."""
+        self.redis.delete("cleo:rest:poll", *self.redis.keys("cleo:tick:*"))
+
     def run_poll(self, *, force: bool = False) -> None:
-        # These are of real time, and that of a history passes faster.
-        self.redis.delete("cleo:rest:poll", *self.redis.keys("cleo:tick:login-*"))
+        self.forget_ticks()
         before = [(letter, set(letter.message.flags)) for letter in self.letters]
         try:
             self.polling.run(force=force)
@@ -283,7 +286,7 @@ class History:
         self.fetches_work()
         for pause in (MINUTE, 20 * MINUTE, HOUR + MINUTE, DAY + MINUTE):
             self.clock.now += pause
-            self.redis.delete("cleo:rest:poll")
+            self.forget_ticks()
             self.run_poll()
         self.run_poll(force=True)
         records = {r.message_id: r for r in self.store.messages.page(limit=1000)[0] if r.message_id}

@@ -23,7 +23,7 @@ from cleo_email.store.mailbox import UidState
 from cleo_email.store.queue import WakeQueue
 from tests.support.bench import FakeClock, signer_on
 from tests.support.dovecot import Dovecot
-from tests.support.imap_server import FakeImapServer, Message, first, says
+from tests.support.imap_server import Answer, FakeImapServer, HangUp, Message, Session, first, says
 from tests.support.mail_server import FaithfulMailServer
 from tests.support.mails import AGENT, mail
 
@@ -310,6 +310,88 @@ def test_flags_that_the_server_refuses_stop_no_poll(desk: Desk, server: FakeImap
     del server.answers["UID STORE"]
     desk.poll()
     assert message.flags == {"$CleoAccepted", "$CleoHeld"}
+
+
+# --- servers whose searches, UIDs and mails are bent ----------------------------------------------------
+
+
+def finds_all(session: Session, tag: str, rest: str) -> None:
+    session.send("* SEARCH " + " ".join(str(uid) for uid, _ in session.numbered()), f"{tag} OK done")
+
+
+def finds_none(session: Session, tag: str, rest: str) -> None:
+    session.send("* SEARCH", f"{tag} OK done")
+
+
+def finds_last_of_uids(session: Session, tag: str, rest: str) -> None:
+    if " UID " in rest.partition("SEARCH")[2]:
+        session.send(f"* SEARCH {max(uid for uid, _ in session.numbered())}", f"{tag} OK done")
+    else:
+        session.usual(tag, rest)
+
+
+@pytest.mark.parametrize("fault", [finds_all, first(finds_none), first(finds_none, 3), finds_last_of_uids])
+def test_a_search_that_finds_too_much_or_nothing_answers_no_read_mail(
+    desk: Desk, server: FakeImapServer, fault: Answer
+) -> None:
+    server.inbox.extend([desk.message(number, number / 10, "\\Seen") for number in range(1, 9)])
+    server.inbox.append(desk.message(9))
+    server.answers["UID SEARCH"] = fault
+    for _ in range(4):
+        with contextlib.suppress(MailboxUnavailable):
+            desk.poll()
+    server.inbox.extend([desk.message(20), desk.message(21)])
+    server.inbox[0].flags.clear()
+    for _ in range(2):
+        desk.poll()
+    assert desk.states() == {f"<q{number}@example.test>": State.RECEIVED for number in (9, 20, 21)}
+
+
+@pytest.mark.parametrize("words", ["", "NO [SERVERBUG] Internal error occurred", "NO cannot read it"])
+def test_a_read_mail_that_cannot_be_fetched_keeps_no_installation_from_its_start(
+    desk: Desk, server: FakeImapServer, words: str
+) -> None:
+    def fetch(session: Session, tag: str, rest: str) -> None:
+        if "HEADER" not in rest or 30 not in {uid for uid, _ in session._chosen(rest)}:
+            session.usual(tag, rest)
+        elif words:
+            session.send(f"{tag} {words}")
+        else:
+            raise HangUp
+
+    server.inbox.extend([desk.message(number, number / 20, "\\Seen") for number in range(1, 101)])
+    server.answers["UID FETCH"] = fetch
+    desk.poll()
+    server.inbox.append(desk.message(200))
+    desk.poll()
+    assert desk.states() == {"<q200@example.test>": State.RECEIVED}
+
+
+def test_new_mail_is_found_that_gets_the_uid_of_a_deleted_one(desk: Desk, server: FakeImapServer) -> None:
+    server.inbox.extend([desk.message(number, number / 10, "\\Seen") for number in range(1, 9)])
+    desk.poll()
+    server.inbox[:] = server.inbox[:3]
+    desk.clock.pass_(60)
+    server.inbox.append(desk.message(20))
+    server.inbox[-1].uid = 4
+    server.inbox[1].flags.clear()
+    desk.poll()
+    assert desk.states() == {"<q20@example.test>": State.RECEIVED}
+
+
+@pytest.mark.parametrize("uid", [2**31 + 5, 2**32 - 1, 2**40])
+def test_a_uid_that_is_not_there_hides_no_mail(desk: Desk, server: FakeImapServer, uid: int) -> None:
+    def search(session: Session, tag: str, rest: str) -> None:
+        session.send(f"* SEARCH {uid}")
+        session.usual(tag, rest)
+
+    server.inbox.extend([desk.message(number, number / 10, "\\Seen") for number in range(1, 9)])
+    desk.poll()
+    server.answers["UID SEARCH"] = first(search)
+    desk.poll()
+    server.inbox.append(desk.message(20, 0, "\\Seen"))
+    desk.poll()
+    assert desk.states() == {"<q20@example.test>": State.RECEIVED}
 
 
 # --- what it costs --------------------------------------------------------------------------------------
