@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import secrets
 import socket
 import sys
 from collections.abc import Mapping, Sequence
@@ -71,7 +72,7 @@ def try_to_bind(bind: str) -> None:
     type=click.Path(path_type=Path),
     default=DATA,
     show_default=True,
-    help="Where the embedded Redis keeps its data.",
+    help="Where the embedded Redis keeps its data, and the API token that is made.",
 )
 def run(bind: str, data: Path) -> int:
     """Run web and worker, with an embedded Redis unless REDIS_URL is set."""
@@ -83,6 +84,9 @@ def run(bind: str, data: Path) -> int:
     if "REDIS_URL" in given:
         refuse_unsupported(settings.redis_url.get_secret_value())
         print(web, file=sys.stderr)
+        if not settings.api_tokens:
+            with contextlib.suppress(OSError):  # else only programs of this user are let in
+                environ["CLEO_API_TOKEN"] = api_token(data)
         return Supervisor(commands(environ, bind)).run()
     redis = EmbeddedRedis(data / "redis")
     try:
@@ -95,9 +99,30 @@ def run(bind: str, data: Path) -> int:
     with redis:
         print(f"cleo-email: embedded Redis in {data / 'redis'}", web, sep="\n", file=sys.stderr)
         environ["REDIS_URL"] = redis.url
+        if not settings.api_tokens:
+            environ["CLEO_API_TOKEN"] = api_token(data)
         status = Supervisor(commands(environ, bind), keeper=redis.ensure).run()
         _tell_what_is_left(redis, data)
         return status
+
+
+def api_token(data: Path) -> str:
+    """Return the token in ``data``/api-token, for this user alone; make it where there is none yet.
+
+    A proxy of the same user, in front of the web process, would otherwise make anybody a caller on this machine.
+    Raise OSError.
+    """
+    data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = data / "api-token"
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    with open(descriptor, "r+", encoding="ascii", errors="replace") as file:
+        os.fchmod(descriptor, 0o600)
+        token = file.read().strip()
+        if not token:
+            token = secrets.token_hex(32)
+            file.write(f"{token}\n")
+    print(f"cleo-email: the API token is in {path} (CLEO_API_TOKEN is not set)", file=sys.stderr)
+    return token
 
 
 def _tell_what_is_left(redis: EmbeddedRedis, data: Path) -> None:

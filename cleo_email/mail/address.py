@@ -83,6 +83,8 @@ def _ascii_addr(field: str, addr: str) -> str:
         raise _invalid(field, addr, _EXPECTED)
     if not local.isascii():
         raise _invalid(field, addr, "only ASCII characters are possible before the @")
+    if "=?" in local:  # mail programs would decode it, and show another address than the one written to
+        raise _invalid(field, addr, "an encoded word (=?) cannot stand before the @")
     if not _LOCAL_PART.match(local) and not _QUOTED_LOCAL_PART.match(local):
         raise _invalid(field, addr, f"exactly one address is needed; {_EXPECTED}")
     result = f"{local}@{ascii_domain(field, domain)}"

@@ -284,6 +284,21 @@ def clean(text: str) -> str:
     return _UNPRINTABLE.sub("", text)
 
 
+# What turns text around, and other format characters that show nothing. Kept: the joiners that emoji and many
+# scripts need, and the marks of direction (U+200E, U+200F, U+061C), which cannot turn a letter around.
+_FORMAT: Final = re.compile(
+    "[\u00ad\u180e\u200b\u202a-\u202e\u2060-\u206f\ufff9-\ufffb\U000e0000-\U000e0fff]+"
+)
+
+
+def without_format(text: str) -> str:
+    """Return ``text`` without bidi overrides and isolates, tags and other invisible format characters.
+
+    For what is shown on one line beside other things (a subject, a name): an override would turn those around.
+    """
+    return text if text.isascii() else _FORMAT.sub("", text)
+
+
 def drop_tags(text: str) -> tuple[str, bool]:
     """Return ``text`` without the invisible tag characters (U+E0000 to U+E007F), and whether it had any."""
     if text.isascii():

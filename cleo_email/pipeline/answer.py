@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import time
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass
@@ -15,7 +16,16 @@ from cleo_email.mail.address import can_be_written_to, is_allowed, is_own, perso
 from cleo_email.mail.compose import compose_reply
 from cleo_email.mail.headers import shown
 from cleo_email.mail.message_id import Signer
-from cleo_email.mail.model import Action, Address, Answer, AttachedFile, InboundEmail, OutboundEmail, Turn
+from cleo_email.mail.model import (
+    Action,
+    Address,
+    Answer,
+    AttachedFile,
+    InboundEmail,
+    OutboundEmail,
+    ParseLimits,
+    Turn,
+)
 from cleo_email.mail.parse import MAX_RECIPIENTS, attachment_text, parse
 from cleo_email.mail.quotes import cut_new_part
 from cleo_email.mail.thread import content_hash, fingerprint, own_threads, people_of
@@ -32,6 +42,8 @@ from cleo_email.store.queue import WakeQueue
 log = logging.getLogger(__name__)
 
 MAX_CC = 50
+MAX_READ = 4 * 1024 * 1024  # octets of a mail's files that are read as text
+MAX_READ_S = 1.0
 MAX_TRIES = 6  # calls of the agent for one message
 MAX_FAULTS = 12  # unexpected errors of this program for one message
 MAX_DEATHS = 3  # workers that may die while they read one message
@@ -108,9 +120,22 @@ def _shown(attachment: AttachedFile, limit: int) -> AgentAttachment:
 
 
 def _with_texts(mail: InboundEmail) -> str:
-    """Return the full text, and after it the text of those attachments that are text."""
-    texts = [(attachment.filename, attachment_text(attachment) or "") for attachment in mail.attachments]
-    return "\n\n".join([mail.full_text, *(f"[{name}]\n{text}" for name, text in texts if text.strip())])
+    """Return the full text, and after it the text of those attachments that are text.
+
+    All of them together are read for at most MAX_READ_S seconds, give or take one file, and MAX_READ octets.
+    """
+    texts, left, until = [mail.full_text], MAX_READ, time.monotonic() + MAX_READ_S
+    for attachment in mail.attachments:
+        if time.monotonic() > until or left <= 0:
+            texts.append("[the text of further files was not read: they are attached]")
+            break
+        limits = ParseLimits(message_bytes=left, text_bytes=min(left, ParseLimits.text_bytes))
+        text = attachment_text(attachment, limits=limits)
+        if text is not None:
+            left -= attachment.size
+        if text and text.strip():
+            texts.append(f"[{attachment.filename}]\n{text}")
+    return "\n\n".join(texts)
 
 
 @dataclass
