@@ -318,7 +318,7 @@ def _access(settings: Settings) -> Iterator[CheckResult]:
         yield CheckResult("webhook", "ok", text)
     if not settings.api_tokens:
         text = (
-            "CLEO_API_TOKEN is not set: gunicorn lets programs of its own user on this machine call /email/send, "
-            "/email/messages and /workflows, and nobody else; cleo-email run makes a token"
+            "CLEO_API_TOKEN is not set: gunicorn lets programs of its own user on this machine call "
+            "/email/send, /email/messages and /workflows, and nobody else; cleo-email run makes a token"
         )
         yield CheckResult("api", "ok", text)

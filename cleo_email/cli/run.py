@@ -109,13 +109,13 @@ def run(bind: str, data: Path) -> int:
 def api_token(data: Path) -> str:
     """Return the token in ``data``/api-token, for this user alone; make it where there is none yet.
 
-    A proxy of the same user, in front of the web process, would otherwise make anybody a caller on this machine.
-    Raise OSError.
+    A proxy of the same user, in front of the web process, would otherwise make anybody a caller on this
+    machine. Raise OSError.
     """
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = data / "api-token"
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-    with open(descriptor, "r+", encoding="ascii", errors="replace") as file:
+    with os.fdopen(descriptor, "r+", encoding="ascii", errors="replace") as file:
         os.fchmod(descriptor, 0o600)
         token = file.read().strip()
         if not token:

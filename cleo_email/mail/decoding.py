@@ -294,7 +294,8 @@ _FORMAT: Final = re.compile(
 def without_format(text: str) -> str:
     """Return ``text`` without bidi overrides and isolates, tags and other invisible format characters.
 
-    For what is shown on one line beside other things (a subject, a name): an override would turn those around.
+    For what is shown on one line beside other things (a subject, a name), which an override would turn
+    around.
     """
     return text if text.isascii() else _FORMAT.sub("", text)
 

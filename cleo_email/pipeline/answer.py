@@ -275,7 +275,7 @@ class Answerer:
         if not known and not self._prove(work, self.sender_check, source, mail):
             return False
         if first := self._proven_before(record, mail, source):
-            work.finish(State.IGNORED, f"a copy of message {first} on which other signatures stand")
+            work.finish(State.IGNORED, f"a copy of message {first} that came in another form")
             return False
         return True
 
@@ -307,8 +307,8 @@ class Answerer:
     def _proven_before(self, record: Record, mail: InboundEmail, source: bytes) -> str:
         """Return the id of a copy of the mail that went on before, '' for none.
 
-        On its way a mail may get further signatures. Such a copy counts as another mail until here, because a
-        forged copy without them must not stand for the true one.
+        On its way a mail may get further signatures and fields. Such a copy counts as another mail until here,
+        because a forged copy must not stand for the true one.
         """
         name = hashlib.sha256(
             f"{fingerprint(mail, source)} {content_hash(mail, source)}".encode()

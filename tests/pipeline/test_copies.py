@@ -62,6 +62,32 @@ def test_a_forged_copy_that_comes_first_does_not_stand_for_a_signed_mail(redis_u
     assert bench.record(true).state is State.REPLIED
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"Subject: ", b"Subject: Re: "), (b"Subject: ", b"Subject:  "), (b"\r\n\r\n", b"\r\n--x: y\r\n\r\n"),
+        (b"\r\n\r\n", b"\r\n\r\n "), (b"From: ", b"FROM: "), (b"\r\n\r\n", b"\r\nContent-Type: text/html\r\n\r\n"),
+        (b"To: ", b"to:"), (b"\r\n\r\n", b"\r\nSubject: x\r\n\r\n"), (b"\r\n\r\n", b"\r\n \r\n\r\n"),
+    ],
+)  # fmt: skip
+def test_a_spoilt_copy_that_comes_first_does_not_stand_for_the_signed_mail(
+    redis_url: str, old: bytes, new: bytes
+) -> None:
+    """Whoever has the mail as well (a Cc) may hand in a copy whose signature no longer holds."""
+    dns = FakeDns()
+    dns.publish("example.test")
+    bench = Bench(redis_url, sender_check=SenderCheck(dns))
+    signed = sign(TRUE, domain="example.test")
+    spoilt = bench.receive(signed.replace(old, new, 1))
+    bench.work(spoilt.thread_id)
+    true = bench.receive(signed)
+    assert not true.duplicate
+    bench.work(bench.record(true).thread_id)
+    answered = [one for one in (spoilt, true) if bench.record(one).state is State.REPLIED]
+    assert len(answered) == len(bench.smtp.sent) == 1
+    assert bench.receive(signed).duplicate
+
+
 def test_a_copy_with_one_more_signature_is_answered_once(redis_url: str) -> None:
     dns = FakeDns()
     dns.publish("example.test")
