@@ -69,6 +69,10 @@ def check(as_json: bool) -> int:
 def examine() -> list[CheckResult]:
     """Return all that can be known without sending a mail."""
     warnings: list[CheckResult] = []
+    with contextlib.suppress(OSError):
+        if DOTENV.stat().st_mode & 0o077:
+            text = f"{DOTENV} can be read by other users of this machine: chmod 600 {DOTENV}"
+            warnings.append(CheckResult("settings", "warning", text))
     try:
         warnings += [CheckResult("settings", "warning", line) for line in doubts(gather())]
         settings = settings_here()
@@ -309,10 +313,6 @@ def _workflows(settings: Settings) -> Iterator[CheckResult]:
 
 
 def _access(settings: Settings) -> Iterator[CheckResult]:
-    with contextlib.suppress(OSError):
-        if DOTENV.stat().st_mode & 0o077:
-            text = f"{DOTENV} can be read by other users of this machine: chmod 600 {DOTENV}"
-            yield CheckResult("secrets", "warning", text)
     if not settings.webhook_secrets:
         text = "EMAIL_WEBHOOK_SECRET is not set: webhooks are taken only from this machine itself"
         yield CheckResult("webhook", "ok", text)

@@ -154,7 +154,7 @@ def a_label(domain: str) -> str:
 def person(address: str) -> str:
     """Return the address as it is compared where access depends on it: lower case, its domain as A-labels."""
     local, _, domain = address.strip().rpartition("@")
-    # Only ASCII letters change: no other may become one of them (the Kelvin sign), as that is another mailbox.
+    # Only ASCII letters change: no other may become one of them (the Kelvin sign): that is another mailbox.
     return f"{''.join(char.lower() if char.isascii() else char for char in local)}@{a_label(domain)}"
 
 

@@ -16,21 +16,13 @@ from cleo_email.mail.address import can_be_written_to, is_allowed, is_own, perso
 from cleo_email.mail.compose import compose_reply
 from cleo_email.mail.headers import shown
 from cleo_email.mail.message_id import Signer
-from cleo_email.mail.model import (
-    Action,
-    Address,
-    Answer,
-    AttachedFile,
-    InboundEmail,
-    OutboundEmail,
-    ParseLimits,
-    Turn,
-)
+from cleo_email.mail.model import Action, Address, Answer, AttachedFile, InboundEmail, OutboundEmail, Turn
 from cleo_email.mail.parse import MAX_RECIPIENTS, attachment_text, parse
 from cleo_email.mail.quotes import cut_new_part
 from cleo_email.mail.thread import content_hash, fingerprint, own_threads, people_of
 from cleo_email.pipeline.budget import Budget
 from cleo_email.pipeline.deliver import Delivery, LockedRecord
+from cleo_email.pipeline.receive import THROUGH_OUR_SERVER
 from cleo_email.pipeline.send import REMEMBERED
 from cleo_email.pipeline.workflows import INGRESS, Question, ThreadOpener, agent_request, workflow_of
 from cleo_email.runtime import DAY, HOUR, Clock, backoff_ms, now_ms
@@ -42,7 +34,7 @@ from cleo_email.store.queue import WakeQueue
 log = logging.getLogger(__name__)
 
 MAX_CC = 50
-MAX_READ = 4 * 1024 * 1024  # octets of a mail's files that are read as text
+MAX_READ = 4 * 1024 * 1024  # characters of all the files of a mail that are shown
 MAX_READ_S = 1.0
 MAX_TRIES = 6  # calls of the agent for one message
 MAX_FAULTS = 12  # unexpected errors of this program for one message
@@ -122,19 +114,16 @@ def _shown(attachment: AttachedFile, limit: int) -> AgentAttachment:
 def _with_texts(mail: InboundEmail) -> str:
     """Return the full text, and after it the text of those attachments that are text.
 
-    All of them together are read for at most MAX_READ_S seconds, give or take one file, and MAX_READ octets.
+    No further file is read after MAX_READ_S seconds, or MAX_READ characters.
     """
     texts, left, until = [mail.full_text], MAX_READ, time.monotonic() + MAX_READ_S
     for attachment in mail.attachments:
-        if time.monotonic() > until or left <= 0:
+        if left <= 0 or time.monotonic() > until:
             texts.append("[the text of further files was not read: they are attached]")
             break
-        limits = ParseLimits(message_bytes=left, text_bytes=min(left, ParseLimits.text_bytes))
-        text = attachment_text(attachment, limits=limits)
-        if text is not None:
-            left -= attachment.size
-        if text and text.strip():
+        if (text := attachment_text(attachment)) and text.strip():
             texts.append(f"[{attachment.filename}]\n{text}")
+            left -= len(text)
     return "\n\n".join(texts)
 
 
@@ -307,8 +296,8 @@ class Answerer:
     def _proven_before(self, record: Record, mail: InboundEmail, source: bytes) -> str:
         """Return the id of a copy of the mail that went on before, '' for none.
 
-        On its way a mail may get further signatures and fields. Such a copy counts as another mail until here,
-        because a forged copy must not stand for the true one.
+        On its way a mail may get further signatures and fields. Such a copy counts as another mail until
+        here, because a forged copy must not stand for the true one.
         """
         name = hashlib.sha256(
             f"{fingerprint(mail, source)} {content_hash(mail, source)}".encode()
@@ -332,12 +321,20 @@ class Answerer:
         # The answer may tell of whatever the agent is shown.
         readers = {sender, *(person(address.addr) for address in (to, *cc))}
         history = tuple(turn for turn in earlier if readers <= turn.people)
+        strangers = readers - members - {sender}
+        if self._is_signed(record):  # then the Reply-To is, too
+            strangers -= {person(to.addr)}
         text = new_part(mail, history)
         return Question(
-            self._request(record, mail, text, history, readers),
+            self._request(record, mail, text, history, readers, strangers),
             text,
             lambda answer: (self._compose(record, mail, answer, to, cc), note),
         )
+
+    def _is_signed(self, record: Record) -> bool:
+        """Return whether it was our own check of signatures that has proven the sender."""
+        by_others = self.policy.authserv_id is not None or record.ingress not in THROUGH_OUR_SERVER
+        return self.sender_check is not None and record.authenticated == "1" and not by_others
 
     def _request(
         self,
@@ -346,8 +343,15 @@ class Answerer:
         text: str,
         history: tuple[Turn, ...],
         readers: Collection[str],
+        strangers: Collection[str],
     ) -> AgentRequest:
         limit = self.max_attachment_bytes
+        proven, notes = {"1": True, "0": False}.get(record.authenticated), mail.notes
+        if proven and strangers:
+            # Whoever holds a signed mail can send it again with another Reply-To or Cc.
+            names = ", ".join(sorted(shown(one) for one in strangers)[:5])
+            notes = (*notes, f"the answer goes to {names}: From is proven, that they are to read it is not")
+            proven = None
         came_in = datetime.fromtimestamp(record.received_at / 1000, UTC)
         message = AgentMessage(
             message_id=mail.message_id,
@@ -359,9 +363,9 @@ class Answerer:
             text=text,
             full_text=_with_texts(mail),
             date=(mail.date or came_in).isoformat(),
-            authenticated={"1": True, "0": False}.get(record.authenticated),
+            authenticated=proven,
             attachments=tuple(_shown(attachment, limit) for attachment in mail.attachments),
-            notes=mail.notes,
+            notes=notes,
         )
         return agent_request(record, message, history, workflow_of(self.store, record.thread_id, readers))
 
