@@ -84,10 +84,10 @@ def run(bind: str, data: Path) -> int:
     if "REDIS_URL" in given:
         refuse_unsupported(settings.redis_url.get_secret_value())
         print(web, file=sys.stderr)
-        if not settings.api_tokens:
-            with contextlib.suppress(OSError):  # else only programs of this user are let in
-                environ["CLEO_API_TOKEN"] = api_token(data)
-        return Supervisor(commands(environ, bind)).run()
+        token = ""
+        with contextlib.suppress(OSError):  # then only programs of this user are let in
+            token = "" if settings.api_tokens else api_token(data)
+        return Supervisor(commands(environ, bind, token=token)).run()
     redis = EmbeddedRedis(data / "redis")
     try:
         redis.start()
@@ -99,9 +99,8 @@ def run(bind: str, data: Path) -> int:
     with redis:
         print(f"cleo-email: embedded Redis in {data / 'redis'}", web, sep="\n", file=sys.stderr)
         environ["REDIS_URL"] = redis.url
-        if not settings.api_tokens:
-            environ["CLEO_API_TOKEN"] = api_token(data)
-        status = Supervisor(commands(environ, bind), keeper=redis.ensure).run()
+        token = "" if settings.api_tokens else api_token(data)
+        status = Supervisor(commands(environ, bind, token=token), keeper=redis.ensure).run()
         _tell_what_is_left(redis, data)
         return status
 
@@ -109,8 +108,8 @@ def run(bind: str, data: Path) -> int:
 def api_token(data: Path) -> str:
     """Return the token in ``data``/api-token, for this user alone; make it where there is none yet.
 
-    A proxy of the same user, in front of the web process, would otherwise make anybody a caller on this
-    machine. Raise OSError.
+    Callers through a proxy or a Unix socket need one; programs of the same user on this machine do not. Raise
+    OSError.
     """
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = data / "api-token"
@@ -137,8 +136,13 @@ def _tell_what_is_left(redis: EmbeddedRedis, data: Path) -> None:
             )
 
 
-def commands(environ: Mapping[str, str], bind: str, cwd: Path | None = None) -> Sequence[Command]:
-    """Return the two processes of the Procfile, for any working directory; a ``.env`` in ``cwd`` counts."""
+def commands(
+    environ: Mapping[str, str], bind: str, cwd: Path | None = None, *, token: str = ""
+) -> Sequence[Command]:
+    """Return the two processes of the Procfile, for any working directory; a ``.env`` in ``cwd`` counts.
+
+    ``token`` is the API token where nobody has set one.
+    """
     web = [
         sys.executable,
         "-m",
@@ -152,8 +156,8 @@ def commands(environ: Mapping[str, str], bind: str, cwd: Path | None = None) -> 
         bind,
     ]
     web += ["--no-control-socket"]  # unused, and it would be left in ~/.gunicorn
-    web += ["--log-level", "warning", "cleo_email.web:from_environment()"]
+    web += ["--log-level", "warning", f"cleo_email.web:from_environment(own_callers={bool(token)})"]
     return (
-        Command("web", web, environ, cwd),
+        Command("web", web, {**environ, "CLEO_API_TOKEN": token} if token else environ, cwd),
         Command("worker", [sys.executable, "-m", "cleo_email.worker"], environ, cwd),
     )
