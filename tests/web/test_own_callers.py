@@ -1,4 +1,4 @@
-"""The API token that ``cleo-email run`` makes lets in who shows it, and programs of the same user without it."""
+"""The token that ``cleo-email run`` makes lets in who shows it, and programs of its own user without it."""
 
 from __future__ import annotations
 
