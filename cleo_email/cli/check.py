@@ -1,5 +1,6 @@
 """``cleo-email check``: test every part, and print a line for each with what to do about it."""
 
+import contextlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -21,7 +22,7 @@ from cleo_email.http.client import HttpClient, TlsFailed, UntrustedCertificate
 from cleo_email.imap.mailbox import Mailbox
 from cleo_email.pipeline.workflows import load_suppliers, next_due
 from cleo_email.runtime import DAY, CallFailed, Deadline, call_within, now_ms
-from cleo_email.settings import Settings, doubts, gather, no_dotenv
+from cleo_email.settings import DOTENV, Settings, doubts, gather, no_dotenv
 from cleo_email.store import State, Store
 from cleo_email.store.clock import ServerClock
 from cleo_email.store.connection import connect_web
@@ -68,6 +69,10 @@ def check(as_json: bool) -> int:
 def examine() -> list[CheckResult]:
     """Return all that can be known without sending a mail."""
     warnings: list[CheckResult] = []
+    with contextlib.suppress(OSError):
+        if DOTENV.stat().st_mode & 0o077:
+            text = f"{DOTENV} can be read by other users of this machine: chmod 600 {DOTENV}"
+            warnings.append(CheckResult("settings", "warning", text))
     try:
         warnings += [CheckResult("settings", "warning", line) for line in doubts(gather())]
         settings = settings_here()
@@ -314,5 +319,8 @@ def _access(settings: Settings) -> Iterator[CheckResult]:
         text = "EMAIL_WEBHOOK_SECRET is not set: webhooks are taken only from this machine itself"
         yield CheckResult("webhook", "ok", text)
     if not settings.api_tokens:
-        text = "CLEO_API_TOKEN is not set: /email/send and /email/messages answer only this machine itself"
+        text = (
+            "CLEO_API_TOKEN is not set: gunicorn lets programs of its own user on this machine call "
+            "/email/send, /email/messages and /workflows, and nobody else; cleo-email run makes a token"
+        )
         yield CheckResult("api", "ok", text)

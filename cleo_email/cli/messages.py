@@ -10,6 +10,7 @@ import click
 from cleo_email.app import App
 from cleo_email.cli.command import SettingsCommand, as_json, settings_here, whole_number
 from cleo_email.errors import NotFound, UnreadableMessage, WrongState
+from cleo_email.mail.decoding import without_format
 from cleo_email.mail.headers import shown
 from cleo_email.mail.parse import parse
 from cleo_email.mail.wire import clean_text
@@ -165,7 +166,8 @@ def _line(record: Record) -> str:
         f"to {first}" + (f" and {len(more)} more" if more else "") if record.outbound else record.from_address
     )
     reason = f" — {record.told}" if record.told else ""
-    return f"{record.id}  {when}  {record.state:10} {who}: {record.subject[:60]}{reason}"
+    # An override of direction in an address would turn around the rest of the line.
+    return without_format(f"{record.id}  {when}  {record.state:10} {who}: {record.subject[:60]}{reason}")
 
 
 def _bytes(store: Messages, id_: str, form: str) -> bytes:
@@ -192,7 +194,7 @@ def mail_text(source: bytes) -> str:
         return f"the mail cannot be read: {error}; --source gives its bytes"
     values = [(name, value) for name in HEADERS for value in mail.header_all(name)[:5]]
     lines = [f"{name.title()}: {shown(value, HEADER_LENGTH)}" for name, value in values]
-    lines += ["", clean_text(mail.full_text).strip(), ""]
+    lines += ["", without_format(clean_text(mail.full_text)).strip(), ""]
     for file in mail.attachments:
         name = shown(file.filename) or "a file without a name"
         lines.append(f"[{name}, {shown(file.content_type)}, {file.size} bytes]")

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import secrets
 import socket
 import sys
 from collections.abc import Mapping, Sequence
@@ -71,7 +72,7 @@ def try_to_bind(bind: str) -> None:
     type=click.Path(path_type=Path),
     default=DATA,
     show_default=True,
-    help="Where the embedded Redis keeps its data.",
+    help="Where the embedded Redis keeps its data, and the API token that is made.",
 )
 def run(bind: str, data: Path) -> int:
     """Run web and worker, with an embedded Redis unless REDIS_URL is set."""
@@ -83,7 +84,10 @@ def run(bind: str, data: Path) -> int:
     if "REDIS_URL" in given:
         refuse_unsupported(settings.redis_url.get_secret_value())
         print(web, file=sys.stderr)
-        return Supervisor(commands(environ, bind)).run()
+        token = ""
+        with contextlib.suppress(OSError):  # then only programs of this user are let in
+            token = "" if settings.api_tokens else api_token(data)
+        return Supervisor(commands(environ, bind, token=token)).run()
     redis = EmbeddedRedis(data / "redis")
     try:
         redis.start()
@@ -95,9 +99,29 @@ def run(bind: str, data: Path) -> int:
     with redis:
         print(f"cleo-email: embedded Redis in {data / 'redis'}", web, sep="\n", file=sys.stderr)
         environ["REDIS_URL"] = redis.url
-        status = Supervisor(commands(environ, bind), keeper=redis.ensure).run()
+        token = "" if settings.api_tokens else api_token(data)
+        status = Supervisor(commands(environ, bind, token=token), keeper=redis.ensure).run()
         _tell_what_is_left(redis, data)
         return status
+
+
+def api_token(data: Path) -> str:
+    """Return the token in ``data``/api-token, for this user alone; make it where there is none yet.
+
+    Callers through a proxy or a Unix socket need one; programs of the same user on this machine do not. Raise
+    OSError.
+    """
+    data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = data / "api-token"
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "r+", encoding="ascii", errors="replace") as file:
+        os.fchmod(descriptor, 0o600)
+        token = file.read().strip()
+        if not token:
+            token = secrets.token_hex(32)
+            file.write(f"{token}\n")
+    print(f"cleo-email: the API token is in {path} (CLEO_API_TOKEN is not set)", file=sys.stderr)
+    return token
 
 
 def _tell_what_is_left(redis: EmbeddedRedis, data: Path) -> None:
@@ -112,8 +136,13 @@ def _tell_what_is_left(redis: EmbeddedRedis, data: Path) -> None:
             )
 
 
-def commands(environ: Mapping[str, str], bind: str, cwd: Path | None = None) -> Sequence[Command]:
-    """Return the two processes of the Procfile, for any working directory; a ``.env`` in ``cwd`` counts."""
+def commands(
+    environ: Mapping[str, str], bind: str, cwd: Path | None = None, *, token: str = ""
+) -> Sequence[Command]:
+    """Return the two processes of the Procfile, for any working directory; a ``.env`` in ``cwd`` counts.
+
+    ``token`` is the API token where nobody has set one.
+    """
     web = [
         sys.executable,
         "-m",
@@ -127,8 +156,8 @@ def commands(environ: Mapping[str, str], bind: str, cwd: Path | None = None) -> 
         bind,
     ]
     web += ["--no-control-socket"]  # unused, and it would be left in ~/.gunicorn
-    web += ["--log-level", "warning", "cleo_email.web:from_environment()"]
+    web += ["--log-level", "warning", f"cleo_email.web:from_environment(own_callers={bool(token)})"]
     return (
-        Command("web", web, environ, cwd),
+        Command("web", web, {**environ, "CLEO_API_TOKEN": token} if token else environ, cwd),
         Command("worker", [sys.executable, "-m", "cleo_email.worker"], environ, cwd),
     )

@@ -85,6 +85,7 @@ class EmbeddedRedis:
             return self
         binary = self._binary or valkey_binary()
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._directory.chmod(0o700)  # mail lies here, and other programs may have made it
         self._make_socket_folder()
         lock = self._lock()
         try:

@@ -83,6 +83,8 @@ def _ascii_addr(field: str, addr: str) -> str:
         raise _invalid(field, addr, _EXPECTED)
     if not local.isascii():
         raise _invalid(field, addr, "only ASCII characters are possible before the @")
+    if "=?" in local:  # mail programs would decode it, and show another address than the one written to
+        raise _invalid(field, addr, "an encoded word (=?) cannot stand before the @")
     if not _LOCAL_PART.match(local) and not _QUOTED_LOCAL_PART.match(local):
         raise _invalid(field, addr, f"exactly one address is needed; {_EXPECTED}")
     result = f"{local}@{ascii_domain(field, domain)}"
@@ -152,7 +154,8 @@ def a_label(domain: str) -> str:
 def person(address: str) -> str:
     """Return the address as it is compared where access depends on it: lower case, its domain as A-labels."""
     local, _, domain = address.strip().rpartition("@")
-    return f"{local.lower()}@{a_label(domain)}"
+    # Only ASCII letters change: no other may become one of them (the Kelvin sign): that is another mailbox.
+    return f"{''.join(char.lower() if char.isascii() else char for char in local)}@{a_label(domain)}"
 
 
 def split_address(address: str) -> tuple[str, str] | None:

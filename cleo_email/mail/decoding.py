@@ -38,7 +38,9 @@ _THAI: Final = re.compile("[\u0e00-\u0e7f]")
 _UNPRINTABLE: Final = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufeff\ufffe\uffff]"
 )
-_TAGS: Final = re.compile("[\U000e0000-\U000e007f]+")
+# So can a run of variation selectors; one behind a letter chooses its shape (emoji, Japanese names).
+_MORE_SELECTORS: Final = "(?<=[\ufe00-\ufe0f\U000e0100-\U000e01ef])[\ufe00-\ufe0f\U000e0100-\U000e01ef]+"
+_TAGS: Final = re.compile(f"[\U000e0000-\U000e007f]+|{_MORE_SELECTORS}")
 
 
 class Decoded(NamedTuple):
@@ -284,8 +286,28 @@ def clean(text: str) -> str:
     return _UNPRINTABLE.sub("", text)
 
 
+# What turns text around, and other format characters that show nothing. Kept: the joiners that emoji and many
+# scripts need, and the marks of direction (U+200E, U+200F, U+061C), which cannot turn a letter around.
+_FORMAT: Final = re.compile(
+    "[\u00ad\u180e\u200b\u202a-\u202e\u2060-\u206f\ufff9-\ufffb\U000e0000-\U000e00ff\U000e01f0-\U000e0fff]+"
+    f"|{_MORE_SELECTORS}"
+)
+
+
+def without_format(text: str) -> str:
+    """Return ``text`` without bidi overrides and isolates, tags and other invisible format characters.
+
+    For what is shown on one line beside other things (a subject, a name), which an override would turn
+    around.
+    """
+    return text if text.isascii() else _FORMAT.sub("", text)
+
+
 def drop_tags(text: str) -> tuple[str, bool]:
-    """Return ``text`` without the invisible tag characters (U+E0000 to U+E007F), and whether it had any."""
+    """Return ``text`` without the invisible tag characters (U+E0000 to U+E007F), and whether it had any.
+
+    All but the first of a run of variation selectors count as such.
+    """
     if text.isascii():
         return text, False
     visible = _TAGS.sub("", text)

@@ -11,7 +11,7 @@ from email.utils import parsedate_tz
 from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
-from cleo_email.mail.decoding import clean, codec_of, decode, decode_base64
+from cleo_email.mail.decoding import clean, codec_of, decode, decode_base64, without_format
 from cleo_email.mail.model import Address
 from cleo_email.scrub import one_line
 
@@ -41,7 +41,7 @@ def header_text(raw: bytes, charset: str = "") -> str:
 
 
 def decode_header(raw: bytes) -> str:
-    return decode_words(header_text(raw))
+    return without_format(decode_words(header_text(raw)))
 
 
 def decode_words(text: str) -> str:
@@ -285,7 +285,7 @@ def _addr_spec(angle: str) -> str:
 
 
 def _display(text: str) -> str:
-    return " ".join(decode_words(text).split()).strip("'").strip()
+    return " ".join(without_format(decode_words(text)).split()).strip("'").strip()
 
 
 # --- dates ------------------------------------------------------------------------------------------------

@@ -7,8 +7,10 @@ invalid one is by a browser, and the result says that there was one.
 
 from __future__ import annotations
 
+import colorsys
 import functools
 import html as html_standard
+import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -30,7 +32,7 @@ def _words(words: str) -> frozenset[str]:
 
 _NO_TEXT: Final = _words(
     "head script style noscript template title meta link object embed applet iframe svg math audio video"
-    " canvas select datalist"
+    " canvas select datalist noembed noframes rp progress meter"
 )
 _PARAGRAPHS: Final = _words("p h1 h2 h3 h4 h5 h6 table pre dl fieldset figure")
 _BLOCKS: Final = _words(
@@ -251,7 +253,8 @@ class _Walker:
 
     def _image(self, attributes: _Attributes) -> None:
         alt = " ".join((attributes.get("alt") or "")[:_MAX_ALT].split())
-        tiny = any((attributes.get(side) or "").strip() in ("0", "1") for side in ("width", "height"))
+        sides = ((attributes.get(side) or "").strip().removesuffix("px") for side in ("width", "height"))
+        tiny = any(side in ("0", "1") for side in sides)
         if alt and not tiny:
             self._writer.text(f"[{alt}]")
 
@@ -665,14 +668,15 @@ _Colour = tuple[int, ...]  # red, green, blue; nothing for one that lets everyth
 _TRANSPARENT: Final[_Colour] = ()
 _WHITE: Final[_Colour] = (255, 255, 255)
 _SMALLEST_FONT: Final = 2.0  # pixels; smaller text is unreadable
-_SMALLEST_OPACITY: Final = 0.05
+_SMALLEST_OPACITY: Final = 0.07
 _SAME_COLOUR: Final = 10  # of 255, the largest difference in a channel that still cannot be seen
 _OFF_SCREEN: Final = -400.0  # pixels to the left or above
 _FAR: Final = 5000.0  # pixels to the right or below; no page is so long
 _SIDES: Final = ("left", "top", "right", "bottom")
 _SIZES: Final = ("height", "max-height", "width", "max-width")
 _INDENTS: Final = ("text-indent", "margin-left", "margin-top")
-_LENGTHS: Final = ("font-size", *_SIDES, *_SIZES, *_INDENTS)
+_LENGTHS: Final = ("font-size", "letter-spacing", *_SIDES, *_SIZES, *_INDENTS)
+_SHRINK: Final = ("transform", "translate", "scale", "zoom", "filter", "clip", "clip-path")
 
 
 @dataclass(frozen=True)
@@ -682,6 +686,8 @@ class _Look:
     gone: bool = False  # not displayed at all; nothing inside can undo it
     visible: bool = True
     font: float = 16.0  # pixels
+    scale: float = 1.0  # what is left of it by all transforms and clips around it, 0 for nothing
+    opacity: float = 1.0  # of all elements around it together
     colour: _Colour | None = None
     background: _Colour | None = _WHITE
     unsure: bool = False  # a style that is not understood may hide it
@@ -693,7 +699,9 @@ class _Look:
     @property
     def readable(self) -> bool:
         """Return whether a person would see a text here."""
-        if self.gone or not self.visible or self.font < _SMALLEST_FONT or self.colour == _TRANSPARENT:
+        if self.gone or not self.visible or self.colour == _TRANSPARENT:
+            return False
+        if self.font * self.scale < _SMALLEST_FONT or self.opacity <= _SMALLEST_OPACITY:
             return False
         if self.colour is None or self.background is None:
             return True
@@ -703,12 +711,22 @@ class _Look:
 def _styled(style: _Declarations, outer: _Look) -> _Look:
     """Return the look of an element that declares ``style`` inside of another that looks like ``outer``."""
     visibility, colour = style.get("visibility", "inherit"), style.get("color", "inherit")
+    if "text-fill-color" in style and "background-clip" not in style:
+        colour = style["text-fill-color"]
     number, unit = _length(style.get("font-size", "")) or (16.0, "px")
     font = number * {"em": outer.font, "%": outer.font / 100}.get(unit, _PIXELS[unit])
+    font = outer.font if style.get("font-size", "inherit") in _AS_OUTSIDE else font
+    scale = outer.scale
+    for name in _SHRINK:
+        if name in style and (name != "clip" or style.get("position") in ("absolute", "fixed")):
+            scale *= float(style[name])
+    opacity, unit = _length(style.get("opacity", "")) or (1.0, "")
     return _Look(
-        gone=outer.gone or _is_gone(style),
+        gone=outer.gone or _is_gone(style) or _pixels(style, "letter-spacing", 0.0) < -0.6 * font,
         visible=outer.visible if visibility in _AS_OUTSIDE else visibility in ("visible", "initial"),
-        font=outer.font if style.get("font-size", "inherit") in _AS_OUTSIDE else font,
+        font=font,
+        scale=scale,
+        opacity=outer.opacity * min(opacity / (100 if unit == "%" else 1), 1.0),
         colour=outer.colour if colour in _AS_OUTSIDE else _colour(colour),
         background=None
         if style.get("background-image") == _A_PICTURE
@@ -729,8 +747,7 @@ def _special(look: _Look) -> Iterator[tuple[str, str]]:
 
 def _is_gone(style: _Declarations) -> bool:
     """Return whether text in an element that declares ``style`` is invisible."""
-    number, unit = _length(style.get("opacity", "")) or (1.0, "")
-    if style.get("display") == "none" or number / (100 if unit == "%" else 1) <= _SMALLEST_OPACITY:
+    if style.get("display") == "none":
         return True
     if style.get("overflow-x") in _CLIPPED or style.get("overflow-y") in _CLIPPED:
         indent, unit = _length(style.get("text-indent", "")) or (0.0, "")
@@ -740,7 +757,8 @@ def _is_gone(style: _Declarations) -> bool:
         moved = [_pixels(style, name, 0.0, percent=6.0) for name in _SIDES]
         if min(moved) <= _OFF_SCREEN or max(moved) >= _FAR:
             return True
-    return any(_pixels(style, name, 0.0) <= _OFF_SCREEN for name in _INDENTS)
+    indents = [_pixels(style, name, 0.0, percent=3.9) for name in _INDENTS]
+    return min(indents) <= _OFF_SCREEN or max(indents) >= _FAR
 
 
 def _pixels(style: _Declarations, name: str, default: float, percent: float = 0.0) -> float:
@@ -787,17 +805,22 @@ _UNDERSTOOD: Final = {
     "background-color": frozenset(),
     "color": frozenset({"currentcolor"}),
     "opacity": frozenset(),
+    "letter-spacing": frozenset({"normal"}),
     "font-size": _words("xx-small x-small small medium large x-large xx-large xxx-large smaller larger"),
     **dict.fromkeys((*_SIDES, *_SIZES, *_INDENTS), frozenset({"auto", "none"})),
 }
-_SHORTHANDS: Final = _words("font margin overflow background")
-# Properties that can hide a text and are not followed, and the values of them that do not.
+_SHORTHANDS: Final = _words("font margin overflow background inset contain background-clip")
+_PHYSICAL: Final = {  # in a text from left to right; of two values the first counts
+    "block-size": "height", "inline-size": "width", "max-block-size": "max-height",
+    "max-inline-size": "max-width", "margin-inline-start": "margin-left", "margin-block-start": "margin-top",
+    "margin-inline": "margin-left", "margin-block": "margin-top", "inset-inline-start": "left",
+    "inset-block-start": "top", "inset-inline": "left", "inset-block": "top", "inset-inline-end": "right",
+    "inset-block-end": "bottom",
+}  # fmt: skip
+# Properties that can hide a text and are not followed, or only some values, and the values that do not hide.
 _NOT_FOLLOWED: Final = _words(
-    "transform translate scale rotate clip clip-path zoom filter mask mask-image animation animation-name"
-    " content-visibility text-fill-color inset inset-inline inset-block inset-inline-start inset-block-start"
-    " margin-inline margin-block margin-inline-start margin-block-start block-size inline-size max-block-size"
-    " max-inline-size offset-path"
-)
+    "rotate mask mask-image animation animation-name content-visibility text-fill-color offset-path"
+) | set(_SHRINK)
 _HARMLESS: Final = _GLOBAL | _words("none auto normal visible 1 100% currentcolor")
 _FONT: Final = re.compile(
     r"(?:(?:normal|italic|oblique|small-caps|bold|bolder|lighter|\d{3}) )*+"
@@ -812,9 +835,11 @@ _LENGTH: Final = re.compile(r"([+-]?(?:\d++(?:\.\d++)?|\.\d++)(?:e[+-]?\d{1,3}+)
 _PIXELS: Final = {
     "": 1.0, "px": 1.0, "pt": 4 / 3, "pc": 16.0, "em": 16.0, "rem": 16.0, "lh": 18.0, "ex": 8.0, "ch": 8.0,
     "mm": 3.8, "cm": 38.0, "in": 96.0, "vw": 12.0, "vh": 8.0, "vmin": 8.0, "vmax": 12.0, "dvw": 12.0,
-    "dvh": 8.0, "%": 1.0,
+    "dvh": 8.0, "q": 1.0, "%": 1.0,
 }  # fmt: skip
-_RGB: Final = re.compile(r"rgba?\(([^()]*)\)")
+_RGB: Final = re.compile(r"(rgb|hsl)a?\(([^()]*)\)")
+_CALCULATED: Final = re.compile(r"(?<![a-z-])(calc|min|max|clamp)\(([^()]*)\)")
+_FUNCTION: Final = re.compile(r"(?<![a-z0-9-])([a-z0-9]{1,20})\(([^()]*)\)")
 _HEXADECIMAL: Final = re.compile(r"(?:[0-9a-f]{3,4}){1,2}")
 
 
@@ -832,15 +857,81 @@ def _length(value: str) -> tuple[float, str] | None:
     return float(match[1]), match[2] or ""
 
 
+def _calculated(match: re.Match[str]) -> str:
+    """Return what calc(), min(), max() or clamp() comes to in pixels, or as a plain number.
+
+    The function itself where it holds more than lengths, or a percentage, which is one of something unknown.
+    """
+    function, terms = match[1], re.split(r" ?[,*] ?| \+ ", match[2].strip())
+    read = [_length(term) for term in terms]
+    if None in read or any(one is not None and one[1] == "%" and one[0] for one in read):
+        return match[0]
+    units = {unit for _, unit in filter(None, read)}
+    numbers = [number * _PIXELS[unit] for number, unit in filter(None, read)]
+    if function == "calc":
+        both = "*" in match[2] and "+" in match[2]
+        result = math.prod(numbers) if "*" in match[2] else sum(numbers)
+        if both or "," in match[2]:
+            return match[0]
+    elif function == "clamp" and len(numbers) == 3:
+        result = max(numbers[0], min(numbers[1], numbers[2]))
+    else:
+        result = min(numbers) if function == "min" else max(numbers)
+    return f"{result:.4f}{'' if units == {''} else 'px'}"
+
+
+def _left_over(name: str, value: str) -> float | None:
+    """Return how much of its size a transform, filter or clip leaves a text, 0 for what hides it.
+
+    None where that is not known, which is most of what does not hide.
+    """
+    if name in ("scale", "zoom", "translate") and "(" not in value:
+        value = f"{name}({value})"
+    left = 1.0
+    for function, arguments in _FUNCTION.findall(value):
+        read = [_length(word) for word in re.split(r"[ ,/]+", arguments.partition(" at ")[0])]
+        numbers = [number / (100 if unit == "%" else 1) for number, unit in filter(None, read)]
+        if len(numbers) < len(read):
+            return None
+        if function in ("scale", "scale3d", "scalex", "scaley", "zoom"):
+            left *= min(abs(number) for number in numbers[:2])
+            continue
+        moved = [_pixels({"by": word}, "by", 0.0, percent=3.9) for word in re.split(r"[ ,]+", arguments)]
+        hides = {
+            "translate": min(moved) <= _OFF_SCREEN or max(moved) >= _FAR,
+            "matrix": numbers[0] == 0 or numbers[3:4] == [0],
+            "opacity": numbers[0] <= _SMALLEST_OPACITY,
+            "inset": all(number >= 0.5 for number in numbers) and "%" in arguments,
+            "rect": max(numbers) <= 1,
+            "circle": numbers[0] == 0, "ellipse": numbers[0] == 0, "polygon": not any(numbers),
+        }.get(function.rstrip("xy3d") if function.startswith("translate") else function)  # fmt: skip
+        if not hides:
+            return None
+        left = 0.0
+    return left if _FUNCTION.search(value) else None
+
+
+def _hue(numbers: list[tuple[float, str]]) -> list[float]:
+    """Return red, green and blue, from 0 to 1, of the hue, saturation and lightness of hsl()."""
+    (hue, _), (saturation, _), (lightness, _) = numbers[:3]
+    saturation, lightness = (min(max(number / 100, 0.0), 1.0) for number in (saturation, lightness))
+    return list(colorsys.hls_to_rgb(hue / 360 % 1, lightness, saturation))
+
+
 def _colour(value: str) -> _Colour | None:
-    """Read a colour: a name, hexadecimal digits, or rgb(); None for another."""
+    """Read a colour: a name, hexadecimal digits, rgb() or hsl(); None for another."""
     if (found := _RGB.fullmatch(value)) is not None:
-        read = [_length(word) or (0.0, "no number") for word in re.split(r"[\s,/]+", found[1].strip())]
+        is_hsl = found[1] == "hsl"
+        words = re.split(r"[\s,/]+", found[2].strip())
+        if is_hsl:
+            words[0] = words[0].removesuffix("deg")
+        read = [_length(word) or (0.0, "no number") for word in words]
         shares = [number / 100 if unit == "%" else number / 255 for number, unit in read]
         if len(read) not in (3, 4) or any(unit not in ("", "%") for _, unit in read):
             return None
         if len(read) == 4 and shares[3] * (255 if read[3][1] == "" else 1) <= _SMALLEST_OPACITY:
             return _TRANSPARENT
+        shares = _hue(read) if is_hsl else shares
         return tuple(round(min(max(share, 0.0), 1.0) * 255) for share in shares[:3])
     digits = _named_colours().get(value) or value.removeprefix("#")
     if not _HEXADECIMAL.fullmatch(digits) or len(digits) == 7:
@@ -854,7 +945,9 @@ def _is_understood(name: str, value: str) -> bool:
     if value in _GLOBAL or value in _UNDERSTOOD[name]:
         return True
     if name.endswith("color"):
-        return value in _named_colours() or (value.startswith(("#", "rgb")) and _colour(value) is not None)
+        return value in _named_colours() or (
+            value.startswith(("#", "rgb", "hsl")) and _colour(value) is not None
+        )
     number, unit = _length(value) or (0.0, "no number")
     if name == "opacity":
         return unit in ("", "%")
@@ -877,6 +970,14 @@ def _longhands(name: str, value: str) -> _Declarations:
         longhands = {"margin-top": words[0], "margin-left": (words[1:2] + words[3:] or words)[-1]}
     elif name == "overflow" and 1 <= len(words) <= 2:
         longhands = {"overflow-x": words[0], "overflow-y": words[-1]}
+    elif name == "inset" and 1 <= len(words) <= 4:
+        top, right, bottom, left = (words * 4)[:4] if len(words) != 3 else (*words, words[1])
+        longhands = {"top": top, "right": right, "bottom": bottom, "left": left}
+    elif name == "contain":
+        clipped = {"paint", "strict", "content"} & set(words)
+        longhands = dict.fromkeys(("overflow-x", "overflow-y"), "clip") if clipped else {}
+    elif name == "background-clip":
+        return {name: value} if value == "text" else {}
     elif name == "background":
         longhands = _background(value)
     elif name == "background-image":
@@ -917,6 +1018,7 @@ _BRACKET: Final = re.compile(r"[()\[\]{};]")
 _CLOSERS: Final = {"(": ")", "[": "]", "{": "}"}
 _BEFORE_A_RULE: Final = re.compile(r"(?:[ \0]|<!--|-->|@[^;{}]*+;)*+")
 _COMBINATOR: Final = re.compile(r"[ >+~]")
+_ALWAYS_AROUND: Final = re.compile(r"(?:html ?[> ] ?)?(?:body )?(?=.)")
 _SELECTOR: Final = re.compile(r"(?:\*|[a-z][a-z0-9-]*+|(?=[.#]))(?:[.#]-?[a-z_][a-z0-9_-]*+)*+")
 _SIMPLE: Final = re.compile(r"[.#]?[a-z0-9_-]+|\*")
 # Selectors of what shows no text of the mail, or nothing before the reader points at it.
@@ -973,6 +1075,8 @@ class _Styles:
         style: _Declarations = {}
         for declarations in (*(one.normal for one in found), *(one.important for one in found)):
             style.update(declarations)
+        if tag == "img" and any(_pixels(style, name, 99.0) <= 1.0 for name in _SIZES):
+            return replace(outer, gone=True)
         # The browser shows these only after a click or a script.
         closed = {"hidden", "popover"} & attributes.keys() or (tag == "dialog" and "open" not in attributes)
         if closed and style.get("display", "none") in ("none", "revert", "revert-layer"):
@@ -1018,6 +1122,7 @@ class _Styles:
         look = _styled({**declared.normal, **declared.important}, _Look())
         may_hide = declared.unknown or not look.readable or look.background != _WHITE
         for selector in [head] if "(" in head else map(str.strip, head.split(",")):
+            selector = _ALWAYS_AROUND.sub("", selector)
             last = _COMBINATOR.split(selector)[-1]
             if _ELSEWHERE.fullmatch(selector) or not any(declared):
                 continue
@@ -1070,11 +1175,20 @@ def _declarations(css: str) -> _Declared:
         name, _, value = head.replace("\0", " ").partition(":")
         name = name.strip().removeprefix("-webkit-").replace("text-decoration-line", "text-decoration")
         value, bang, mark = value.partition("!")
-        value = value.strip()
+        value = _CALCULATED.sub(_calculated, value.strip()) if "(" in value else value.strip()
+        if (physical := _PHYSICAL.get(name)) is not None:
+            name, value = physical, value.partition(" ")[0]
         if block is not None:  # a rule inside of a rule
             unknown = True
         elif name in _NOT_FOLLOWED:
-            unknown = unknown or value not in _HARMLESS
+            kept = important if bang else normal
+            left = (1.0 if value in _HARMLESS else _left_over(name, value)) if name in _SHRINK else None
+            if left is not None:
+                kept[name] = f"{left:.4f}"
+            else:
+                unknown = unknown or value not in _HARMLESS
+            if name == "text-fill-color" and _colour(value) is not None:
+                kept[name] = value
         elif (name in _UNDERSTOOD or name in _SHORTHANDS or name in _SHOWN_BY) and (
             not bang or mark.strip() == "important"
         ):

@@ -5,7 +5,7 @@ from typing import Final
 
 from cleo_email.errors import UnreadableMessage
 from cleo_email.mail.body import HTML_TYPES, read_content
-from cleo_email.mail.decoding import clean, decode, drop_tags
+from cleo_email.mail.decoding import clean, decode, drop_tags, without_format
 from cleo_email.mail.headers import (
     decode_header,
     decode_words,
@@ -54,7 +54,7 @@ def parse(source: bytes, *, limits: ParseLimits = _DEFAULT_LIMITS) -> InboundEma
         notes.insert(0, f"the header can be read in two ways ({root.doubt}): it proves nobody")
     if root.content_type.startswith("multipart/") and not root.children:
         notes.append("multipart without parts: read as text")
-    subject, to, cc = decode_words(first("subject")), addresses("to"), addresses("cc")
+    subject, to, cc = without_format(decode_words(first("subject"))), addresses("to"), addresses("cc")
     in_reply_to = parse_message_ids(" ".join(every("in-reply-to")))
     references = parse_message_ids(" ".join(every("references")))
     cut = cut_new_part(

@@ -137,19 +137,15 @@ def fingerprint(mail: InboundEmail, source: bytes) -> tuple[str, str]:
     return "mail:" + hashlib.sha256(json.dumps(parts).encode()).hexdigest(), date
 
 
-def content_hash(mail: InboundEmail, source: bytes, *, signatures: bool = False) -> str:
+def content_hash(mail: InboundEmail, source: bytes) -> str:
     """Return a hash, in hexadecimal, of what a mail says and of whom it concerns.
 
-    White space is left out, as servers change it. With ``signatures`` a copy that lacks a signature, or has
-    another one, is another mail.
+    White space is left out, as servers change it.
     """
     found = _EMPTY_LINE.search(source)
     body = source[found.end() :] if found else source
     people = [sorted(address.key for address in field) for field in (mail.reply_to, mail.to, mail.cc)]
-    signed = (
-        sorted("".join(value.split()) for value in mail.header_all("dkim-signature")) if signatures else []
-    )
-    digest = hashlib.sha256(json.dumps([people, signed]).encode())
+    digest = hashlib.sha256(json.dumps(people).encode())
     digest.update(body.translate(None, b" \t\r\n"))
     return digest.hexdigest()
 

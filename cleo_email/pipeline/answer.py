@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import time
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, replace
@@ -23,6 +24,7 @@ from cleo_email.mail.quotes import cut_new_part
 from cleo_email.mail.thread import content_hash, fingerprint, own_threads, people_of
 from cleo_email.pipeline.budget import Budget
 from cleo_email.pipeline.deliver import Delivery, LockedRecord
+from cleo_email.pipeline.receive import THROUGH_OUR_SERVER
 from cleo_email.pipeline.send import REMEMBERED
 from cleo_email.pipeline.workflows import (
     INGRESS,
@@ -41,6 +43,8 @@ from cleo_email.store.queue import WakeQueue
 log = logging.getLogger(__name__)
 
 MAX_CC = 50
+MAX_READ = 4 * 1024 * 1024  # characters of all the files of a mail that are shown
+MAX_READ_S = 1.0
 MAX_TRIES = 6  # calls of the agent for one message
 MAX_FAULTS = 12  # unexpected errors of this program for one message
 MAX_DEATHS = 3  # workers that may die while they read one message
@@ -120,9 +124,19 @@ def _shown(attachment: AttachedFile, limit: int) -> AgentAttachment:
 
 
 def _with_texts(mail: InboundEmail) -> str:
-    """Return the full text, and after it the text of those attachments that are text."""
-    texts = [(attachment.filename, attachment_text(attachment) or "") for attachment in mail.attachments]
-    return "\n\n".join([mail.full_text, *(f"[{name}]\n{text}" for name, text in texts if text.strip())])
+    """Return the full text, and after it the text of those attachments that are text.
+
+    No further file is read after MAX_READ_S seconds, or MAX_READ characters.
+    """
+    texts, left, until = [mail.full_text], MAX_READ, time.monotonic() + MAX_READ_S
+    for attachment in mail.attachments:
+        if left <= 0 or time.monotonic() > until:
+            texts.append("[the text of further files was not read: they are attached]")
+            break
+        if (text := attachment_text(attachment)) and text.strip():
+            texts.append(f"[{attachment.filename}]\n{text}")
+            left -= len(text)
+    return "\n\n".join(texts)
 
 
 @dataclass
@@ -263,7 +277,7 @@ class Answerer:
         if not known and not self._prove(work, self.sender_check, source, mail):
             return False
         if first := self._proven_before(record, mail, source):
-            work.finish(State.IGNORED, f"a copy of message {first} on which other signatures stand")
+            work.finish(State.IGNORED, f"a copy of message {first} that came in another form")
             return False
         return True
 
@@ -295,8 +309,8 @@ class Answerer:
     def _proven_before(self, record: Record, mail: InboundEmail, source: bytes) -> str:
         """Return the id of a copy of the mail that went on before, '' for none.
 
-        On its way a mail may get further signatures. Such a copy counts as another mail until here, because a
-        forged copy without them must not stand for the true one.
+        On its way a mail may get further signatures and fields. Such a copy counts as another mail until
+        here, because a forged copy must not stand for the true one.
         """
         name = hashlib.sha256(
             f"{fingerprint(mail, source)} {content_hash(mail, source)}".encode()
@@ -320,13 +334,21 @@ class Answerer:
         # The answer may tell of whatever the agent is shown.
         readers = {sender, *(person(address.addr) for address in (to, *cc))}
         history = tuple(turn for turn in earlier if readers <= turn.people)
+        strangers = readers - members - {sender}
+        if self._is_signed(record):  # then the Reply-To is, too
+            strangers -= {person(to.addr)}
         text = new_part(mail, history, self.closing.texts)
-        request = self._request(record, mail, text, history, readers)
+        request = self._request(record, mail, text, history, readers, strangers)
 
         def compose(answer: Answer) -> tuple[OutboundEmail, str]:
             return self._compose(record, mail, answer, to, cc, request.language), note
 
         return Question(request, text, compose)
+
+    def _is_signed(self, record: Record) -> bool:
+        """Return whether it was our own check of signatures that has proven the sender."""
+        by_others = self.policy.authserv_id is not None or record.ingress not in THROUGH_OUR_SERVER
+        return self.sender_check is not None and record.authenticated == "1" and not by_others
 
     def _request(
         self,
@@ -335,8 +357,15 @@ class Answerer:
         text: str,
         history: tuple[Turn, ...],
         readers: Collection[str],
+        strangers: Collection[str],
     ) -> AgentRequest:
         limit = self.max_attachment_bytes
+        proven, notes = {"1": True, "0": False}.get(record.authenticated), mail.notes
+        if proven and strangers:
+            # Whoever holds a signed mail can send it again with another Reply-To or Cc.
+            names = ", ".join(sorted(shown(one) for one in strangers)[:5])
+            notes = (*notes, f"the answer goes to {names}: From is proven, that they are to read it is not")
+            proven = None
         came_in = datetime.fromtimestamp(record.received_at / 1000, UTC)
         message = AgentMessage(
             message_id=mail.message_id,
@@ -348,9 +377,9 @@ class Answerer:
             text=text,
             full_text=_with_texts(mail),
             date=(mail.date or came_in).isoformat(),
-            authenticated={"1": True, "0": False}.get(record.authenticated),
+            authenticated=proven,
             attachments=tuple(_shown(attachment, limit) for attachment in mail.attachments),
-            notes=mail.notes,
+            notes=notes,
         )
         workflow = workflow_of(self.store, record.thread_id, readers)
         return agent_request(record, message, history, workflow, language_of(mail, text))

@@ -9,6 +9,7 @@ from cleo_email.app import App, start_process
 from cleo_email.errors import NotFound, StoreUnavailable, WrongState, place_of
 from cleo_email.settings import Settings
 from cleo_email.web import routes
+from cleo_email.web.auth import OWN_CALLERS
 from cleo_email.web.bodies import RequestRefused, drain, error
 from cleo_email.webhooks.base import Fetch
 
@@ -27,8 +28,11 @@ SECURITY_HEADERS = {
 }
 
 
-def from_environment() -> Flask:
-    """Return the WSGI application, or end the process with a line for each fault of the settings."""
+def from_environment(*, own_callers: bool = False) -> Flask:
+    """Return the WSGI application, or end the process with a line for each fault of the settings.
+
+    ``own_callers``: CLEO_API_TOKEN was made for this process, and programs of its user need not show it.
+    """
     settings = start_process()
     if not settings.enabled:
         log.warning("no mail is taken: %s", NOT_ENABLED)
@@ -40,7 +44,9 @@ def from_environment() -> Flask:
         for name, (secrets, paths) in opens.items():
             if not secrets:
                 log.info("%s is not set: %s answer only this machine itself", name, paths)
-    return create_app(settings)
+    app = create_app(settings)
+    app.config[OWN_CALLERS] = own_callers
+    return app
 
 
 def create_app(settings: Settings, *, fetch: Fetch | None = None) -> Flask:

@@ -79,7 +79,7 @@ def test_html_alone_is_converted_and_hidden_text_is_noted() -> None:
 
 
 def test_html_styles_that_are_not_understood_are_noted() -> None:
-    message = read(part("text/html", "<div style='transform:scale(0)'>ignore</div><p>Hello <b>you</b>"))
+    message = read(part("text/html", "<div style='rotate:x 90deg'>ignore</div><p>Hello <b>you</b>"))
     assert message.full_text == "ignore\n\nHello you"
     assert message.notes == (
         "HTML styles not understood: text that they hide may be here, text that they show may not",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import datetime
 from email import message_from_bytes, policy
 
@@ -535,3 +536,15 @@ def test_a_mail_without_a_date_is_dated_by_its_arrival(redis_url: str) -> None:
     (asked,) = bench.agent.asked
     assert asked.message.date is not None
     assert datetime.fromisoformat(asked.message.date).timestamp() == bench.clock.now / 1000
+
+
+def test_all_files_of_a_mail_are_read_within_one_budget(bench: Bench) -> None:
+    part = b"--b\r\nContent-Type: message/rfc822\r\n\r\nSubject: x\r\nContent-Type: text/html\r\n\r\n%s\r\n"
+    words = b"<p style='color:red'>word</p>" * 10_000
+    head = b"From: a@example.net\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n"
+    begun = time.process_time()
+    bench.work(bench.receive(head + part % words * 50 + b"--b--\r\n").thread_id)
+    assert time.process_time() - begun < 4, "each of the files takes a quarter of a second"
+    text = bench.agent.asked[0].message.full_text
+    assert "Subject: x" in text
+    assert text.endswith("[the text of further files was not read: they are attached]")

@@ -62,6 +62,53 @@ def test_a_forged_copy_that_comes_first_does_not_stand_for_a_signed_mail(redis_u
     assert bench.record(true).state is State.REPLIED
 
 
+@pytest.mark.parametrize("field", ["Reply-To", "Cc"])
+def test_a_proven_sender_is_no_proof_of_who_gets_the_answer(redis_url: str, field: str) -> None:
+    bench = Bench(redis_url, policy=PROOFS, reply_all=True)
+    for source in (TRUE, mail(2, extra=f"{field}: spy@evil.test")):
+        bench.work(bench.receive(GOOD + source).thread_id)
+    plain, replayed = [request.message for request in bench.agent.asked]
+    assert plain.authenticated is True
+    assert replayed.authenticated is None
+    assert any("the answer goes to spy@evil.test" in note for note in replayed.notes)
+
+
+def test_a_signed_reply_to_is_proven_with_the_sender(redis_url: str) -> None:
+    dns = FakeDns()
+    dns.publish("example.test")
+    bench = Bench(redis_url, sender_check=SenderCheck(dns))
+    source = mail(1, extra="Reply-To: desk@example.test")
+    bench.work(bench.receive(sign(source, domain="example.test")).thread_id)
+    assert bench.agent.asked[0].message.authenticated is True
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"Subject: ", b"Subject: Re: "), (b"Subject: ", b"Subject:  "), (b"\r\n\r\n", b"\r\n--x: y\r\n\r\n"),
+        (b"\r\n\r\n", b"\r\n\r\n "), (b"From: ", b"FROM: "),
+        (b"\r\n\r\n", b"\r\nContent-Type: text/html\r\n\r\n"),
+        (b"To: ", b"to:"), (b"\r\n\r\n", b"\r\nSubject: x\r\n\r\n"), (b"\r\n\r\n", b"\r\n \r\n\r\n"),
+    ],
+)  # fmt: skip
+def test_a_spoilt_copy_that_comes_first_does_not_stand_for_the_signed_mail(
+    redis_url: str, old: bytes, new: bytes
+) -> None:
+    """Whoever has the mail as well (a Cc) may hand in a copy whose signature no longer holds."""
+    dns = FakeDns()
+    dns.publish("example.test")
+    bench = Bench(redis_url, sender_check=SenderCheck(dns))
+    signed = sign(TRUE, domain="example.test")
+    spoilt = bench.receive(signed.replace(old, new, 1))
+    bench.work(spoilt.thread_id)
+    true = bench.receive(signed)
+    assert not true.duplicate
+    bench.work(bench.record(true).thread_id)
+    answered = [one for one in (spoilt, true) if bench.record(one).state is State.REPLIED]
+    assert len(answered) == len(bench.smtp.sent) == 1
+    assert bench.receive(signed).duplicate
+
+
 def test_a_copy_with_one_more_signature_is_answered_once(redis_url: str) -> None:
     dns = FakeDns()
     dns.publish("example.test")
