@@ -65,7 +65,7 @@ class Mailbox:
         self.folder = folder
         self.logins = 0
         # Called before each connection is made; a MailboxError that it raises forbids it.
-        self.before_login: Callable[[], None] = _no_limit
+        self.before_login: Callable[[], None] = no_limit
         self._place = f"{account.host}:{account.port}: {folder}"
         self._account = account
         self._context = ssl_context
@@ -364,8 +364,8 @@ class Mailbox:
             raise MailboxError(f"{self._place}: the server tells no UIDVALIDITY: {exc}") from None
 
 
-def _no_limit() -> None:
-    return
+def no_limit() -> None:
+    """Let every login be made."""
 
 
 def _store(

@@ -13,7 +13,7 @@ from functools import cached_property, partial
 
 from cleo_email.crashpoints import crashpoint
 from cleo_email.errors import MailboxError, MailboxLoginRefused, MailboxUnavailable, UnreadableMessage
-from cleo_email.imap.mailbox import Mailbox, describe_each
+from cleo_email.imap.mailbox import Mailbox, describe_each, no_limit
 from cleo_email.imap.values import (
     ACCEPTED,
     ANSWERED,
@@ -115,8 +115,7 @@ class Poller:
         if not force and ticks.resting("poll"):
             return PollResult(resting=True)
         begun, interval = self.clock(), self.interval_s * SECOND
-        if not force:
-            self.mailbox.before_login = partial(limit_logins, ticks)
+        self.mailbox.before_login = no_limit if force else partial(limit_logins, ticks)
         with self.store.locks.hold(LOCK) as lock:
             if lock is None:
                 # Another process polls, or has died: its lock remains for some seconds.

@@ -246,7 +246,6 @@ def test_copies_that_a_server_takes_at_last_are_filed_once_each(
 def test_logins_that_people_ask_for_count_for_nothing_and_are_never_refused(place: Installation) -> None:
     person = place.workers[0]
     for _ in range(LOGINS + 2):
-        person.mailbox.before_login = _no_limit
         person.run(force=True)
         person.mailbox.close()
     assert person.mailbox.logins == LOGINS + 2
