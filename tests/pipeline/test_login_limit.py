@@ -13,7 +13,7 @@ import pytest
 from redis import Redis
 
 from cleo_email.errors import MailboxError
-from cleo_email.imap.mailbox import Mailbox, _no_limit
+from cleo_email.imap.mailbox import Mailbox
 from cleo_email.mail.model import OutboundEmail
 from cleo_email.pipeline.logins import LOGINS, LOGINS_MS, LoginsUsedUp
 from cleo_email.pipeline.poll import Poller
