@@ -116,6 +116,7 @@ class ImapConnection:
         self._client = self._connect(context)
         self._imap: Any = self._client._imap
         self._alive = True
+        self.refusals = 0  # of any command
         self.selected: tuple[str | bytes, bool] | None = None  # (folder, read-only)
         try:
             with self._deadline(timeouts.command):
@@ -247,6 +248,7 @@ class ImapConnection:
         self._heard = time.monotonic()
         if kind == "OK":
             return list(data)
+        self.refusals += 1
         code = response_code(data)
         kind = RefusedForGood if code in _FOR_GOOD else RefusedForNow
         raise kind(f"{self._place}: {what} refused: the server says: {self._words(data)}", code)
