@@ -5,6 +5,7 @@ import logging
 import ssl
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import date, datetime
 from typing import Any, Self
 
@@ -118,7 +119,10 @@ class Mailbox:
         if not (fresh and self._tells_status and connection.selected == (self.folder, False)):
             return False
         try:
-            return connection.status(self.folder, "UIDVALIDITY") == status.uidvalidity
+            if connection.status(self.folder, "UIDVALIDITY") != status.uidvalidity:
+                return False
+            self._status = replace(status, exists=connection.status(self.folder, "MESSAGES"))
+            return True
         except MailboxError:  # not of a mailbox that is selected: RFC 9051 section 6.3.11 advises against it
             self._tells_status = False
             return False
