@@ -113,7 +113,9 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Turn:
-    """One step of a thread as the agent sees it: ``role`` is ``user`` or ``assistant``.
+    """One step of a thread as the agent sees it: ``role`` is ``user``, ``assistant`` or ``person``.
+
+    A person is one of ours, who answered in the agent's place.
 
     ``people`` were on that mail, its author and all to whom it was addressed, and ``answered`` got our answer
     to it; both as of ``mail.address.person``. ``by_agent``: it is not a mail that an application sent.
@@ -128,11 +130,17 @@ class Turn:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the agent decided: ``text`` to be mailed (Markdown), or in ``ignore`` why nothing is."""
+    """What the agent decided: ``text`` to be mailed (Markdown), or in ``ignore`` why nothing is.
+
+    ``review`` says why a person is to look at the text before it leaves, ``handoff`` why the thread is handed
+    over to people; with the latter ``text`` is the agent's last word, and may be empty.
+    """
 
     text: str = ""
     attachments: tuple[AttachedFile, ...] = ()
     ignore: str = ""
+    review: str = ""
+    handoff: str = ""
 
 
 @dataclass(frozen=True)

@@ -32,10 +32,10 @@ def env(name: str, expected: str, default: Any = None) -> Any:
     return Field(default=default, alias=name, description=expected)
 
 
-def _list(read: Callable[[str], str] = str) -> BeforeValidator:
+def _list(read: Callable[[str], object] = str) -> BeforeValidator:
     """Return the reader of values separated by commas, each of which ``read`` checks."""
 
-    def parts(text: str) -> tuple[str, ...]:
+    def parts(text: str) -> tuple[object, ...]:
         return tuple(read(part.strip()) for part in text.split(",") if part.strip())
 
     return BeforeValidator(parts)
@@ -128,6 +128,7 @@ Lower = BeforeValidator(str.lower)
 Csv = Annotated[tuple[str, ...], _list()]
 # Lower case and not casefold: that takes "straße.de" to "strasse.de", which is another domain.
 Patterns = Annotated[tuple[str, ...], _list(_matching("[^ @*]*@[^ @*]+")), Lower]
+Addresses = Annotated[tuple[Address, ...], _list(read_address)]
 OneAddress = Annotated[Address | None, BeforeValidator(read_address)]
 Host = Annotated[str, AfterValidator(_host)]
 Word = Annotated[str, Field(pattern=r"^[^\x00-\x20;]+$")]
@@ -143,6 +144,7 @@ SvixSecrets = Annotated[tuple[SecretStr, ...], _SEVERAL, _list(_svix_secret)]
 PublicKeys = Annotated[tuple[str, ...], _SEVERAL, _list(_public_key)]
 Topics = Annotated[tuple[str, ...], _SEVERAL, _list(_matching(_TOPIC))]
 
+_NAMED_TOKEN = re.compile(r"([A-Za-z0-9._-]{1,40}):(.+)", re.DOTALL)
 _NO_SECRET = SecretStr("")
 _PORT = "a whole number from 1 to 65535"
 _WHOLE = "a whole number from 1"
@@ -208,7 +210,14 @@ class Settings(WebhookSettings):
     agent_timeout: Annotated[float, Field(gt=0, le=86400)] = env(
         "CLEO_AGENT_TIMEOUT_SECONDS", "a number of seconds above 0, at most 86400", 300.0
     )
-    api_tokens: Secrets = env("CLEO_API_TOKEN", "bearer tokens separated by commas", ())
+    api_tokens: Secrets = env(
+        "CLEO_API_TOKEN", "bearer tokens separated by commas, each as name:secret or as a secret alone", ()
+    )
+    review: Literal["never", "first", "always"] = env("EMAIL_REVIEW", "never, first or always", "never")
+    takeover: Literal["thread", "mail", "off"] = env("EMAIL_TAKEOVER", "thread, mail or off", "thread")
+    handoff_to: Addresses = env("EMAIL_HANDOFF_TO", "addresses separated by commas", ())
+    colleagues: Patterns = env("EMAIL_COLLEAGUES", _PATTERNS, ())
+    drafts: bool = env("EMAIL_DRAFTS", _FLAG, True)
     allowed_senders: Patterns = env("EMAIL_ALLOWED_SENDERS", _PATTERNS, ())
     refused_senders: Literal["held", "ignored"] = env("EMAIL_REFUSED_SENDERS", "held or ignored", "held")
     allowed_robots: Patterns = env("EMAIL_ALLOWED_ROBOTS", _PATTERNS, ())
@@ -272,6 +281,13 @@ class Settings(WebhookSettings):
     def own_addresses(self) -> frozenset[str]:
         """Return the addresses, in lower case, whose mail is our own and never answered."""
         return frozenset({self.from_address.key, *([self.user.lower()] if "@" in self.user else [])})
+
+    @property
+    def named_tokens(self) -> tuple[tuple[str, str], ...]:
+        """Return the name and the secret of each API token; a secret alone is called ``token``."""
+        given = (token.get_secret_value() for token in self.api_tokens)
+        found = ((_NAMED_TOKEN.fullmatch(text), text) for text in given)
+        return tuple((named[1], named[2]) if named else ("token", text) for named, text in found)
 
     @property
     def closing(self) -> Closing:

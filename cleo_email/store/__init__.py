@@ -2,6 +2,7 @@
 
 from redis import Redis
 
+from cleo_email.store.drafts import Draft, Drafts
 from cleo_email.store.events import Claim, Events, Failures
 from cleo_email.store.files import WaitingFiles
 from cleo_email.store.health import HealthStore
@@ -18,20 +19,26 @@ from cleo_email.store.messages import (
     Start,
     State,
     ThreadClosed,
+    ThreadTaken,
     iso,
     later_of,
     new_id,
 )
 from cleo_email.store.threads import Conversations, Threads
 
-__all__ = ["AT_WORK", "WAITING", "Accepted", "Claim", "Effects", "Events", "Identity", "Lock", "Locks"]
+__all__ = ["AT_WORK", "WAITING", "Accepted", "Claim", "Draft", "Drafts", "Effects"]
 __all__ += [
+    "Events",
+    "Identity",
+    "Lock",
+    "Locks",
     "Messages",
     "Record",
     "Start",
     "State",
     "Store",
     "ThreadClosed",
+    "ThreadTaken",
     "Ticks",
     "iso",
     "later_of",
@@ -54,6 +61,9 @@ class Store:
         self.settling = DueList(redis, "settling")
         self.fetching = DueList(redis, "fetching")
         self.resuming = DueList(redis, "resuming")
+        self.drafting = DueList(redis, "drafting")
+        self.handing_over = DueList(redis, "handing-over")
+        self.drafts = Drafts(redis)
         self.events = Events(redis)
         self.failures = Failures(redis)
         self.files = WaitingFiles(redis)

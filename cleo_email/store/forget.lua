@@ -5,14 +5,15 @@ local P, id = ARGV[1], ARGV[2]
 local key = P .. 'm:' .. id
 local state = redis.call('HGET', key, 'state')
 if state and string.find(',' .. ARGV[3] .. ',', ',' .. state .. ',', 1, true) then return 0 end
-for _, index in ipairs({'index:all', 'filing', 'settling', 'fetching', 'resuming'}) do redis.call('ZREM', P .. index, id) end
+for _, index in ipairs({'index:all', 'filing', 'settling', 'fetching', 'resuming', 'drafting', 'handing-over'}) do redis.call('ZREM', P .. index, id) end
 for name in string.gmatch(ARGV[4], '[^,]+') do redis.call('ZREM', P .. 'index:state:' .. name, id) end
 local thread, mid = redis.call('HGET', key, 'thread_id'), redis.call('HGET', key, 'message_id')
+redis.call('HDEL', P .. 'drafts', id)
 if mid and mid ~= '' then redis.call('ZREM', P .. 'index:message-id:' .. mid, id) end
 if thread then
   redis.call('ZREM', P .. 'index:thread:' .. thread, id)
   if redis.call('EXISTS', P .. 'index:thread:' .. thread) == 0 then
-    redis.call('DEL', P .. 'people:' .. thread, P .. 'workflow:' .. thread)
+    redis.call('DEL', P .. 'people:' .. thread, P .. 'workflow:' .. thread, P .. 'person:' .. thread)
   end
 end
 local gone = redis.call('DEL', key)

@@ -135,6 +135,15 @@ class MailboxState(StorePart):
             pipe.hset(f"{self._key}:uids", mapping=state.dump())
             pipe.execute()
 
+    def sent_cursor(self) -> tuple[int, int] | None:
+        """Return (UIDVALIDITY, UID) up to which the Sent mailbox was read, None before the first time."""
+        raw = cast("bytes | None", self._redis.get(f"{self._key}:sent-cursor"))
+        validity, uid = map(int, raw.split()) if raw else (0, 0)
+        return (validity, uid) if raw else None
+
+    def set_sent_cursor(self, validity: int, uid: int) -> None:
+        self._redis.set(f"{self._key}:sent-cursor", f"{validity} {uid}")
+
     def sent_mode(self) -> str:
         """Return who files into Sent: ``server``, ``client``, or '' where that is not known yet."""
         raw = cast("bytes | None", self._redis.get(f"{PREFIX}sent-mode"))
@@ -156,7 +165,7 @@ def _chunks(items: Iterable[Item]) -> Iterator[list[Item]]:
 
 
 class DueList(StorePart):
-    """Records that wait for the mailbox: to be filed, settled or fetched."""
+    """Records that wait until something is done about them, most of it in the mailbox."""
 
     def __init__(self, redis: Redis, name: str) -> None:
         super().__init__(redis)

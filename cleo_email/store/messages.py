@@ -28,6 +28,7 @@ class State(StrEnum):
 
     RECEIVED = "received"
     ANSWERING = "answering"
+    REVIEW = "review"
     SUBMITTING = "submitting"
     REPLIED = "replied"
     IGNORED = "ignored"
@@ -41,24 +42,30 @@ S = State
 MAY_BECOME: dict[State, tuple[State, ...]] = {
     S.RECEIVED: (S.HELD, S.FAILED, S.IGNORED, S.RECEIVED),  # released, retried
     S.ANSWERING: (S.RECEIVED, S.ANSWERING),
-    S.SUBMITTING: (S.ANSWERING, S.SUBMITTING, S.HELD, S.FAILED, S.IGNORED, S.UNCERTAIN),
-    S.REPLIED: (S.SUBMITTING, S.UNCERTAIN, S.REPLIED),
-    S.IGNORED: (S.RECEIVED, S.ANSWERING, S.HELD, S.FAILED, S.UNCERTAIN),  # the last three: dismissed
-    S.HELD: (S.RECEIVED, S.ANSWERING, S.SUBMITTING),
+    S.REVIEW: (S.ANSWERING, S.REVIEW),
+    S.SUBMITTING: (S.ANSWERING, S.REVIEW, S.SUBMITTING, S.HELD, S.FAILED, S.IGNORED, S.UNCERTAIN),
+    S.REPLIED: (S.REVIEW, S.SUBMITTING, S.UNCERTAIN, S.REPLIED),  # from review: a person sent the draft
+    # From the last four a person dismisses or discards it.
+    S.IGNORED: (S.RECEIVED, S.ANSWERING, S.REVIEW, S.HELD, S.FAILED, S.UNCERTAIN),
+    S.HELD: (S.RECEIVED, S.ANSWERING, S.REVIEW, S.SUBMITTING),
     S.FAILED: (S.RECEIVED, S.ANSWERING, S.SUBMITTING, S.UNCERTAIN),
     S.UNCERTAIN: (S.SUBMITTING, S.UNCERTAIN),
 }
-# What else may become of a mail that was sent, only where the caller names the state that it is in: it
-# bounced, or some of its recipients still are to get it.
-AFTER_SENDING: dict[State, tuple[State, ...]] = {
+# What else may become of a message, only where the caller names the state that it is in: a mail that was sent
+# bounced, or some of its recipients still are to get it; or a person has answered.
+BY_NAME: dict[State, tuple[State, ...]] = {
     S.SUBMITTING: (S.REPLIED,),
-    S.REPLIED: (S.FAILED,),
+    S.REVIEW: (S.SUBMITTING,),
+    S.REPLIED: (S.RECEIVED, S.ANSWERING, S.HELD, S.IGNORED, S.FAILED),
+    S.IGNORED: (S.SUBMITTING,),
     S.FAILED: (S.REPLIED, S.FAILED),
     S.UNCERTAIN: (S.REPLIED,),
 }
 FINAL = frozenset({S.REPLIED, S.IGNORED})  # the stored mail is dropped some days later
-WAITING = frozenset({S.HELD, S.FAILED, S.UNCERTAIN})  # for a person
+WAITING = frozenset({S.REVIEW, S.HELD, S.FAILED, S.UNCERTAIN})  # for a person
 AT_WORK = frozenset({S.RECEIVED, S.ANSWERING, S.SUBMITTING})
+
+AGENT, MAILBOX = "agent", "mailbox"  # who moves records: this program, and people by what they do there
 
 DAY_S = 86_400
 SOURCE_AFTER_FINAL_S = 7 * DAY_S
@@ -119,6 +126,10 @@ class Record:
     filing_fault: str = ""  # why it is not there
     released: int = 0  # 1: a person let it through, so limits do not hold it again
     looks: int = 0  # searches of Sent for an uncertain mail
+    decided: str = ""  # what a person last decided: approve, discard, release, dismiss or retry
+    answered_by: str = ""  # who answered, or approved the answer, where it was not the agent alone
+    with_person: int = 0  # 1: held because a person has the thread
+    handoff: str = ""  # why the agent handed the thread over to people
     begun: int = 0  # attempts that began to read the mail, since one got as far as the agent or an end
     # Of the mail that we send, JSON lists of addresses, '' for none:
     recipients: str = ""  # all of them
@@ -163,6 +174,10 @@ class Record:
 # The fields without those that only a thread's history needs.
 _HEAVY = ("text", "answer_text", "people")
 _LIGHT = [spec.name for spec in fields(Record) if spec.name not in _HEAVY]
+
+
+class ThreadTaken(CleoError):
+    """A person has the thread, so nothing is answered in it."""
 
 
 class ThreadClosed(CleoError):
@@ -222,9 +237,19 @@ class Effects:
     resuming: int | None = None  # a held message may go on by itself from then on
     settling: int | None = None  # the Sent mailbox is to be searched from then on
     answer: OutboundEmail | None = None  # kept as bytes
+    drop_answer: bool = False  # the kept one, so that the agent is asked anew
+    drafting: int | None = None  # the Drafts mailbox is to be brought into line from then on
+    person: str = ""  # JSON of why and since when a person has the thread: see Threads.person
+    unless_taken: bool = False  # raise ThreadTaken where a person has the thread
     people: Sequence[str] = ()
     later: int | None = None  # the record goes on in a conversation of its own, from then on
     conversation: str = ""  # whose lock is held and of which pop, push and due speak; '' for the thread's
+
+
+_OPTIONS = (
+    *("pop", "push", "due", "filing", "settling", "resuming", "later", "conversation"),
+    *("drop_answer", "drafting", "person", "unless_taken"),
+)
 
 
 def later_of(id_: str) -> str:
@@ -299,7 +324,7 @@ class Messages(StorePart):
 
     def history(self, id_: str) -> list[dict[str, str]]:
         raw = cast("list[bytes]", self._redis.lrange(f"{PREFIX}m:{id_}:history", 0, -1))
-        return [json.loads(entry) for entry in raw]
+        return [{"by": AGENT, **json.loads(entry)} for entry in raw]  # earlier versions did not say it
 
     def page(
         self,
@@ -441,16 +466,19 @@ class Messages(StorePart):
         only_from: Sequence[State] = (),
         given: tuple[str, int] | None = None,
         quiet: bool = False,
+        by: str = AGENT,
     ) -> None:
         """Move a record from state to state: atomic, fenced by the conversation's lock, with its history.
 
+        ``by`` is who did it: AGENT, MAILBOX, "cli", an operator's address or the name of an API token.
         ``given`` is a field of the record that must have this value, a fence in place of the lock.
         ``quiet`` leaves no line in the history (a note for the machine, not for a person).
-        Raise NotFound, LockLost (another worker has taken over) or WrongState (with the state it is in).
+        Raise NotFound, LockLost (another worker has taken over), WrongState (with the state it is in) or
+        ThreadTaken (a person has the thread by now).
         """
         allowed = MAY_BECOME[to]
         if only_from:
-            allowed = tuple(state for state in (*allowed, *AFTER_SENDING.get(to, ())) if state in only_from)
+            allowed = tuple(state for state in (*allowed, *BY_NAME.get(to, ())) if state in only_from)
         values = dict(effects.fields) if quiet else {"reason": reason, **effects.fields}
         options: dict[str, Any] = {"keep_s": self._keep_s}
         if effects.answer is not None:
@@ -459,10 +487,10 @@ class Messages(StorePart):
             options["answer"] = _kept(effects.answer)
         options["fields"] = [str(item) for pair in (values or {"id": id_}).items() for item in pair]
         if not quiet:
-            options["history"] = _entry(to, now, reason)
+            options["history"] = _entry(to, now, reason, by)
         if to in FINAL:
             options["keep_source_s"] = SOURCE_AFTER_FINAL_S
-        for name in ("pop", "push", "due", "filing", "settling", "resuming", "later", "conversation"):
+        for name in _OPTIONS:
             if value := getattr(effects, name):
                 options[name] = value
         if effects.people:
@@ -476,6 +504,8 @@ class Messages(StorePart):
             raise _not_found(id_)
         if outcome == b"lost":
             raise LockLost(f"message {id_} was taken over by another worker")
+        if outcome == b"taken":
+            raise ThreadTaken(f"a person has the thread of message {id_}")
         if outcome == b"wrong":
             raise WrongState(f"message {id_} is {state.decode()}; it cannot become {to} from there")
 
@@ -511,8 +541,8 @@ def _kept(mail: OutboundEmail) -> list[str]:
     return ["message_id", mail.message_id, "envelope_from", mail.envelope_from, "recipients", recipients]
 
 
-def _entry(state: State, at: int, reason: str) -> str:
-    return json_text({"state": state, "at": iso(at), "reason": reason})
+def _entry(state: State, at: int, reason: str, by: str = AGENT) -> str:
+    return json_text({"state": state, "at": iso(at), "reason": reason, "by": by})
 
 
 def _not_found(id_: str) -> NotFound:

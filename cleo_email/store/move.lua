@@ -3,8 +3,9 @@
 --       7 operation token (a repeated call with it changes nothing), 8 options (JSON object), 9 kept answer's bytes
 -- options: fields (flat list), history (string), pop, push, due (ms), filing (ms), settling (ms),
 --          resuming (ms), keep_source_s, keep_s, answer (flat list), our_id, people (list),
---          given (field, value it must have), later (ms), conversation (in place of the thread's)
--- Returns {'moved' | 'missing' | 'lost' | 'wrong', state}.
+--          given (field, value it must have), later (ms), conversation (in place of the thread's), drop_answer,
+--          drafting (ms), person (JSON of why a person has the thread), unless_taken (refuse if a person has it)
+-- Returns {'moved' | 'missing' | 'lost' | 'wrong' | 'taken', state}.
 local P, id, now = ARGV[1], ARGV[2], ARGV[5]
 local key = P .. 'm:' .. id
 local state = redis.call('HGET', key, 'state')
@@ -18,6 +19,7 @@ if ARGV[6] ~= '' and redis.call('GET', P .. 'lock:conversation:' .. conversation
 end
 if not string.find(',' .. ARGV[3] .. ',', ',' .. state .. ',', 1, true) then return {'wrong', state} end
 
+if options.unless_taken and redis.call('EXISTS', P .. 'person:' .. thread) == 1 then return {'taken', state} end
 if options.given and redis.call('HGET', key, options.given[1]) ~= options.given[2] then return {'lost', state} end
 if ARGV[4] == 'replied' or ARGV[4] == 'uncertain' then
   -- A fact, whatever room there is: a script that has written something is not refused for want of memory.
@@ -37,6 +39,7 @@ if options.keep_source_s then
 else
   for _, part in ipairs({':source', ':answer', ':answer:bytes'}) do redis.call('PERSIST', key .. part) end
 end
+if options.drop_answer then redis.call('DEL', key .. ':answer', key .. ':answer:bytes') end
 if options.answer then
   redis.call('DEL', key .. ':answer')
   redis.call('HSET', key .. ':answer', unpack(options.answer))
@@ -69,6 +72,8 @@ if options.later then
   if not redis.call('LPOS', P .. 'conversation:' .. own, id) then redis.call('RPUSH', P .. 'conversation:' .. own, id) end
   redis.call('ZADD', P .. 'active', options.later, own)
 end
+if options.drafting then redis.call('ZADD', P .. 'drafting', options.drafting, id) end
+if options.person then redis.call('SET', P .. 'person:' .. thread, options.person) end
 redis.call('ZREM', P .. 'resuming', id)
 if options.resuming then redis.call('ZADD', P .. 'resuming', options.resuming, id) end
 if options.filing then redis.call('ZADD', P .. 'filing', options.filing, id) end

@@ -14,7 +14,7 @@ from redis import Redis
 from cleo_email.mail.address import person
 from cleo_email.mail.model import Turn
 from cleo_email.store.connection import PREFIX, StorePart, json_text
-from cleo_email.store.messages import State
+from cleo_email.store.messages import State, iso
 
 
 class SigningKeys(StorePart):
@@ -52,6 +52,15 @@ def workflow_key(thread_id: str) -> str:
 
 
 REMEMBER_PEOPLE_S = 180 * 86_400
+
+
+def taken_by(by: str, reason: str, now: int) -> str:
+    """Return what is kept of a thread that a person has from ``now`` (ms) on."""
+    return json_text({"reason": reason, "by": by, "at": iso(now)})
+
+
+def _person_key(thread_id: str) -> str:
+    return f"{PREFIX}person:{thread_id}"
 
 
 def _met_key(one: str) -> str:
@@ -109,6 +118,19 @@ class Threads(StorePart):
         """Return the workflow that the thread belongs to, as its latest start gave it, or None."""
         raw = cast("bytes | None", self._redis.get(f"{PREFIX}{workflow_key(thread_id)}"))
         return cast("dict[str, Any]", json.loads(raw)) if raw else None
+
+    def person(self, thread_id: str) -> dict[str, str] | None:
+        """Return why a person has the thread (``reason``), ``by`` whom and ``at`` (ISO 8601), or None."""
+        raw = cast("bytes | None", self._redis.get(_person_key(thread_id)))
+        return cast("dict[str, str]", json.loads(raw)) if raw else None
+
+    def take(self, thread_id: str, taken: str) -> bool:
+        """Give the thread to a person, ``taken`` as of :func:`taken_by`. Return False where one has it."""
+        return bool(self._redis.set(_person_key(thread_id), taken, nx=True))
+
+    def hand_back(self, thread_id: str) -> bool:
+        """Give the thread to the agent again. Return False where it has it."""
+        return bool(self._redis.delete(_person_key(thread_id)))
 
     def latest(self, key: str) -> str:
         """Return the thread that was last opened under this key, or ''."""
