@@ -1,14 +1,20 @@
 """The folders in which people work beside the agent: Sent, Drafts, and the flags of the inbox."""
 
-from __future__ import annotations
-
-import ssl
-from collections.abc import Callable, Collection
+import re
+import time
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
-from cleo_email.accounts import ImapAccount
-from cleo_email.imap.values import ImapTimeouts
+from cleo_email.imap.connection import KeptConnection
+from cleo_email.imap.session import ImapConnection, RefusedForGood, RefusedForNow, folder_name
+from cleo_email.imap.special_use import DRAFTS, SENT, SpecialUse, naming
+from cleo_email.imap.values import ANSWERED, DELETED, DRAFT, SEEN, content_of, having, uid_sets
+
+SELECTED_S = 60.0  # after which Sent is selected anew, and folders that were not there are looked for again
+HEADER_OCTETS = 65_536  # of a header that is fetched
+_MESSAGE_ID = re.compile(rb"^message-id:\s*(<[^<>\s]+>)", re.IGNORECASE | re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -20,52 +26,76 @@ class SentMail:
     header: bytes = field(repr=False)
 
 
-class Folders:
-    """Sent and Drafts over a connection of their own, which is made on first use and kept.
+class Folders(KeptConnection):
+    """Sent and Drafts over a connection of their own. The inbox is only looked at.
 
-    It is not for several threads at once. UIDs of Drafts and of the inbox are named as ``UIDVALIDITY/UID``;
-    one of another UIDVALIDITY names nothing. After a fault the connection is closed and the next use makes a
-    new one. Every method raises MailboxUnavailable for what may pass by itself, MailboxLoginRefused, and
-    MailboxError for what a person has to change.
+    UIDs of Drafts and of the inbox are ``UIDVALIDITY/UID``; those of another UIDVALIDITY name nothing.
     """
 
-    def __init__(
-        self,
-        account: ImapAccount,
-        *,
-        ssl_context: ssl.SSLContext | None = None,
-        timeouts: ImapTimeouts | None = None,
-        inbox: str = "INBOX",
-    ) -> None:
-        self.before_login: Callable[[], None] = lambda: None
-        raise NotImplementedError
-
-    def close(self) -> None:
-        """Log out, if connected. The next use connects anew."""
-        raise NotImplementedError
+    inbox = "INBOX"
+    _sent: tuple[int, float] | None = None  # UIDVALIDITY of Sent, and when (monotonic) it was selected
+    _missing: dict[SpecialUse, float] | None = None  # when (monotonic) a folder was last found to be missing
 
     # --- Sent -------------------------------------------------------------------------------------------
 
     def sent_position(self) -> tuple[int, int] | None:
         """Return (UIDVALIDITY, highest UID, 0 for none) of Sent; None where there is no such folder."""
-        raise NotImplementedError
+        validity = self._select_sent()
+        if validity is None:
+            return None
+        connection = self._connection()
+        found = connection.search("UID *")  # in an empty folder some find nothing, others refuse
+        return validity, max(found, default=0)
 
     def sent_after(self, validity: int, uid: int) -> list[SentMail] | None:
         """Return the mails in Sent above this UID, ascending, as the folder is at this very moment.
 
         None where there is no such folder, or it has another UIDVALIDITY by now.
         """
-        raise NotImplementedError
+        if self._select_sent() != validity:
+            return None
+        connection = self._connection()
+        # ``n:*`` also gives the highest UID when that is below n (RFC 3501 section 6.4.8).
+        new = [found for found in connection.search(f"UID {uid + 1}:*") if found > uid]
+        mails: list[SentMail] = []
+        for _, uids in uid_sets(new):
+            messages = connection.fetch(uids, f"(UID RFC822.SIZE BODY.PEEK[HEADER]<0.{HEADER_OCTETS}>)")
+            for number, items in messages.items():
+                size = items.get(b"RFC822.SIZE")
+                mails.append(SentMail(number, size if isinstance(size, int) else 0, _content(items)))
+        return sorted(mails, key=lambda mail: mail.uid)
 
     def sent_source(self, uid: int) -> bytes:
         """Return the whole mail, b"" where it is gone. UIDs are those of the last ``sent_after``."""
-        raise NotImplementedError
+        if self._select_sent() is None:
+            return b""
+        return self._source(uid)
+
+    def _select_sent(self) -> int | None:
+        """Select Sent, or let the server tell what is new in it; return its UIDVALIDITY, None for none."""
+        folder = self._known(SENT)
+        if folder is None:
+            return None
+        connection = self._connection(try_after=0)  # its NOOP brings what is new
+        if (
+            self._sent
+            and connection.selected == (folder, True)
+            and time.monotonic() - self._sent[1] < SELECTED_S
+        ):
+            return self._sent[0]
+        validity = self._select(SENT, folder, read_only=True)
+        self._sent = (validity, time.monotonic())
+        return validity
 
     # --- the inbox --------------------------------------------------------------------------------------
 
     def answered(self, places: Collection[str]) -> frozenset[str]:
         r"""Return those of the mails in the inbox that carry ``\Answered``."""
-        raise NotImplementedError
+        if not places:
+            return frozenset()
+        connection = self._connection()
+        validity = _validity(connection, self.inbox, connection.select(self.inbox, read_only=True))
+        return self._having(places, validity, ANSWERED)
 
     # --- Drafts -----------------------------------------------------------------------------------------
 
@@ -74,23 +104,110 @@ class Folders:
 
         Raise RefusedForGood where there is no Drafts folder and none can be created, or it is read-only.
         """
-        raise NotImplementedError
+        folder = self._folder(DRAFTS, create=True)
+        if folder is None:
+            raise RefusedForGood(
+                "there is no folder for drafts and none can be created; create one named Drafts, or set "
+                "EMAIL_DRAFTS=0"
+            )
+        self._select(DRAFTS, folder)  # what cannot be removed again must not be put there
+        told = self._connection().append(folder, f"{DRAFT} {SEEN}", when, source)
+        if told is not None:
+            return f"{told[0]}/{told[1]}"
+        named = _MESSAGE_ID.search(source)
+        return self.find_draft(named[1].decode("ascii", "replace"), "") if named else ""
 
     def drafts_there(self, places: Collection[str]) -> frozenset[str]:
         r"""Return those of the places at which a draft lies now, not marked ``\Deleted``."""
-        raise NotImplementedError
+        folder = self._known(DRAFTS)
+        if folder is None or not places:
+            return frozenset()
+        validity = self._select(DRAFTS, folder, read_only=True)
+        return self._having(places, validity)
 
     def find_draft(self, message_id: str, answers: str) -> str:
         """Return the place of the newest draft with this Message-ID, or that answers this mail, or ''.
 
         ``answers`` is looked for in In-Reply-To: many clients give a draft a new Message-ID.
         """
-        raise NotImplementedError
+        folder = self._known(DRAFTS)
+        if folder is None:
+            return ""
+        validity = self._select(DRAFTS, folder, read_only=True)
+        connection = self._connection()
+        found = set(naming(connection, "Message-ID", message_id)) if message_id else set()
+        found |= naming(connection, "In-Reply-To", answers) if answers else set()
+        places = {f"{validity}/{uid}" for uid in found}
+        there = self._having(places, validity)
+        return max(there, key=_uid, default="")
 
     def draft_source(self, place: str) -> bytes:
         """Return the whole draft, b"" where it is gone."""
-        raise NotImplementedError
+        if not self.drafts_there([place]):
+            return b""
+        return self._source(_uid(place))
 
     def remove_draft(self, place: str) -> bool:
         """Expunge this draft, and no other mail. Return whether it was there and is gone by us."""
-        raise NotImplementedError
+        if not self.drafts_there([place]):
+            return False
+        folder, uid = self._folder(DRAFTS, create=False), _uid(place)
+        if folder is None:
+            return False
+        self._select(DRAFTS, folder)
+        connection = self._connection()
+        connection.store(str(uid), f"({DELETED})")
+        connection.expunge(uid)
+        if self.drafts_there([place]):
+            raise RefusedForNow("the server keeps a draft that was removed")
+        return True
+
+    # --- any folder -------------------------------------------------------------------------------------
+
+    def _known(self, use: SpecialUse) -> bytes | None:
+        """Return the folder where there is one. A missing one is looked for once a minute."""
+        missing = self._missing = self._missing or {}
+        if time.monotonic() - missing.get(use, -SELECTED_S) < SELECTED_S:
+            return None
+        folder = self._folder(use, create=False)
+        if folder is None:
+            missing[use] = time.monotonic()
+        return folder
+
+    def _select(self, use: SpecialUse, folder: bytes, *, read_only: bool = False) -> int:
+        """Select the folder and return its UIDVALIDITY."""
+        connection = self._connection()
+        try:
+            data = connection.select(folder, read_only=read_only)
+        except RefusedForGood:
+            self._folders.pop(use, None)  # it may have been renamed: the next call looks anew
+            raise
+        if not read_only and data.get(b"READ-ONLY"):
+            raise RefusedForGood(f"{folder_name(folder)} is read-only for this login")
+        return _validity(connection, folder, data)
+
+    def _having(self, places: Iterable[str], validity: int, *flags: str) -> frozenset[str]:
+        r"""Return those that are there in the selected folder with these flags, and without ``\Deleted``."""
+        uids = {_uid(place) for place in places if place.partition("/")[0] == str(validity)}
+        found: set[int] = set()
+        for _, uid_set in uid_sets(uids):
+            messages = self._connection().fetch(uid_set, "(UID FLAGS)")
+            found |= (having(messages, flags) - having(messages, [DELETED])) & uids
+        return frozenset(f"{validity}/{uid}" for uid in found)
+
+    def _source(self, uid: int) -> bytes:
+        messages = self._connection().fetch(str(uid), "(UID BODY.PEEK[])")
+        return _content(messages.get(uid, {}))
+
+
+def _content(items: dict[bytes, Any]) -> bytes:
+    parts = (content_of(value) for name, value in items.items() if name.startswith(b"BODY["))
+    return next(filter(None, parts), b"")
+
+
+def _uid(place: str) -> int:
+    return int(place.partition("/")[2] or 0)
+
+
+def _validity(connection: ImapConnection, folder: str | bytes, data: dict[bytes, Any]) -> int:
+    return int(data.get(b"UIDVALIDITY") or connection.status(folder, "UIDVALIDITY"))

@@ -4,15 +4,16 @@ import contextlib
 import logging
 import ssl
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import date, datetime
-from typing import Any, Self
+from typing import Any
 
-from cleo_email.accounts import ImapAccount, LoginMemory
+from cleo_email.accounts import ImapAccount
 from cleo_email.errors import MailboxError, MailboxUnavailable
-from cleo_email.imap import sent
+from cleo_email.imap.connection import KeptConnection
 from cleo_email.imap.session import ImapConnection, RefusedForGood, RefusedForNow, folder_name
+from cleo_email.imap.special_use import SENT, answered_ids, has_message
 from cleo_email.imap.values import (
     ACCEPTED,
     FAILED,
@@ -37,7 +38,6 @@ from cleo_email.imap.values import (
 log = logging.getLogger(__name__)
 
 SELECTED_S = 60.0  # after which a mailbox that is selected is selected again
-QUIET = 30.0  # seconds without an answer after which a kept connection is tried before it is used
 BATCH_MESSAGES = 25  # of one FETCH of bodies
 BATCH_OCTETS = 16 * 1024 * 1024  # of one FETCH of bodies; a larger message comes alone
 HEADER_OCTETS = 256 * 1024  # of a header that is fetched alone
@@ -46,7 +46,7 @@ _SEARCH_WINDOW = 50_000  # messages in one SEARCH: imaplib refuses lines above a
 _LAST_UID = 2**32 - 1
 
 
-class Mailbox:
+class Mailbox(KeptConnection):
     """One mailbox over one connection, which is made on first use and kept; not for several threads at once.
 
     After a fault the connection is closed and the next use makes a new one. Every method raises
@@ -65,37 +65,12 @@ class Mailbox:
         timeouts: ImapTimeouts | None = None,
         folder: str = "INBOX",
     ) -> None:
+        super().__init__(account, ssl_context=ssl_context, timeouts=timeouts)
         self.folder = folder
-        self.logins = 0
-        # Called before each connection is made; a MailboxError that it raises forbids it.
-        self.before_login: Callable[[], None] = no_limit
         self._place = f"{account.host}:{account.port}: {folder}"
-        self._account = account
-        self._context = ssl_context
-        self._timeouts = timeouts or ImapTimeouts()
-        self._kept: ImapConnection | None = None
         self._status: MailboxStatus | None = None
         self._selected = (0.0, 0)  # when, and how many refusals there had been
         self._tells_status = True
-        self._memory = LoginMemory()
-        self._sent_folder: bytes | None = None
-        self._ask_namespace = True
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Log out, if connected. The next use connects anew."""
-        kept, self._kept = self._kept, None
-        if kept is not None:
-            kept.log_out()
-
-    def connect(self) -> None:
-        """Connect and log in, unless a kept connection lives."""
-        self._connection(try_after=0)
 
     # --- looking ----------------------------------------------------------------------------------------
 
@@ -282,31 +257,13 @@ class Mailbox:
 
     def sent_folder(self, *, create: bool = True) -> str | None:
         r"""Return the folder marked ``\Sent`` or else named so, created if need be; None if there is none."""
-        raw = self._find_sent(create=create)
+        raw = self._folder(SENT, create=create)
         return folder_name(raw) if raw is not None else None
-
-    def _find_sent(self, *, create: bool) -> bytes | None:
-        if self._sent_folder is None:
-            connection = self._connection()
-            folders = connection.folders()
-            self._sent_folder = sent.find_sent_folder(folders, self._namespace)
-            if self._sent_folder is None and create:
-                self._sent_folder = sent.create_sent_folder(connection, folders, self._namespace())
-        return self._sent_folder
-
-    def _namespace(self) -> bytes | None:
-        """Return the prefix of our namespace; None also where the question once ended the connection."""
-        if not self._ask_namespace:
-            return None
-        self._ask_namespace = False
-        prefix = self._connection().namespace()
-        self._ask_namespace = True
-        return prefix
 
     def append_sent(self, source: bytes, when: datetime) -> None:
         r"""File a copy of sent mail as read (``\Seen``), dated ``when`` (aware)."""
         for last in (False, True):
-            folder = self._find_sent(create=True)
+            folder = self._folder(SENT, create=True)
             if folder is None:
                 raise RefusedForGood(
                     f"{self._account.host}: there is no folder for sent mail and none can be created;"
@@ -316,7 +273,7 @@ class Mailbox:
                 self._connection().append(folder, SEEN, when, source)
                 return
             except RefusedForGood as exc:
-                self._sent_folder = None  # it may be gone: look anew
+                self._folders.pop(SENT, None)  # it may be gone: look anew
                 if last or exc.code not in ("TRYCREATE", "NONEXISTENT"):
                     raise
 
@@ -326,22 +283,22 @@ class Mailbox:
         False also where there is no folder for sent mail. The next use of the inbox selects it again.
         """
         connection = self._select_sent()
-        return connection is not None and sent.has_message(connection, message_id, since)
+        return connection is not None and has_message(connection, message_id, since)
 
     def answered_ids(self, since: date) -> frozenset[str]:
         """Return the Message-IDs that sent mail since ``since`` answers, by its In-Reply-To."""
         connection = self._select_sent()
-        return sent.answered_ids(connection, since) if connection is not None else frozenset()
+        return answered_ids(connection, since) if connection is not None else frozenset()
 
     def _select_sent(self) -> ImapConnection | None:
-        folder = self._find_sent(create=False)
+        folder = self._folder(SENT, create=False)
         if folder is None:
             return None
         connection = self._connection()
         try:
             connection.select(folder, read_only=True)
         except RefusedForGood:
-            self._sent_folder = None  # it may have been renamed: the next call looks anew
+            self._folders.pop(SENT, None)  # it may have been renamed: the next call looks anew
             raise
         return connection
 
@@ -356,15 +313,6 @@ class Mailbox:
         return f"{self._place}: {status.exists} messages, {access}, keywords are {keywords}, {sent_mail}"
 
     # --- the connection ---------------------------------------------------------------------------------
-
-    def _connection(self, *, try_after: float = QUIET) -> ImapConnection:
-        """Return the kept connection if it lives, or a new one."""
-        if self._kept is None or not self._kept.is_alive(try_after):
-            self._kept = None
-            self.before_login()
-            self._kept = ImapConnection(self._account, self._context, self._timeouts, self._memory)
-            self.logins += 1
-        return self._kept
 
     def _inbox(self) -> tuple[ImapConnection, MailboxStatus]:
         """Return the connection with our folder selected and the UIDVALIDITY of the last ``open``."""
@@ -390,10 +338,6 @@ class Mailbox:
             return connection.status(self.folder, "UIDVALIDITY")
         except RefusedForGood as exc:
             raise MailboxError(f"{self._place}: the server tells no UIDVALIDITY: {exc}") from None
-
-
-def no_limit() -> None:
-    """Let every login be made."""
 
 
 def _store(

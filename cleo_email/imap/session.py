@@ -33,7 +33,7 @@ from cleo_email.errors import (
     TokenUnavailable,
     network_words,
 )
-from cleo_email.imap.values import ImapTimeouts, quoted
+from cleo_email.imap.values import ImapTimeouts, quoted, ranges
 from cleo_email.scrub import Scrubber
 
 STARTTLS_PORT = 143
@@ -158,7 +158,7 @@ class ImapConnection:
         data: dict[bytes, Any] = self._client._process_select_response(self._imap.untagged_responses)
         return data
 
-    def status(self, folder: str, item: str) -> int:
+    def status(self, folder: str | bytes, item: str) -> int:
         data = self._run("STATUS", lambda: self._imap.status(_mailbox_name(folder), f"({item})"))
         found = re.search(rf"{item} (\d+)", _as_text(data), re.IGNORECASE)
         return int(found.group(1)) if found else 0
@@ -190,7 +190,9 @@ class ImapConnection:
         with contextlib.suppress(RefusedForNow, RefusedForGood):  # most clients show subscribed folders only
             self._run(f"SUBSCRIBE {name}", lambda: self._imap.subscribe(_mailbox_name(folder)))
 
-    def append(self, folder: bytes, flags: str, date: datetime, source: bytes) -> None:
+    def append(self, folder: bytes, flags: str, date: datetime, source: bytes) -> tuple[int, int] | None:
+        """Store a message; return its (UIDVALIDITY, UID) where the server tells it (RFC 4315)."""
+
         def command() -> Any:
             # imaplib's own append() looks for other line ends, at five times the memory of the mail.
             self._imap.literal = source
@@ -198,7 +200,9 @@ class ImapConnection:
             return self._imap._simple_command("APPEND", _mailbox_name(folder), f"({flags})", when)
 
         what = f"APPEND to {folder_name(folder)}"
-        self._run(what, command, self._timeouts.command + len(source) / 100_000)
+        data = self._run(what, command, self._timeouts.command + len(source) / 100_000)
+        told = re.search(r"\[APPENDUID (\d+) (\d+)\]", _as_text(data), re.IGNORECASE)
+        return (int(told[1]), int(told[2])) if told else None
 
     # --- messages of the selected mailbox ---------------------------------------------------------------
 
@@ -219,6 +223,23 @@ class ImapConnection:
     def store(self, uid_set: str, flags: str, how: str = "+FLAGS") -> dict[int, dict[bytes, Any]]:
         """Add flags, or remove them; return the FLAGS of each message of which the server tells them."""
         return self._messages("STORE", uid_set, how, flags)
+
+    def expunge(self, uid: int) -> None:
+        r"""Remove this message, which is marked ``\Deleted``, and no other one.
+
+        Without UIDPLUS (RFC 4315) the others that are marked lose the mark for the moment of an EXPUNGE.
+        """
+        if "UIDPLUS" in self._capabilities:
+            self._run("UID EXPUNGE", lambda: self._imap.uid("EXPUNGE", str(uid)))
+            return
+        others = ranges([found for found in self.search("DELETED") if found != uid] or [0])
+        if others != "0":
+            self.store(others, "(\\Deleted)", "-FLAGS")
+        try:
+            self._run("EXPUNGE", self._imap.expunge)
+        finally:
+            if others != "0":
+                self.store(others, "(\\Deleted)")
 
     def _messages(self, command: str, *arguments: str) -> dict[int, dict[bytes, Any]]:
         with self._conversation(command):

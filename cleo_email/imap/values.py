@@ -12,6 +12,8 @@ from cleo_email.errors import MailboxError, MailboxUnavailable
 
 SEEN = "\\Seen"
 ANSWERED = "\\Answered"
+DRAFT = "\\Draft"
+DELETED = "\\Deleted"
 # Keywords (RFC 3501 section 2.3.2) that let people see in their own mail client what became of a mail.
 ACCEPTED = "$CleoAccepted"
 REPLIED = "$CleoReplied"

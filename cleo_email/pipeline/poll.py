@@ -13,7 +13,8 @@ from functools import cached_property, partial
 
 from cleo_email.crashpoints import crashpoint
 from cleo_email.errors import MailboxError, MailboxLoginRefused, MailboxUnavailable, UnreadableMessage
-from cleo_email.imap.mailbox import Mailbox, describe_each, no_limit
+from cleo_email.imap.connection import no_limit
+from cleo_email.imap.mailbox import Mailbox, describe_each
 from cleo_email.imap.values import (
     ACCEPTED,
     ANSWERED,

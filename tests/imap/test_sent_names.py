@@ -10,8 +10,8 @@ from imapclient.imap_utf7 import encode  # type: ignore[import-untyped]
 
 from cleo_email.errors import MailboxUnavailable
 from cleo_email.imap.mailbox import Mailbox
-from cleo_email.imap.sent import usual_names
 from cleo_email.imap.session import folder_name
+from cleo_email.imap.special_use import usual_names
 from tests.support.imap_server import Answer, FakeImapServer, Session, bye, first, hang_up, says
 
 WHEN = datetime(2026, 3, 1, 11, 30, tzinfo=UTC)

@@ -1,7 +1,8 @@
-"""The mailbox of sent mail: find it, create it, and search it by header fields."""
+"""The mailboxes of sent mail and of drafts (RFC 6154): find them, create them, search by header fields."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from datetime import date
 from functools import cache
 from importlib.resources import files
@@ -14,10 +15,22 @@ _MESSAGE_ID = re.compile(r"<[^<>]+>")
 _NOT_SELECTABLE = frozenset({"\\noselect", "\\nonexistent"})
 
 
+@dataclass(frozen=True)
+class SpecialUse:
+    """A use that a folder has: its attribute in lower case, and the name that we give to a new one."""
+
+    attribute: str
+    name: str
+
+
+SENT = SpecialUse("\\sent", "Sent")
+DRAFTS = SpecialUse("\\drafts", "Drafts")
+
+
 @cache
-def usual_names() -> dict[str, int]:
-    """Return the usual names of the folder, comparable, and the rank of each: the lines of sent_names.txt."""
-    lines = files(__package__).joinpath("sent_names.txt").read_text("utf-8").splitlines()
+def usual_names(use: SpecialUse = SENT) -> dict[str, int]:
+    """Return the usual names of the folder, comparable, and the rank of each: the lines of a data file."""
+    lines = files(__package__).joinpath(f"{use.name.lower()}_names.txt").read_text("utf-8").splitlines()
     names = (line.strip() for line in lines if not line.startswith("#"))
     return {_comparable(name): rank for rank, name in enumerate(names) if name}
 
@@ -27,13 +40,15 @@ def _comparable(name: str) -> str:
     return normalize("NFC", normalize("NFC", name.strip()).casefold())
 
 
-def find_sent_folder(folders: Iterable[Folder], namespace: Callable[[], bytes | None]) -> bytes | None:
-    r"""Return the folder marked ``\Sent`` (RFC 6154), else one with a usual name in our own namespace.
+def find_folder(
+    use: SpecialUse, folders: Iterable[Folder], namespace: Callable[[], bytes | None]
+) -> bytes | None:
+    r"""Return the folder marked ``\Sent``, say (RFC 6154), else one with a usual name in our own namespace.
 
     ``namespace`` gives the prefix of that namespace; it is asked only where no folder is marked.
     """
     selectable = [folder for folder in folders if not folder.attributes & _NOT_SELECTABLE]
-    if marked := next((folder for folder in selectable if "\\sent" in folder.attributes), None):
+    if marked := next((folder for folder in selectable if use.attribute in folder.attributes), None):
         return marked.raw
     prefix = folder_name(namespace() or b"")
     found: dict[str, bytes] = {}
@@ -42,19 +57,21 @@ def find_sent_folder(folders: Iterable[Folder], namespace: Callable[[], bytes | 
         if below := re.match(f"inbox[{re.escape(folder.delimiter or './')}]", plain, re.IGNORECASE):
             plain = plain[below.end() :]
         found.setdefault(_comparable(plain), folder.raw)
-    usual = found.keys() & usual_names().keys()
-    return found[min(usual, key=usual_names().__getitem__)] if usual else None
+    ranks = usual_names(use)
+    usual = found.keys() & ranks.keys()
+    return found[min(usual, key=ranks.__getitem__)] if usual else None
 
 
-def create_sent_folder(
-    connection: ImapConnection, folders: Iterable[Folder], prefix: bytes | None
+def create_folder(
+    use: SpecialUse, connection: ImapConnection, folders: Iterable[Folder], prefix: bytes | None
 ) -> bytes | None:
-    """Create ``Sent`` where the server wants personal folders; return None if it lets us create none."""
+    """Create the folder where the server wants personal ones; return None if it lets us create none."""
+    name = use.name.encode()
     if prefix is not None:
-        candidates = [prefix + b"Sent"]
+        candidates = [prefix + name]
     else:  # no NAMESPACE: some keep everything below INBOX (Courier), so try that second
         delimiters = [folder.delimiter for folder in folders if folder.name.upper() == "INBOX"]
-        candidates = [b"Sent", *(f"INBOX{delimiter}Sent".encode() for delimiter in delimiters if delimiter)]
+        candidates = [name, *(b"INBOX%b%b" % (sign.encode(), name) for sign in delimiters if sign)]
     for name in candidates:
         try:
             connection.create(name)
@@ -67,31 +84,43 @@ def create_sent_folder(
 
 def has_message(connection: ImapConnection, message_id: str, since: date | None) -> bool:
     """Return whether the selected folder has a message with exactly this Message-ID."""
+    return bool(naming(connection, "Message-ID", message_id, since))
+
+
+def naming(
+    connection: ImapConnection, name: str, message_id: str, since: date | None = None
+) -> frozenset[int]:
+    """Return the UIDs of the messages in whose field ``name`` exactly this Message-ID stands."""
     criteria = [f"SINCE {search_date(since)}"] if since else []
-    criteria += ["HEADER", "Message-ID"]
+    criteria += ["HEADER", name]
     if message_id.isascii() and message_id.isprintable():
         uids = connection.search(*criteria, quoted(message_id))
     else:  # only a literal can carry it
         raw = message_id.encode("utf-8", "replace")
         uids = connection.search("CHARSET", "UTF-8", *criteria, literal=raw)
-    return message_id in _fields(connection, uids, "MESSAGE-ID")  # SEARCH is content with a part of the value
+    found = _fields(connection, uids, name)  # SEARCH is content with a part of the value
+    return frozenset(uid for uid, value in found if message_id == value or message_id in _ids(value))
 
 
 def answered_ids(connection: ImapConnection, since: date) -> frozenset[str]:
     """Return the Message-IDs in the In-Reply-To of messages since ``since`` in the selected folder."""
-    values = _fields(connection, connection.search(f"SINCE {search_date(since)}"), "IN-REPLY-TO")
-    return frozenset(found for value in values for found in _MESSAGE_ID.findall(value))  # comments between
+    values = _fields(connection, connection.search(f"SINCE {search_date(since)}"), "In-Reply-To")
+    return frozenset(found for _, value in values for found in _ids(value))
 
 
-def _fields(connection: ImapConnection, uids: Iterable[int], wanted: str) -> Iterator[str]:
-    """Yield the values of the header fields named ``wanted``, unfolded (RFC 5322 section 2.2.3)."""
+def _ids(value: str) -> list[str]:
+    return _MESSAGE_ID.findall(value)  # comments may stand between them
+
+
+def _fields(connection: ImapConnection, uids: Iterable[int], wanted: str) -> Iterator[tuple[int, str]]:
+    """Yield (UID, value) of the header fields named ``wanted``, unfolded (RFC 5322 section 2.2.3)."""
     for _, uid_set in uid_sets(uids):
         messages = connection.fetch(uid_set, f"(UID BODY.PEEK[HEADER.FIELDS ({wanted})])")
-        for items in messages.values():
+        for uid, items in messages.items():
             for name, header in items.items():
                 if name.startswith(b"BODY[HEADER.FIELDS"):
                     unfolded = re.sub(rb"\r?\n([ \t])", rb" ", header or b"")
                     for line in unfolded.splitlines():
                         field, _, value = line.partition(b":")
-                        if field.strip().upper() == wanted.encode("ascii"):
-                            yield value.strip().decode("utf-8", "replace")
+                        if field.strip().upper() == wanted.upper().encode("ascii"):
+                            yield uid, value.strip().decode("utf-8", "replace")
