@@ -158,10 +158,12 @@ class ImapConnection:
         data: dict[bytes, Any] = self._client._process_select_response(self._imap.untagged_responses)
         return data
 
-    def status(self, folder: str, item: str) -> int:
-        data = self._run("STATUS", lambda: self._imap.status(_mailbox_name(folder), f"({item})"))
-        found = re.search(rf"{item} (\d+)", _as_text(data), re.IGNORECASE)
-        return int(found.group(1)) if found else 0
+    def status(self, folder: str, *items: str) -> dict[str, int]:
+        """Return what the server tells of these items (RFC 9051 section 6.3.11); it may leave one out."""
+        asked = f"({' '.join(items)})"
+        told = _as_text(self._run("STATUS", lambda: self._imap.status(_mailbox_name(folder), asked)))
+        pairs = re.findall(r"(\w+) (\d{1,10})(?!\d)", told.rpartition("(")[2])
+        return {name.upper(): int(number) for name, number in pairs}
 
     def folders(self) -> list[Folder]:
         """Return every folder whose line in the answer to LIST can be read."""
