@@ -421,6 +421,16 @@ def test_one_status_tells_whether_a_mailbox_is_still_selected(
     assert len(server.sent("SELECT")) == selects
 
 
+def test_the_end_of_a_literal_does_not_wait_for_an_acknowledgement(
+    server: FakeImapServer, box: Mailbox
+) -> None:
+    """Else each copy for Sent and each search in it takes 40 ms longer."""
+    box.open()
+    assert box._kept is not None
+    sock = box._kept._client.socket()
+    assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
+
+
 @pytest.mark.parametrize("answer", ["NO not of a selected mailbox", "BAD no such command"])
 def test_a_server_that_refuses_status_is_asked_once(
     server: FakeImapServer, box: Mailbox, answer: str
