@@ -93,6 +93,8 @@ def decode(data: bytes, charset: str = "", hint: str = "") -> Decoded:
     ``hint`` is the charset that something else names, such as a document about itself; it counts where
     nothing is declared, or what is declared cannot be. One broken character costs that character alone.
     """
+    if not charset and data.isascii() and b"\x1b" not in data:
+        return Decoded(data.decode("ascii"), "")
     codec = codec_of(charset) if charset else "ascii"
     note = ""
     if not codec:
