@@ -40,9 +40,6 @@ _STYLES = {
     "border:1px solid #999;border-radius:4px",
     "code": f"font-size:13px;font-family:{_MONOSPACE}",
     "a": "color:#2f7de0;word-break:break-word",
-    "strong": "font-weight:bold",
-    "em": "font-style:italic",
-    "s": "text-decoration:line-through",
     "hr": "border:0;border-top:1px solid #999;margin:1.5em 0",
     "sub": "font-size:75%;line-height:0",
     "sup": "font-size:75%;line-height:0",
@@ -56,7 +53,7 @@ _STYLES = {
         for level, size in enumerate((22, 19, 17, 15, 15, 15), 1)
     },
 }
-_TAGS = {*_STYLES, *"br tbody thead tr".split()}
+_TAGS = {*_STYLES, *"br em s strong tbody thead tr".split()}
 _INLINE = {tag: {"style": style} for tag, style in _STYLES.items()}
 
 _PAGE = """\
