@@ -105,12 +105,14 @@ def new_part(mail: InboundEmail, history: tuple[Turn, ...], added: Collection[st
     """
     if not history:
         return mail.text
+    answers = [*added, *(turn.content for turn in history if turn.role == "assistant")]
     return cut_new_part(
         mail.full_text,
         subject=mail.subject,
         replies=True,
         recipients=[address.addr for address in (*mail.to, *mail.cc)[:MAX_RECIPIENTS]],
         known=[*added, *(turn.content for turn in history)],
+        answers=answers,
     ).text
 
 

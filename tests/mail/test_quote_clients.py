@@ -49,7 +49,18 @@ def test_a_header_block_with_quote_marks() -> None:
     assert split_quoted(between).text == between
 
 
-@pytest.mark.parametrize("line", ["Von Yahoo Mail auf Android gesendet", "Von Outlook für iOS gesendet"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Von Yahoo Mail auf Android gesendet", "Von Outlook für iOS gesendet", "Odesláno z iPhonu",
+        "Odoslané z iPhonu", "iPhone’umdan gönderildi", "Galaxy cihazımdan gönderildi",
+        "나의 iPhone에서 보냄",
+        "Lähetetty iPhonesta", "Elküldve az iPhone-omról", "נשלח מה-iPhone שלי", "أرسلت من الـ iPhone",
+        "Στάλθηκε από το iPhone μου", "Trimis de pe iPhone-ul meu", "Надіслано з iPhone",
+        "Enviat des del meu iPhone", "Poslano s mog iPhonea", "Đã gửi từ iPhone của tôi",
+        "ส่งจาก iPhone ของฉัน", "Dikirim dari iPhone saya",
+    ],
+)  # fmt: skip
 def test_a_mobile_signature(line: str) -> None:
     assert split_quoted(f"Ja.\n\n{line}\n").text == "Ja."
 
