@@ -325,8 +325,8 @@ class _Finder:
         """Tell the line of a client from a sentence of the writer's, such as "Your colleague wrote to me:".
 
         It must name a recipient of the mail, for whoever answers a mail writes to its author, or the text
-        below must be known. Else lines with marks must do, or, in a thread of which nothing is known, the way in
-        which clients write an author and a time; where the thread is known but not these lines, both.
+        below must be known. Else lines with marks must do, or, in a thread of which nothing is known, the way
+        in which clients write an author and a time; where the thread is known but not these lines, both.
         """
         setting = self._setting
         if setting is None:
