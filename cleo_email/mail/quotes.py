@@ -23,6 +23,7 @@ class QuoteWords(NamedTuple):
     by: re.Pattern[str]
     mobile: re.Pattern[str]
     device: re.Pattern[str]
+    unsent: re.Pattern[str]
     original: frozenset[str]
     forwarded: frozenset[str]
     forward_lines: frozenset[str]
@@ -55,6 +56,7 @@ def quote_words() -> QuoteWords:
         by=pattern("by", r"\d,? ", r" [^\s<>@]{1,64}+@[^\s<>]{1,200}+\Z"),
         mobile=pattern("mobile", r"\s*", ""),
         device=pattern("device", "", ""),
+        unsent=pattern("unsent"),
         original=phrases("original"),
         forwarded=phrases("forwarded"),
         forward_lines=phrases("forward_lines"),
@@ -471,10 +473,12 @@ def _between_rules(line: str) -> str:
 def _is_mobile_signature(line: str) -> bool:
     """Return whether it is ``Von meinem iPhone gesendet`` or the like."""
     text = line.strip()
-    if not text or len(text) > 160:
+    if not text or len(text) > 160 or text.endswith(("?", "？", "؟")):
         return False
     text = text.translate(_NO_BRACKETS)
-    return bool(quote_words().mobile.match(text) and quote_words().device.search(text))
+    return not quote_words().unsent.search(text) and bool(
+        quote_words().mobile.match(text) and quote_words().device.search(text)
+    )
 
 
 # --- "Von: … Gesendet: … An: … Betreff: …" ----------------------------------------------------------------
