@@ -56,6 +56,9 @@ _PLACEHOLDERS: Final = (
 # PNG, PDF, JPEG, GIF and ZIP (Office files too), which some programs send as text/plain.
 _BINARY: Final = (b"\x89PNG", b"%PDF-", b"\xff\xd8\xff", b"GIF8", b"PK\x03\x04")
 _DATA_URI: Final = re.compile(rb"data:[\w/+.;=-]{0,100}?;base64,[A-Za-z0-9+/=%\r\n]*+", re.IGNORECASE)
+_TAG: Final = re.compile(
+    r"\s*+<(?:!--|/?(?:html|head|body|meta|style|div|p|br|span|table|font)\b)", re.IGNORECASE
+)
 _MAX_PLACEHOLDER: Final = 500
 _WORDS: Final = re.compile(r"\w+")
 # What an HTML document says of its charset, near its beginning.
@@ -229,15 +232,19 @@ class _Reader:
         """
         if len(plain) > _MAX_PLACEHOLDER:
             return False
-        if any(word in plain.lower() for word in _PLACEHOLDERS):
-            return len(self._join(rich).strip()) > 2 * len(plain)
+        if _TAG.match(plain):  # the source of the HTML
+            return True
+        named = any(word in plain.lower() for word in _PLACEHOLDERS)
+        if named and len(self._join(rich).strip()) > 2 * len(plain):
+            return True
         words = _WORDS.findall(plain.lower())
         source = decode(rich[0].body(), rich[0].type.parameters.get("charset", "")).text.lower()
         if words and 2 * sum(word in source for word in words) >= len(words):
             return False  # mostly so, and much faster than reading the HTML
         text = self._join(rich)
         others = set(_WORDS.findall(text.lower()))
-        return len(text.strip()) > 2 * len(plain) and 2 * sum(word in others for word in words) <= len(words)
+        longer = len(text.strip()) > (1 if named else 2) * len(plain)
+        return longer and 2 * sum(word in others for word in words) <= len(words)
 
     # --- leaves -------------------------------------------------------------------------------------
 

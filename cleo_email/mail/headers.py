@@ -73,7 +73,7 @@ def decode_words(text: str) -> str:
 def _word_bytes(encoding: str, payload: str, charset: str) -> bytes:
     try:
         # Characters that the client forgot to encode are text by now: back to the bytes that they were.
-        raw = payload.encode(codec_of(charset) or "utf-8")
+        raw = payload.encode("ascii" if payload.isascii() else codec_of(charset) or "utf-8")
     except (UnicodeError, LookupError):
         raw = payload.encode("utf-8", "replace")
     if encoding in "bB":
@@ -176,7 +176,7 @@ _MAX_ADDRESSES: Final = 2000
 _MAX_HALVES: Final = 10  # of a name with commas
 _TOKEN: Final = re.compile(
     r"""(?P<quoted>"(?:[^"\\]|\\.)*+(?:"|\\?\Z))
-      | (?P<angle><[^<>]*+(?:>|(?=<)|\Z))
+      | (?P<angle><[^<>]*+(?:>++|(?=<)|\Z))
       | (?P<mark>[,;:()])
       | (?P<text>(?:[^"<,;:()\\]|\\.)++|\\)""",
     re.VERBOSE | re.DOTALL,
@@ -247,7 +247,7 @@ def parse_addresses(text: str) -> tuple[Address, ...]:
         elif kind == "quoted":
             mailbox.add(piece, _ESCAPE.sub(r"\1", piece[1:].removesuffix('"')))
         elif kind == "angle":
-            mailbox.angle = piece if mailbox.angle is None else mailbox.angle
+            mailbox.angle = mailbox.angle if (mailbox.angle or "").strip("<>") else piece
         elif piece in (",", ";"):
             if not (mailbox.raw or mailbox.comment or halves) and mailbox.angle is None:
                 continue  # an empty item
@@ -275,7 +275,7 @@ def _address_among(words: str) -> tuple[str, str]:
     for number, word in enumerate(split):
         if "@" in word.strip("@"):
             name = " ".join(split[:number] + split[number + 1 :])
-            return word.strip('<>"'), name.replace('"', "")
+            return word.strip('<>"[]'), name.replace('"', "")
     return "", words
 
 

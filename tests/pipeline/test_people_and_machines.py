@@ -74,6 +74,21 @@ def test_a_web_form_is_held_and_names_its_ways_out(redis_url: str) -> None:
     assert recipients(bench) == ["Anna <anna@example.net>"]
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"Reply_To": f"{AGENT}, Anna <anna@example.net>"}, {"Auto_Submitted": "no"},
+        {"Auto_Submitted": "No; x=y", "Sender": "www-data@web1.example.net"},
+    ],
+)  # fmt: skip
+def test_other_forms_are_known_too(redis_url: str, fields: dict[str, str]) -> None:
+    bench = bench_of(redis_url)
+    id_ = hand_in(bench, source(**FORM | fields))
+    assert bench.store.messages.get(id_).state is State.HELD
+    assert release(bench, id_) is State.REPLIED
+    assert recipients(bench) == ["Anna <anna@example.net>"]
+
+
 def test_a_web_form_may_be_allowed(redis_url: str) -> None:
     bench = bench_of(redis_url, allowed_robots=(AGENT,))
     hand_in(bench, source(**FORM))
