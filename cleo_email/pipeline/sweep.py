@@ -8,7 +8,7 @@ from itertools import islice
 from cleo_email.errors import NotFound, WrongState
 from cleo_email.pipeline.budget import Budget
 from cleo_email.runtime import DAY, Clock, now_ms
-from cleo_email.store import AT_WORK, Effects, State, Store
+from cleo_email.store import AT_WORK, Effects, State, Store, ThreadTaken
 from cleo_email.store.queue import WakeQueue
 
 log = logging.getLogger(__name__)
@@ -53,11 +53,13 @@ class Sweeper:
                     to,
                     now=self.clock(),
                     reason="there is room again within the limits of the mailbox",
-                    effects=Effects(push=True),
+                    effects=Effects(push=True, unless_taken=to is State.SUBMITTING),
                     only_from=[State.HELD],
                 )
             except (NotFound, WrongState):
                 self.store.resuming.done(id_)
+            except ThreadTaken:
+                continue  # until the thread is handed back
             else:
                 self.wake.wake(record.thread_id)
 

@@ -42,7 +42,7 @@ def hand_in(bench: Bench, mail: bytes) -> str:
 
 
 def release(bench: Bench, id_: str) -> State:
-    bench.deciding.release(id_)
+    bench.deciding.release(id_, by="cli")
     bench.work(bench.store.messages.get(id_).thread_id)
     return bench.store.messages.get(id_).state
 
@@ -218,7 +218,7 @@ def test_what_was_ignored_can_be_released(redis_url: str) -> None:
         bench, source(Message_ID="<2@example.net>", Subject="Automatic reply: x", Precedence="bulk")
     )
     dismissed = hand_in(bench, source(PGP, Message_ID="<3@example.net>"))
-    bench.deciding.dismiss(dismissed)
+    bench.deciding.dismiss(dismissed, by="cli")
     for id_ in (by_agent, by_rule, dismissed):
         assert bench.store.messages.get(id_).state is State.IGNORED
         assert release(bench, id_) is State.REPLIED
@@ -230,16 +230,16 @@ def test_an_answer_that_may_have_left_is_not_released_again(redis_url: str) -> N
     bench.smtp.script = [ConnectionResetError("after DATA")]
     id_ = hand_in(bench, source())
     assert bench.store.messages.get(id_).state is State.UNCERTAIN
-    bench.deciding.dismiss(id_)
+    bench.deciding.dismiss(id_, by="cli")
     with pytest.raises(WrongState, match="may have been sent"):
-        bench.deciding.release(id_)
+        bench.deciding.release(id_, by="cli")
 
 
 def test_what_was_replied_is_not_released(redis_url: str) -> None:
     bench = bench_of(redis_url)
     id_ = hand_in(bench, source())
-    with pytest.raises(WrongState, match="neither held nor ignored"):
-        bench.deciding.release(id_)
+    with pytest.raises(WrongState, match="is replied; only held and ignored ones can be released"):
+        bench.deciding.release(id_, by="cli")
 
 
 SEALED = "MIAGCSqGSIb3DQEHA6CAMIACAQAxAAAA"  # EnvelopedData
