@@ -118,16 +118,17 @@ class DraftFolder:
         First which drafts are gone, then Sent: a draft that is gone and was sent stands there, or will within
         some seconds. What is unexplained twice was deleted.
         """
-        drafts = self.store.drafts.all()
-        chosen = {id_: draft for id_, draft in drafts.items() if not ids or id_ in ids}
-        if not chosen:
+        if not self.store.drafts.all():
             self.takeover.look(self.takeover.waiting())
             return
         with self.store.locks.hold(LOCK) as lock, self.folders.use() as folders:
-            gone = self._gone(folders, chosen) if lock else set()
-            self.takeover.look(self.takeover.waiting())
-            if not lock:
+            if lock is None:
+                self.takeover.look(self.takeover.waiting())
                 return
+            drafts = self.store.drafts.all()  # as nobody else changes them now
+            chosen = {id_: draft for id_, draft in drafts.items() if not ids or id_ in ids}
+            gone = self._gone(folders, chosen)
+            self.takeover.look(self.takeover.waiting())
             records = [one for one in self.store.messages.load(list(chosen)) if one.state is State.REVIEW]
             flagged = {one.id for one in self.takeover.flagged(records)}
             for record in records:
@@ -191,13 +192,13 @@ class DraftFolder:
         Return why the answer has to wait, '' where it need not. The record itself goes back to ``review``, or
         is ``replied``, where a person had the draft first.
         """
-        drafts = self.store.drafts.of_thread(record.thread_id)
-        if not drafts:
+        if not self.store.drafts.of_thread(record.thread_id):
             return ""
         try:
             with self.store.locks.hold(LOCK) as lock:
                 if lock is None:
                     return "another process is at the drafts"
+                drafts = self.store.drafts.of_thread(record.thread_id)  # as nobody else changes them now
                 with self.folders.use() as folders:
                     for one in self.store.messages.load(list(drafts)):
                         # Another answer that waits is about another mail.

@@ -32,7 +32,7 @@ Make = Callable[..., PeopleBench]
 def dovecot() -> Iterator[Dovecot]:
     if reason := dovecot_module.missing():
         pytest.skip(reason)
-    with Dovecot({name: "secret" for name in _USERS}) as server:
+    with Dovecot(dict.fromkeys(_USERS, "secret")) as server:
         yield server
 
 
@@ -748,3 +748,24 @@ def test_an_answer_costs_one_look(redis_url: str, folders: FakeFolders) -> None:
     folders.calls.clear()
     bench.work(bench.receive(mail(1)).thread_id)
     assert folders.calls == ["sent_after"]
+
+
+# --- several at once ----------------------------------------------------------------------------------------
+
+
+def test_upkeep_may_remove_the_draft_while_the_answer_is_about_to_leave(bench: PeopleBench) -> None:
+    """The submission has read that there is a draft, and upkeep is faster: nobody else took it out."""
+    first = bench.draft(mail(1))
+    bench.approve(first)
+    hold = bench.store.locks.hold
+
+    def after_upkeep(name: str) -> Any:
+        if name == "drafts":
+            bench.store.locks.hold = hold  # type: ignore[method-assign]
+            bench.upkeep()
+        return hold(name)
+
+    bench.store.locks.hold = after_upkeep  # type: ignore[method-assign]
+    bench.work(first.thread_id)
+    assert bench.record(first).state is State.REPLIED
+    assert len(bench.smtp.sent) == 1

@@ -1,4 +1,4 @@
-"""The folders in which people work, in memory: what ``cleo_email.imap.folders.Folders`` tells, without a server."""
+"""The folders in which people work, in memory: ``cleo_email.imap.folders.Folders`` without a server."""
 
 from __future__ import annotations
 
@@ -57,7 +57,9 @@ class FakeFolders:
         if self.sent is None or validity != self.validity:
             return None
         found = sorted((number, source) for number, source in self.sent.items() if number > uid)
-        return [SentMail(n, len(source), source.partition(b"\r\n\r\n")[0] + b"\r\n\r\n") for n, source in found]
+        return [
+            SentMail(n, len(source), source.partition(b"\r\n\r\n")[0] + b"\r\n\r\n") for n, source in found
+        ]
 
     def sent_source(self, uid: int) -> bytes:
         self._call("sent_source")

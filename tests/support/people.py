@@ -12,17 +12,20 @@ from imapclient import IMAPClient  # type: ignore[import-untyped]
 
 from cleo_email.imap.folders import Folders
 from cleo_email.mail.compose import compose_reply
+from cleo_email.mail.message_id import Signer
 from cleo_email.mail.model import Address, Answer
 from cleo_email.mail.parse import parse
 from cleo_email.pipeline.drafts import DraftFolder
 from cleo_email.pipeline.last_look import LastLook
 from cleo_email.pipeline.takeover import SharedFolders, Takeover
-from cleo_email.store import Accepted, Effects, Record, State
+from cleo_email.store import Accepted, Effects, Record, State, Store
 from tests.support.bench import FROM, Bench
 from tests.support.folders import FakeFolders
 from tests.support.mails import CRLF
 
-DRAFT_TEXT = "Good morning, we are open from nine to five on weekdays. Do you want us to keep the parcel for you?"
+DRAFT_TEXT = (
+    "Good morning, we are open from nine to five on weekdays. Do you want us to keep the parcel for you?"
+)
 
 
 def written(
@@ -172,26 +175,10 @@ class PeopleBench(Bench):
         return accepted
 
     def answer_waits(self, accepted: Accepted, text: str = DRAFT_TEXT) -> None:
-        record, mail = self.record(accepted), parse(self.store.messages.source(accepted.id) or b"")
-        to = [Address(record.from_address)]
-        outbound = compose_reply(
-            mail,
-            Answer(text),
-            from_=FROM,
-            to=to,
-            message_id=self.signer.new(to, record.thread_id),
-            date=datetime.fromtimestamp(self.clock() / 1000, UTC),
-        )
-        self.move(record, State.ANSWERING, Effects())
-        fields = {"text": mail.text, "answer_text": text}
-        effects = Effects(fields, answer=outbound, pop=True, drafting=self.clock(), unless_taken=True)
-        self.move(record, State.REVIEW, effects)
+        let_wait(self.store, self.signer, accepted.id, self.clock(), text)
 
     def approve(self, accepted: Accepted) -> None:
-        now = self.clock()
-        fields = {"decided": "approve", "answered_by": "anna"}
-        effects = Effects(fields, push=True, drafting=now)
-        self.move(self.record(accepted), State.SUBMITTING, effects, only_from=[State.REVIEW])
+        approve(self.store, accepted.id, self.clock())
 
     def move(self, record: Record, to: State, effects: Effects, **more: Any) -> None:
         self.store.messages.move(record.id, to, now=self.clock(), reason="", effects=effects, **more)
@@ -209,7 +196,30 @@ class PeopleBench(Bench):
         return [self.store.messages.get(one.id) for one in reversed(page) if one.ingress == "person"]
 
 
+def let_wait(store: Store, signer: Signer, id_: str, now: int, text: str = DRAFT_TEXT) -> None:
+    """Give a received mail an answer that waits for a person."""
+    record, mail = store.messages.get(id_), parse(store.messages.source(id_) or b"")
+    to = [Address(record.from_address)]
+    outbound = compose_reply(
+        mail,
+        Answer(text),
+        from_=FROM,
+        to=to,
+        message_id=signer.new(to, record.thread_id),
+        date=datetime.fromtimestamp(now / 1000, UTC),
+    )
+    store.messages.move(id_, State.ANSWERING, now=now)
+    fields = {"text": mail.text, "answer_text": text}
+    effects = Effects(fields, answer=outbound, pop=True, drafting=now, unless_taken=True)
+    store.messages.move(id_, State.REVIEW, now=now, effects=effects)
+
+
+def approve(store: Store, id_: str, now: int) -> None:
+    """Let an answer leave that waits for a person."""
+    fields = {"decided": "approve", "answered_by": "anna"}
+    effects = Effects(fields, push=True, drafting=now)
+    store.messages.move(id_, State.SUBMITTING, now=now, effects=effects, only_from=[State.REVIEW])
+
+
 def readers(record: Record) -> list[str]:
     return list(json.loads(record.recipients or "[]"))
-
-
