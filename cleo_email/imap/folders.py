@@ -124,7 +124,7 @@ class Folders(KeptConnection):
 
     def drafts_there(self, places: Collection[str]) -> frozenset[str]:
         r"""Return those of the places at which a draft lies now, not marked ``\Deleted``."""
-        folder = self._known(DRAFTS)
+        folder = self._folder(DRAFTS, create=False)
         if folder is None or not places:
             return frozenset()
         validity = self._select(DRAFTS, folder, read_only=True)
@@ -135,7 +135,7 @@ class Folders(KeptConnection):
 
         ``answers`` is looked for in In-Reply-To: many clients give a draft a new Message-ID.
         """
-        folder = self._known(DRAFTS)
+        folder = self._folder(DRAFTS, create=False)
         if folder is None:
             return ""
         validity = self._select(DRAFTS, folder, read_only=True)
