@@ -42,7 +42,10 @@ class Desk(PeopleBench):
             clock=self.clock,
         )
         self.poller = Poller(
-            *(self.store, self.mailbox, self.intake, upkeep), max_bytes=10**6, max_age_days=7, clock=self.clock
+            *(self.store, self.mailbox, self.intake, upkeep),
+            max_bytes=10**6,
+            max_age_days=7,
+            clock=self.clock,
         )
 
     def poll(self) -> None:
