@@ -38,6 +38,7 @@ _THAI: Final = re.compile("[\u0e00-\u0e7f]")
 _UNPRINTABLE: Final = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufeff\ufffe\uffff]"
 )
+_UNPRINTABLE_ASCII: Final = bytes([*range(9), 0x0B, 0x0C, *range(0x0E, 0x20), 0x7F])
 # So can a run of variation selectors; one behind a letter chooses its shape (emoji, Japanese names).
 _MORE_SELECTORS: Final = "(?<=[\ufe00-\ufe0f\U000e0100-\U000e01ef])[\ufe00-\ufe0f\U000e0100-\U000e01ef]+"
 _TAGS: Final = re.compile(f"[\U000e0000-\U000e007f]+|{_MORE_SELECTORS}")
@@ -92,6 +93,8 @@ def decode(data: bytes, charset: str = "", hint: str = "") -> Decoded:
     ``hint`` is the charset that something else names, such as a document about itself; it counts where
     nothing is declared, or what is declared cannot be. One broken character costs that character alone.
     """
+    if not charset and data.isascii() and b"\x1b" not in data:
+        return Decoded(data.decode("ascii"), "")
     codec = codec_of(charset) if charset else "ascii"
     note = ""
     if not codec:
@@ -281,8 +284,8 @@ def clean(text: str) -> str:
     """Return ``text`` with ``\\n`` line ends and without NUL, control characters and lone surrogates."""
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
-    if text.isascii() and text.isprintable():
-        return text
+    if text.isascii():  # most are; translate() takes a tenth of the time
+        return text.encode("ascii").translate(None, _UNPRINTABLE_ASCII).decode("ascii")
     return _UNPRINTABLE.sub("", text)
 
 

@@ -27,7 +27,6 @@ _WORD: Final = re.compile(
     rf"{_WORD_START}((?:[^?=]|\?(?!=)|=(?!\?[^?*\s=]{{1,40}}(?:\*[^?\s]{{0,20}})?\?[bBqQ]\?))*+)(\?=)?"
 )
 _COMMENT_MARK: Final = re.compile(r"\\.|[()]", re.DOTALL)
-_FOLD: Final = re.compile(r"\r?\n(?=[ \t])|[\r\n]+")
 
 
 def header_text(raw: bytes, charset: str = "") -> str:
@@ -37,7 +36,7 @@ def header_text(raw: bytes, charset: str = "") -> str:
     """
     seven_bit = raw.isascii() and b"\x1b" not in raw
     text = raw.decode("ascii") if seven_bit else decode(raw, hint=charset).text
-    return _on_one_line(_FOLD.sub("", text)).strip()
+    return _on_one_line(text.replace("\r", "").replace("\n", "")).strip()
 
 
 def decode_header(raw: bytes) -> str:
@@ -128,6 +127,8 @@ class HeaderValue(NamedTuple):
 
 def parse_header_value(text: str) -> HeaderValue:
     text = _PARAMETER_FOLD.sub(" ", text).strip()
+    if not text:
+        return HeaderValue("", {})
     head = _VALUE.match(text)
     value, position = (head[0], head.end()) if head else ("", 0)
     pieces: dict[str, list[tuple[int, bool, str]]] = {}
@@ -248,6 +249,8 @@ def parse_addresses(text: str) -> tuple[Address, ...]:
         elif kind == "angle":
             mailbox.angle = piece if mailbox.angle is None else mailbox.angle
         elif piece in (",", ";"):
+            if not (mailbox.raw or mailbox.comment or halves) and mailbox.angle is None:
+                continue  # an empty item
             if mailbox.is_name and len(halves) < _MAX_HALVES:
                 halves.append((mailbox, piece))
             else:

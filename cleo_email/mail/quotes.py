@@ -213,25 +213,26 @@ class _Finder:
 
     def find(self) -> _Cut | None:
         """Return where a quote begins, or None; ``_KEEP`` for a forward or a pasted mail before any quote."""
-        lines = self._lines
-        after_rule = False
+        lines, words = self._lines, quote_words()
+        above = ""  # the last line with a text
         attempts = 0
         for number, line in enumerate(lines):
             if is_blank(line):
                 continue
-            if _is_forward(lines, number):
+            title = _between_rules(line)
+            if title in words.forwarded or _is_forward(lines, number):
                 return _KEEP
-            if _between_rules(line) in quote_words().original:
+            if title in words.original:
                 # A header block follows, the author's line, or the quote at once.
                 rule = _Cut(number, number + 1, introduced=True, to_the_end=not _is_marked(lines, number + 1))
                 return rule if self._may_quote(number, number + _MAX_BLOCK) else _KEEP
             if attempts < _MAX_ATTEMPTS and _may_introduce(line):
                 attempts += 1
-                if (cut := self._introduction(number, after_rule=after_rule)) is not None:
+                if (cut := self._introduction(number, after_rule=is_rule(above))) is not None:
                     return cut
             if _is_quoted(line) and self._is_bare_quote(number):
                 return _Cut(number, number, introduced=False, to_the_end=False)
-            after_rule = is_rule(line)
+            above = line
         return None
 
     def _introduction(self, number: int, *, after_rule: bool) -> _Cut | None:
@@ -328,14 +329,14 @@ class _Finder:
 
 
 def _is_forward(lines: list[str], number: int) -> bool:
-    """Return whether a line introduces a forward.
+    """Return whether a line without rules around it introduces a forward.
 
-    It is ``--- Forwarded message ---``, ``Anfang der weitergeleiteten Nachricht:`` or, above a header block,
-    a bare ``Weitergeleitete Nachricht`` (GMX).
+    It is ``Anfang der weitergeleiteten Nachricht:`` or, above a header block, a bare ``Weitergeleitete
+    Nachricht`` (GMX).
     """
     line = lines[number]
     title = line[:_LINE_CAP].strip(" \t>*\u00a0").rstrip(":： \u00a0").lower()
-    if _between_rules(line) in quote_words().forwarded or title in quote_words().forward_lines:
+    if title in quote_words().forward_lines:
         return True
     if len(line) > _MAX_TITLE or title not in quote_words().forwarded:
         return False
@@ -416,7 +417,7 @@ def _is_quoted(line: str) -> bool:
 
 def _between_rules(line: str) -> str:
     """Return ``ursprüngliche nachricht`` of ``-----Ursprüngliche Nachricht-----``, or an empty string."""
-    text = line[:_LINE_CAP].strip().lstrip(">").strip()
+    text = line[:_LINE_CAP].lstrip().lstrip(">").strip()
     if not text or text[0] not in "-_=*~─—–" or len(text) > 120:
         return ""
     return text.strip(_RULE_ENDS).rstrip(":").strip().lower().replace("’", "'")
@@ -503,6 +504,8 @@ _SENTENCE_END: Final = re.compile(r"[!?:]\Z|\w{6,}\.\Z")  # abbreviated months e
 
 def _may_introduce(line: str) -> bool:
     """Return whether a line may end an attribution or begin a header block; says no quickly."""
+    if not (":" in line or "：" in line or "---" in line or "<" in line or "wrote" in line or "GMT" in line):
+        return False
     if len(line) > _LINE_CAP:
         return _quotes_inline(line)
     tail = line.rstrip(" \t\u00a0*_-")

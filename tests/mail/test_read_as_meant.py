@@ -332,6 +332,27 @@ def test_the_text_inside_of_a_signature_is_read(indefinite: bool, kind: str) -> 
     assert read.notes[-1] == "signed with S/MIME, signature not checked"
 
 
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "application/pkcs7-signature; name=smime.p7s",
+        "application/x-pkcs7-signature",
+        "application/p7m",
+        "application/octet-stream; name=x.p7s",
+        "application/octet-stream",
+    ],
+)
+def test_the_text_inside_of_a_signature_of_another_name(kind: str) -> None:
+    data = base64.encodebytes(sealed(indefinite=False)).decode()
+    assert mail(f"Content-Type: {kind}\nContent-Transfer-Encoding: base64", data).text.startswith("Bitte")
+
+
+def test_a_signature_that_a_gateway_wrapped_again() -> None:
+    text = base64.encodebytes(sealed(indefinite=False)).decode()
+    for one in (text, f"-----BEGIN CMS-----\n{text}-----END CMS-----\n"):
+        assert mail("Content-Type: application/pkcs7-mime; name=smime.p7m", one).text.startswith("Bitte")
+
+
 def test_a_signature_inside_of_a_signature_has_an_end() -> None:
     inner = INNER
     for _ in range(6):

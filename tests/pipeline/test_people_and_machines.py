@@ -225,3 +225,73 @@ def test_what_was_replied_is_not_released(redis_url: str) -> None:
     id_ = hand_in(bench, source())
     with pytest.raises(WrongState, match="neither held nor ignored"):
         bench.deciding.release(id_)
+
+
+SEALED = "MIAGCSqGSIb3DQEHA6CAMIACAQAxAAAA"  # EnvelopedData
+_PART = "--B\r\nContent-Type: {}\r\nContent-Transfer-Encoding: {}\r\n\r\n{}\r\n"
+_FOOTER = "--B\r\nContent-Type: text/plain\r\n\r\nVirengeprüft.\r\n--B--"
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        (_PART.format("application/pkcs7-mime; name=smime.p7m", "base64", SEALED) + _FOOTER, ""),
+        (_PART.format("application/ms-tnef; name=winmail.dat", "base64", "eJ8+") + _FOOTER, ""),
+        (_PART.format("application/octet-stream", "base64", SEALED) + "--B--", ""),
+        (
+            _PART.format("text/plain", "7bit", "")
+            + _PART.format("application/pgp-encrypted", "7bit", "Version: 1")
+            + _PART.format("application/octet-stream; name=encrypted.asc", "7bit", PGP)
+            + "--B--",
+            "",
+        ),
+        (PGP, "application/octet-stream; name=brief.pgp"),
+        (PGP, "application/pgp; x-action=encrypt"),
+        (f"Hallo,\r\n\r\n{PGP}\r\n\r\nGruß Anna", "text/plain; charset=utf-8"),
+    ],
+)
+def test_what_stands_around_an_encrypted_text_is_no_text(redis_url: str, text: str, kind: str) -> None:
+    bench = bench_of(redis_url)
+    id_ = hand_in(bench, source(text, kind or "multipart/mixed; boundary=B"))
+    record = bench.store.messages.get(id_)
+    assert (record.state, bench.agent.asked) == (State.HELD, [])
+    assert "not read" in record.reason or "not opened" in record.reason
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Anna Beispiel reagierte auf Ihre Nachricht:\r\n\r\nVon: Support\r\n",
+        "Anna reagerede på din besked",
+        "Anna Beispiel reagoi viestiisi",
+        "Anna zareagovala na vaši zprávu:",
+        "Anna 回应了您的邮件",
+        "Anna さんがメッセージにリアクションしました",
+        "Liked “Gern, ich schicke sie Ihnen.”",
+        "Reacted 👍 to “Gern.”",
+        "👍 to “Gern.”",
+        "A aimé « Gern. »",
+    ],
+)
+def test_reactions_of_other_languages_and_programs(redis_url: str, text: str) -> None:
+    bench = bench_of(redis_url)
+    id_ = hand_in(bench, source(text, In_Reply_To="<q@example.com>", Subject="Re: Frage"))
+    assert bench.store.messages.get(id_).state is State.IGNORED
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Ich habe auf Ihre Nachricht reagiert.\r\n\r\nWann kommt die Ware?",
+        "Wir haben auf Ihre E-Mail reagiert.",
+        "Our customer reacted to your message\r\nand wants to know more.",
+        "Nous avons réagi à votre message.",
+        'Switch to "Premium".',
+        "„Premium“ gefällt mir",
+        "Liked “A”.\r\n\r\nAnd when will it come?",
+    ],
+)
+def test_people_who_write_like_a_reaction_are_answered(redis_url: str, text: str) -> None:
+    bench = bench_of(redis_url)
+    id_ = hand_in(bench, source(text, In_Reply_To="<q@example.com>", Subject="Re: Frage"))
+    assert bench.store.messages.get(id_).state is State.REPLIED
