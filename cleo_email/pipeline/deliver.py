@@ -28,6 +28,7 @@ from cleo_email.runtime import (
     now_ms,
 )
 from cleo_email.store import Effects, Lock, Record, State, Store, iso
+from cleo_email.store.messages import MAILBOX
 
 if TYPE_CHECKING:
     from cleo_email.pipeline.last_look import LastLook
@@ -316,9 +317,11 @@ class Delivery:
         )
         due, waiting = 0, ""
         fields: dict[str, str | int] = {"pending": "", "refused": ""}
+        if record.answered_by == MAILBOX:  # a person had answered, and it was released all the same
+            fields["answered_by"] = ""
         if receipt.deferred:
             due = now + backoff_ms(1)
-            fields = {"pending": json.dumps(list(receipt.deferred)), "refused": refused, **UNMARKED}
+            fields |= {"pending": json.dumps(list(receipt.deferred)), "refused": refused, **UNMARKED}
             fields |= {"sends": 1, "sends_since": record.sends_since if submission.is_rest else now}
             words = ", ".join(f"{who}: {said}" for who, said in receipt.deferred.items())
             waiting = f"refused for now, the next try is due {iso(due)}: {words}"

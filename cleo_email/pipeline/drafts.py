@@ -180,7 +180,7 @@ class DraftFolder:
         elif not gone:
             self.takeover.answered_by_flag(record)
         else:
-            effects = Effects(fields={"answered_by": MAILBOX}, drafting=now, filing=now)
+            effects = Effects(drafting=now, filing=now)
             if self._move(record, State.IGNORED, DELETED, effects):
                 self.store.drafts.gone(record.id)
 

@@ -170,6 +170,11 @@ class Takeover:
         if known := self.store.threads.by_our_ids([mail.message_id] if mail.message_id else []):
             self._take_known(folders, sent, mail, *known[mail.message_id])
             return
+        if begun := self._whose_beginning(mail, readers):
+            whole, source = self._whole(folders, sent, mail)
+            if self._is_like(begun, whole):
+                self._sent_draft(begun, whole, source)
+            return
         found = self._answered(mail, readers)
         if found is None:
             if ids := quoted_ids(mail):
@@ -256,6 +261,21 @@ class Takeover:
             ):
                 continue
             if self._is_like(record, mail) or not is_there(folders, draft):
+                return record
+        return None
+
+    def _whose_beginning(self, mail: InboundEmail, readers: Sequence[str]) -> Record | None:
+        """Return the record whose draft begins a thread with these readers and this subject."""
+        if mail.in_reply_to or mail.references:
+            return None
+        for id_, draft in self.store.drafts.all().items():
+            if draft.answers:
+                continue
+            record = next(iter(self.store.messages.load([id_])), None)
+            kept = self.store.messages.answer(id_) if record and is_unsent(record) else None
+            if kept is None or {one.lower() for one in kept.recipients}.isdisjoint(readers):
+                continue
+            if (found := parse_header(kept.source)) and found.subject == mail.subject:
                 return record
         return None
 

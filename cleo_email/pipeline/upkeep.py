@@ -28,7 +28,7 @@ from cleo_email.imap.values import (
     MailboxStatus,
     throttled_ms,
 )
-from cleo_email.pipeline.drafts import DELETED, DraftFolder
+from cleo_email.pipeline.drafts import DraftFolder
 from cleo_email.pipeline.logins import LoginsUsedUp
 from cleo_email.pipeline.receive import IncomingMail, Receiver
 from cleo_email.runtime import DAY, HOUR, MINUTE, SECOND, Clock, now_ms
@@ -409,7 +409,7 @@ class Upkeep:
 
 def was_answered(record: Record) -> bool:
     """Return whether a person has answered the mail, from the mailbox or as a colleague of its own."""
-    return record.state in FINAL and record.answered_by == MAILBOX and record.reason != DELETED
+    return record.state in FINAL and record.answered_by == MAILBOX
 
 
 def _uid_under(validity: int, record: Record) -> int | None:

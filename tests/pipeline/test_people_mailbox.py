@@ -254,6 +254,26 @@ def test_a_drafts_folder_that_is_read_only_is_told_once(redis_url: str, folders:
     assert state(bench, first) == (State.REVIEW, "no draft: Drafts is read-only for this login")
 
 
+@pytest.mark.parametrize("text", [DRAFT_TEXT, OWN_WORDS])
+def test_a_draft_that_begins_a_thread_is_sent_by_a_client_that_gives_it_another_id(
+    bench: PeopleBench, text: str
+) -> None:
+    first = bench.receive(
+        mail(1, message_id="<q1@example.test>").replace(b"Message-ID: <q1@example.test>", b"X: y")
+    )
+    bench.answer_waits(first)
+    bench.upkeep()
+    subject = str(bench.kept(first)["Subject"])
+    bench.hands.file(written(CUSTOMER, text, subject=subject))
+    bench.look()
+    if text == DRAFT_TEXT:
+        bench.hands.delete_drafts()
+        bench.look_twice()
+        assert_sent_by_a_person(bench, first, changed=False)
+    else:
+        assert bench.record(first).state is State.REVIEW
+
+
 # --- approval -----------------------------------------------------------------------------------------------
 
 
@@ -692,7 +712,8 @@ def test_a_released_mail_is_answered_in_spite_of_the_flag(bench: PeopleBench) ->
     bench.deciding.release(first.id)
     bench.look()
     bench.work(first.thread_id)
-    assert bench.record(first).state is State.REPLIED
+    record = bench.record(first)
+    assert (record.state, record.answered_by) == (State.REPLIED, "")
 
 
 # --- how Sent is read ---------------------------------------------------------------------------------------
