@@ -243,7 +243,7 @@ class App:
         from cleo_email.pipeline.takeover import SharedFolders, Takeover
 
         # An answer waits for the last look, with everything but its final dot sent.
-        hasty = ImapTimeouts(connect=5, read=10, liveness=5, command=60)
+        hasty = ImapTimeouts(connect=5, read=10, liveness=3, command=30)
         folders = Folders(replace(account, login=self._login), timeouts=hasty)
         folders.before_login = partial(limit_logins, self.store.ticks)
         return Takeover(
