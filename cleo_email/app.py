@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from math import ceil
 from typing import TYPE_CHECKING
 
@@ -40,10 +40,13 @@ if TYPE_CHECKING:
     from cleo_email.pipeline.answer import Answerer
     from cleo_email.pipeline.budget import Budget
     from cleo_email.pipeline.decide import Decisions
+    from cleo_email.pipeline.drafts import DraftFolder
+    from cleo_email.pipeline.last_look import LastLook
     from cleo_email.pipeline.poll import Poller
     from cleo_email.pipeline.recover import Recoverer
     from cleo_email.pipeline.send import Sender
     from cleo_email.pipeline.sweep import Sweeper
+    from cleo_email.pipeline.takeover import Takeover
     from cleo_email.pipeline.workflows import WorkflowStarter
     from cleo_email.smtp.pool import Submitter
     from cleo_email.webhooks.base import Fetch
@@ -230,6 +233,51 @@ class App:
         return Mailbox(replace(account, login=self._login))
 
     @cached_property
+    def takeover(self) -> Takeover | None:
+        """None without a mailbox."""
+        account, settings = self.settings.imap, self.settings
+        if account is None:
+            return None
+        from cleo_email.imap.folders import Folders
+        from cleo_email.imap.values import ImapTimeouts
+        from cleo_email.pipeline.logins import limit_logins
+        from cleo_email.pipeline.takeover import SharedFolders, Takeover
+
+        # An answer waits for the last look, with everything but its final dot sent.
+        hasty = ImapTimeouts(connect=5, read=10, liveness=3, command=30)
+        folders = Folders(replace(account, login=self._login), timeouts=hasty)
+        folders.before_login = partial(limit_logins, self.store.ticks)
+        return Takeover(
+            self.store,
+            SharedFolders(folders),
+            settings.own_addresses,
+            mode=settings.takeover,
+            colleagues=(*settings.colleagues, *(address.key for address in settings.handoff_to)),
+            max_bytes=settings.max_message_bytes,
+            clock=self.clock,
+        )
+
+    @cached_property
+    def drafts(self) -> DraftFolder | None:
+        """None without a mailbox."""
+        takeover = self.takeover
+        if takeover is None:
+            return None
+        from cleo_email.pipeline.drafts import DraftFolder
+
+        enabled = self.settings.drafts
+        return DraftFolder(self.store, takeover.folders, takeover, enabled=enabled, clock=self.clock)
+
+    @cached_property
+    def last_look(self) -> LastLook | None:
+        """None without a mailbox."""
+        if self.takeover is None or self.drafts is None:
+            return None
+        from cleo_email.pipeline.last_look import LastLook
+
+        return LastLook(self.takeover, self.drafts)
+
+    @cached_property
     def budget(self) -> Budget:
         from cleo_email.pipeline.budget import Budget, Limits
 
@@ -253,7 +301,14 @@ class App:
         token = settings.agent_token.get_secret_value() if settings.agent_token else None
         agent = build_agent(settings.agent, token=token, environ=self._environ) if settings.agent else None
         filed, budget = self.mailbox is not None, self.budget
-        delivery = Delivery(self.store, self.submitter, has_mailbox=filed, budget=budget, clock=self.clock)
+        delivery = Delivery(
+            self.store,
+            self.submitter,
+            has_mailbox=filed,
+            budget=budget,
+            people=self.last_look,
+            clock=self.clock,
+        )
         slow = max(1, settings.concurrency // 8)  # proofs that wait for DNS leave the others their threads
         opening = ThreadOpener(self.store, self.sender, workflows, suppliers, timeout=settings.agent_timeout)
         return Answerer(
@@ -291,6 +346,7 @@ class App:
             save_sent=settings.save_sent,
             max_bytes=most,
             mark_unanswered=settings.mark_unanswered,
+            drafts=self.drafts,
             clock=self.clock,
         )
         return Poller(

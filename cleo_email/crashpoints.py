@@ -29,6 +29,7 @@ POINTS = {
     "answer-after-keep": "the mail to be sent is stored with its Message-ID",
     "submit-before-data": "the submission begins",
     "submit-before-end-of-data": "the server has the text of the mail, not its final dot",
+    "submit-after-look": "Sent was read once more, nobody has answered; the final dot is not announced",
     "submit-after-mark": "it is noted that the final dot follows; the dot is not sent",
     "submit-after-end-of-data": "the final dot is sent, its answer not read",
     "submit-after-250": "the server has accepted the mail, nothing is recorded",
@@ -38,6 +39,13 @@ POINTS = {
     "chores-after-flags": "it is flagged",
     "chores-before-sent": "our copy is about to be put into Sent",
     "chores-after-sent": "our copy is in Sent, which is not noted",
+    "draft-before-put": "it is noted that a draft follows, nothing is in Drafts yet",
+    "draft-after-put": "the draft is in Drafts, its place is not noted",
+    "draft-before-remove": "it is noted that the draft is to go, it is there",
+    "draft-after-remove": "the draft is gone, which is not noted",
+    "takeover-before-store": "our answers are withdrawn, the person's own is not stored",
+    "takeover-after-store": "the person's answer is stored, and the thread is the person's",
+    "takeover-before-cursor": "a mail in Sent is taken up, how far Sent was read is not noted",
     "settle-after-find": "Sent shows that an uncertain mail was sent, which is not recorded",
 }
 

@@ -58,6 +58,7 @@ SENDING_TURN_S = 30.0
 TOKEN_RENEWAL_S = 30.0  # by another process
 TOKEN_REQUEST_S = 15.0
 
+LOOK_S = 60.0  # whether a person has answered: drafts are taken out, and Sent is read before the final dot
 SUBMISSION_S = 180.0  # waiting for a connection, and a second one, included
 # How long the outcome of a submission, which only this process knows, waits for Redis.
 RECORD_S = 120.0
@@ -65,7 +66,7 @@ RECORD_S = 120.0
 # An operation that Redis leaves unanswered ends the job, but for those around the end of DATA: the mark
 # before it, the one at which the waiting ends, and one more without the lock.
 AROUND_THE_AGENT_S = PROOF_S + COMPOSING_TURN_S + SENDING_TURN_S + TOKEN_RENEWAL_S + TOKEN_REQUEST_S
-AROUND_THE_AGENT_S += SUBMISSION_S + RECORD_S + 3 * REDIS_S
+AROUND_THE_AGENT_S += LOOK_S + SUBMISSION_S + RECORD_S + 3 * REDIS_S
 
 
 class Deadline:

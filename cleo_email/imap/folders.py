@@ -4,13 +4,13 @@ import re
 import time
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from cleo_email.imap.connection import KeptConnection
 from cleo_email.imap.session import ImapConnection, RefusedForGood, RefusedForNow, folder_name
 from cleo_email.imap.special_use import DRAFTS, SENT, SpecialUse, naming
-from cleo_email.imap.values import ANSWERED, DELETED, DRAFT, SEEN, content_of, having, uid_sets
+from cleo_email.imap.values import ANSWERED, DELETED, DRAFT, SEEN, content_of, having, search_date, uid_sets
 
 SELECTED_S = 60.0  # after which Sent is selected anew, and folders that were not there are looked for again
 HEADER_OCTETS = 65_536  # of a header that is fetched
@@ -38,12 +38,17 @@ class Folders(KeptConnection):
 
     # --- Sent -------------------------------------------------------------------------------------------
 
-    def sent_position(self) -> tuple[int, int] | None:
-        """Return (UIDVALIDITY, highest UID, 0 for none) of Sent; None where there is no such folder."""
+    def sent_position(self, since: date | None = None) -> tuple[int, int] | None:
+        """Return (UIDVALIDITY, highest UID, 0 for none) of Sent; None where there is no such folder.
+
+        With ``since`` the UID is one below those of the mails that were stored since that day.
+        """
         validity = self._select_sent()
         if validity is None:
             return None
         connection = self._connection()
+        if since and (late := connection.search(f"SINCE {search_date(since)}")):
+            return validity, min(late) - 1
         found = connection.search("UID *")  # in an empty folder some find nothing, others refuse
         return validity, max(found, default=0)
 
@@ -119,7 +124,7 @@ class Folders(KeptConnection):
 
     def drafts_there(self, places: Collection[str]) -> frozenset[str]:
         r"""Return those of the places at which a draft lies now, not marked ``\Deleted``."""
-        folder = self._known(DRAFTS)
+        folder = self._folder(DRAFTS, create=False)
         if folder is None or not places:
             return frozenset()
         validity = self._select(DRAFTS, folder, read_only=True)
@@ -130,7 +135,7 @@ class Folders(KeptConnection):
 
         ``answers`` is looked for in In-Reply-To: many clients give a draft a new Message-ID.
         """
-        folder = self._known(DRAFTS)
+        folder = self._folder(DRAFTS, create=False)
         if folder is None:
             return ""
         validity = self._select(DRAFTS, folder, read_only=True)

@@ -1,5 +1,6 @@
 """Parse the bytes of a mail into an InboundEmail, for every channel."""
 
+import re
 from collections.abc import Iterable
 from typing import Final
 
@@ -88,6 +89,15 @@ def parse(source: bytes, *, limits: ParseLimits = _DEFAULT_LIMITS) -> InboundEma
         doubt=root.doubt,
         unread=content.unread,
     )
+
+
+def parse_header(source: bytes) -> InboundEmail | None:
+    """Return the header of a mail, None where it cannot be read."""
+    header = re.split(rb"\r?\n\r?\n", source, maxsplit=1)[0]
+    try:
+        return parse(header + b"\r\n\r\n")
+    except UnreadableMessage:
+        return None
 
 
 def _remarks(names: list[str]) -> Iterable[str]:

@@ -28,8 +28,10 @@ from cleo_email.runtime import (
     now_ms,
 )
 from cleo_email.store import Effects, Lock, Record, State, Store, iso
+from cleo_email.store.messages import MAILBOX
 
 if TYPE_CHECKING:
+    from cleo_email.pipeline.last_look import LastLook
     from cleo_email.smtp.pool import Submitter
 
 log = logging.getLogger(__name__)
@@ -43,7 +45,13 @@ LIMIT_PAUSE_MS = MINUTE
 # Large mails go out a few at a time; one that waits longer than SENDING_TURN_S is put off for so long.
 LARGE_AT_ONCE = 2
 LARGE_PAUSE_MS = 5 * SECOND
+# When an answer is tried again that waits until nobody else can send it.
+PEOPLE_PAUSE_MS = 2 * SECOND
 UNMARKED = {"data_ended_at": 0}
+
+
+class _MustWait(errors.CleoError):
+    """A person may be sending the answer just now."""
 
 
 @dataclass
@@ -51,7 +59,8 @@ class LockedRecord:
     """A record whose conversation this worker has locked; every change is made under that lock.
 
     ``conversation`` is the record's own, where it waits for some recipients only; '' for its thread's.
-    ``move``, ``rest`` and ``finish`` raise LockLost and StoreUnavailable.
+    ``move``, ``rest`` and ``finish`` raise LockLost, StoreUnavailable, and WrongState where a person, who
+    needs no lock, has decided meanwhile what becomes of it.
     """
 
     store: Store
@@ -73,9 +82,10 @@ class LockedRecord:
             reason=reason,
             lock=self.lock,
             effects=replace(effects, conversation=self.conversation),
-            only_from=[self.record.state] if self.conversation else (),
+            only_from=[self.record.state],
             quiet=quiet,
         )
+        self.record = replace(self.record, state=to)
 
     def rest(self, due: int, reason: str, fields: Mapping[str, str | int], *, quiet: bool = False) -> None:
         """Keep the state and continue the conversation at ``due`` (ms)."""
@@ -164,13 +174,17 @@ def joined(*sentences: str) -> str:
 
 @dataclass
 class Delivery:
-    """Submits stored answers. ``has_mailbox``: Sent can be searched and our copies put there."""
+    """Submits stored answers. ``has_mailbox``: Sent can be searched and our copies put there.
+
+    ``people`` tells at the last moment whether a person has answered.
+    """
 
     store: Store
     submitter: Submitter
     _: KW_ONLY
     has_mailbox: bool
     budget: Budget
+    people: LastLook | None = None
     clock: Clock = now_ms
     sleep: Callable[[float], None] = time.sleep
     _large: LargeWork = field(init=False, default_factory=lambda: LargeWork(LARGE_AT_ONCE))
@@ -180,6 +194,12 @@ class Delivery:
 
         Raise LockLost, StoreUnavailable; every outcome of SMTP ends in a state or a later try.
         """
+        try:
+            self._submit(work)
+        except errors.WrongState as error:
+            log.info("message %s is not submitted: %s", work.record.id, error)
+
+    def _submit(self, work: LockedRecord) -> None:
         record = work.record
         submission = _Submission(
             work.store, record, work.lock, work.clock, work.conversation, insist=self._insist
@@ -228,6 +248,12 @@ class Delivery:
             submission.finish(State.FAILED, "the kept answer is gone; nothing was sent", UNMARKED)
             return
         mail = replace(mail, recipients=tuple(record.addresses("pending")) or mail.recipients)
+        if self.people and self.people.concerns(record):
+            if why := self.people.clear(record):
+                self._wait(submission, why, PEOPLE_PAUSE_MS)
+                return
+            if submission.reload().state is not record.state:
+                return
         if not submission.is_rest and (used := self.budget.before_sending(record, mail)):
             submission.finish(State.HELD, used.reason, resuming=used.resumes)
         else:
@@ -237,6 +263,8 @@ class Delivery:
         crashpoint("submit-before-data")
         try:
             receipt = self.submitter.submit(mail, before_end_of_data=lambda: self._mark(submission))
+        except _MustWait as error:
+            self._wait(submission, str(error), PEOPLE_PAUSE_MS)
         except errors.SubmissionLoginRefused as error:
             why = str(error)
             log.error("nothing can be sent: %s", why)
@@ -257,6 +285,10 @@ class Delivery:
 
     def _mark(self, submission: _Submission) -> None:
         crashpoint("submit-before-end-of-data")
+        if self.people and self.people.concerns(submission.record):
+            if why := self.people.look(submission.record):
+                raise _MustWait(why)
+            crashpoint("submit-after-look")
         now = self.clock()
         try:
             conversation = submission.conversation
@@ -285,9 +317,11 @@ class Delivery:
         )
         due, waiting = 0, ""
         fields: dict[str, str | int] = {"pending": "", "refused": ""}
+        if record.answered_by == MAILBOX:  # a person had answered, and it was released all the same
+            fields["answered_by"] = ""
         if receipt.deferred:
             due = now + backoff_ms(1)
-            fields = {"pending": json.dumps(list(receipt.deferred)), "refused": refused, **UNMARKED}
+            fields |= {"pending": json.dumps(list(receipt.deferred)), "refused": refused, **UNMARKED}
             fields |= {"sends": 1, "sends_since": record.sends_since if submission.is_rest else now}
             words = ", ".join(f"{who}: {said}" for who, said in receipt.deferred.items())
             waiting = f"refused for now, the next try is due {iso(due)}: {words}"

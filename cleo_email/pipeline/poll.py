@@ -3,7 +3,6 @@
 import hashlib
 import logging
 import random
-import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
 
 from cleo_email.crashpoints import crashpoint
-from cleo_email.errors import MailboxError, MailboxLoginRefused, MailboxUnavailable, UnreadableMessage
+from cleo_email.errors import MailboxError, MailboxLoginRefused, MailboxUnavailable
 from cleo_email.imap.connection import no_limit
 from cleo_email.imap.mailbox import Mailbox, describe_each
 from cleo_email.imap.values import (
@@ -29,7 +28,7 @@ from cleo_email.imap.values import (
     throttled_ms,
 )
 from cleo_email.mail.model import InboundEmail
-from cleo_email.mail.parse import parse
+from cleo_email.mail.parse import parse_header
 from cleo_email.pipeline.logins import LoginsUsedUp, limit_logins
 from cleo_email.pipeline.receive import IncomingMail, Receiver, unfetched
 from cleo_email.pipeline.upkeep import Upkeep, flags_of
@@ -137,7 +136,8 @@ class Poller:
                 reading.run()
                 if reading.fault is None:
                     self.store.health.polled(self.clock())
-                self.upkeep.run()  # whatever mails cannot be fetched
+                self.upkeep.look()  # whatever mails cannot be fetched
+                self.upkeep.run()
                 if reading.fault is not None:
                     raise reading.fault
             ticks.next_tick("poll", interval - (self.clock() - begun))
@@ -716,15 +716,6 @@ class _Reading:
 
 OURS = frozenset(flag.lower() for flag in (ACCEPTED, REPLIED, HELD, FAILED))
 ANEW = "the mailbox had to be read anew (new UIDVALIDITY),"
-
-
-def parse_header(source: bytes) -> InboundEmail | None:
-    """Return the header of a mail, None where it cannot be read."""
-    header = re.split(rb"\r?\n\r?\n", source, maxsplit=1)[0]
-    try:
-        return parse(header + b"\r\n\r\n")
-    except UnreadableMessage:
-        return None
 
 
 def _identity(info: MessageInfo, mail: InboundEmail) -> bytes:

@@ -28,6 +28,7 @@ from cleo_email.screening.authentication import authenticated
 from cleo_email.screening.reports import Report, ReportKind, read_report
 from cleo_email.screening.screen import Policy, screen
 from cleo_email.store import AT_WORK, Accepted, Effects, Identity, Record, State, Store, ThreadClosed, new_id
+from cleo_email.store.messages import MAILBOX
 from cleo_email.store.queue import WakeQueue
 
 log = logging.getLogger(__name__)
@@ -70,6 +71,8 @@ class ReportDesk:
     def _attach(self, record_id: str, report: Report) -> bool:
         try:
             record = self.store.messages.get(record_id)
+            if record.answered_by == MAILBOX:  # a mail that a person sent is for people to see to
+                return True
             if record.reason == report.reason or not report.may_replace(record.reason):
                 return True
             state, bounced = self._came_back(record, report)

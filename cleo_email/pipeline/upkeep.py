@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 from cleo_email.crashpoints import crashpoint
@@ -27,11 +28,13 @@ from cleo_email.imap.values import (
     MailboxStatus,
     throttled_ms,
 )
+from cleo_email.pipeline.drafts import DraftFolder
 from cleo_email.pipeline.logins import LoginsUsedUp
 from cleo_email.pipeline.receive import IncomingMail, Receiver
 from cleo_email.runtime import DAY, HOUR, MINUTE, SECOND, Clock, now_ms
 from cleo_email.store import AT_WORK, Effects, Record, State, Store
 from cleo_email.store.mailbox import DueList
+from cleo_email.store.messages import FINAL, MAILBOX
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +50,8 @@ LOOKS_MS = (0, 20 * SECOND, 2 * MINUTE, 10 * MINUTE, HOUR)
 RESTS_MS = (MINUTE, 5 * MINUTE, 15 * MINUTE, HOUR)
 # The kinds of work in their order, and what is said of one that fails.
 WORK = {
+    "drafting": "answers that wait are not put into Drafts, or not taken out (or set EMAIL_DRAFTS=0)",
+    "people": "nobody looks in Sent whether people have answered themselves (or set EMAIL_TAKEOVER=off)",
     "flags": "answered mail is not flagged",
     "filing": "no copies of answers are put into Sent (make it possible, or set EMAIL_SAVE_SENT=0)",
     "settling": "Sent is not searched for answers that may have been sent",
@@ -63,10 +68,13 @@ UNANSWERED = frozenset({State.HELD, State.FAILED, State.IGNORED})
 T = TypeVar("T")
 
 
-def flags_of(state: State, *, mark_unanswered: bool) -> tuple[str, ...]:
-    """Return the flags that a mail has in the mailbox by the state of its message."""
-    seen = () if state in UNANSWERED and not mark_unanswered else (SEEN,)
-    answered = (ANSWERED,) if state is State.REPLIED else ()
+def flags_of(state: State, *, mark_unanswered: bool, by_person: bool = False) -> tuple[str, ...]:
+    """Return the flags that a mail has in the mailbox by the state of its message.
+
+    One that a person has answered is no more unread for people.
+    """
+    seen = () if state in UNANSWERED and not mark_unanswered and not by_person else (SEEN,)
+    answered = (ANSWERED,) if state is State.REPLIED or by_person else ()
     return (*seen, *answered, ACCEPTED, *([_KEYWORDS[state]] if state in _KEYWORDS else []))
 
 
@@ -84,6 +92,7 @@ class Upkeep:
     save_sent: bool
     max_bytes: int
     mark_unanswered: bool = False
+    drafts: DraftFolder | None = None
     clock: Clock = now_ms
     timer: Callable[[], float] = time.monotonic
 
@@ -93,6 +102,7 @@ class Upkeep:
         Only a login that fails is a fault of the mailbox. Work that breaks the connection rests, longer each
         time, and ends the run, so that each of its faults costs one login and new mail is read meanwhile.
         """
+        self._keep_drafts()
         store, until = self.store, self.timer() + RUN_S
         flags = self._ready("flags", store.filing)
         settling, fetching = self._ready("settling", store.settling), self._ready("fetching", store.fetching)
@@ -125,6 +135,29 @@ class Upkeep:
         except MailboxError as error:
             self._rest(work, error)
         return done
+
+    def _keep_drafts(self) -> None:
+        """Bring Drafts into line over its own connection, whose faults stop nothing else."""
+        ids = self._ready("drafting", self.store.drafting)
+        if ids and self.drafts:
+            self._at_peoples_folders("drafting", partial(self.drafts.keep_up, ids))
+
+    def look(self) -> None:
+        """Look what people have answered, and what became of drafts; after the inbox, so that it is known."""
+        if self.drafts and self.store.ticks.tick_left_ms("people") <= 0:
+            self._at_peoples_folders("people", self.drafts.watch)
+
+    def _at_peoples_folders(self, work: str, do: Callable[[], None]) -> None:
+        try:
+            do()
+        except MailboxLoginRefused:
+            raise
+        except LoginsUsedUp as error:
+            self.store.ticks.next_tick(work, error.ms)
+        except MailboxError as error:
+            self._rest(work, error)
+        else:
+            self._works(work, [work])
 
     def _ready(self, work: str, due: DueList) -> list[str]:
         """Return the ids that are due, none while this work rests: they are put off until then."""
@@ -166,14 +199,15 @@ class Upkeep:
             return
         crashpoint("chores-before-flags")
         status = self.mailbox.open()
-        groups: dict[tuple[State, bool], list[Record]] = defaultdict(list)
+        groups: dict[tuple[State, bool, bool], list[Record]] = defaultdict(list)
         for record in records:
-            groups[record.state, bool(record.marked)].append(record)
-        for (state, marked), members in groups.items():
+            groups[record.state, bool(record.marked), was_answered(record)].append(record)
+        for (state, marked, by_person), members in groups.items():
             refused = None
             try:
                 if not status.read_only:
-                    self._flag_alike(state, members, status.uidvalidity, marked=marked)
+                    add = flags_of(state, mark_unanswered=self.mark_unanswered, by_person=by_person)
+                    self._flag_alike(state, members, status.uidvalidity, add, marked=marked)
             except (RefusedForNow, RefusedForGood) as error:
                 refused = error
                 log.warning("%d mails cannot be flagged as %s: %s", len(members), state, error)
@@ -186,12 +220,13 @@ class Upkeep:
                     self.store.filing.done_in(record.id, state)
         crashpoint("chores-after-flags")
 
-    def _flag_alike(self, state: State, records: Sequence[Record], validity: int, *, marked: bool) -> None:
+    def _flag_alike(
+        self, state: State, records: Sequence[Record], validity: int, add: tuple[str, ...], *, marked: bool
+    ) -> None:
         r"""Set the flags of a state and take off those of others; ``\Seen`` only where it is ours."""
         here = {uid: record.id for record in records if (uid := _uid_under(validity, record)) is not None}
         if not here:
             return
-        add = flags_of(state, mark_unanswered=self.mark_unanswered)
         remove = [keyword for keyword in _KEYWORDS.values() if keyword not in add]
         was_ours = marked and SEEN not in add
         if SEEN in add and state in AT_WORK and not marked:
@@ -247,7 +282,7 @@ class Upkeep:
 
     def _copy_to_sent(self, record: Record) -> bool:
         """Store our copy unless the server files by itself, which one search of Sent shows."""
-        was_sent = record.state is State.REPLIED or record.bounced
+        was_sent = (record.state is State.REPLIED or record.bounced) and record.answered_by != MAILBOX
         if not was_sent or not self.save_sent:
             return True
         mode = self.store.mailbox.sent_mode() or self._find_sent_mode(record)
@@ -370,6 +405,11 @@ class Upkeep:
             return f"{info.size} bytes, more than EMAIL_MAX_MESSAGE_BYTES ({self.max_bytes}): raise it first"
         fetched = self.mailbox.fetch_one(int(uid))
         return fetched.source if fetched is not None else "the mail is no more in the mailbox"
+
+
+def was_answered(record: Record) -> bool:
+    """Return whether a person has answered the mail, from the mailbox or as a colleague of its own."""
+    return record.state in FINAL and record.answered_by == MAILBOX
 
 
 def _uid_under(validity: int, record: Record) -> int | None:

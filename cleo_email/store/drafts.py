@@ -14,7 +14,8 @@ class Draft:
     """Where the draft of a record's answer lies.
 
     ``place`` is UIDVALIDITY/UID, '' from before it is stored until its UID is known: then it may be there.
-    ``edited``: a person has saved it anew. ``missed``: when (ms) it was first not found, 0 while it is there.
+    ``edited``: a person has saved it anew. ``missed``: when (ms) it was first not found, or the
+    mail was first flagged as answered, 0 while neither is so.
     """
 
     thread_id: str
@@ -23,6 +24,7 @@ class Draft:
     place: str = ""
     edited: bool = False
     missed: int = 0
+    removing: bool = False  # we have begun to remove it
 
 
 class Drafts(StorePart):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import islice
 from typing import Any, TypeVar, cast
@@ -10,6 +10,9 @@ from typing import Any, TypeVar, cast
 from redis import Redis
 
 from cleo_email.store.connection import PREFIX, StorePart
+
+# How long the mail in the inbox may come after its answer: while the inbox cannot be read, say.
+EARLY_S = 7 * 86_400
 
 
 @dataclass(frozen=True)
@@ -143,6 +146,21 @@ class MailboxState(StorePart):
 
     def set_sent_cursor(self, validity: int, uid: int) -> None:
         self._redis.set(f"{self._key}:sent-cursor", f"{validity} {uid}")
+
+    def note_early_answer(self, message_id: str, place: str) -> None:
+        """Remember a mail in Sent (UIDVALIDITY/UID) that answers one which is not known, or not yet."""
+        self._redis.set(f"{PREFIX}early-answer:{message_id}", place, ex=EARLY_S)
+
+    def early_answers(self, message_ids: Sequence[str]) -> dict[str, str]:
+        """Return the place in Sent of what answers these mails, as far as it was noted."""
+        named = list(filter(None, dict.fromkeys(message_ids)))
+        if not named:
+            return {}
+        found = cast("list[bytes | None]", self._redis.mget([f"{PREFIX}early-answer:{one}" for one in named]))
+        return {one: raw.decode() for one, raw in zip(named, found, strict=True) if raw}
+
+    def forget_early_answer(self, message_id: str) -> None:
+        self._redis.delete(f"{PREFIX}early-answer:{message_id}")
 
     def sent_mode(self) -> str:
         """Return who files into Sent: ``server``, ``client``, or '' where that is not known yet."""

@@ -390,14 +390,16 @@ class Messages(StorePart):
         *,
         answer: OutboundEmail | None = None,
         sender: str = "",
+        keys: Sequence[tuple[str, str, int]] = (),
     ) -> Accepted:
         """Store a mail, its record and its place in the conversation in one step, once.
 
         Calling it again with the same record (the reply of Redis was lost) returns it as accepted. With
         ``answer`` the record is of a mail that we send first; ``source`` is not used then. If by now the
         thread has participants and ``sender`` is none of them, store nothing and raise ThreadClosed.
+        ``keys`` are set in the same step, as those of a Start.
         """
-        reply = self._store(record, source, identity, people, answer=answer, sender=sender)
+        reply = self._store(record, source, identity, people, answer=answer, sender=sender, keys=keys)
         if reply[0] == b"stranger":
             raise ThreadClosed(f"{record.thread_id[:200]} is a thread of others")
         return _accepted(reply, record)

@@ -58,7 +58,7 @@ class Ticker(threading.Thread):
     def _round(self) -> None:
         """Run every step by itself: one that always fails must not keep the others from their work."""
         away, store = False, self._app.store
-        mailbox_work = (store.filing, store.settling, store.fetching)
+        mailbox_work = (store.drafting, store.filing, store.settling, store.fetching)
         for name, every_ms, step in self._steps:
             try:
                 if name == LIFE and not self._dequeues():

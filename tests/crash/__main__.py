@@ -20,7 +20,7 @@ import traceback
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
-from tests.crash import faults, points, short, table
+from tests.crash import faults, points, short, table, takeover
 from tests.crash.randomly import Random, run_random
 from tests.crash.rig import Tally
 from tests.crash.scenario import Scenario
@@ -43,7 +43,11 @@ def main() -> int:
         return run_random(plan, options.directory or Path(tempfile.mkdtemp(prefix="crash-")))
     if options.embedded:
         os.environ["CRASH_TEST_EMBEDDED"] = "1"
-    rows = short.scenarios() if options.short else [*points.scenarios(), *faults.scenarios()]
+    rows = (
+        short.scenarios()
+        if options.short
+        else [*points.scenarios(), *takeover.scenarios(), *faults.scenarios()]
+    )
     chosen = [scenario for scenario in rows if _is_meant(scenario, options.words)]
     if not chosen:
         print(f"no row contains {' and '.join(options.words)}; see --list", file=sys.stderr)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.crash import faults, points
+from tests.crash import faults, points, takeover
 from tests.crash.rig import IMAP, WEBHOOK
 from tests.crash.scenario import Scenario
 
@@ -14,11 +14,17 @@ ROWS = (
     ("submit-after-mark", WEBHOOK),
     ("submit-after-250+files", IMAP),
     ("chores-after-sent", WEBHOOK),
+    ("draft-after-put", WEBHOOK),
+    ("draft-after-remove", WEBHOOK),
+    ("takeover-after-store", WEBHOOK),
     ("kill -9 after end of DATA", WEBHOOK),
     ("dot: accept+drop, files by itself", IMAP),
 )
 
 
 def scenarios() -> list[Scenario]:
-    found = {(row.name, row.ingress): row for row in (*points.scenarios(), *faults.scenarios())}
+    found = {
+        (row.name, row.ingress): row
+        for row in (*points.scenarios(), *takeover.scenarios(), *faults.scenarios())
+    }
     return [found[row] for row in ROWS]

@@ -121,6 +121,20 @@ def test_a_draft_lies_in_drafts_until_it_is_removed(folders: Folders, person: IM
     assert folders.remove_draft(place) is False
 
 
+def test_a_folder_for_drafts_that_was_missing_is_seen_at_once(folders: Folders, person: IMAPClient) -> None:
+    """Whoever made it: a draft in it must not look like one that somebody deleted."""
+    assert folders.find_draft("<d@x>", "") == ""
+    place = folders.put_draft(mail("<d@x>"), WHEN)
+    assert folders.drafts_there([place]) == {place}
+    folders.remove_draft(place)
+    person.delete_folder("Drafts")
+    folders._folders.clear()
+    assert folders.drafts_there([place]) == frozenset()
+    person.create_folder("Drafts")
+    person.append("Drafts", mail("<d@x>"), flags=["\\Draft"])
+    assert folders.find_draft("<d@x>", "")
+
+
 def test_a_draft_that_is_only_marked_as_deleted_is_gone(folders: Folders, person: IMAPClient) -> None:
     place = folders.put_draft(mail("<d@x>"), WHEN)
     person.select_folder("Drafts")

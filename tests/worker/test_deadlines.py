@@ -12,7 +12,7 @@ from redis import Redis
 from cleo_email.app import App
 from cleo_email.errors import LockLost, StoreUnavailable, SubmissionError
 from cleo_email.pipeline import deliver as delivery
-from cleo_email.runtime import COMPOSING_TURN_S, RECORD_S, SENDING_TURN_S
+from cleo_email.runtime import COMPOSING_TURN_S, LOOK_S, RECORD_S, SENDING_TURN_S
 from cleo_email.screening import dkim
 from cleo_email.settings import read_settings
 from cleo_email.smtp.session import SmtpTimeouts
@@ -38,7 +38,7 @@ def test_the_watchdog_waits_for_all_that_a_job_may_wait_for(
     redis_s = 5 * patient.connection_pool.connection_kwargs["socket_timeout"]
     submission = SmtpTimeouts().total + redis_s + redis_s  # its mark, and the record of its outcome
     proof = dkim.PROOF_S
-    waits = proof + COMPOSING_TURN_S + SENDING_TURN_S + submission + RECORD_S
+    waits = proof + COMPOSING_TURN_S + SENDING_TURN_S + LOOK_S + submission + RECORD_S
     assert calls * 250.5 + waits <= job.timeout <= calls * 250.5 + waits + 300
 
 
