@@ -137,16 +137,16 @@ NO_REASON = "the agent chose not to answer and gave no reason"
 NO_REASON_GIVEN = "the agent gave no reason"
 EXPECTED = (
     'expected {"messages": [...]}, {"reply": "..."}, {"ignore": "reason"} or {"handoff": "reason"}, '
-    'the last also beside messages or reply'
+    "the last also beside messages or reply"
 )
 
 
 def final_answer(payload: object) -> Answer:
     """Return the part of an agent's answer that is mailed; if there is none, ``ignore`` says why.
 
-    A key with the value null counts as absent. Beside ``messages`` or ``reply`` there may be ``review``, the
-    reason why a person is to see the text first. ``handoff`` gives the thread to people; what stands beside it
-    is the agent's last word, which may be missing.
+    A key with the value null counts as absent. Beside ``messages`` or ``reply`` there may be ``review``, why
+    a person is to see the text first. ``handoff`` gives the thread to people; what stands beside it is the
+    agent's last word, which may be missing.
 
     :raises AgentError: the payload has none of the forms.
     """
@@ -156,7 +156,8 @@ def final_answer(payload: object) -> Answer:
     review, handoff = (_reason(payload, key) for key in ("review", "handoff"))
     if handoff and given not in ([], ["reply"], ["messages"]):
         raise AgentError(f"the agent answered with {' and '.join([*given, 'handoff'])} at once, {EXPECTED}")
-    if not given and (review or handoff or "reply" in payload):  # {"reply": null} says plainly that there is none
+    # {"reply": null} says plainly that there is none.
+    if not given and (review or handoff or "reply" in payload):
         answer = Answer(ignore=NO_FINAL_ANSWER)
     elif len(given) != 1:
         found = " and ".join(given) + " at once" if given else "neither messages nor reply nor ignore"

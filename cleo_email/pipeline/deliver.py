@@ -51,7 +51,8 @@ class LockedRecord:
     """A record whose conversation this worker has locked; every change is made under that lock.
 
     ``conversation`` is the record's own, where it waits for some recipients only; '' for its thread's.
-    ``move``, ``rest`` and ``finish`` raise LockLost and StoreUnavailable.
+    ``move``, ``rest`` and ``finish`` raise LockLost, StoreUnavailable, and WrongState where a person, who
+    needs no lock, has decided meanwhile what becomes of it.
     """
 
     store: Store
@@ -73,9 +74,10 @@ class LockedRecord:
             reason=reason,
             lock=self.lock,
             effects=replace(effects, conversation=self.conversation),
-            only_from=[self.record.state] if self.conversation else (),
+            only_from=[self.record.state],
             quiet=quiet,
         )
+        self.record = replace(self.record, state=to)
 
     def rest(self, due: int, reason: str, fields: Mapping[str, str | int], *, quiet: bool = False) -> None:
         """Keep the state and continue the conversation at ``due`` (ms)."""

@@ -7,6 +7,7 @@ from itertools import islice
 
 from cleo_email.errors import NotFound, WrongState
 from cleo_email.pipeline.budget import Budget
+from cleo_email.pipeline.handoff import HandOver
 from cleo_email.runtime import DAY, Clock, now_ms
 from cleo_email.store import AT_WORK, Effects, State, Store
 from cleo_email.store.queue import WakeQueue
@@ -30,6 +31,7 @@ class Sweeper:
     _: KW_ONLY
     retention_days: int
     budget: Budget
+    handing_over: HandOver | None = None
     clock: Clock = now_ms
 
     def run(self) -> int:
@@ -40,6 +42,11 @@ class Sweeper:
         for thread in free:
             self.wake.wake(thread)
         return len(free)
+
+    def hand_over(self) -> None:
+        """Send the mails about hand-overs that have not been sent. Raise StoreUnavailable."""
+        if self.handing_over:
+            self.handing_over.run_due()
 
     def _resume(self) -> None:
         """Let go on what a limit of the mailbox held, oldest first, as far as there is room again."""

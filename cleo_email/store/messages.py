@@ -130,6 +130,7 @@ class Record:
     answered_by: str = ""  # who answered, or approved the answer, where it was not the agent alone
     with_person: int = 0  # 1: held because a person has the thread
     handoff: str = ""  # why the agent handed the thread over to people
+    colleague: int = 0  # of a colleague's mail, a person's turn: 1, and 2 once its effects are complete
     begun: int = 0  # attempts that began to read the mail, since one got as far as the agent or an end
     # Of the mail that we send, JSON lists of addresses, '' for none:
     recipients: str = ""  # all of them
