@@ -130,6 +130,9 @@ class Colleagues:
     def _take_over(self, record: Record, mail: InboundEmail) -> None:
         _, answered = self.store.threads.known(quoted_ids(mail)[:MOST_IDS])
         thread = record.thread_id
+        for found in self.store.messages.load([answered] if answered else []):
+            if found.ingress == "handoff":  # then what was handed over is answered
+                answered = found.outbound
         for one in self._open(thread, record.id):
             if one.id <= (answered or record.id):
                 fields: dict[str, str | int] = {"answered_by": MAILBOX, **self._text(one)}

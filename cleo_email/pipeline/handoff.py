@@ -126,7 +126,7 @@ class HandOver:
             subject=record.subject,
             ingress=INGRESS,
             reply_message_id=mail.message_id,
-            outbound=hashlib.sha256(mail.source).hexdigest(),
+            outbound=record.id,
         )
         identity = Identity(f"{INGRESS}:{record.id}", remember_s=REMEMBER_S)
         # Those who are told take no part in the thread.

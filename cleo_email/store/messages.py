@@ -117,7 +117,8 @@ class Record:
     mailbox: str = ""  # UIDVALIDITY/UID of a polled mail
     marked: int = 0  # 1: \\Seen is ours, and comes off where nobody is answered after all
     partial: int = 0  # 1: only the header was fetched
-    outbound: str = ""  # of ingress "send" the request's digest, of "workflow" JSON of what to send
+    # Of ingress "send" the request's digest, of "workflow" JSON of what to send, of "handoff" the message.
+    outbound: str = ""
     workflow: str = ""  # JSON of the workflow that the thread belongs to
     text: str = ""  # new part of the mail, kept for the thread's history
     answer_text: str = ""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from typing import Any
 
 import pytest
@@ -159,7 +160,7 @@ def test_an_empty_reason_counts_and_a_long_one_is_cut(key: str) -> None:
 
 
 def test_a_review_without_a_text_says_what_is_expected() -> None:
-    with pytest.raises(AgentError, match='expected {"reply": "...", "review": "reason"}'):
+    with pytest.raises(AgentError, match=re.escape('expected {"reply": "...", "review": "reason"}')):
         final_answer({"review": "why"})
 
 
