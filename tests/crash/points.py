@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from cleo_email.crashpoints import POINTS
+from tests.crash import people
 from tests.crash.rig import IMAP, WEBHOOK, CrashRig, Letter, Tally
 from tests.crash.scenario import Scenario
 from tests.support.channel import Channel, children
@@ -37,7 +38,10 @@ WHILE_DEAD = (Letter(4, follows=1), Letter(5))
 
 
 def scenarios() -> Iterator[Scenario]:
+    yield from people.scenarios(GROUP)
     for point in POINTS:
+        if point in people.POINTS:
+            continue
         for ingress in (IMAP, WEBHOOK):
             if point in (POLL_ONLY if ingress == WEBHOOK else WEB_ONLY):
                 continue

@@ -14,8 +14,10 @@ from cleo_email.mail.model import Address, Answer, OutboundEmail
 from cleo_email.mail.parse import parse
 from cleo_email.pipeline.colleagues import Colleagues
 from cleo_email.pipeline.handoff import HandOver
+from cleo_email.screening.dkim import SenderCheck
 from cleo_email.store import Accepted, Effects, State
 from cleo_email.store.threads import taken_by
+from tests.screening.signing import FakeDns, sign
 from tests.support.bench import FROM, Bench
 from tests.support.mails import AGENT, mail
 
@@ -447,6 +449,28 @@ def test_an_unproven_colleague_is_held(desk: Desk) -> None:
     desk.intake.policy = replace(desk.policy, authserv_id="mx.firma.test")
     assert desk.by_colleague().state is State.HELD
     assert desk.store.threads.person(first.thread_id) is None
+
+
+@pytest.mark.parametrize("signed", [True, False])
+def test_where_the_worker_proves_senders_a_colleague_counts_from_then_on(
+    redis_url: str, signed: bool
+) -> None:
+    dns = FakeDns()
+    dns.publish("firma.test")
+    dns.publish("example.test")
+    desk = Desk(redis_url, sender_check=SenderCheck(dns))
+    first = desk.receive(sign(mail(1, sender=ANNA), domain="example.test"))
+    source = mail(2, sender=PETRA, references="<q1@example.test>", extra=f"Cc: {ANNA}")
+    desk.clock.pass_(1)
+    by_petra = desk.receive(sign(source, domain="firma.test") if signed else source)
+    assert desk.store.threads.person(first.thread_id) is None
+    desk.agent.script = [Answer(ignore="not yet")]
+    desk.work(by_petra.thread_id)
+    desk.work(by_petra.thread_id)
+    record = desk.record(by_petra)
+    assert record.state is (State.IGNORED if signed else State.HELD)
+    assert record.reason.startswith("a colleague's mail") is signed
+    assert (desk.store.threads.person(first.thread_id) is not None) is signed
 
 
 def test_a_note_among_us_is_not_shown_where_the_customer_asks(desk: Desk) -> None:
