@@ -231,5 +231,5 @@ def test_secrets_of_providers_are_not_in_a_repr() -> None:
 
 @pytest.mark.parametrize("address", ["cleo@example.com", "Cleo <Cleo@Example.com>", "cleo+boss@example.com"])
 def test_a_hand_over_to_the_agents_own_mailbox_is_a_fault(address: str) -> None:
-    with pytest.raises(SettingsError, match="EMAIL_HANDOFF_TO: found .*this mailbox"):
+    with pytest.raises(SettingsError, match=r"EMAIL_HANDOFF_TO: found .*this mailbox"):
         read(EMAIL_FROM_ADDRESS="cleo@example.com", EMAIL_HANDOFF_TO=f"boss@example.com, {address}")
