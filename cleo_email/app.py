@@ -183,7 +183,8 @@ class App:
     def decisions(self) -> Decisions:
         from cleo_email.pipeline.decide import Decisions
 
-        return Decisions(self.store, self.wake, self.policy, clock=self.clock)
+        most = self.settings.max_message_bytes
+        return Decisions(self.store, self.wake, self.policy, max_bytes=most, clock=self.clock)
 
     # --- the web process ------------------------------------------------------------------------------
 

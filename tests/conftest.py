@@ -74,6 +74,13 @@ def pytest_configure() -> None:
     give_children_default_signals()
 
 
+@pytest.hookimpl(optionalhook=True, wrapper=True)
+def pytest_xdist_auto_num_workers() -> Generator[None, int, int]:
+    """Two workers for each core: half of the time passes with waiting for processes and for their clocks."""
+    cores = yield
+    return cores if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else 2 * cores
+
+
 # --- missing servers ----------------------------------------------------------------------------------------
 
 

@@ -321,6 +321,7 @@ def _access(settings: Settings) -> Iterator[CheckResult]:
     if not settings.api_tokens:
         text = (
             "CLEO_API_TOKEN is not set: gunicorn lets programs of its own user on this machine call "
-            "/email/send, /email/messages and /workflows, and nobody else; cleo-email run makes a token"
+            "/email/send, /email/messages, /email/threads and /workflows, and nobody else; "
+            "cleo-email run makes a token"
         )
         yield CheckResult("api", "ok", text)

@@ -3,13 +3,14 @@
 import json
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, BinaryIO
 
 import click
 
 from cleo_email.app import App
 from cleo_email.cli.command import SettingsCommand, as_json, settings_here, whole_number
-from cleo_email.errors import NotFound, UnreadableMessage, WrongState
+from cleo_email.errors import CleoError, InvalidField, NotFound, UnreadableMessage, WrongState
 from cleo_email.mail.decoding import without_format
 from cleo_email.mail.headers import shown
 from cleo_email.mail.parse import parse
@@ -19,6 +20,9 @@ from cleo_email.store import Messages, Record, State, iso
 PAGE = 500  # records that are read at once
 HEADERS = ("from", "reply-to", "to", "cc", "date", "subject", "authentication-results")
 HEADER_LENGTH = 1000  # characters that are shown of one
+CLI = "cli"  # who decides
+several = click.argument("ids", nargs=-1, required=True, metavar="ID...")
+why = click.option("--reason", default="", metavar="TEXT", help="Why, for the record.")
 
 
 def _app() -> App:
@@ -72,7 +76,7 @@ def show(id_: str, form: str | None, as_json: bool) -> None:
                 print(f"{name:17} {value}")
         print("history")
         for step in store.history(id_):
-            print(f"  {step['at']}  {step['state']:10} {step['reason']}")
+            print(f"  {step['at']}  {step['state']:10} {step['by']:8} {step['reason']}".rstrip())
 
 
 @messages.command(cls=SettingsCommand)
@@ -81,11 +85,11 @@ def show(id_: str, form: str | None, as_json: bool) -> None:
 @click.option("--reason", default="", help="With --held, needed: only where the reason has this.")
 @as_json
 def release(ids: tuple[str, ...], held: bool, reason: str, as_json: bool) -> int:
-    """Let held or ignored messages through."""
+    """Let held or ignored messages through. What was discarded or withdrawn is asked of the agent anew."""
     if held and not reason.strip():  # all that is held would be spam, too
         raise click.UsageError("--held and --reason TEXT go together")
     app, chosen = _choose(ids, State.HELD, reason, whole_state=held)
-    return _decide(app.decisions.release, chosen, "again", as_json=as_json)
+    return _decide(partial(app.decisions.release, by=CLI), chosen, "again", as_json=as_json, goes_on=True)
 
 
 @messages.command(cls=SettingsCommand)
@@ -99,15 +103,66 @@ def retry(ids: tuple[str, ...], failed: bool, reason: str, as_json: bool) -> int
     An uncertain one may have been sent: look at it first. For that reason --failed does not take those.
     """
     app, chosen = _choose(ids, State.FAILED, reason, whole_state=failed)
-    return _decide(app.decisions.retry, chosen, "again", as_json=as_json)
+    return _decide(partial(app.decisions.retry, by=CLI), chosen, "again", as_json=as_json, goes_on=True)
 
 
 @messages.command(cls=SettingsCommand)
-@click.argument("ids", nargs=-1, required=True, metavar="ID...")
+@several
+@why
 @as_json
-def dismiss(ids: tuple[str, ...], as_json: bool) -> int:
-    """Leave held, failed or uncertain messages as they are: ignored."""
-    return _decide(_app().decisions.dismiss, ids, as_json=as_json)
+def dismiss(ids: tuple[str, ...], reason: str, as_json: bool) -> int:
+    """Leave messages as they are that wait for a person: ignored."""
+    return _decide(partial(_app().decisions.dismiss, by=CLI, reason=reason), ids, as_json=as_json)
+
+
+@messages.command(cls=SettingsCommand)
+@several
+@click.option("--body", "file", type=click.File("rb"), metavar="FILE", help="Another text; - reads it here.")
+@click.option("--subject", metavar="TEXT", help="Another subject.")
+@as_json
+def approve(ids: tuple[str, ...], file: BinaryIO | None, subject: str | None, as_json: bool) -> int:
+    """Have answers sent that wait for a review, as they are or with another text (Markdown)."""
+    if (file or subject is not None) and len(ids) > 1:
+        raise click.UsageError("--body and --subject go with one id")
+    body = _text(file) if file else None
+    decide = partial(_app().decisions.approve, by=CLI, body=body, subject=subject)
+    return _decide(decide, ids, "and approved", as_json=as_json, goes_on=True)
+
+
+@messages.command(cls=SettingsCommand)
+@several
+@why
+@as_json
+def discard(ids: tuple[str, ...], reason: str, as_json: bool) -> int:
+    """Leave mail unanswered whose answer waits for a review: ignored, nothing is sent."""
+    return _decide(partial(_app().decisions.discard, by=CLI, reason=reason), ids, as_json=as_json)
+
+
+@messages.command(cls=SettingsCommand)
+@several
+@why
+@as_json
+def takeover(ids: tuple[str, ...], reason: str, as_json: bool) -> int:
+    """Take over the threads of these messages: the agent is silent in them until they are handed back."""
+    decide = partial(_app().decisions.take_over, by=CLI, reason=reason)
+    return _decide(decide, ids, "in a thread that a person has", as_json=as_json)
+
+
+@messages.command(cls=SettingsCommand)
+@several
+@why
+@as_json
+def handback(ids: tuple[str, ...], reason: str, as_json: bool) -> int:
+    """Hand threads back to the agent, which gets what was held in them since."""
+    decide = partial(_app().decisions.hand_back, by=CLI, reason=reason)
+    return _decide(decide, ids, "in a thread that the agent has", as_json=as_json, goes_on=True)
+
+
+def _text(file: BinaryIO) -> str:
+    try:
+        return file.read().decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise CleoError("--body: the text is not UTF-8") from None
 
 
 def _choose(ids: Sequence[str], state: State, reason: str, *, whole_state: bool) -> tuple[App, Sequence[str]]:
@@ -127,21 +182,26 @@ def _choose(ids: Sequence[str], state: State, reason: str, *, whole_state: bool)
     return app, found[::-1]
 
 
-def _decide(decide: Callable[[str], Record], ids: Sequence[str], again: str = "", *, as_json: bool) -> int:
-    """Apply the decision to each message alone, so that a refused one does not stop the others."""
+def _decide(
+    decide: Callable[[str], Record], ids: Sequence[str], so: str = "", *, as_json: bool, goes_on: bool = False
+) -> int:
+    """Apply the decision to each message alone, so that a refused one does not stop the others.
+
+    ``so`` is said behind the state; ``goes_on``: the messages need a worker now.
+    """
     results: list[dict[str, Any]] = []
     for id_ in ids:
         try:
             record = decide(id_)
-        except (NotFound, WrongState) as error:
+        except (NotFound, WrongState, InvalidField) as error:
             results.append({"id": id_, "error": str(error)})
             if not as_json:
                 print(f"cleo-email: {error}", file=sys.stderr)
         else:
             results.append(record.public())
             if not as_json:
-                print(f"{record.id} is {record.state} {again}".rstrip())
-    if again:
+                print(f"{record.id} is {record.state} {so}".rstrip())
+    if goes_on:
         _tell_who_is_missing()
     if as_json:
         print(json.dumps(results, indent=1))

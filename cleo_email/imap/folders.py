@@ -210,4 +210,5 @@ def _uid(place: str) -> int:
 
 
 def _validity(connection: ImapConnection, folder: str | bytes, data: dict[bytes, Any]) -> int:
-    return int(data.get(b"UIDVALIDITY") or connection.status(folder, "UIDVALIDITY"))
+    told = data.get(b"UIDVALIDITY")
+    return int(told or connection.status(folder, "UIDVALIDITY").get("UIDVALIDITY", 0))

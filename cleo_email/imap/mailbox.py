@@ -94,13 +94,14 @@ class Mailbox(KeptConnection):
         if not (fresh and self._tells_status and connection.selected == (self.folder, False)):
             return False
         try:
-            if connection.status(self.folder, "UIDVALIDITY") != status.uidvalidity:
-                return False
-            self._status = replace(status, exists=connection.status(self.folder, "MESSAGES"))
-            return True
+            told = connection.status(self.folder, "UIDVALIDITY", "MESSAGES")
         except MailboxError:  # not of a mailbox that is selected: RFC 9051 section 6.3.11 advises against it
             self._tells_status = False
             return False
+        if told.get("UIDVALIDITY") != status.uidvalidity or "MESSAGES" not in told:
+            return False
+        self._status = replace(status, exists=told["MESSAGES"])
+        return True
 
     def search_unseen(self) -> list[int]:
         return self._search("UNSEEN")
@@ -335,7 +336,7 @@ class Mailbox(KeptConnection):
 
     def _uidvalidity_by_status(self, connection: ImapConnection) -> int:
         try:
-            return connection.status(self.folder, "UIDVALIDITY")
+            return connection.status(self.folder, "UIDVALIDITY").get("UIDVALIDITY", 0)
         except RefusedForGood as exc:
             raise MailboxError(f"{self._place}: the server tells no UIDVALIDITY: {exc}") from None
 

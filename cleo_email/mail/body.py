@@ -1,7 +1,7 @@
 """Find the parts of a mail that are its text, and those that are attachments."""
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from cleo_email.errors import UnreadableMessage
@@ -11,7 +11,7 @@ from cleo_email.mail.headers import decode_header, parse_header_value
 from cleo_email.mail.html import html_to_text
 from cleo_email.mail.mime import Part, read_headers, split
 from cleo_email.mail.model import AttachedFile, ParseLimits
-from cleo_email.mail.smime import signed_content
+from cleo_email.mail.smime import is_cms, signed_content
 
 # --- format=flowed ----------------------------------------------------------------------------------------
 
@@ -56,6 +56,9 @@ _PLACEHOLDERS: Final = (
 # PNG, PDF, JPEG, GIF and ZIP (Office files too), which some programs send as text/plain.
 _BINARY: Final = (b"\x89PNG", b"%PDF-", b"\xff\xd8\xff", b"GIF8", b"PK\x03\x04")
 _DATA_URI: Final = re.compile(rb"data:[\w/+.;=-]{0,100}?;base64,[A-Za-z0-9+/=%\r\n]*+", re.IGNORECASE)
+_TAG: Final = re.compile(
+    r"\s*+<(?:!--|/?(?:html|head|body|meta|style|div|p|br|span|table|font)\b)", re.IGNORECASE
+)
 _MAX_PLACEHOLDER: Final = 500
 _WORDS: Final = re.compile(r"\w+")
 # What an HTML document says of its charset, near its beginning.
@@ -65,13 +68,18 @@ _META: Final = re.compile(
     re.IGNORECASE,
 )
 _META_WITHIN: Final = 4096  # bytes
+_HEAD: Final = 1000  # bytes
 _MAX_NOTES: Final = 50
 _TNEF: Final = frozenset({"application/ms-tnef", "application/vnd.ms-tnef"})
-_SMIME: Final = frozenset({"application/pkcs7-mime", "application/x-pkcs7-mime"})
+_SMIME: Final = frozenset({"application/pkcs7-mime", "application/x-pkcs7-mime", "application/p7m"})
+# The signature of a multipart/signed, in which some programs send the text, too.
+_SMIME_SIGNATURE: Final = frozenset({"application/pkcs7-signature", "application/x-pkcs7-signature"})
+_PGP: Final = frozenset({"application/pgp-encrypted", "application/pgp"})
+_PGP_BEGIN: Final = b"-----BEGIN PGP MESSAGE-----"
+_PGP_NOT_READ: Final = "PGP: encrypted mail not read"
 _RIGHTS: Final = "application/x-microsoft-rpmsg-message"
-_PGP_ARMOUR: Final = re.compile(
-    r"-----BEGIN PGP MESSAGE-----(?:(?!-----END PGP)[\s\S])*+(?:-----END PGP MESSAGE-----)?"
-)
+_PGP_ARMOUR: Final = re.compile(r"^-----BEGIN PGP MESSAGE-----", re.MULTILINE)  # a quoted one has marks
+_MAX_SALUTATION: Final = 60  # characters
 _MAX_SEALS: Final = 3  # a signed mail inside of a signed mail
 
 
@@ -107,6 +115,7 @@ class _Reader:
         self._content = Content()
         self._texts: dict[int, str] = {}  # by identity of the part: an alternative is looked at twice
         self._opened: list[Part] = []  # the mails inside of signatures
+        self._begun = self._is_footer = False  # a text was met; one that could not be read came before it
         self._spare: list[Part] = []  # attached text that is not marked as such: shown if there is no other
 
     def read(self, root: Part) -> Content:
@@ -119,12 +128,12 @@ class _Reader:
         content.text, tagged = drop_tags(text)
         if tagged:
             content.note("hidden text dropped")
-        readable = content.text
-        if "-----BEGIN PGP MESSAGE-----" in text:
+        is_read = _says_something(content.text) and not self._is_footer
+        if armour := _PGP_ARMOUR.search(content.text):
             content.unread = "PGP: encrypted text in the body not read"
-            readable = _PGP_ARMOUR.sub("", content.text)
+            is_read = not _is_salutation(content.text[: armour.start()])
         content.note(content.unread)
-        if _says_something(readable) and not content.unread.startswith("protected"):
+        if is_read and not content.unread.startswith("protected"):
             content.unread = ""
         return content
 
@@ -146,7 +155,8 @@ class _Reader:
         protocol = part.type.parameters.get("protocol", "").lower()  # RFC 1847
         if kind == "multipart/encrypted":
             pgp = "pgp" in protocol or not protocol
-            self._content.unread = "PGP: encrypted mail not read" if pgp else "encrypted mail not read"
+            self._content.unread = _PGP_NOT_READ if pgp else "encrypted mail not read"
+            self._is_footer = not self._begun
         if kind == "multipart/signed":
             method = "PGP" if "pgp" in protocol else "S/MIME"
             self._content.note(f"signed with {method}, signature not checked")
@@ -171,7 +181,7 @@ class _Reader:
 
     def _plan_leaf(self, part: Part) -> list[Part]:
         kind = part.content_type
-        if _is_sealed(part) and (inner := self._open(part)) is not None:
+        if _may_be_opened(part) and (inner := self._open(part)) is not None:
             return self._plan(inner)
         # A multipart without a single part is read as what it is in practice: text.
         textual = kind in HTML_TYPES or kind in _PLAIN or kind.startswith("multipart/")
@@ -184,6 +194,7 @@ class _Reader:
             self._attach(part)
             self._spare.append(part)
             return []
+        self._begun = self._begun or bool(_head(part).strip())
         return [part]
 
     def _open(self, part: Part) -> Part | None:
@@ -221,15 +232,19 @@ class _Reader:
         """
         if len(plain) > _MAX_PLACEHOLDER:
             return False
-        if any(word in plain.lower() for word in _PLACEHOLDERS):
-            return len(self._join(rich).strip()) > 2 * len(plain)
+        if _TAG.match(plain):  # the source of the HTML
+            return True
+        named = any(word in plain.lower() for word in _PLACEHOLDERS)
+        if named and len(self._join(rich).strip()) > 2 * len(plain):
+            return True
         words = _WORDS.findall(plain.lower())
         source = decode(rich[0].body(), rich[0].type.parameters.get("charset", "")).text.lower()
         if words and 2 * sum(word in source for word in words) >= len(words):
             return False  # mostly so, and much faster than reading the HTML
         text = self._join(rich)
         others = set(_WORDS.findall(text.lower()))
-        return len(text.strip()) > 2 * len(plain) and 2 * sum(word in others for word in words) <= len(words)
+        longer = len(text.strip()) > (1 if named else 2) * len(plain)
+        return longer and 2 * sum(word in others for word in words) <= len(words)
 
     # --- leaves -------------------------------------------------------------------------------------
 
@@ -282,6 +297,9 @@ class _Reader:
         self._content.note(remark)
         if remark.endswith(_NOT_READ):
             self._content.unread = remark
+            # Servers and lists add a text below; a file that a person encrypted has a name of their own.
+            named = _NAMED_BY_PROGRAMS.match(filename.lower()) is not None
+            self._is_footer = self._is_footer or (named and not self._begun)
         attachments.append(
             AttachedFile(
                 filename=filename,
@@ -333,13 +351,36 @@ def _says_something(text: str) -> bool:
     return bool(visible(text).strip())
 
 
+def _is_salutation(text: str) -> bool:
+    """Return whether ``text``, which stands above an encrypted one, says nothing by itself."""
+    text = text.strip()
+    return (
+        len(text) <= _MAX_SALUTATION and "\n" not in text and not text.endswith((".", ":", "?", "？", "。"))
+    )
+
+
+def _head(part: Part) -> bytes:
+    """Return how the body begins: much faster than all of it where that is a large file."""
+    return replace(part, end=min(part.end, part.start + _HEAD)).body()
+
+
 def _is_sealed(part: Part) -> bool:
-    """Return whether it may be a signed mail that lies inside of its signature."""
+    """Return whether it is an encrypted mail, or a signed one that lies inside of its signature."""
     if part.content_type == "application/octet-stream":
-        return _declared_name(part).lower().endswith(".p7m")
+        name = _declared_name(part).lower()
+        return name.endswith(".p7m") or (not name and is_cms(_head(part)))
     return part.content_type in _SMIME
 
 
+def _may_be_opened(part: Part) -> bool:
+    if part.content_type == "application/octet-stream" and _declared_name(part).lower().endswith(".p7s"):
+        return True
+    return _is_sealed(part) or part.content_type in _SMIME_SIGNATURE
+
+
+_NAMED_BY_PROGRAMS: Final = re.compile(
+    r"smime\.p7|win(?:mail)?\.dat|attachment-\d|encrypted\.asc|.*versions? ident"
+)
 _NOT_READ: Final = ("not opened", "not read")
 
 
@@ -348,6 +389,8 @@ def _unopened(part: Part, filename: str) -> str:
     kind = part.content_type
     if kind in _TNEF or filename.lower() == "winmail.dat":
         return "winmail.dat (Outlook TNEF) not opened"
+    if kind in _PGP or _head(part).lstrip().startswith(_PGP_BEGIN):
+        return _PGP_NOT_READ
     if _is_sealed(part):
         return "S/MIME: encrypted or sealed mail not read"
     if kind == _RIGHTS or filename.lower() == "message.rpmsg":

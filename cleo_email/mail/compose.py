@@ -167,16 +167,21 @@ def _date(date: datetime) -> str:
 
 
 def _content(parts: Sequence[str], attachments: Sequence[AttachedFile], message_id: str) -> bytes:
+    content = alternative(parts, message_id)
+    if attachments:
+        files = [attachment_part(file, number) for number, file in enumerate(attachments, 1)]
+        content = wire.multipart("mixed", _boundary("m", message_id), [content, *files])
+    return content
+
+
+def alternative(parts: Sequence[str], message_id: str) -> bytes:
+    """Return Markdown, notice and signature as a whole part, of text/plain and text/html."""
     markdown, notice, signature = (wire.clean_text(part).rstrip("\n") for part in parts)
     closing = f"-- \n{signature}" if signature else ""
     text = "\n\n".join(filter(None, (markdown, notice, closing))) + "\n"
     page = to_html(markdown, *filter(None, (notice, closing.replace("-- ", "--&nbsp;", 1))))
     halves = [wire.text_part("plain", text), wire.text_part("html", page)]
-    content = wire.multipart("alternative", _boundary("a", message_id), halves)
-    if attachments:
-        files = [attachment_part(file, number) for number, file in enumerate(attachments, 1)]
-        content = wire.multipart("mixed", _boundary("m", message_id), [content, *files])
-    return content
+    return wire.multipart("alternative", _boundary("a", message_id), halves)
 
 
 def _boundary(kind: str, message_id: str) -> str:

@@ -21,6 +21,7 @@ _START: Final = re.compile(rb"([\x21-\x39\x3b-\x7e]++)([ \t]*+):")
 _LEADING_BLANK: Final = re.compile(rb"(?:\xef\xbb\xbf)?[\r\n]*+")
 # ESC begins a shift of ISO-2022-JP, which old Japanese programs write as it is.
 _CONTROL: Final = re.compile(rb"\r(?!\n)|[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f]|\x1b(?![$(])")
+_MAY_BE_CONTROL: Final = bytes([*range(0x09), *range(0x0B, 0x20), 0x7F])
 _LF_ALONE: Final = re.compile(rb"(?<!\r)\n")
 _MBOX: Final = (b"From ", b">From ")  # as mbox software writes them
 # Allowed once (RFC 5322 section 3.6, RFC 2045); of two, programs read one or the other. Of To, Cc,
@@ -147,7 +148,7 @@ def _doubts(source: bytes, header: Header) -> Iterator[str]:
         yield "it is too large"
     if any(len(field.value) > _MAX_FIELD for field in header.fields):
         yield "a field is too long"
-    if _CONTROL.search(source, 0, header.body):
+    if _has_control(source, header.body):
         yield "a control character stands in it"
     if _ends_differ(source, header):
         yield "its lines end in two ways"
@@ -157,12 +158,22 @@ def _doubts(source: bytes, header: Header) -> Iterator[str]:
             yield f"{names.count(name)} {name.decode().title()} headers"
 
 
+def _has_control(source: bytes, end: int) -> bool:
+    """Return whether a control character stands in ``source[:end]``; translate() says no much faster."""
+    head = source[:end]
+    found = len(head) - len(head.translate(None, _MAY_BE_CONTROL))
+    return found > source.count(b"\r\n", 0, end) and _CONTROL.search(source, 0, end) is not None
+
+
 def _ends_differ(source: bytes, header: Header) -> bool:
     """Return whether somebody for whom only CRLF ends a line sees another author, or another body.
 
     Fields that servers put on top of a mail with LF may end in CRLF: for such a reader From is no field then.
     """
-    alone = _LF_ALONE.search(source, 0, header.body)
+    end = header.body
+    if source.count(b"\r\n", 0, end) == source.count(b"\n", 0, end):
+        return False
+    alone = _LF_ALONE.search(source, 0, end)
     if alone is None:
         return False
     writers = [field.value for field in header.fields if field.name.lower() == b"from"]

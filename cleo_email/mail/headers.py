@@ -27,7 +27,6 @@ _WORD: Final = re.compile(
     rf"{_WORD_START}((?:[^?=]|\?(?!=)|=(?!\?[^?*\s=]{{1,40}}(?:\*[^?\s]{{0,20}})?\?[bBqQ]\?))*+)(\?=)?"
 )
 _COMMENT_MARK: Final = re.compile(r"\\.|[()]", re.DOTALL)
-_FOLD: Final = re.compile(r"\r?\n(?=[ \t])|[\r\n]+")
 
 
 def header_text(raw: bytes, charset: str = "") -> str:
@@ -37,7 +36,7 @@ def header_text(raw: bytes, charset: str = "") -> str:
     """
     seven_bit = raw.isascii() and b"\x1b" not in raw
     text = raw.decode("ascii") if seven_bit else decode(raw, hint=charset).text
-    return _on_one_line(_FOLD.sub("", text)).strip()
+    return _on_one_line(text.replace("\r", "").replace("\n", "")).strip()
 
 
 def decode_header(raw: bytes) -> str:
@@ -74,7 +73,7 @@ def decode_words(text: str) -> str:
 def _word_bytes(encoding: str, payload: str, charset: str) -> bytes:
     try:
         # Characters that the client forgot to encode are text by now: back to the bytes that they were.
-        raw = payload.encode(codec_of(charset) or "utf-8")
+        raw = payload.encode("ascii" if payload.isascii() else codec_of(charset) or "utf-8")
     except (UnicodeError, LookupError):
         raw = payload.encode("utf-8", "replace")
     if encoding in "bB":
@@ -128,6 +127,8 @@ class HeaderValue(NamedTuple):
 
 def parse_header_value(text: str) -> HeaderValue:
     text = _PARAMETER_FOLD.sub(" ", text).strip()
+    if not text:
+        return HeaderValue("", {})
     head = _VALUE.match(text)
     value, position = (head[0], head.end()) if head else ("", 0)
     pieces: dict[str, list[tuple[int, bool, str]]] = {}
@@ -175,7 +176,7 @@ _MAX_ADDRESSES: Final = 2000
 _MAX_HALVES: Final = 10  # of a name with commas
 _TOKEN: Final = re.compile(
     r"""(?P<quoted>"(?:[^"\\]|\\.)*+(?:"|\\?\Z))
-      | (?P<angle><[^<>]*+(?:>|(?=<)|\Z))
+      | (?P<angle><[^<>]*+(?:>++|(?=<)|\Z))
       | (?P<mark>[,;:()])
       | (?P<text>(?:[^"<,;:()\\]|\\.)++|\\)""",
     re.VERBOSE | re.DOTALL,
@@ -246,8 +247,10 @@ def parse_addresses(text: str) -> tuple[Address, ...]:
         elif kind == "quoted":
             mailbox.add(piece, _ESCAPE.sub(r"\1", piece[1:].removesuffix('"')))
         elif kind == "angle":
-            mailbox.angle = piece if mailbox.angle is None else mailbox.angle
+            mailbox.angle = mailbox.angle if (mailbox.angle or "").strip("<>") else piece
         elif piece in (",", ";"):
+            if not (mailbox.raw or mailbox.comment or halves) and mailbox.angle is None:
+                continue  # an empty item
             if mailbox.is_name and len(halves) < _MAX_HALVES:
                 halves.append((mailbox, piece))
             else:
@@ -272,7 +275,7 @@ def _address_among(words: str) -> tuple[str, str]:
     for number, word in enumerate(split):
         if "@" in word.strip("@"):
             name = " ".join(split[:number] + split[number + 1 :])
-            return word.strip('<>"'), name.replace('"', "")
+            return word.strip('<>"[]'), name.replace('"', "")
     return "", words
 
 

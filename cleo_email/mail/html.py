@@ -151,7 +151,7 @@ class _Walker:
             writer.line_break()
         elif tag in _PARAGRAPHS:
             writer.block(_gap(tag, attributes))
-            if tag == "table":
+            if tag == "table" and not writer.on_one_line:
                 self._cells |= _cells_of(node)
         elif tag in ("td", "th"):
             self._begin_cell(node)
@@ -165,7 +165,7 @@ class _Walker:
         elif tag in _LISTS:
             self._begin_list(tag, attributes)
         elif tag == "li":
-            writer.item(self._marker())
+            writer.item(self._marker(attributes, look.numbers))
         elif tag == "a":
             self._links.append(writer.mark())
         elif tag == "hr":
@@ -176,6 +176,8 @@ class _Walker:
             self._image(attributes)
         elif tag == "input" and look.readable:
             self._field(attributes)
+        if "role" in attributes and tag != "input" and look.readable:
+            self._box(attributes)
 
     def _leave(self, node: LexborNode, look: _Look) -> None:
         tag, writer = node.tag or "", self._writer
@@ -184,6 +186,8 @@ class _Walker:
         if tag in _PARAGRAPHS:
             writer.block(_gap(tag, node.attributes))
         elif tag in ("td", "th") and (cell := self._cells.get(node.mem_id)):
+            if writer.owes_cell:  # what it holds cannot be seen
+                writer.text("-")
             writer.on_one_line = False
             self._empty_cells(cell.after)
         elif tag == "tr":
@@ -202,6 +206,9 @@ class _Walker:
 
     def _begin_cell(self, node: LexborNode) -> None:
         if not self._rows:
+            return
+        if self._writer.on_one_line:  # a table in a cell
+            self._writer.block(1)
             return
         cell = self._cells.get(node.mem_id)
         if cell is None:
@@ -238,6 +245,12 @@ class _Walker:
         elif kind in ("text", "email", "tel", "number", "date", "time", "url"):
             self._writer.text((attributes.get("value") or "")[:_MAX_ALT])
 
+    def _box(self, attributes: _Attributes) -> None:
+        """Write a box that is none of HTML's (WAI-ARIA 1.2)."""
+        if (attributes.get("role") or "").strip().lower() in ("checkbox", "radio", "switch"):
+            checked = (attributes.get("aria-checked") or "").strip().lower() == "true"
+            self._writer.text(" [x] " if checked else " [ ] ")
+
     def _begin_list(self, tag: str, attributes: _Attributes) -> None:
         start = attributes.get("start") or "1"
         first = int(start) if start.isascii() and start.isdigit() and len(start) < 6 else 1
@@ -245,11 +258,14 @@ class _Walker:
         self._writer.list(1)
         self._counters.append(first if tag == "ol" else -1)
 
-    def _marker(self) -> str:
+    def _marker(self, attributes: _Attributes, numbers: str) -> str:
         if not self._counters or self._counters[-1] < 0:
             return "- "
+        value = (attributes.get("value") or "").strip()
+        if value.isascii() and value.isdigit() and len(value) < 6:
+            self._counters[-1] = int(value)
         self._counters[-1] += 1
-        return f"{self._counters[-1] - 1}. "
+        return f"{_number(self._counters[-1] - 1, numbers)}. "
 
     def _image(self, attributes: _Attributes) -> None:
         alt = " ".join((attributes.get("alt") or "")[:_MAX_ALT].split())
@@ -265,6 +281,27 @@ class _Walker:
             return
         if _bare(shown) != _bare(url):
             self._writer.text(f" ({''.join(url.split())})")
+
+
+_ROMAN: Final = (
+    (1000, "m"), (900, "cm"), (500, "d"), (400, "cd"), (100, "c"), (90, "xc"), (50, "l"), (40, "xl"),
+    (10, "x"), (9, "ix"), (5, "v"), (4, "iv"), (1, "i"),
+)  # fmt: skip
+
+
+def _number(number: int, kind: str) -> str:
+    """Return the number of a list's item as the list shows it: people write "see b"."""
+    if not kind or not 0 < number < 4000:
+        return str(number)
+    letters = ""
+    if kind.lower() == "i":
+        for value, sign in _ROMAN:
+            letters += sign * (number // value)
+            number %= value
+    while kind.lower() == "a" and number:
+        number, place = divmod(number - 1, 26)
+        letters = chr(ord("a") + place) + letters
+    return letters.upper() if kind.isupper() else letters
 
 
 _QUOTE_NAMES: Final = re.compile(r"quote|\bcite|moz-cite|gmail|yahoo", re.IGNORECASE)
@@ -303,6 +340,8 @@ _SOME_CELL: Final = _Cell(is_empty=False)
 
 _MAX_CELLS: Final = 5000
 _MAX_SPAN: Final = 100
+_MAX_ONE_LINE: Final = 500  # characters
+_SEVERAL_LINES: Final = "br, p + p, div + div, li + li, pre, [style*='pre']"
 
 
 def _cells_of(table: LexborNode) -> dict[int, _Cell]:
@@ -314,11 +353,15 @@ def _cells_of(table: LexborNode) -> dict[int, _Cell]:
     rows = _rows_of(table)
     if not rows or (table.attributes.get("role") or "") in ("presentation", "none"):
         return {}
-    if any(cell.css_first("table") is not None for row in rows for cell in row):
+    has_heads = any(cell.tag == "th" for row in rows for cell in row)
+    is_ruled = (table.attributes.get("border") or "0").strip() != "0"
+    if not has_heads and any(cell.css_first("table") is not None for row in rows for cell in row):
         return {}
     grid, has_gaps = _grid(rows)
     filled = [row for row in grid if sum(text for _, text in row.values()) > 1]
-    if not has_gaps or not filled or (len(filled) < 2 and all(c.tag == "td" for row in rows for c in row)):
+    if not filled or (len(filled) < 2 and not has_heads and not is_ruled):
+        return {}
+    if not has_gaps and not ((has_heads or is_ruled) and _has_short_lines(rows)):
         return {}
     used = sorted({column for row in grid for column, (_, text) in row.items() if text})
     found: dict[int, _Cell] = {}
@@ -369,12 +412,22 @@ def _grid(rows: list[list[LexborNode]]) -> tuple[list[_Row], bool]:
     return grid, has_gaps
 
 
+def _has_short_lines(rows: list[list[LexborNode]]) -> bool:
+    """Return whether cells have several lines, and none so much text that it would be hard to read in one."""
+    cells = [cell for row in rows for cell in row]
+    if not any(cell.css_first(_SEVERAL_LINES) is not None for cell in cells):
+        return False
+    return all(len(cell.text(deep=True) or "") <= _MAX_ONE_LINE for cell in cells)
+
+
 def _shows_more(cell: LexborNode) -> bool:
-    return cell.css_first("img[alt], input") is not None
+    return cell.css_first('img[alt]:not([alt=""]), input:not([type="hidden" i]), [role]') is not None
 
 
 def _span(cell: LexborNode, name: str) -> int:
     value = (cell.attributes.get(name) or "").strip()
+    if value == "0" and name == "rowspan":
+        return _MAX_SPAN  # to the last row
     return min(max(int(value), 1), _MAX_SPAN) if value.isascii() and value.isdigit() and len(value) < 6 else 1
 
 
@@ -436,6 +489,7 @@ class _TextWriter:
         self._gap = 0  # line breaks owed before the next text
         self._blank = False  # a blank is owed
         self._cell = False  # a cell separator is owed
+        self._marked = 0  # how much was written when a marked text ended
         self.on_one_line = False  # line ends are blanks here
 
     def text(self, raw: str, *, spaces: str = "", mark: str = "") -> None:
@@ -459,29 +513,35 @@ class _TextWriter:
             self._blank = self._blank or bool(collapsed)
             return
         self._blank = self._blank or collapsed.startswith(" ")
-        self._emit(f"{mark}{words}{mark}")
+        self._emit(f"{mark}{words}{mark}", mark)
         self._blank = collapsed.endswith(" ")
 
     def _write_lines(self, text: str, spaces: str, mark: str) -> None:
         for number, line in enumerate(text.split("\n")):
-            if number:
+            if number and self.on_one_line:
+                self._blank = True
+            elif number:
                 self._gap = min(self._gap + 1, _MAX_GAP)
                 self._blank = False
             if spaces == "lines":
                 self._words(line, mark)
             elif line:
-                self._emit(f"{mark}{line}{mark}" if line.strip() else line)
+                self._emit(*((f"{mark}{line}{mark}", mark) if line.strip() else (line, "")))
 
-    def _emit(self, words: str) -> None:
+    def _emit(self, words: str, mark: str) -> None:
         if self._cell:
             self._out.append(" | ")
             self._cell, self._gap = False, 0
         elif self._gap or not self._out:
             self._break_line()
-        elif self._blank:
-            self._out.append(" ")
+        else:
+            if mark and self._marked == len(self._out):  # one text in several elements
+                self._out[-1], words = self._out[-1].removesuffix(mark), words.removeprefix(mark)
+            if self._blank:
+                self._out.append(" ")
         self._blank = False
         self._out.append(words)
+        self._marked = len(self._out) if mark else 0
 
     def _break_line(self) -> None:
         if self._out:
@@ -520,30 +580,37 @@ class _TextWriter:
             self._cell = True
             self._blank = False
 
+    @property
+    def owes_cell(self) -> bool:
+        return self._cell
+
     def end_row(self) -> None:
         self._cell = False
         self._blank = False
+        if self.on_one_line:  # a table in a cell
+            self._blank = True
+            return
         self._gap = 1  # in place of the margin of the last cell's last paragraph
 
     def quote(self, step: int) -> None:
-        self._cell = False
+        self._cell = self._cell and self.on_one_line
         self.block(2)
         self._quotes = min(max(self._quotes + step, 0), _MAX_NESTING)
 
     def indent(self, step: int) -> None:
-        self._cell = False
+        self._cell = self._cell and self.on_one_line
         self.block(2)
         self._lists = min(max(self._lists + step, 0), _MAX_NESTING)
 
     def list(self, step: int) -> None:
-        self._cell = False
+        self._cell = self._cell and self.on_one_line
         self._lists = min(max(self._lists + step, 0), _MAX_NESTING)
 
     def item(self, marker: str) -> None:
         """Begin a list item; ``marker`` is written before its first text."""
-        self._cell = False
+        self._cell = self._cell and self.on_one_line
         self.block(1)
-        self._marker = marker
+        self._marker = "" if self.on_one_line else marker
 
     def mark(self) -> int:
         """Return a place in the text, for ``since``."""
@@ -695,6 +762,7 @@ class _Look:
     struck: bool = False
     script: str = ""  # "super" or "sub"
     symbols: str = ""  # the font of symbols that it is written in
+    numbers: str = ""  # how lists count: "a", "A", "i", "I", or in numbers
 
     @property
     def readable(self) -> bool:
@@ -736,6 +804,7 @@ def _styled(style: _Declarations, outer: _Look) -> _Look:
         struck=outer.struck or bool(style.get("text-decoration")),
         script=style.get("vertical-align", outer.script),
         symbols=style.get("font-family", outer.symbols),
+        numbers=style.get("list-style-type", outer.numbers),
     )
 
 
@@ -743,6 +812,7 @@ def _special(look: _Look) -> Iterator[tuple[str, str]]:
     yield "font-family", look.symbols
     yield "white-space", look.spaces
     yield "vertical-align", look.script
+    yield "list-style-type", look.numbers
 
 
 def _is_gone(style: _Declarations) -> bool:
@@ -771,18 +841,29 @@ def _pixels(style: _Declarations, name: str, default: float, percent: float = 0.
 
 # --- values -----------------------------------------------------------------------------------------------
 
+_NUMBERS: Final = {
+    "lower-alpha": "a", "lower-latin": "a", "upper-alpha": "A", "upper-latin": "A", "lower-roman": "i",
+    "upper-roman": "I",
+}  # fmt: skip
 # What these mean for the look, "" where that is nothing special; another value changes nothing.
 _SHOWN_BY: Final[dict[str, Callable[[str], str | None]]] = {
     "white-space": {
         "pre": "all", "pre-wrap": "all", "break-spaces": "all", "pre-line": "lines", "normal": "",
-        "nowrap": "",
+        "nowrap": "", "preserve": "all", "preserve-spaces": "all", "preserve-breaks": "lines",
+        "collapse": "", "preserve nowrap": "all", "preserve wrap": "all", "collapse wrap": "",
     }.get,
     "text-decoration": lambda value: "line-through" if "line-through" in value else "",
+    "list-style-type": lambda value: _NUMBERS.get(value.split(" ")[0], ""),
     "vertical-align": {"super": "super", "sub": "sub", "baseline": ""}.get,
     "font-family": lambda value: first if (first := value.split(",")[0].strip()) in SYMBOL_FONTS else "",
 }  # fmt: skip
+_ALSO_CALLED: Final = {
+    "text-decoration-line": "text-decoration", "white-space-collapse": "white-space",
+    "list-style": "list-style-type",
+}  # fmt: skip
 _LOOK_OF: Final = {
-    "pre": {"white-space": "all"}, "s": {"text-decoration": "line-through"},
+    **{tag: {"white-space": "all"} for tag in ("pre", "listing", "xmp", "plaintext", "textarea")},
+    "s": {"text-decoration": "line-through"},
     "strike": {"text-decoration": "line-through"}, "del": {"text-decoration": "line-through"},
     "sup": {"vertical-align": "super"}, "sub": {"vertical-align": "sub"},
 }  # fmt: skip
@@ -1143,6 +1224,9 @@ def _presentational(tag: str, attributes: _Attributes) -> _Declared:
     style = dict(_LOOK_OF.get(tag, {}))
     if attributes.get("background"):
         style["background-image"] = _A_PICTURE
+    if tag in ("ol", "ul"):
+        kind = attributes.get("type") or ""
+        style["list-style-type"] = kind if kind in ("a", "A", "i", "I") else ""
     if tag == "font" and (face := attributes.get("face")):
         style |= _longhands("font-family", _ascii(face).strip("\"' "))
     unknown = False
@@ -1173,7 +1257,8 @@ def _declarations(css: str) -> _Declared:
         if block is None and ":" not in head:
             continue
         name, _, value = head.replace("\0", " ").partition(":")
-        name = name.strip().removeprefix("-webkit-").replace("text-decoration-line", "text-decoration")
+        name = name.strip().removeprefix("-webkit-")
+        name = _ALSO_CALLED.get(name, name)
         value, bang, mark = value.partition("!")
         value = _CALCULATED.sub(_calculated, value.strip()) if "(" in value else value.strip()
         if (physical := _PHYSICAL.get(name)) is not None:

@@ -24,7 +24,12 @@ _SCRIPTS: Final = (
     ("fa", re.compile(r"[\u067e\u0686\u0698\u06a9\u06af\u06cc]"), 0.04),  # not in Arabic
     ("ar", re.compile(r"[\u0621-\u064a]"), 0.6),
 )
-_FEWEST_LETTERS: Final = {"ja": 4, "zh": 4, "ko": 4, "fa": 2}  # else 8
+_FEWEST_LETTERS: Final = {"fa": 2}  # else 4
+_FOREIGN: Final = re.compile(  # what others wrote: code, errors of programs, quotes
+    r"""^```.*?(?:^```|\Z)|^(?:>|[ \t]{2,}\S.*[=(){}\[\];]|\S*(?:Error|Exception|Traceback)\b)[^\n]*"""
+    r"""|["“„«][^"“”«»\n]{20,400}["”“»]""",
+    re.MULTILINE | re.DOTALL,
+)
 _LEAST: Final = 1.4  # a word that one language alone has counts 1, one that two have a half
 _LEAD: Final = 1.5  # times as much as the second
 
@@ -54,12 +59,14 @@ def _data() -> str:
 
 def detect(text: str) -> str:
     """Return the language (ISO 639-1) of ``text``, or '' where it is too short or mixed to tell."""
-    prose = " ".join(part for part in text[:_LOOKED_AT].split() if not _ADDRESS.search(part))
+    text = text[:_LOOKED_AT]
+    own = _FOREIGN.sub(" ", text)
+    prose = " ".join(part for part in (own if own.strip() else text).split() if not _ADDRESS.search(part))
     words = [word.casefold() for word in _WORD.findall(prose)]
     letters = "".join(words)
     for language, script, share in _SCRIPTS:
         count = len(script.findall(letters))
-        if count >= _FEWEST_LETTERS.get(language, 8) and count >= share * len(letters):
+        if count >= _FEWEST_LETTERS.get(language, 4) and count >= share * len(letters):
             return language
     weights, scores = _words(), Counter[str]()
     for word in [*words, *(f"+{letter}" for letter in set(prose.casefold()))]:

@@ -14,11 +14,15 @@ from markdown_it import MarkdownIt
 from markdown_it.renderer import RendererHTML
 from markdown_it.rules_core import StateCore
 from markdown_it.rules_inline import StateInline, emphasis, strikethrough
+from markdown_it.rules_inline.state_inline import Delimiter
 from markdown_it.token import Token
 from markdown_it.utils import EnvType, OptionsDict
 
-_SCHEMES = {"http", "https", "mailto"}
-_ATTRIBUTES = {"a": {"href", "title"}, "ol": {"start"}, "td": {"align", "nowrap"}, "th": {"align", "nowrap"}}
+_SCHEMES = {"http", "https", "mailto", "tel"}
+_OF_A_CELL = {"align", "nowrap"}
+_ATTRIBUTES = {
+    "a": {"href", "title"}, "ol": {"start"}, "li": {"value"}, "td": _OF_A_CELL, "th": _OF_A_CELL
+}  # fmt: skip
 _SHORT_CELL = 16  # characters; amounts, dates and names are not broken
 _LONGEST = 200_000  # characters; beyond it the text is shown as it is
 
@@ -91,7 +95,13 @@ def _fragment(markdown: str) -> str:
 class _Markdown(MarkdownIt):
     def validateLink(self, url: str) -> bool:  # noqa: N802 - the library's name
         """Return whether ``url`` becomes a link; others, relative ones too, stay visible as written."""
-        return url.lower().startswith(("http://", "https://", "mailto:"))
+        return url.lower().startswith(("http://", "https://", "mailto:", "tel:"))
+
+    def normalizeLink(self, url: str) -> str:  # noqa: N802 - the library's name
+        """Return ``url`` percent-encoded; ``www.example.com`` and ``a@example.com`` get a scheme."""
+        if _ADDRESS.fullmatch(url):
+            url = _scheme(url) + url
+        return super().normalizeLink(url)
 
 
 class _Renderer(RendererHTML):
@@ -134,6 +144,7 @@ def _renderer() -> MarkdownIt:
     inline.before("escape", "windows_path", _windows_path)
     inline.before("autolink", "html_tag", _html_tag)
     parser.core.ruler.push("addresses", _addresses)
+    parser.core.ruler.push("numbers", _numbers)
     # The library builds its tables of rules on first use, without a lock.
     parser.render("warm *up*\n\n|a|\n|-|\n|b|")
     return parser
@@ -143,6 +154,8 @@ def _renderer() -> MarkdownIt:
 
 Rule = Callable[[StateInline, bool], bool]
 _OPENS_NOTHING = frozenset(",.;:!?)]}…、。，；：！？」』）】”“»")
+_CJK = "\u2e80"  # the first of these characters
+_NAME_GOES_ON = re.compile(r"[.][A-Za-z]|\(\)")
 _POINTS = frozenset(".:;!?,\"'")
 
 
@@ -157,14 +170,18 @@ def _delimiters(tokenize: Rule) -> Rule:
         known, start = len(state.delimiters), state.pos
         if not tokenize(state, silent):
             return False
-        if state.src[start] == "_":
-            return True
         before = state.src[start - 1] if start else " "
         after = state.src[state.pos] if state.pos < state.posMax else " "
+        if state.src[start] == "_":
+            _underscores(state.delimiters[known:], before, after, state.src[state.pos : state.pos + 2])
+            return True
         single = state.pos - start == 1
-        plain = before.isascii() and after.isascii() and before.isalnum() and after.isalnum()
+        plain = before.isalnum() and after.isalnum() and max(before, after) < _CJK
         literal = plain and (single or (before.isdigit() and after.isdigit()))
         literal = literal or (before in "/\\" and after in "/\\.")
+        literal = literal or (
+            (single and before in ")]" and after in "([") or (before in ")]²³" and after.isdigit())
+        )
         for one in state.delimiters[known:]:
             if literal:
                 one.open = one.close = False
@@ -172,10 +189,22 @@ def _delimiters(tokenize: Rule) -> Rule:
             if not (single and before.isascii() and before not in _POINTS):
                 one.close = one.close or not before.isspace()
             if not (single and after.isascii() and after not in _POINTS):
-                one.open = one.open or not (after.isspace() or after in _OPENS_NOTHING)
+                opens_nothing = after in _OPENS_NOTHING and not (after == "“" and before >= _CJK)
+                one.open = one.open or not (after.isspace() or opens_nothing)
         return True
 
     return rule
+
+
+def _underscores(delimiters: Sequence[Delimiter], before: str, after: str, following: str) -> None:
+    """Let ``_`` stand beside Chinese or Japanese punctuation, and not end in ``__init__.py``."""
+    name_goes_on = _NAME_GOES_ON.match(following) is not None
+    for one in delimiters:
+        if before >= _CJK and not before.isalnum():
+            one.close = True
+        if after >= _CJK and not after.isalnum() and after not in _OPENS_NOTHING:
+            one.open = True
+        one.close = one.close and not name_goes_on
 
 
 _TAG = re.compile(r"<br *+/?>\n?|<(su[bp])>(?=[^<\n]{1,200}</\1>)|</su[bp]>", re.IGNORECASE)
@@ -183,6 +212,9 @@ _TAG = re.compile(r"<br *+/?>\n?|<(su[bp])>(?=[^<\n]{1,200}</\1>)|</su[bp]>", re
 
 def _html_tag(state: StateInline, silent: bool) -> bool:
     found = _TAG.match(state.src, state.pos)
+    if found and found[0][1] == "/":  # else it ends nothing
+        before = state.src[max(0, state.pos - 205) : state.pos].lower()
+        found = found if found[0].lower().replace("/", "") in before else None
     if found and not silent:
         if found[0][1] in "bB":
             state.push("hardbreak", "br", 0)
@@ -196,6 +228,7 @@ _PATH_START = re.compile(r"(?<![^\W_])[A-Za-z]:\Z|%\w{1,40}%\Z|(?<![\w.])\.{1,2}
 _PATH = re.compile(
     r'(?:\\(?:[^\\/:*?"<>|`,;\n]{0,100}[^\\/:*?"<>|`,;\s])?(?=\\))*+\\(?:\*(?=\.|\s|\Z)|[^\\/:*?"<>|`\s])*'
 )
+_ESCAPED = re.compile(r"(?:\\\\[^\\]+)+(?:\\\\)?")  # as CommonMark wants it: C:\\Users\\anna
 _UNC = re.compile(r"\\\\(?=[\w.$-]{1,100}\\)[\w.$-]+")
 
 
@@ -204,22 +237,25 @@ def _windows_path(state: StateInline, silent: bool) -> bool:
     start = state.pos
     if state.src[start] != "\\":
         return False
-    end = start
-    if server := _UNC.match(state.src, start):
+    end, server = start, None
+    if not _PATH_START.search(state.src[max(0, start - 42) : start]):
+        if (server := _UNC.match(state.src, start)) is None:
+            return False
         end = server.end()
-    elif not _PATH_START.search(state.src[max(0, start - 42) : start]):
-        return False
     found = _PATH.match(state.src, end)
     state.pos = found.end() if found else end
+    path = state.src[start : state.pos]
+    if not server and _ESCAPED.fullmatch(path):
+        path = path.replace("\\\\", "\\")
     if not silent:
-        state.append_pending(state.src[start : state.pos])
+        state.append_pending(path)
     return True
 
 
 # Neither quotes nor what stands beside a URL in Chinese, Japanese and Korean text belong to it.
 _URL_CHARACTERS = r"[^\s<>\"`\\^{|}„“”«»‘’\u3000-\u30ff\u3400-\u9fff\uac00-\ud7af\uff00-\uffef]{1,2000}"
-_HTTP = re.compile(rf"(?<![^\W_])https?://(?=\w|\[){_URL_CHARACTERS}", re.IGNORECASE)
 _LETTER = r"A-Za-z0-9\u00c0-\u024f\u0370-\u04ff"
+_HTTP = re.compile(rf"(?<![{_LETTER}])https?://(?=\w|\[){_URL_CHARACTERS}", re.IGNORECASE)
 _ADDRESS = re.compile(
     rf"(?<![{_LETTER}@._/%+-])(?:www\.(?=[{_LETTER}]){_URL_CHARACTERS}|"
     rf"[{_LETTER}._%+-]{{1,64}}@(?:[{_LETTER}-]{{1,63}}\.){{1,8}}[A-Za-z\u00c0-\u04ff]{{2,24}}(?![{_LETTER}@_]))",
@@ -271,14 +307,33 @@ def _addresses(state: StateCore) -> None:
         block.children = tokens
 
 
+def _numbers(state: StateCore) -> None:
+    """Show the number that an item has: "1. October", "5. October" are no 1 and 2. All alike are counted."""
+    open_lists: list[list[int]] = []  # the number that the item before has, and the one that it shows
+    for token in state.tokens:
+        if token.type.endswith("_list_open"):
+            open_lists.append([])
+        elif token.type.endswith("_list_close"):
+            open_lists.pop()
+        elif token.type == "list_item_open" and token.info.isdigit():
+            number, last = int(token.info), open_lists[-1]
+            shown = last[1] + 1 if last and number in (last[0], last[1] + 1) else number
+            if last and shown != last[1] + 1:
+                token.attrSet("value", str(shown))
+            open_lists[-1] = [number, shown]
+
+
+def _scheme(address: str) -> str:
+    return "https://" if address.lower().startswith("www.") else "mailto:"
+
+
 def _linked(text: str, parser: MarkdownIt) -> list[Token]:
     tokens, end = [], 0
     for found in _ADDRESS.finditer(text):
         shown = _without_punctuation(found[0])
-        scheme = "https://" if shown.lower().startswith("www.") else "mailto:"
         tokens += [
             Token("text", "", 0, content=text[end : found.start()]),
-            Token("link_open", "a", 1, attrs={"href": parser.normalizeLink(scheme + shown)}),
+            Token("link_open", "a", 1, attrs={"href": parser.normalizeLink(_scheme(shown) + shown)}),
             Token("text", "", 0, content=shown),
             Token("link_close", "a", -1),
         ]

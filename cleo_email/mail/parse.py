@@ -39,8 +39,12 @@ def parse(source: bytes, *, limits: ParseLimits = _DEFAULT_LIMITS) -> InboundEma
     # Encoded words are decoded only where they may stand.
     headers = [(name, header_text(value, content.charset)) for name, value in root.headers]
 
+    values: dict[str, list[str]] = {}
+    for key, value in headers:
+        values.setdefault(key, []).append(value)
+
     def every(name: str) -> list[str]:
-        return [value for key, value in headers if key == name]
+        return values.get(name, [])
 
     def first(name: str) -> str:
         # Some programs write an empty one and then the right one.

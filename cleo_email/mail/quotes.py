@@ -23,6 +23,7 @@ class QuoteWords(NamedTuple):
     by: re.Pattern[str]
     mobile: re.Pattern[str]
     device: re.Pattern[str]
+    unsent: re.Pattern[str]
     original: frozenset[str]
     forwarded: frozenset[str]
     forward_lines: frozenset[str]
@@ -46,13 +47,16 @@ def quote_words() -> QuoteWords:
         verb=pattern("verbs", before=r"(?:(?<!\w)|(?=[\u3000-\u9fff\uac00-\ud7af]))"),
         final_verb=pattern("verbs", after=r"\Z"),
         own=pattern("own"),
-        spoken=re.compile(rf"(?<!\w)(?:{'|'.join(lists['spoken'])})(?!\w)"),
+        spoken=re.compile(
+            rf"(?<!\w)(?:{'|'.join(lists['spoken'])})(?!\w)|{'|'.join(lists['spoken_joined'])}"
+        ),
         opening=pattern("openings", before=""),
         # The address must come last.
         citing=pattern("citing", "", r" [^:\n]{0,200}[^\s<>@]{1,64}+@[^\s<>:：]{1,200}+>?\s?[:：]\Z"),
         by=pattern("by", r"\d,? ", r" [^\s<>@]{1,64}+@[^\s<>]{1,200}+\Z"),
         mobile=pattern("mobile", r"\s*", ""),
         device=pattern("device", "", ""),
+        unsent=pattern("unsent"),
         original=phrases("original"),
         forwarded=phrases("forwarded"),
         forward_lines=phrases("forward_lines"),
@@ -87,6 +91,14 @@ _NOTES: Final = re.compile(
 )
 _LABEL: Final = re.compile(
     r"[ \t>*_]{0,8}([^\W\d_][^:*\n]{0,24}?)[ \t\u00a0]?\*{0,2}[:：]\*{0,2}(?=\s|\Z|[<\"'\w])"
+)
+
+
+_DIRECTION: Final = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]+")
+# A name or an address may hold the words of a sentence: "Ihr Team <team@example.us>".
+_AUTHOR: Final = re.compile(
+    r""""[^"\n]{1,100}+"|[^\s<>@]{1,64}+@[^\s<>@]{1,200}+"""
+    r"""|(?<!\w)(?:Ihre?|Your|Our|My|Unser)(?= (?:[^\W\d_a-z][^\s<>]{0,40}+ ){1,4}+<)"""
 )
 
 
@@ -126,12 +138,19 @@ class Setting:
 
 
 def cut_new_part(
-    text: str, *, subject: str, replies: bool, recipients: Collection[str] = (), known: Sequence[str] = ()
+    text: str,
+    *,
+    subject: str,
+    replies: bool,
+    recipients: Collection[str] = (),
+    known: Sequence[str] = (),
+    answers: Sequence[str] | None = None,
 ) -> Split:
     """Split ``text`` (``\\n`` line ends) into new part and quotes. Never raises; takes linear time.
 
     ``replies`` says that the mail names an earlier one (In-Reply-To, References) or goes on with a thread.
-    ``recipients`` are the addresses to which it goes, ``known`` the earlier texts of the thread.
+    ``recipients`` are the addresses to which it goes, ``known`` the earlier texts of the thread, ``answers``
+    those of them that the writer may answer: what people have said themselves they say again on purpose.
     """
     forwarded = is_forward(subject) or bool(
         may_be_forward(subject) and _FRA.search(text) and _EMNE.search(text)
@@ -142,28 +161,40 @@ def cut_new_part(
         frozenset(one.strip().lower() for one in recipients),
         tuple(known),
     )
-    return split_quoted(text, known, forwarded=forwarded, setting=setting)
+    return split_quoted(
+        text, known, forwarded=forwarded, setting=setting, answers=known if answers is None else answers
+    )
 
 
 def split_quoted(
-    text: str, known: Sequence[str] = (), *, forwarded: bool = False, setting: Setting | None = None
+    text: str,
+    known: Sequence[str] = (),
+    *,
+    forwarded: bool = False,
+    setting: Setting | None = None,
+    answers: Sequence[str] | None = None,
 ) -> Split:
     """Cut the quoted part off ``text`` (``\\n`` line ends).
 
-    ``known`` are earlier texts of the thread: one that is repeated as a whole at the end counts as quoted
-    even without a mark. ``forwarded`` says that the mail is a forward (by its subject); it stays whole.
+    ``known`` are earlier texts of the thread: one of the ``answers`` among them (None: all) that is repeated
+    as a whole at the end counts as quoted even without a mark. ``forwarded`` says that the mail is a forward
+    (by its subject); it stays whole.
     Without a ``setting`` whatever looks like a quote is one.
     """
     whole = Split(text.strip("\n"), "")
     if forwarded:
         return whole
     lines = text.split("\n")
-    cut = _Finder(lines, setting).find()
+    # Clients of languages from right to left put marks of direction around names and addresses.
+    shown = _DIRECTION.sub("", text).split("\n") if not text.isascii() else lines
+    cut = _Finder(shown, setting).find()
     if cut is _KEEP:
+        return whole
+    if cut and cut.to_the_end and known and _answered_inside(lines, cut.body, known):
         return whole
     start, end = _new_part(lines, cut)
     if known:
-        end = _known_suffix(lines, start, end, known)
+        end = _known_suffix(lines, start, end, known, known if answers is None else answers)
     start, end = _trimmed(lines, start, end)
     if start >= end:
         return whole
@@ -213,25 +244,28 @@ class _Finder:
 
     def find(self) -> _Cut | None:
         """Return where a quote begins, or None; ``_KEEP`` for a forward or a pasted mail before any quote."""
-        lines = self._lines
-        after_rule = False
+        lines, words = self._lines, quote_words()
+        above = ""  # the last line with a text
         attempts = 0
         for number, line in enumerate(lines):
             if is_blank(line):
                 continue
-            if _is_forward(lines, number):
+            title = _between_rules(line)
+            if title in words.forwarded or _is_forward(lines, number):
                 return _KEEP
-            if _between_rules(line) in quote_words().original:
+            if title in words.original:
                 # A header block follows, the author's line, or the quote at once.
                 rule = _Cut(number, number + 1, introduced=True, to_the_end=not _is_marked(lines, number + 1))
                 return rule if self._may_quote(number, number + _MAX_BLOCK) else _KEEP
             if attempts < _MAX_ATTEMPTS and _may_introduce(line):
                 attempts += 1
-                if (cut := self._introduction(number, after_rule=after_rule)) is not None:
+                if (cut := self._introduction(number, after_rule=is_rule(above))) is not None:
                     return cut
             if _is_quoted(line) and self._is_bare_quote(number):
-                return _Cut(number, number, introduced=False, to_the_end=False)
-            after_rule = is_rule(line)
+                author = self._names_author(number)
+                start = number if author is None else author
+                return _Cut(start, number, author is not None, to_the_end=False)
+            above = line
         return None
 
     def _introduction(self, number: int, *, after_rule: bool) -> _Cut | None:
@@ -240,8 +274,12 @@ class _Finder:
         if end is not None:
             if not self._may_quote(number, end):
                 return _KEEP
-            head = _Cut(number, end, introduced=True, to_the_end=not _is_quoted(line))
-            return head if self._is_mail(number, end) else None
+            if not self._is_mail(number, end):
+                return None
+            top = number
+            while top and _is_quoted(line) and _is_quoted(lines[top - 1]):
+                top -= 1  # Orange writes a title above it
+            return _Cut(top, end, introduced=True, to_the_end=not _is_quoted(line))
         marked = _is_marked(lines, number + 1)
         first = _attribution_start(lines, number, marked=marked)
         if first is not None:
@@ -290,22 +328,22 @@ class _Finder:
     def _is_attribution(self, start: int, end: int, *, marked: bool) -> bool:
         """Tell the line of a client from a sentence of the writer's, such as "Your colleague wrote to me:".
 
-        Lines with marks below it are evidence enough in a reply. Without any, it must name a recipient of the
-        mail, for whoever answers a mail writes to its author, or the text below must be known. In a thread of
-        which nothing is known the way in which clients write an author and a time must do.
+        It must name a recipient of the mail, for whoever answers a mail writes to its author, or the text
+        below must be known. Else lines with marks must do, or, in a thread of which nothing is known, the way
+        in which clients write an author and a time; where the thread is known but not these lines, both.
         """
         setting = self._setting
         if setting is None:
             return True
         names_us = self._names_us(start, end)
-        if not setting.replies:
-            return names_us
+        if not setting.replies and not names_us:
+            return False
         words = " ".join(line[:_LINE_CAP] for line in self._lines[start:end])
-        if quote_words().spoken.search(words):
-            return self._is_known(end)
-        if marked or names_us or self._is_known(end):
+        if _is_said(words):
+            return self._known is not None and self._known.covers(self._lines[end:])
+        if names_us or (marked and self._known is None) or self._is_known(end):
             return True
-        return self._known is None and bool(_ANGLE.search(words) and _CLOCK.search(words))
+        return (marked or self._known is None) and bool(_ANGLE.search(words) and _CLOCK.search(words))
 
     def _is_bare_quote(self, number: int) -> bool:
         """Return whether marks without an introduction are those of a quote, not of a menu or a table."""
@@ -315,6 +353,16 @@ class _Finder:
         if self._known is not None:
             return self._is_known(number, marked=True)
         return setting.replies and self._lines[number].lstrip(" \t").startswith(">")
+
+    def _names_author(self, number: int) -> int | None:
+        """Return the line above a known quote that names its author and a time, in whatever language."""
+        if self._known is None:
+            return None
+        above = next(
+            (n for n in range(number - 1, max(-1, number - 3), -1) if not is_blank(self._lines[n])), -1
+        )
+        line = self._lines[above].rstrip() if above >= 0 else ""
+        return above if line.endswith((":", "：")) and _is_dated(line) and not _is_said(line) else None
 
     def _is_known(self, start: int, *, marked: bool = False) -> bool:
         if self._known is None:
@@ -328,14 +376,14 @@ class _Finder:
 
 
 def _is_forward(lines: list[str], number: int) -> bool:
-    """Return whether a line introduces a forward.
+    """Return whether a line without rules around it introduces a forward.
 
-    It is ``--- Forwarded message ---``, ``Anfang der weitergeleiteten Nachricht:`` or, above a header block,
-    a bare ``Weitergeleitete Nachricht`` (GMX).
+    It is ``Anfang der weitergeleiteten Nachricht:`` or, above a header block, a bare ``Weitergeleitete
+    Nachricht`` (GMX).
     """
     line = lines[number]
     title = line[:_LINE_CAP].strip(" \t>*\u00a0").rstrip(":： \u00a0").lower()
-    if _between_rules(line) in quote_words().forwarded or title in quote_words().forward_lines:
+    if title in quote_words().forward_lines:
         return True
     if len(line) > _MAX_TITLE or title not in quote_words().forwarded:
         return False
@@ -416,7 +464,9 @@ def _is_quoted(line: str) -> bool:
 
 def _between_rules(line: str) -> str:
     """Return ``ursprüngliche nachricht`` of ``-----Ursprüngliche Nachricht-----``, or an empty string."""
-    text = line[:_LINE_CAP].strip().lstrip(">").strip()
+    text = line[:_LINE_CAP].lstrip().lstrip(">").strip()
+    if "&nbsp;" in text:  # QQ Mail's plain text
+        text = text.replace("&nbsp;", " ").strip()
     if not text or text[0] not in "-_=*~─—–" or len(text) > 120:
         return ""
     return text.strip(_RULE_ENDS).rstrip(":").strip().lower().replace("’", "'")
@@ -425,10 +475,12 @@ def _between_rules(line: str) -> str:
 def _is_mobile_signature(line: str) -> bool:
     """Return whether it is ``Von meinem iPhone gesendet`` or the like."""
     text = line.strip()
-    if not text or len(text) > 160:
+    if not text or len(text) > 160 or text.endswith(("?", "？", "؟")):
         return False
     text = text.translate(_NO_BRACKETS)
-    return bool(quote_words().mobile.match(text) and quote_words().device.search(text))
+    return not quote_words().unsent.search(text) and bool(
+        quote_words().mobile.match(text) and quote_words().device.search(text)
+    )
 
 
 # --- "Von: … Gesendet: … An: … Betreff: …" ----------------------------------------------------------------
@@ -503,6 +555,8 @@ _SENTENCE_END: Final = re.compile(r"[!?:]\Z|\w{6,}\.\Z")  # abbreviated months e
 
 def _may_introduce(line: str) -> bool:
     """Return whether a line may end an attribution or begin a header block; says no quickly."""
+    if not (":" in line or "：" in line or "---" in line or "<" in line or "wrote" in line or "GMT" in line):
+        return False
     if len(line) > _LINE_CAP:
         return _quotes_inline(line)
     tail = line.rstrip(" \t\u00a0*_-")
@@ -561,8 +615,8 @@ def _is_attribution(joined: str, *, marked: bool) -> bool:
     if _is_date_line(joined) or _is_citation(joined):
         return True
     verb = quote_words().verb.search(joined)
-    if verb is None and _NO_VERB.search(joined):
-        return bool(_CLOCK.search(joined) and _YEAR.search(joined))
+    if verb is None and (_NO_VERB.search(joined) or (marked and _in_any_language(joined))):
+        return _is_dated(joined)
     if verb is None or quote_words().own.search(joined):
         return False
     if marked:
@@ -575,12 +629,27 @@ def _is_attribution(joined: str, *, marked: bool) -> bool:
     return quote_words().opening.match(joined) is not None and _YEAR.search(joined) is not None
 
 
+def _in_any_language(joined: str) -> bool:
+    """Return whether it may be an attribution by its form: an address in brackets, a colon at the end."""
+    return joined.endswith((":", "：")) and _ANGLE.search(joined) is not None
+
+
 def _is_date_line(line: str) -> bool:
     """Return whether it is ``2016-03-03 17:21 GMT+01:00 Some One <some@example.org>`` (Gmail, older)."""
     stripped = line.strip(" \t:")
     if not _DATE_FIRST.match(stripped) or len(stripped) > 200:
         return False
     return bool("<" in stripped or (_CLOCK.search(stripped) and "GMT" in stripped))
+
+
+def _is_dated(line: str) -> bool:
+    return _CLOCK.search(line[:_LINE_CAP]) is not None and _YEAR.search(line[:_LINE_CAP]) is not None
+
+
+def _is_said(line: str) -> bool:
+    """Return whether it is a sentence of the writer's, not the line of a client."""
+    words = _AUTHOR.sub(" ", line[:_ATTRIBUTION_CHARS])
+    return quote_words().spoken.search(words) is not None or quote_words().own.search(words) is not None
 
 
 def _is_citation(joined: str) -> bool:
@@ -591,7 +660,7 @@ def _is_citation(joined: str) -> bool:
         return True
     if not (quote_words().by.search(joined) or _IN_BRACKETS.search(joined)):
         return False
-    return bool(_CLOCK.search(joined) and _YEAR.search(joined))
+    return _is_dated(joined)
 
 
 def _with_opening(lines: Sequence[str], start: int, joined: str) -> int:
@@ -653,8 +722,16 @@ class _Known:
         words = [word for line in lines for word in _words_of(line)]
         if any(text and words[: len(text)] == text for text in self._texts):
             return True
+        return self._share(words) >= _MOST
+
+    def covers(self, lines: Sequence[str]) -> bool:
+        """Return whether hardly anything but what is known stands in the lines."""
+        return self._share([word for line in lines for word in _words_of(line)]) >= _NEARLY_ALL
+
+    def _share(self, words: Sequence[str]) -> float:
+        """Return how many of ten runs of words are known."""
         windows = list(_windows(words))
-        return bool(windows) and sum(window in self.runs for window in windows) * 10 >= len(windows) * _MOST
+        return sum(window in self.runs for window in windows) * 10 / len(windows) if windows else 0
 
     def holds_a_whole(self, words: Sequence[str]) -> bool:
         """Return whether nearly all of an earlier text stands in ``words``."""
@@ -667,8 +744,39 @@ class _Known:
         )
 
 
-def _known_suffix(lines: Sequence[str], start: int, end: int, known: Sequence[str]) -> int:
-    """Return the line where the part of ``lines[start:end]`` begins that repeats one of ``known`` to the end.
+def _answered_inside(lines: Sequence[str], body: int, known: Sequence[str]) -> bool:
+    """Return whether new lines stand between those of one earlier text, which begins at ``body``.
+
+    Outlook sets no marks: people write their answers below each question, in another colour.
+    """
+    new = answered = False
+    vocabulary: set[str] | None = None
+    for line in lines[body:]:
+        words = _words_of(line[:_LINE_CAP])
+        if len(words) < _RUN:
+            continue
+        if vocabulary is None:
+            text = next((one for one in reversed(known) if _holds(one, words)), None)
+            if text is None:
+                return False
+            earlier, vocabulary = _Known([text]), set(_words_of(text[:_MAX_KNOWN]))
+        elif all(window in earlier.runs for window in _windows(words)):
+            answered = new
+        elif sum(word in vocabulary for word in words) * 2 < len(words):
+            new = True
+        if answered:
+            return True
+    return False
+
+
+def _holds(text: str, words: Sequence[str]) -> bool:
+    return " ".join(words) in " ".join(_words_of(text[:_MAX_KNOWN]))
+
+
+def _known_suffix(
+    lines: Sequence[str], start: int, end: int, known: Sequence[str], answers: Sequence[str]
+) -> int:
+    """Return the line where the part of ``lines[start:end]`` begins that repeats one of ``answers``.
 
     It is ``end`` where no text is repeated as a whole (a sentence of it may be what the writer answers with),
     where it follows a colon, or where nothing else would be left.
@@ -681,12 +789,14 @@ def _known_suffix(lines: Sequence[str], start: int, end: int, known: Sequence[st
             repeated[position : position + _RUN] = [True] * _RUN
     new = [number for (_, number), known_word in zip(found, repeated, strict=True) if not known_word]
     first = new[-1] + 1 if new else start
-    if first == start or not earlier.holds_a_whole([word for word, number in found if number >= first]):
+    repetition = [word for word, number in found if number >= first]
+    if first == start or not _Known(answers).holds_a_whole(repetition):
         return end
     if not lines[new[-1]].rstrip().endswith((":", "：")):
         return first
     # "Support wrote:" goes with it; "This is what I mean:" cites it.
-    introduces = quote_words().verb.search(lines[new[-1]]) and not quote_words().spoken.search(lines[new[-1]])
+    line = lines[new[-1]][:_LINE_CAP]
+    introduces = (quote_words().verb.search(line) or _is_dated(line)) and not _is_said(line)
     return new[-1] if introduces and new[-1] > start else end
 
 

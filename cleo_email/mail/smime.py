@@ -4,6 +4,8 @@ Only the way to the content is followed, and the signature is not checked. Outlo
 indefinite lengths and strings in pieces, so a decoder for DER alone would not do.
 """
 
+import base64
+import re
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
@@ -13,6 +15,8 @@ _END: Final = b"\0\0"
 _CONSTRUCTED: Final = 0x20
 _SIGNED_DATA: Final = bytes.fromhex("2a864886f70d010702")  # 1.2.840.113549.1.7.2
 _DATA: Final = bytes.fromhex("2a864886f70d010701")  # 1.2.840.113549.1.7.1
+_CMS: Final = re.compile(re.escape(bytes.fromhex("06092a864886f70d0107")) + rb"[\x02\x03]", re.DOTALL)
+_PEM_LINE: Final = re.compile(rb"-----(?:BEGIN|END)[^\r\n]{0,60}|\s+")
 _MAX_DEPTH: Final = 8
 
 
@@ -29,8 +33,14 @@ class _Element(NamedTuple):
     indefinite: bool
 
 
+def is_cms(data: bytes) -> bool:
+    """Return whether ``data`` begins as a SignedData, EnvelopedData or AuthEnvelopedData does."""
+    return data[:1] == b"\x30" and _CMS.search(data, 0, 18) is not None
+
+
 def signed_content(data: bytes) -> bytes | None:
     """Return the MIME entity that a SignedData holds (RFC 5652 section 5), None where there is none."""
+    data = _decoded(data)
     try:
         info = _children(data, _element(data, 0, len(data)))
         if not _is_oid(data, next(info), _SIGNED_DATA):
@@ -44,6 +54,16 @@ def signed_content(data: bytes) -> bytes | None:
         return b"".join(_octets(data, next(_children(data, next(content))), 0))
     except (_Malformed, StopIteration):
         return None
+
+
+def _decoded(data: bytes) -> bytes:
+    """Take off base64, with or without PEM's lines around it, which gateways leave on or put on again."""
+    if is_cms(data):
+        return data
+    try:
+        return base64.b64decode(_PEM_LINE.sub(b"", data), validate=True)
+    except ValueError:
+        return data
 
 
 def _is_oid(data: bytes, element: _Element, wanted: bytes) -> bool:

@@ -35,6 +35,8 @@ def symbols_as_text(text: str, font: str) -> str:
 _RAISED: Final = str.maketrans("0123456789+-−=()n", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁻⁼⁽⁾ⁿ")
 _LOWERED: Final = str.maketrans("0123456789+-−=()", "₀₁₂₃₄₅₆₇₈₉₊₋₋₌₍₎")
 _NUMBER: Final = re.compile(r"[0-9+\-−=()n]{1,20}")
+_TERM: Final = re.compile(r"(?=.{0,19}[0-9]|[+\-−])[0-9+\-−][\w.,/·*+\-−]{1,19}")  # 2,5 and 1/2 and -kt
+_INDEX: Final = re.compile(r"(?=\D{0,19}\d)[\w.,]{1,20}")  # 0,5 and 2eq
 _LETTER: Final = re.compile(r"[A-Za-z]")
 _ORDINAL: Final = "aeor"  # 1a, 1e, 1o, 1er: not powers
 
@@ -44,6 +46,10 @@ def raised_or_lowered(text: str, script: str) -> str:
     words = text.strip()
     if _NUMBER.fullmatch(words) and words != "n" * len(words):
         return text.translate(_RAISED if script == "super" else _LOWERED)
+    if _TERM.fullmatch(words) and script == "super":
+        return text.replace(words, f"^({words})")
+    if _INDEX.fullmatch(words) and script == "sub":
+        return text.translate(_LOWERED)
     if _LETTER.fullmatch(words) and not (script == "super" and words in _ORDINAL):
         return text.replace(words, f"{'^' if script == 'super' else '_'}{words}")
     return text

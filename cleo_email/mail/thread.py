@@ -81,7 +81,8 @@ def by_sender(mail: InboundEmail) -> str:
     be one thread.
     """
     itself = mail.from_ and any(one.key == mail.from_[0].key for one in mail.to)
-    return f"email:{mail.reply_to[0].addr if itself and mail.reply_to else mail.from_address}"
+    others = (one.addr for one in mail.reply_to if itself and one.addr and one.key != mail.from_[0].key)
+    return f"email:{next(others, mail.from_address)}"
 
 
 def own_threads(mail: InboundEmail) -> list[str]:

@@ -78,7 +78,11 @@ def recipients_of(
         return f"{shown(address.addr)} takes no part in this thread" if newcomer else ""
 
     to, notes = next(iter(mail.from_), Address("")), []
-    wished = next((address for address in mail.reply_to if address.addr), None)
+    named = [address for address in mail.reply_to if address.addr]
+    # Some forms name the mailbox itself, and then the customer.
+    wished = next(
+        (one for one in named if not is_own(one.addr, policy.own_addresses)), next(iter(named), None)
+    )
     if wished and wished.key != to.key:
         form = is_own(to.addr, policy.own_addresses)
         if why := _why_not(wished, policy) if form else why_not(wished):
@@ -112,12 +116,14 @@ def new_part(mail: InboundEmail, history: tuple[Turn, ...], added: Collection[st
     """
     if not history:
         return mail.text
+    answers = [*added, *(turn.content for turn in history if turn.role == "assistant")]
     return cut_new_part(
         mail.full_text,
         subject=mail.subject,
         replies=True,
         recipients=[address.addr for address in (*mail.to, *mail.cc)[:MAX_RECIPIENTS]],
         known=[*added, *(turn.content for turn in history)],
+        answers=answers,
     ).text
 
 
@@ -554,6 +560,8 @@ class Answerer:
 
     def _ask_later(self, work: LockedRecord, why: str, text: dict[str, str]) -> None:
         record = work.reload()
+        if record.state is not State.ANSWERING:
+            raise errors.WrongState(f"message {record.id} is {record.state}")
         if record.tries >= MAX_TRIES:
             work.finish(State.FAILED, f"given up after {MAX_TRIES} tries: {why}", text)
             return

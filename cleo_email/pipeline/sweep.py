@@ -9,7 +9,7 @@ from cleo_email.errors import NotFound, WrongState
 from cleo_email.pipeline.budget import Budget
 from cleo_email.pipeline.handoff import HandOver
 from cleo_email.runtime import DAY, Clock, now_ms
-from cleo_email.store import AT_WORK, Effects, State, Store
+from cleo_email.store import AT_WORK, Effects, State, Store, ThreadTaken
 from cleo_email.store.queue import WakeQueue
 
 log = logging.getLogger(__name__)
@@ -55,16 +55,21 @@ class Sweeper:
             try:
                 record = self.store.messages.get(id_)
                 to = State.SUBMITTING if self.store.messages.answer_size(id_) else State.RECEIVED
+                # What people or applications send, and the agent's last word, leave in a person's thread too.
+                of_people = record.ingress in ("send", "handoff") or record.decided == "approve"
+                stops = to is State.SUBMITTING and not (of_people or record.handoff)
                 self.store.messages.move(
                     id_,
                     to,
                     now=self.clock(),
                     reason="there is room again within the limits of the mailbox",
-                    effects=Effects(push=True),
+                    effects=Effects(push=True, unless_taken=stops),
                     only_from=[State.HELD],
                 )
             except (NotFound, WrongState):
                 self.store.resuming.done(id_)
+            except ThreadTaken:
+                continue  # until the thread is handed back
             else:
                 self.wake.wake(record.thread_id)
 

@@ -63,7 +63,8 @@ def _data() -> dict[str, Any]:
 @cache
 def pattern(name: str) -> re.Pattern[str]:
     spec = _data()["pattern"][name]
-    return re.compile(spec["form"].replace("…", spec["any"].strip("\n").replace("\n", "|")), re.IGNORECASE)
+    form = spec["form"].replace("\n", "")
+    return re.compile(form.replace("…", spec["any"].strip("\n").replace("\n", "|")), re.IGNORECASE)
 
 
 @cache
@@ -245,7 +246,7 @@ def _marks(mail: InboundEmail, list_is_wanted: bool) -> Iterator[str]:
         yield f"{quoted('Subject', mail.subject)}{more}: an automatic reply."
     if any(one.content_type.startswith(_REACTION) for one in mail.attachments):
         yield "A reaction to a mail (Gmail), without words of a person."
-    elif mail.in_reply_to and pattern("reaction").match(_first_words(mail.text)):
+    elif mail.in_reply_to and _is_reaction(mail.text[:_MAX_TEXT].strip()):
         yield "A reaction to a mail, as Outlook sends it, without words of a person."
     if (method := _method(mail)) and _is_a_click(mail):
         yield f"A calendar entry with `METHOD:{method}`: the answer of a calendar, without words of a person."
@@ -256,9 +257,12 @@ def _marks(mail: InboundEmail, list_is_wanted: bool) -> Iterator[str]:
                 yield f"{quoted('From', address.addr)}: a mailbox that nobody reads."
 
 
-def _first_words(text: str) -> str:
-    """Return the first line that has a letter: the emoji of a reaction stands above."""
-    return next((line for line in text[:_MAX_TEXT].split("\n") if any(map(str.isalpha, line))), "")
+def _is_reaction(text: str) -> bool:
+    """Return whether the first line that has a letter says so: the emoji of a reaction stands above."""
+    lines = text.split("\n")
+    first = next((number for number, line in enumerate(lines) if any(map(str.isalpha, line))), 0)
+    words = "\n".join(lines[first:])
+    return bool(pattern("reaction").match(words) or pattern("tapback").fullmatch(words))
 
 
 def _is_no_reply(address: str) -> bool:

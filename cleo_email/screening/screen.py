@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from cleo_email.mail.address import can_be_written_to, distinct, is_allowed, is_own
-from cleo_email.mail.headers import shown
+from cleo_email.mail.headers import keyword, shown
 from cleo_email.mail.model import Action, InboundEmail, Verdict
 from cleo_email.screening.authentication import authenticated as judged_by_server
 from cleo_email.screening.automatic import robot_mark
@@ -79,10 +79,11 @@ def _form(mail: InboundEmail, policy: Policy) -> str:
         return ""
     if mail.in_reply_to or mail.references:  # a form begins a thread
         return ""
-    wished = next((one for one in mail.reply_to if one.addr), None)
-    if wished is None or is_own(wished.addr, policy.own_addresses) or not can_be_written_to(wished):
+    others = (one for one in mail.reply_to if one.addr and not is_own(one.addr, policy.own_addresses))
+    wished = next(others, None)
+    if wished is None or not can_be_written_to(wished):
         return ""
-    return "" if mail.header("auto-submitted") else wished.addr
+    return wished.addr if keyword(mail.header("auto-submitted") or "no") == "no" else ""
 
 
 def _machine(mail: InboundEmail, envelope_from: str | None, policy: Policy, *, form: str) -> str:

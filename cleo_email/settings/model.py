@@ -125,6 +125,16 @@ Whole = Annotated[int, Field(ge=1), AfterValidator(lambda number: min(number, 10
 Days = Annotated[int, Field(ge=1, le=36500)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Lower = BeforeValidator(str.lower)
+
+
+def _notice(value: str) -> str:
+    """Refuse what is meant as a switch or a file, and would stand below mail as it is."""
+    if value.startswith("@") or value.lower() in _SWITCHES or (value.isdigit() and value not in ("0", "1")):
+        raise ValueError
+    return value
+
+
+_SWITCHES = frozenset("true false yes no on off ja nein none".split())
 Csv = Annotated[tuple[str, ...], _list()]
 # Lower case and not casefold: that takes "straße.de" to "strasse.de", which is another domain.
 Patterns = Annotated[tuple[str, ...], _list(_matching("[^ @*]*@[^ @*]+")), Lower]
@@ -240,7 +250,7 @@ class Settings(WebhookSettings):
     workflows: dict[str, Workflow] | None = env("CLEO_WORKFLOWS", EXPECTED)
     reply_all: bool = env("EMAIL_REPLY_ALL", _FLAG, False)
     signature: dict[str, str] | None = env("EMAIL_SIGNATURE", SIGNATURE)
-    ai_notice: str = env("EMAIL_AI_NOTICE", "0, 1 or a text", "0")
+    ai_notice: Annotated[str, AfterValidator(_notice)] = env("EMAIL_AI_NOTICE", "0, 1 or a text", "0")
 
     # Logins without a password, and the key that keeps them.
     provider: str = env("EMAIL_PROVIDER", "the name of a mail provider, such as gmail", "")

@@ -58,6 +58,7 @@ BY_NAME: dict[State, tuple[State, ...]] = {
     S.REVIEW: (S.SUBMITTING,),
     S.REPLIED: (S.RECEIVED, S.ANSWERING, S.HELD, S.IGNORED, S.FAILED),
     S.IGNORED: (S.SUBMITTING,),
+    S.HELD: (S.HELD,),  # by a limit, and now for a person
     S.FAILED: (S.REPLIED, S.FAILED),
     S.UNCERTAIN: (S.REPLIED,),
 }
@@ -127,7 +128,8 @@ class Record:
     filing_fault: str = ""  # why it is not there
     released: int = 0  # 1: a person let it through, so limits do not hold it again
     looks: int = 0  # searches of Sent for an uncertain mail
-    decided: str = ""  # what a person last decided: approve, discard, release, dismiss or retry
+    decided: str = ""  # what a person last decided: approve, discard, release, dismiss, retry or takeover
+    decided_as: str = ""  # the digest of the text and subject that were approved in place of the agent's
     answered_by: str = ""  # who answered, or approved the answer, where it was not the agent alone
     with_person: int = 0  # 1: held because a person has the thread
     handoff: str = ""  # why the agent handed the thread over to people
@@ -466,7 +468,7 @@ class Messages(StorePart):
         lock: Lock | None = None,
         effects: Effects = Effects(),
         only_from: Sequence[State] = (),
-        given: tuple[str, int] | None = None,
+        given: tuple[str, int | str] | None = None,
         quiet: bool = False,
         by: str = AGENT,
     ) -> None:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import secrets
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from redis import Redis
@@ -14,7 +15,7 @@ from redis import Redis
 from cleo_email.mail.address import person
 from cleo_email.mail.model import Turn
 from cleo_email.store.connection import PREFIX, StorePart, json_text
-from cleo_email.store.messages import State, iso
+from cleo_email.store.messages import AGENT, MAILBOX, State, iso
 
 
 class SigningKeys(StorePart):
@@ -46,6 +47,26 @@ _OF_TURNS = tuple(
 )
 _SAID = {State.REPLIED, State.UNCERTAIN, State.SUBMITTING}
 _ASKED = _SAID | {State.FAILED, State.IGNORED}
+
+
+# What people see of a thread: as many characters, and of mail that waits also what the agent was not shown.
+MOST_SHOWN = 10 * HISTORY_CHARACTERS
+_OF_THREADS = ("received_at", "updated_at", "data_ended_at", "answered_by")
+_UNASKED = ("send", "workflow", "handoff", "person")
+
+
+@dataclass(frozen=True)
+class ThreadTurn:
+    """One turn of a thread as people see it: ``by`` an address, ``agent`` or whoever approved, ``at`` (ms).
+
+    ``text`` is '' where the agent has not been shown the mail yet: then it is in the source only.
+    """
+
+    id: str
+    role: str
+    by: str
+    text: str
+    at: int
 
 
 def workflow_key(thread_id: str) -> str:
@@ -184,6 +205,35 @@ class Threads(StorePart):
 
     def _turns(self, thread_id: str, but: str) -> Iterator[Turn]:
         """Yield every turn of the thread, newest first."""
+        for id_, row in self._rows(thread_id, _OF_TURNS):
+            if id_ != but:
+                yield from _turns_of(row)
+
+    def turns(self, thread_id: str) -> list[ThreadTurn]:
+        """Return what was said in the thread as people see it, oldest first, with mail that waits."""
+        found: list[ThreadTurn] = []
+        room = MOST_SHOWN
+        for id_, row in self._rows(thread_id, (*_OF_TURNS, *_OF_THREADS)):
+            came = int(row["received_at"] or 0)
+            went = int(row["data_ended_at"] or 0) or int(row["updated_at"] or 0) or came
+            said = [ThreadTurn(id_, one.role, "", one.content, came) for one in _turns_of(row)]
+            open_ = row["state"] != State.IGNORED and row["ingress"] not in _UNASKED
+            if open_ and all(one.role == "assistant" for one in said):
+                said.append(ThreadTurn(id_, "user", "", row["text"], came))
+            for one in said:
+                if one.role == "assistant":
+                    found.append(replace(one, by=row["answered_by"] or AGENT, at=went))
+                else:
+                    found.append(replace(one, by=row["from_address"] or MAILBOX))
+                room -= len(one.text)
+            if room < 0:
+                break
+        found.reverse()
+        found.sort(key=lambda turn: turn.at)  # at one time: as they arrived, a mail before its answer
+        return found
+
+    def _rows(self, thread_id: str, names: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
+        """Yield the id and these fields of every record of the thread, newest first."""
         start = "+"
         for _ in range(HISTORY_PAGES):
             raw = self._redis.zrange(
@@ -192,12 +242,12 @@ class Threads(StorePart):
             ids = [item.decode() for item in cast("list[bytes]", raw)]
             with self._redis.pipeline(transaction=False) as pipe:
                 for id_ in ids:
-                    pipe.hmget(f"{PREFIX}m:{id_}", *_OF_TURNS)
+                    pipe.hmget(f"{PREFIX}m:{id_}", *names)
                 rows = pipe.execute()
             for id_, row in zip(ids, rows, strict=True):
-                if id_ != but and row[0]:  # else it was forgotten meanwhile
+                if row[0]:  # else it was forgotten meanwhile
                     values = [value.decode() if value else "" for value in row]
-                    yield from _turns_of(dict(zip(_OF_TURNS, values, strict=True)))
+                    yield id_, dict(zip(names, values, strict=True))
             if len(ids) < _PAGE:
                 return
             start = f"({ids[-1]}"

@@ -8,7 +8,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from cleo_email.app import App, start_process
 from cleo_email.errors import NotFound, StoreUnavailable, WrongState, place_of
 from cleo_email.settings import Settings
-from cleo_email.web import routes
+from cleo_email.web import messages, routes
 from cleo_email.web.auth import OWN_CALLERS
 from cleo_email.web.bodies import RequestRefused, drain, error
 from cleo_email.webhooks.base import Fetch
@@ -39,7 +39,10 @@ def from_environment(*, own_callers: bool = False) -> Flask:
     else:
         opens = {
             "EMAIL_WEBHOOK_SECRET": (settings.webhook_secrets, "/email/incoming and /email/incoming/raw"),
-            "CLEO_API_TOKEN": (settings.api_tokens, "/email/send, /email/messages and /workflows"),
+            "CLEO_API_TOKEN": (
+                settings.api_tokens,
+                "/email/send, /email/messages, /email/threads, /workflows",
+            ),
         }
         for name, (secrets, paths) in opens.items():
             if not secrets:
@@ -56,6 +59,7 @@ def create_app(settings: Settings, *, fetch: Fetch | None = None) -> Flask:
     enabled = settings.enabled
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.register_blueprint(routes.bp)
+    app.register_blueprint(messages.bp)
     app.register_error_handler(Exception, _answer_to)
 
     @app.before_request

@@ -27,26 +27,42 @@ _FORWARDED = ("X-Forwarded-For", "Forwarded", "X-Real-IP")
 _FOR = re.compile(r"""(?is).*?\bfor\s*=\s*("[^"]*"|[^;\s]*).*""")
 _IPV4_AND_PORT = re.compile(r"([0-9.]+):[0-9]+")
 CONNECTIONS = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
+LOCAL = "local"  # who decides, where that is a program of this machine without a token
 OWN_CALLERS = "OWN_CALLERS"  # of the Flask configuration: the API token was made by cleo-email run
 _ASK_FOR_TOKEN = {"WWW-Authenticate": 'Bearer realm="cleo_email"'}
 
 
-def require_api_token() -> None:
-    """Refuse with 401 without the bearer token; where nobody has set one, all but direct loopback callers."""
-    if current_app.config.get(OWN_CALLERS) and not _bearer() and is_direct_loopback():
-        return
-    _require(
-        current().settings.api_tokens,
-        _bearer(),
-        RequestRefused(401, "the bearer token is missing or wrong (CLEO_API_TOKEN)", headers=_ASK_FOR_TOKEN),
-        "no CLEO_API_TOKEN is set: only this machine itself is answered, as localhost",
-    )
+def require_api_token() -> str:
+    """Return who calls: the name of the bearer token, LOCAL for a program of this machine without one.
+
+    Refuse with 401 a token that is missing or wrong; where none is set, all but direct loopback callers.
+    """
+    tokens = current().settings.named_tokens
+    by_itself = current_app.config.get(OWN_CALLERS) and not _bearer()
+    if not tokens or (by_itself and is_direct_loopback()):
+        unset = "no CLEO_API_TOKEN is set: only this machine itself is answered, as localhost"
+        if not is_direct_loopback():
+            raise RequestRefused(401, unset, headers=_ASK_FOR_TOKEN)
+        return LOCAL
+    if name := _token_name():
+        return name
+    text = "the bearer token is missing or wrong (CLEO_API_TOKEN)"
+    raise _counted(RequestRefused(401, text, headers=_ASK_FOR_TOKEN))
+
+
+def _token_name() -> str:
+    """Return the name of the API token that is shown, or ''. The time taken does not tell how right it is."""
+    given, found = _bearer().encode("utf-8", "replace"), ""
+    for name, secret in current().settings.named_tokens:
+        # Whoever had a colon in a token before tokens had names goes on showing all of it.
+        if equals_one(given, [secret.encode(), f"{name}:{secret}".encode()]):
+            found = found or name
+    return found
 
 
 def is_ours() -> bool:
     """Return whether the caller shows the bearer token, or is a direct loopback caller."""
-    shown = [token.get_secret_value().encode() for token in current().settings.api_tokens]
-    return equals_one(_bearer().encode("utf-8", "replace"), shown) or is_direct_loopback()
+    return bool(_token_name()) or is_direct_loopback()
 
 
 def _bearer() -> str:

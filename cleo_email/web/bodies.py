@@ -162,6 +162,15 @@ def parse_json(data: bytes, model: type[Model]) -> Model:
     return validated(value, model)
 
 
+def read_optional_json(model: type[Model]) -> Model:
+    """Return the body as a ``model``; without one, whatever its type, no field is given."""
+    data = read_bytes(current().settings.max_message_bytes)
+    if not data.strip():
+        return validated({}, model)
+    require_type("application/json")
+    return parse_json(data, model)
+
+
 def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON")  # RFC 8259 section 6
 

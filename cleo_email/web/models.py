@@ -1,4 +1,4 @@
-"""The JSON bodies that may be posted, as pydantic models: a mail that came in, a mail to send, a workflow."""
+"""The JSON bodies that may be posted, and the queries, as pydantic models."""
 
 from collections.abc import Callable
 from typing import Annotated, Literal, TypeVar
@@ -12,6 +12,7 @@ from cleo_email.mail.attachment import checked_filename, make_file
 from cleo_email.mail.compose import MAX_SUBJECT
 from cleo_email.mail.decoding import clean, decode_base64_strict
 from cleo_email.mail.model import Address, AttachedFile
+from cleo_email.pipeline.decide import MAX_REASON
 from cleo_email.pipeline.receive import IncomingMail
 from cleo_email.pipeline.send import NewMail, read_addresses
 from cleo_email.pipeline.workflows import MAX_USERS, StartRequest
@@ -189,6 +190,22 @@ class WorkflowFields(_Body):
         return StartRequest(users=self.user_ids, attachments=files, **fields)
 
 
+# --- decisions of people ---------------------------------------------------------------------------------
+
+
+class ApproveFields(_Body):
+    """What is sent in place of the answer that waits: its text (Markdown), its subject, or both."""
+
+    body: Text | None = Field(None, repr=False)
+    subject: Subject | None = None
+
+
+class ReasonFields(_Body):
+    """Why it is decided so, for the record."""
+
+    reason: Annotated[Text, Field(max_length=MAX_REASON), Optional] = ""
+
+
 # --- queries for records ----------------------------------------------------------------------------------
 
 
@@ -202,3 +219,11 @@ class MessagesQuery(BaseModel):
     message_id: str = ""
     limit: int = Field(100, ge=1, le=1000)
     cursor: Annotated[str, Field(pattern=r"^([0-9a-f]{24})?$")] = ""
+
+
+class ThreadQuery(BaseModel):
+    """The thread of which message: a Message-ID, or the id of a record."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    message_id: Annotated[str, Field(min_length=1)]

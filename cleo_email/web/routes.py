@@ -1,4 +1,4 @@
-"""Every endpoint: mail by webhook, mail to send, the records, the state of the process, the description."""
+"""The endpoints but those of messages: mail by webhook, mail to send, the process, the description."""
 
 import json
 import logging
@@ -31,7 +31,7 @@ from cleo_email.web.bodies import (
     read_form,
     validated,
 )
-from cleo_email.web.models import IncomingFields, MessagesQuery, SendFields, WorkflowFields
+from cleo_email.web.models import IncomingFields, SendFields, WorkflowFields
 from cleo_email.webhooks.base import NotNow, NotSetUp, Unusable, WebhookRequest, bare_path
 from cleo_email.webhooks.forms import MULTIPART
 from cleo_email.webhooks.handler import described
@@ -154,32 +154,6 @@ def _faults_answered() -> Iterator[None]:
         raise bad_fields({fault.field: str(fault)}) from None
     except KeyReused as fault:
         raise RequestRefused(409, str(fault), {"Idempotency-Key": str(fault)}) from None
-
-
-# --- records of messages ----------------------------------------------------------------------------------
-
-
-@bp.get("/email/messages")
-def messages() -> Response:
-    """List records, newest first."""
-    require_api_token()
-    query = validated(request.args.to_dict(), MessagesQuery)
-    records, following = current().store.messages.page(
-        state=query.state or "",
-        thread_id=query.thread_id,
-        message_id=query.message_id,
-        limit=query.limit,
-        cursor=query.cursor,
-    )
-    return answer(200, {"messages": [record.public() for record in records], "next": following})
-
-
-@bp.get("/email/messages/<id_>")
-def message(id_: str) -> Response:
-    """Show one record with its history."""
-    require_api_token()
-    records = current().store.messages
-    return answer(200, {**records.get(id_).public(), "history": records.history(id_)})
 
 
 # --- /healthz: the process serves; /readyz: mail flows ----------------------------------------------------

@@ -138,17 +138,7 @@ def test_the_rights_that_the_words_name_are_enough_for_web_and_worker(
     rules = _RIGHTS.removeprefix("ACL SETUSER NAME ").partition(",")[0].split()
     redis.execute_command("ACL SETUSER", "granted", "reset", "on", ">p", *rules)
     redis.execute_command("ACL LOG", "RESET")
-    login = mail_server.smtp_account(AGENT).login
-    env = {
-        "EMAIL_USER": login.user,
-        "EMAIL_PASSWORD": login.password,
-        "EMAIL_SMTP_HOST": "127.0.0.1",
-        "EMAIL_SMTP_PORT": str(mail_server.smtp_port),
-        "EMAIL_IMAP_HOST": "127.0.0.1",
-        "EMAIL_IMAP_PORT": str(mail_server.imap_port),
-        "SSL_CERT_FILE": str(mail_server.certificates.ca_file),
-        "REDIS_URL": address(server, "granted:p@"),
-    }
+    env = mail_server.environment(address(server, "granted:p@"))
     assert not [finding for finding in examine(env["REDIS_URL"]) if finding.level == "wrong"]
     with Channel(tmp_path, env) as channel:
         channel.start_web()

@@ -18,7 +18,8 @@ from cleo_email.errors import AgentError, AgentUnavailable, SubmissionUncertain
 from cleo_email.mail.model import Address, Answer
 from cleo_email.pipeline.receive import IncomingMail
 from cleo_email.pipeline.send import NewMail, Sender
-from cleo_email.store import State
+from cleo_email.runtime import now_ms
+from cleo_email.store import Effects, State
 from tests.support.bench import FROM, Bench
 from tests.support.channel import Channel
 from tests.support.mails import mail
@@ -85,11 +86,12 @@ def test_a_person_reads_which_was_refused_and_why(
     first = failed(1)
     assert main(["messages", "release", first]) == 1
     assert main(["messages", "retry", first]) == 0
-    assert main(["messages", "retry", first]) == 1
+    assert main(["messages", "retry", first]) == 0
+    assert main(["messages", "discard", first]) == 1
     out, err = capsys.readouterr()
-    assert out == f"{first} is received again\n"
-    assert "is failed, neither held nor ignored" in err
-    assert "is received; only failed and uncertain" in err
+    assert out == f"{first} is received again\n" * 2
+    assert "is failed: no; only held and ignored ones can be released; retry or dismiss it" in err
+    assert re.search(r"is received: retried by a person \(by cli, \S+Z\); only what is in review", err)
 
 
 @pytest.mark.parametrize(
@@ -201,7 +203,7 @@ def test_a_person_reads_a_held_mail_and_dismisses_it(
     assert capsysbinary.readouterr().out == f"{held.id} is ignored\n".encode()
     record = bench.record(held)
     assert record.reason == "dismissed by a person; before that held: look at it"
-    assert main(["messages", "dismiss", held.id]) == 1
+    assert main(["messages", "dismiss", held.id]) == 0, "it was decided before"
 
 
 def test_times_say_that_they_are_utc(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
@@ -230,7 +232,7 @@ def test_what_waits_for_its_next_try_is_tried_now(bench: Bench) -> None:
     bench.work(accepted.thread_id)
     bench.work(accepted.thread_id)
     assert bench.record(accepted).state is State.ANSWERING, "its next try is due later"
-    assert bench.deciding.retry(accepted.id).state is State.ANSWERING
+    assert bench.deciding.retry(accepted.id, by="cli").state is State.ANSWERING
     bench.work(accepted.thread_id)
     assert bench.record(accepted).state is State.REPLIED
 
@@ -311,3 +313,86 @@ def test_the_text_of_a_mail_that_answers_none_is_its_answer(
             assert done.returncode == 1
             assert "answers no mail, so there is no text of one; see: --answer" in done.stderr
         assert "Subject: s" in channel.run("messages", "show", id_, "--answer").stdout
+
+
+# --- what waits for a review, and who has a thread ----------------------------------------------------------
+
+
+@pytest.fixture
+def waiting(bench: Bench) -> str:
+    """The id of a mail whose answer waits for a review."""
+    accepted = bench.receive(mail(1))
+    draft = NewMail(to=[Address("customer1@example.test")], subject="Re: Question 1", body="fine")
+    sender = Sender(bench.store, bench.wake, bench.signer, FROM, max_bytes=10**6, clock=bench.clock)
+    fields: dict[str, str | int] = {"text": "This is question 1.", "answer_text": "fine"}
+    move = bench.store.messages.move
+    move(accepted.id, State.ANSWERING, now=bench.clock())
+    effects = Effects(fields=fields, answer=sender.compose(draft)[0], pop=True)
+    move(accepted.id, State.REVIEW, now=bench.clock(), reason="look at it", effects=effects)
+    return accepted.id
+
+
+def test_an_answer_is_approved_and_the_record_says_by_whom(
+    bench: Bench, waiting: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["messages", "approve", waiting]) == 0
+    assert capsys.readouterr().out == f"{waiting} is submitting and approved\n"
+    assert main(["messages", "approve", waiting, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["state"] == "submitting"
+    assert main(["messages", "discard", waiting]) == 1
+    assert "is submitting: approved by cli (by cli, " in capsys.readouterr().err
+    assert main(["messages", "show", waiting]) == 0
+    steps = [
+        line.split(maxsplit=3) for line in capsys.readouterr().out.partition("history\n")[2].splitlines()
+    ]
+    assert [step[1:3] for step in steps] == [
+        ["received", "agent"],
+        ["answering", "agent"],
+        ["review", "agent"],
+        ["submitting", "cli"],
+    ]
+
+
+def test_an_answer_is_approved_with_a_text_from_a_file_or_from_here(
+    bench: Bench, waiting: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], redis_url: str
+) -> None:
+    text = tmp_path / "answer.md"
+    for content, told in ((b" \n", "body: it is empty"), (b"\xff", "--body: the text is not UTF-8")):
+        text.write_bytes(content)
+        assert main(["messages", "approve", waiting, "--body", str(text)]) == 1
+        assert told in capsys.readouterr().err
+    for argv in (["--body", str(tmp_path / "none.md")], [waiting, "--subject", "x"]):
+        with pytest.raises(SystemExit) as end:
+            main(["messages", "approve", waiting, *argv])
+        assert end.value.code == 2
+    assert bench.store.messages.get(waiting).state is State.REVIEW
+    with Channel(tmp_path, {**ENV, "REDIS_URL": redis_url}) as channel:
+        argv = ["messages", "approve", waiting, "--body", "-", "--subject", "Größe"]
+        command = [sys.executable, "-m", "cleo_email", *argv]
+        done = subprocess.run(command, env=channel.env, input="Größer.\n".encode(), check=False, cwd=tmp_path)
+    assert done.returncode == 0
+    record, kept = bench.store.messages.get(waiting), bench.store.messages.answer(waiting)
+    assert (record.answer_text, record.answered_by) == ("Größer.\n", "cli")
+    assert kept is not None
+    assert b"Subject: =?utf-8?" in kept.source
+
+
+def test_a_thread_is_taken_over_and_handed_back(
+    bench: Bench, waiting: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["messages", "takeover", waiting, "--reason", "I know her"]) == 0
+    assert capsys.readouterr().out == f"{waiting} is held in a thread that a person has\n"
+    assert bench.store.messages.get(waiting).reason == "a person has this thread: I know her"
+    assert main(["messages", "release", waiting]) == 1
+    assert "hand it back to have the agent answer" in capsys.readouterr().err
+    assert main(["messages", "handback", waiting]) == 0
+    assert capsys.readouterr().out == f"{waiting} is received in a thread that the agent has\n"
+    bench.clock.now = now_ms()
+    bench.work(bench.store.messages.get(waiting).thread_id)
+    assert bench.store.messages.get(waiting).state is State.REPLIED
+
+
+def test_an_answer_is_discarded_with_a_reason(bench: Bench, waiting: str) -> None:
+    assert main(["messages", "discard", waiting, "--reason", "wrong price"]) == 0
+    record = bench.store.messages.get(waiting)
+    assert (record.state, record.reason) == (State.IGNORED, "discarded by cli: wrong price")

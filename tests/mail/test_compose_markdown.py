@@ -292,3 +292,47 @@ def test_every_element_has_its_style_and_no_colour_for_one_background_only() -> 
 
 def test_what_is_left_open_in_one_part_ends_with_it() -> None:
     assert "<p" in to_html("```\ncode", "notice").partition("</pre>")[2]
+
+
+@pytest.mark.parametrize(
+    ("text", "html"),
+    [
+        ("请看**“重点”**内容和**“二”**", "请看<strong>“重点”</strong>内容和<strong>“二”</strong>"),
+        ("__注意：__请", "<strong>注意：</strong>请"),
+        ("请_（注）_看，文件_名_称", "请<em>（注）</em>看，文件_名_称"),
+        ("__init__.py, __main__()", "__init__.py, __main__()"),
+        ("(a)*(b)*(c), (3+4)*5*(2)", "(a)*(b)*(c), (3+4)*5*(2)"),
+        ("3 m²*2 m²*4, Maß*Zahl*Öl", "3 m²*2 m²*4, Maß*Zahl*Öl"),
+        ("a</sub>b", "a&lt;/sub&gt;b"),
+        (r"C:\\Users\\_x", r"C:\Users\_x"),
+    ],
+)
+def test_emphasis_and_signs_as_they_were_meant(text: str, html: str) -> None:
+    assert body(text) == f"<p>{html}</p>"
+
+
+@pytest.mark.parametrize(
+    ("text", "href"),
+    [
+        ("请访问https://a.example/x。", "https://a.example/x"),
+        ("[Firma](www.a.example)", "https://www.a.example"),
+        ("[a@b.example](a@b.example)", "mailto:a@b.example"),
+        ("[anrufen](tel:+4930123)", "tel:+4930123"),
+    ],
+)
+def test_links_that_lack_their_scheme_or_a_blank_before_them(text: str, href: str) -> None:
+    assert body(text).count("<a ") == 1
+    assert f'<a href="{href}"' in body(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("1. Oktober\n\n5. Oktober\n6. z", ["", "5", ""]),
+        ("1. a\n1. b\n1. c", ["", "", ""]),
+        ("3. x\n\n2019. y\n\n1. z", ["", "2019", "1"]),
+        ("1. a\n   1. b\n   3. c\n2. d", ["", "", "3", ""]),
+    ],
+)
+def test_an_item_has_the_number_that_was_written(text: str, values: list[str]) -> None:
+    assert re.findall(r'<li(?: value="(\d+)")?>', body(text)) == values

@@ -149,3 +149,42 @@ def test_long_ones_take_little_time(piece: str) -> None:
     html_to_text(f"<table>{piece * (500_000 // len(piece))}")
     html_to_text(piece * (500_000 // len(piece)))
     assert time.process_time() - begin < 6
+
+
+@pytest.mark.parametrize(
+    ("html", "text"),
+    [
+        ('<div style="white-space-collapse: preserve;">a\n  b</div>', "a\n  b"),
+        ('<div style="white-space-collapse: preserve-breaks">a\n  b</div>', "a\nb"),
+        ("<textarea>a\n b</textarea>", "a\n b"),
+        ("<s>Wir <b>kommen</b> am <i>Montag</i></s> Dienstag", "~~Wir kommen am Montag~~ Dienstag"),
+        ("10<sup>2,5</sup> und 10<sup>1/2</sup> und e<sup>-kt</sup>", "10^(2,5) und 10^(1/2) und e^(-kt)"),
+        ("T<sub>0,5</sub> und CO<sub>2eq</sub>", "T₀,₅ und CO₂eq"),
+        ("<span role=checkbox aria-checked=true></span>A", "[x] A"),
+        ("<ul><li role=checkbox aria-checked=false>A</li></ul>", "- [ ] A"),
+        ("<ol type=a><li>x</li><li value=28>y</li><li>z</li></ol>", "a. x\nab. y\nac. z"),
+        ("<ol style='list-style-type: upper-roman' start=4><li>x</li></ol>", "IV. x"),
+        ("<ol><li>x</li><li value=7>y</li></ol>", "1. x\n7. y"),
+        ("<font face=Wingdings>Œ</font> eins", "❶ eins"),
+        (
+            "<table><tr><th>A<th>B<th>C</tr><tr><td>1<td><img alt='' src=x><td>3</tr></table>",
+            "A | B | C\n1 | - | 3",
+        ),
+        (
+            "<table><tr><th>A<th>B<th>C</tr><tr><td>1<td><td><table><tr><td>3<td>4</tr></table></tr></table>",
+            "A | B | C\n1 | - | 3 4",
+        ),
+        (
+            "<table border=1><tr><td>Name<td>Ort</tr><tr><td>Ben<td>Weg 2<br>Köln</tr></table>",
+            "Name | Ort\nBen | Weg 2 Köln",
+        ),
+        (
+            "<table><tr><th>A<th>B<th>C</tr>"
+            "<tr><td style='white-space:pre-wrap'>1\n2<td><td><ul><li>x<li>y</ul></tr></table><p>z",
+            "A | B | C\n1 2 | - | x y\n\nz",
+        ),
+        ("<table><tr><td rowspan=0>A<td>1<td>2</tr><tr><td>3<td>4</tr></table>", "A | 1 | 2\n- | 3 | 4"),
+    ],
+)
+def test_what_other_programs_write_for_the_same(html: str, text: str) -> None:
+    assert html_to_text(html).text == text

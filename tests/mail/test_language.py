@@ -183,3 +183,17 @@ def test_no_text_takes_long() -> None:
     for text in ("a" * 10**6, "a@" * 10**6, "der " * 10**6, "æ" * 10**6):
         detect(text)
     assert time.process_time() - began < 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'Traceback (most recent call last):\n  File "a.py"\nValueError: the value is not in the list\n\n'
+        "Was bedeutet das?",
+        'Ich bekomme "The connection to the server was reset while the page was loading". Was ist das?',
+        "```\nfor x in the_list: if x is not None and y in z: print(x)\n```\nWarum geht das nicht?",
+        "Wann kommt die Lieferung?\n\n> Dear customer, your order has been shipped and will be with you.",
+    ],
+)
+def test_what_others_wrote_does_not_count(text: str) -> None:
+    assert detect(text) == "de"

@@ -49,7 +49,18 @@ def test_a_header_block_with_quote_marks() -> None:
     assert split_quoted(between).text == between
 
 
-@pytest.mark.parametrize("line", ["Von Yahoo Mail auf Android gesendet", "Von Outlook für iOS gesendet"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Von Yahoo Mail auf Android gesendet", "Von Outlook für iOS gesendet", "Odesláno z iPhonu",
+        "Odoslané z iPhonu", "iPhone’umdan gönderildi", "Galaxy cihazımdan gönderildi",
+        "나의 iPhone에서 보냄",
+        "Lähetetty iPhonesta", "Elküldve az iPhone-omról", "נשלח מה-iPhone שלי", "أرسلت من الـ iPhone",
+        "Στάλθηκε από το iPhone μου", "Trimis de pe iPhone-ul meu", "Надіслано з iPhone",
+        "Enviat des del meu iPhone", "Poslano s mog iPhonea", "Đã gửi từ iPhone của tôi",
+        "ส่งจาก iPhone ของฉัน", "Dikirim dari iPhone saya",
+    ],
+)  # fmt: skip
 def test_a_mobile_signature(line: str) -> None:
     assert split_quoted(f"Ja.\n\n{line}\n").text == "Ja."
 
@@ -61,6 +72,10 @@ def test_a_mobile_signature(line: str) -> None:
         "Das Zitat von a@b.example: gilt es noch?",
         "Termine:\n\n24.11.2026, 09:00 von Berlin:\nAbfahrt", "Fehler [2026-11-24 09:00]:\nKein Papier",
         "Tabelle ---24.11.2026---\nx", "Von Yahoo kam eine E-Mail", "--- und dann schrieb er nicht mehr",
+        "Es geht ums Handy.\n\nVon meinem iPhone kann ich über Outlook nichts senden.",
+        "It is about mail.\n\nFrom my iPhone I cannot send mail via Outlook.",
+        "Colis\n\nEnvoyé de Paris avec mon portable dans le carton, où est-il ?",
+        "Hola\n\nEnviado desde Madrid con el móvil dentro, ¿dónde está?",
         "Eine Mail wurde\nvon Outlook nicht gesendet.", "Das hat er\nVon Yahoo wurde nichts gesendet.",
     ],
 )  # fmt: skip

@@ -76,6 +76,57 @@ ATTRIBUTIONS = {
 }
 
 
+ATTRIBUTIONS |= {
+    "ar Gmail": f"في الثلاثاء، 24 نوفمبر 2026 في 2:06 م تمت كتابة ما يلي بواسطة {US}:",
+    "ar Apple": f"في 24\u200f/11\u200f/2026، الساعة 2:06 م، كتب {US}:",
+    "he Gmail": "\u202bבתאריך יום ג׳, 24 בנוב׳ 2026 ב-14:06 מאת \u202aSupport\u202c\u200f "
+    "<\u202aagent@example.com\u202c\u200f> כתב:\u202c",
+    "fa Gmail": f"در تاریخ سه\u200cشنبه 24 نوامبر 2026، 14:06 {US} نوشت:",
+    "sk Gmail": f"ut 24. 11. 2026 o 14:06 {US} napísal(a):",
+    "bg Gmail": f"На вт, 24.11.2026 г. в 14:06 ч. {US} написа:",
+    "hr Gmail": f"uto, 24. stu 2026. u 14:06 {US} napisao je:",
+    "vi Gmail": f"Vào Th 3, 24 thg 11, 2026 vào lúc 14:06 {US} đã viết:",
+    "th Gmail": f"ในวันที่ อ. 24 พ.ย. 2026 เวลา 14:06 {US} เขียนว่า:",
+    "id Gmail": f"Pada Sel, 24 Nov 2026 pukul 14.06 {US} menulis:",
+    "lv Gmail": f"otrd., 2026. g. 24. nov., plkst. 14:06 — lietotājs {US} rakstīja:",
+    "et Gmail": f"{US} kirjutas kuupäeval T, 24. november 2026 kell 14:06:",
+}
+NAMES = [
+    "Support <agent@example.com>", "agent@example.com", '"Your friends, at Example" <agent@example.com>',
+    "Ihr Support-Team <agent@example.com>", "Your Support Team <agent@example.com>",
+    "Marie du Bois <agent@example.com>",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("quote", ["> Wie viele?\n> Gruß", "Wie viele?\n\nGruß"])
+def test_a_name_may_hold_the_words_of_a_sentence(name: str, quote: str) -> None:
+    for line in (f"Am 24.11.2026 um 14:06 schrieb {name}:", f"On Nov 24, 2026, at 2:06 PM, {name} wrote:"):
+        assert read(f"Ja, fünf.\n\n{line}\n\n{quote}") == "Ja, fünf."
+
+
+@pytest.mark.parametrize("domain", ["example.me", "example.us", "about-us.example", "nam.example"])
+def test_an_address_may_hold_them_too(domain: str) -> None:
+    text = f"Ja, fünf.\n\nOn Nov 24, 2026, at 2:06 PM, Support <info@{domain}> wrote:\n"
+    assert read(f"{text}> Wie viele?") == read(f"{text}Wie viele?") == "Ja, fünf."
+
+
+@pytest.mark.parametrize(
+    "line", [f"aў, 24 ліс 2026 г. у 14:06 {US} нешта:", f"Foo {US} bar (2026, 2:06 PM):"]
+)
+def test_above_marks_a_line_of_a_client_is_known_in_any_language(line: str) -> None:
+    assert read(f"Ja, fünf.\n\n{line}\n\n> Wie viele?") == "Ja, fünf."
+
+
+@pytest.mark.parametrize(
+    "line", ["2026年11月24日(火) 14:06 Support:", "вт, 24 нояб. 2026 г. в 14:06, Support:"]
+)
+def test_around_a_known_text_it_needs_neither_verb_nor_address(line: str) -> None:
+    answer = "Bitte starten Sie das Gerät neu und sagen Sie uns, was erscheint."
+    assert read(f"Gut.\n\n{line}\n\n> {answer}", known=(answer,)) == "Gut."
+    assert read(f"Gut.\n\n{line}\n\n{answer}", known=(answer,)) == "Gut."
+
+
 @pytest.mark.parametrize("line", ATTRIBUTIONS.values(), ids=ATTRIBUTIONS)
 @pytest.mark.parametrize("quote", ["> Wie viele Stühle?\n> Gruß", "Wie viele Stühle?\n\nGruß"])
 def test_what_a_client_quotes_below_our_address_is_cut(line: str, quote: str) -> None:
@@ -115,6 +166,26 @@ HEADS = {
     "받는 사람: Anna\n제목: Anfrage",
     "zh QQ": "------------------ 原始邮件 ------------------\n发件人: \"Support\" <agent@example.com>;\n"
     "发送时间: 2026年11月24日(星期二) 下午2:06\n收件人: \"Anna\" <anna@example.net>;\n主题: Anfrage",
+    "ar": "من: Support <agent@example.com>\nتم الإرسال: الثلاثاء، 24 نوفمبر 2026 02:06 م\n"
+    "إلى: Anna\nالموضوع: Anfrage",
+    "he": "מאת: Support <agent@example.com>\nנשלח: יום שלישי 24 נובמבר 2026 14:06\nאל: Anna\nנושא: Anfrage",
+    "el": "Από: Support <agent@example.com>\nΣτάλθηκε: Τρίτη, 24 Νοεμβρίου 2026 14:06\n"
+    "Προς: Anna\nΘέμα: Anfrage",
+    "sk": "Od: Support <agent@example.com>\nOdoslané: utorok 24. novembra 2026 14:06\nKomu: Anna\n"
+    "Predmet: Anfrage",
+    "ro": "De la: Support <agent@example.com>\nTrimis: marți, 24 noiembrie 2026 14:06\nCătre: Anna\n"
+    "Subiect: Anfrage",
+    "pt, names alone": "De: Support\nEnviada em: terça-feira, 24 de novembro de 2026 14:06\n"
+    "Para: Anna\nAssunto: RES: Anfrage",
+    "ja, names alone": "差出人: Support\n日付: 火曜日, 2026年11月24日 14:06\n宛先: Anna\n件名: Re: Anfrage",
+    "zh Aliyun": "发件人：Support\n发送时间：2026年11月24日(星期二) 14:06\n收件人：anna\n主　题：Re: Anfrage",
+    "cs Seznam": "---------- Původní e-mail ----------\nOd: Support <agent@example.com>\n"
+    "Komu: anna@example.net\nDatum: 24. 11. 2026 14:06:12\nPředmět: Re: Anfrage",
+    "zh QQ, plain": "------------------&nbsp;原始邮件&nbsp;------------------\n发件人: \"Support\";\n"
+    "发送时间: 2026年11月24日(星期二) 下午2:06\n收件人: \"Anna\";\n主题: Anfrage",
+    "zh 163": "---- 回复的原邮件 ----\n发件人 Support<agent@example.com>\n发送日期 2026年11月24日 14:06",
+    "ko Daum": "--------- 원본 메일 ---------\n보낸사람 : Support <agent@example.com>\n받는사람 : anna\n"
+    "날짜: 2026년 11월 24일 화요일, 14시 06분\n제목: Anfrage",
     "en, a rule": "-----Original Message-----\nFrom: Support\nSent: Tuesday, November 24, 2026 2:06 PM",
 }  # fmt: skip
 
@@ -152,6 +223,15 @@ SENTENCES = [
     "12 Kasım 2026 saat 10:15'te meslektaşınız bana şunu yazdı:",
     "2026年11月12日10:15，您的同事给我写道：",
     "2026년 11월 12일 10:15에 담당자가 저에게 작성:",
+    # with our address
+    "In der Mail vom 12.11.2026, 10:15 Uhr schrieb agent@example.com:",
+    "Support <agent@example.com> hat mir am 12.11.2026 um 10:15 geschrieben:",
+    "At 10:15 on 12 Nov, support (agent@example.com) wrote to me:",
+    "先日 agent@example.com から届いた2026年11月12日 10:15のメール:",
+    "كتب لي agent@example.com في 12/11/2026 10:15:",
+    "Dne 12.11.2026 v 10:15 mi kolega (jan@firma.example) napsal:",
+    "12.11.2026 klo 10.15 kollegasi kirjoitti minulle:",
+    "2026.11.12. 10:15-kor a kollégája írta:",
 ]
 
 
@@ -182,6 +262,27 @@ def test_marks_below_such_a_sentence_are_the_writer_s(sentence: str, known: tupl
 def test_a_first_mail_cites_others_and_quotes_us(line: str) -> None:
     text = f"Guten Tag,\n\n{line}\n> Wir liefern."
     assert read(text, subject="Ware", reply=False) == ("Guten Tag," if US in line else text)
+
+
+OTHERS = [
+    "Mein Mann schrieb Ihnen am 12.11.2026 um 10:15:", "My wife wrote on 12 Nov 2026 at 10:15:",
+    "Le 12/11/2026 à 10:15, le serveur a écrit dans le journal :",
+    "El técnico escribió el 12/11/2026 a las 10:15:",
+    "Il mio avvocato ha scritto il 12/11/2026 alle 10:15:", "Op 12-11-2026 om 10:15 schreef de server:",
+    "Państwa pracownik napisał 12.11.2026 o 10:15:", "Můj účetní napsal 12.11.2026 v 10:15:",
+    "Наш бухгалтер пишет 12.11.2026 в 10:15:", "Muhasebecimiz 12.11.2026 10:15 tarihinde yazdı:",
+    "我的同事 2026年11月12日 10:15 写道：", "Kirjanpitäjämme kirjoitti 12.11.2026 klo 10.15:",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("line", OTHERS)
+def test_marks_around_what_a_known_thread_does_not_hold_are_a_citation(line: str) -> None:
+    answer = "Bitte starten Sie das Gerät neu und sagen Sie uns, was erscheint."
+    text = f"Guten Tag,\n\n{line}\n> Wir liefern am 20.\n> Gruß"
+    assert read(text, known=(answer,)) == text
+    assert read(f"Gut.\n\n{line}\n> {answer}", known=(answer,)) == "Gut."
+    client = "On 12 Nov 2026 at 10:15, Max <max@example.org> wrote:"
+    assert read(f"Gut.\n\n{client}\n> Wir liefern am 20.", known=(answer,)) == "Gut."
 
 
 FORMS = [
@@ -255,6 +356,44 @@ def test_a_whole_mail_of_the_thread_is_a_quote_without_marks(head: str) -> None:
     assert "Kaufpreis" not in read(f"Option 1, bitte.\n\n{head}{OFFER}", known=("Hallo", OFFER))
 
 
+@pytest.mark.parametrize(
+    "lead",
+    [
+        "Sie haben am 12.11.2026 um 10:15 Uhr geschrieben:",
+        "On 12 Nov 2026 at 10:15 you wrote:",
+        "Sie schrieben:",
+    ],
+)
+@pytest.mark.parametrize("mark", ["", "> "])
+def test_what_follows_a_repeated_text_is_new(lead: str, mark: str) -> None:
+    text = f"Guten Tag,\n\n{lead}\n{mark}Wir liefern am 20.\n\nHeute ist der 25., wo bleibt die Ware?"
+    assert read(text, known=("Wir liefern am 20.",)) == text
+
+
+SAID = "Fehler 42: Die Datei konfig.ini wurde im Ordner Programme nicht gefunden."
+
+
+@pytest.mark.parametrize("lead", ["Immer noch derselbe Fehler", "Ich schicke es noch einmal.", "Danach kam"])
+def test_people_say_again_what_they_have_said_themselves(lead: str) -> None:
+    text = f"{lead}\n\n{SAID}"
+    mail = parse(f"From: anna@example.net\nSubject: Re: x\nReferences: <q@x>\n\n{text}\n".encode())
+    answer = Turn("assistant", "Haben Sie das Gerät schon einmal ganz neu gestartet?")
+    assert new_part(mail, (Turn("user", SAID), answer)) == text
+    below = f"{text}\n\n{answer.content}\n\n{SAID}"
+    mail = parse(f"From: anna@example.net\nSubject: Re: x\nReferences: <q@x>\n\n{below}\n".encode())
+    assert answer.content not in new_part(mail, (Turn("user", SAID), answer))
+
+
+@pytest.mark.parametrize("head", [*list(HEADS.values())[:6], f"Am 24.11.2026 um 14:06 schrieb {US}:"])
+def test_answers_below_each_question_of_a_quote_without_marks(head: str) -> None:
+    asked = "Haben Sie das Gerät schon neu gestartet?", "Welche Farbe hat die Lampe an der Rückseite?"
+    known = ("\n\n".join(asked),)
+    above = f"Antworten unten in Blau.\n\n{head}\n\n"
+    text = f"{above}{asked[0]}\n\nJa, gestern Abend, zweimal.\n\n{asked[1]}"
+    assert read(text, known=known) == text
+    assert read(f"{above}{asked[0]}\n\n{asked[1]}", known=known) == "Antworten unten in Blau."
+
+
 # --- HTML ---------------------------------------------------------------------------------------------------
 
 INDENTS = [
@@ -290,6 +429,14 @@ def test_below_its_introduction_a_blockquote_is_one(quote: str) -> None:
     between = f"<p>Hallo</p><div>{line}</div>{quote}<p>Musterweg 5</p>{second}<p>Montag</p>"
     text = read(between, kind="html")
     assert all(words in text for words in ("> Wohin?", "Musterweg 5", "> Und wann?", "Montag"))
+
+
+def test_a_head_inside_of_a_quoted_block_takes_its_title_along() -> None:
+    answer = "Bitte starten Sie das Gerät neu und sagen Sie uns, was erscheint."
+    head = (
+        "> Message du 24/11/26 14:06\n> De : Support <agent@example.com>\n> A : anna\n> Objet : Re: Anfrage"
+    )
+    assert read(f"Ja.\n\n{head}\n>\n> {answer}", known=(answer,)) == "Ja."
 
 
 # --- signatures ---------------------------------------------------------------------------------------------

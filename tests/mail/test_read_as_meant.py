@@ -89,6 +89,50 @@ def test_utf_8_under_another_name_is_utf_8(charset: str, text: str) -> None:
         assert decode(text.encode(), charset).text == text
 
 
+@pytest.mark.parametrize("charset", ["gb2312", "gbk", "big5", "euc-kr", "shift_jis", "euc-jp", "iso-2022-jp"])
+@pytest.mark.parametrize(
+    "text", ["Größe – für 5 Stück", "Добрый день", "¿Cuánto cuesta el envío a España?", "Zażółć gęślą jaźń"]
+)
+def test_utf_8_under_the_name_of_a_double_byte_charset_is_utf_8(charset: str, text: str) -> None:
+    assert decode(text.encode(), charset).text == text
+
+
+@pytest.mark.parametrize("charset", ["gb2312", "big5", "euc-kr", "shift_jis", "euc-jp"])
+def test_a_short_word_of_a_double_byte_charset_stays_what_it_is(charset: str) -> None:
+    word = TEXTS[charset][:3]
+    assert decode(word.encode(charset), charset) == (word, "")
+
+
+OTHER_SCRIPTS = [
+    name for name in TEXTS if name not in ("windows-1250", "iso-8859-7", "utf-8", "iso-2022-jp", "big5")
+]
+
+
+@pytest.mark.parametrize("charset", OTHER_SCRIPTS)
+@pytest.mark.parametrize("declared", ["iso-8859-1", "windows-1252"])
+def test_another_script_that_is_declared_as_western(charset: str, declared: str) -> None:
+    text = TEXTS[charset] * 2
+    assert decode(text.encode(charset), declared).text == text
+    page = f'<html><head><meta charset="{charset}"></head><body><p class="x">{text}</p></body></html>'
+    assert mail(f"Content-Type: text/html; charset={declared}", page.encode(charset)).text == text
+    undeclared = page.replace(f'<meta charset="{charset}">', "")
+    assert mail("Content-Type: text/html", undeclared.encode(charset)).text == text
+
+
+@pytest.mark.parametrize("text", ["Größe äöüß", "Ça va? Déjà vu à Noël", "Ñandú ÁÉÍÓÚ", "Straße"])
+def test_western_text_beside_a_wrong_meta_tag_stays_as_the_header_says(text: str) -> None:
+    page = f'<meta charset="windows-1251"><p>{text}</p>'.encode("cp1252")
+    assert mail("Content-Type: text/html; charset=iso-8859-1", page).text == text
+
+
+@pytest.mark.parametrize(
+    ("codec", "text"),
+    [("koi8_u", "Їжак і ґанок, надішліть рахунок будь ласка"), ("iso8859_6", "مرحبا، أرسلوا لي الفاتورة")],
+)
+def test_more_scripts_without_a_declaration(codec: str, text: str) -> None:
+    assert decode(text.encode(codec)).text == text
+
+
 @pytest.mark.parametrize(
     ("charset", "text"),
     [("iso-8859-1", "Größe"), ("windows-1252", "Ã ist ein Buchstabe"), ("windows-1251", "Привет"),
@@ -111,6 +155,9 @@ def test_what_is_declared_truly_stays(charset: str, text: str) -> None:
         ("utf8mb4", "utf_8"),
         ("8859-2", "iso8859_2"), ("ISO8859-15", "iso8859_15"), ("iso_8859-2:1987", "iso8859_2"),
         ("x-mac-ce", "mac_latin2"),
+        ("csWindows31J", "cp932"), ("x-windows-iso2022jp", "iso2022_jp_ext"), ("iso-ir-149", "cp949"),
+        ("KOI8R", "koi8_r"), ("visual", "iso8859_8"), ("csISO88598I", "iso8859_8"), ("UCS-2", "utf_16_be"),
+        ("tis-620-2533", "cp874"), ("ms-ansi", "cp1252"), ("x-mac-ukrainian", "mac_cyrillic"),
         ("csEUCKR", "cp949"), ("koi8-ru", "koi8_u"), ("x-euc-cn", "gb18030"), ("unheard-of", ""), ("zlib",
         ""), ("base64", ""),
     ],
@@ -186,10 +233,29 @@ ENCODED = base64.encodebytes(
 
 
 @pytest.mark.parametrize(
-    "written", ["base64;", '"base64"', "base64 (in 76 columns)", "BASE64", "base-64", " base64\r\n"]
-)
+    "written",
+    [
+        "base64;", '"base64"', "base64 (in 76 columns)", "BASE64", "base-64", " base64\r\n", "'base64'",
+        "(x) base64", "base 64", "base_64", "charset=utf-8; base64", "8bit, base64", "mime-base64", "b64",
+    ],
+)  # fmt: skip
 def test_base64_by_another_spelling(written: str) -> None:
     assert decode_transfer(ENCODED, written.encode()) == base64.decodebytes(ENCODED)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "Quoted-Printable",
+        "quoted_printable",
+        "quoted printable",
+        "quote-printable",
+        "qp",
+        '"quoted-printable"',
+    ],
+)
+def test_quoted_printable_by_another_spelling(written: str) -> None:
+    assert decode_transfer(b"Gr=C3=B6=  \r\n=C3=9Fe", written.encode()) == "Größe".encode()
 
 
 @pytest.mark.parametrize("written", ["8bit;", "7bit", "binary", "", "none", "quoted-printable;"])
@@ -201,7 +267,8 @@ def test_other_encodings(written: str) -> None:
     "footer",
     ["\n--\nDiese Nachricht wurde geprueft.\nhttp://gateway.example.net/info\n",
     "\nDisclaimer\n\nThis mail is confidential.\n",
-     "________________\nMailing list\nlist@example.org\n", "\n*** EXTERN ***\n"],
+     "________________\nMailing list\nlist@example.org\n", "\n*** EXTERN ***\n",
+     "\n[EXTERN]\n", "\nhttps://gateway.example.net/info\n", "\n==========\nDisclaimer\n==========\n"],
 )  # fmt: skip
 @pytest.mark.parametrize("line_end", ["\n", "\r\n"])
 def test_a_footer_in_clear_text_below_base64(footer: str, line_end: str) -> None:
@@ -209,6 +276,13 @@ def test_a_footer_in_clear_text_below_base64(footer: str, line_end: str) -> None
     read = decode_base64(data)
     assert read.startswith(base64.decodebytes(ENCODED))
     assert read.decode().split()[-1] == footer.split()[-1]
+
+
+@pytest.mark.parametrize("banner", ["[EXTERN]\n\n", "Hinweis: von aussen\n\n", "*** EXTERN ***\n\n"])
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+def test_a_banner_in_clear_text_above_base64(banner: str, line_end: str) -> None:
+    data = (banner + ENCODED.decode()).replace("\n", line_end).encode()
+    assert decode_base64(data) == banner.replace("\n", line_end).encode() + base64.decodebytes(ENCODED)
 
 
 def test_base64_that_is_none_and_base64_with_blanks() -> None:
@@ -223,6 +297,7 @@ def test_base64_that_is_none_and_base64_with_blanks() -> None:
     [
         ("=?ISO-8859-1?Q?Vorgang 4711: M=F6chten Sie =E4ndern??=", "Vorgang 4711: Möchten Sie ändern?"),
         ("=?UTF-8?Q?Wann?_Heute?=", "Wann? Heute"), ("=?UTF-8?B?R3LDtsOfZQ==", "Größe"),
+        ("=?utf-16?B?//5HAHIA9gDfAGUA?=", "Größe"),
         ("=?UTF-8?Q?Gr=C3=B6=C3=9Fe?", "Größe"),
         ("=?UTF-8?Q?Gr=C3=B6=C3=9Fe?= M", "Größe M"), ("=?UTF-8?Q?Gr=C3=B6?==?UTF-8?Q?=C3=9Fe?=", "Größe"),
         ("a =?x?Q?b is how a word begins", "a =?x?Q?b is how a word begins"), ("Ist a=?b?", "Ist a=?b?"),
@@ -254,6 +329,8 @@ def test_long_ones_take_linear_time(piece: str) -> None:
         ("Müller, Dr. Anna, GmbH <a@b.example>", [Address("a@b.example", "Müller, Dr. Anna, GmbH")]),
         ("=?utf-8?Q?M=C3=BCller?=, Anna <a@b.example>", [Address("a@b.example", "Müller, Anna")]),
         ("Anna, <a@b.example>", [Address("a@b.example", "Anna")]),
+        ("Beispiel, Anna <<a@b.example>>", [Address("a@b.example", "Beispiel, Anna")]),
+        ("Anna [mailto:a@b.example]", [Address("a@b.example")]),
         ("c@d.example, Beispiel, Anna <a@b.example>, e@f.example",
          [Address("c@d.example"), Address("a@b.example", "Beispiel, Anna"), Address("e@f.example")]),
         ("Max <c@d.example>, Anna <a@b.example>", [Address("c@d.example", "Max"), Address("a@b.example",
@@ -282,6 +359,9 @@ HTML = (
         ("Ihr Programm kann dies nicht anzeigen.", "html"),
         ("お使いのメールソフトはHTMLに対応していません。", "html"),
         ("Please use a modern mail client.", "html"),
+        ("Diese E-Mail enthält HTML. Bitte aktivieren Sie HTML in Ihrem Programm.", "html"),
+        ("<p>Guten Tag, bitte senden Sie mir die Rechnung 4711.</p>", "html"),
+        ("1 < 2, bitte die Rechnung 4711 an den Musterweg!", "plain"),
         ("Guten Tag, bitte senden Sie mir die Rechnung 4711.", "plain"),
         ("Bitte die Rechnung 4711 an den Musterweg!", "plain"),
     ],
@@ -330,6 +410,27 @@ def test_the_text_inside_of_a_signature_is_read(indefinite: bool, kind: str) -> 
     assert read.text == "Bitte die Rechnung, Grüße"
     assert (read.unread, read.attachments) == ("", ())
     assert read.notes[-1] == "signed with S/MIME, signature not checked"
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "application/pkcs7-signature; name=smime.p7s",
+        "application/x-pkcs7-signature",
+        "application/p7m",
+        "application/octet-stream; name=x.p7s",
+        "application/octet-stream",
+    ],
+)
+def test_the_text_inside_of_a_signature_of_another_name(kind: str) -> None:
+    data = base64.encodebytes(sealed(indefinite=False)).decode()
+    assert mail(f"Content-Type: {kind}\nContent-Transfer-Encoding: base64", data).text.startswith("Bitte")
+
+
+def test_a_signature_that_a_gateway_wrapped_again() -> None:
+    text = base64.encodebytes(sealed(indefinite=False)).decode()
+    for one in (text, f"-----BEGIN CMS-----\n{text}-----END CMS-----\n"):
+        assert mail("Content-Type: application/pkcs7-mime; name=smime.p7m", one).text.startswith("Bitte")
 
 
 def test_a_signature_inside_of_a_signature_has_an_end() -> None:

@@ -78,7 +78,7 @@ def test_a_day_later_everything_is_sent(bench: Bench, permanent: bool) -> None:
 def test_a_person_may_try_at_once(bench: Bench) -> None:
     bench.smtp.script = [limit(permanent=True), Receipt("250")]
     accepted = ask(bench, 1)
-    bench.deciding.retry(accepted.id)
+    bench.deciding.retry(accepted.id, by="cli")
     bench.work(accepted.thread_id)
     assert bench.record(accepted).state is State.REPLIED
 

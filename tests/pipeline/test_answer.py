@@ -15,7 +15,6 @@ from cleo_email.errors import (
     SubmissionLoginRefused,
     SubmissionUnavailable,
     SubmissionUncertain,
-    WrongState,
 )
 from cleo_email.mail.model import Answer, AttachedFile, Receipt
 from cleo_email.pipeline.budget import Limits
@@ -146,7 +145,7 @@ def test_after_a_retry_faults_of_ours_are_counted_anew(bench: Bench) -> None:
     first = until_it_fails()
     assert first > 1
     assert "12 unexpected faults" in bench.record(accepted).reason
-    bench.deciding.retry(accepted.id)
+    bench.deciding.retry(accepted.id, by="cli")
     assert until_it_fails() == first
 
 
@@ -183,12 +182,13 @@ def test_a_permanent_refusal_fails_and_a_person_can_retry(bench: Bench) -> None:
     accepted = bench.receive(mail(1))
     bench.work(accepted.thread_id)
     assert bench.record(accepted).state is State.FAILED
-    bench.deciding.retry(accepted.id)
+    bench.deciding.retry(accepted.id, by="cli")
     bench.work(accepted.thread_id)
     assert bench.record(accepted).state is State.REPLIED
     assert len(bench.agent.asked) == 1
-    with pytest.raises(WrongState, match="replied"):
-        bench.deciding.retry(accepted.id)
+    assert bench.deciding.retry(accepted.id, by="cli").state is State.REPLIED
+    bench.work(accepted.thread_id)
+    assert len(bench.smtp.sent) == 1, "it was decided before"
 
 
 def test_a_refused_login_stops_all_sending_and_uses_up_no_attempt(bench: Bench) -> None:
@@ -227,7 +227,7 @@ def test_what_is_uncertain_again_after_a_retry_is_searched_for_from_the_start(be
     bench.work(accepted.thread_id)
     bench.store.messages.note(accepted.id, "looks", 4)
     bench.store.settling.done(accepted.id)
-    bench.deciding.retry(accepted.id)
+    bench.deciding.retry(accepted.id, by="cli")
     assert bench.store.settling.due(bench.clock.now) == []
     bench.work(accepted.thread_id)
     record = bench.record(accepted)
@@ -324,7 +324,7 @@ def test_caps_hold_and_a_person_releases(redis_url: str) -> None:
         bench.work(other.thread_id)
     assert bench.record(others[0]).state is State.REPLIED
     assert "EMAIL_MAX_REPLIES_PER_SENDER" in bench.record(others[1]).reason
-    bench.deciding.release(held.id)
+    bench.deciding.release(held.id, by="cli")
     bench.work(first.thread_id)
     assert bench.record(more[1]).state is State.REPLIED
     bench.clock.pass_(2 * 3600 + 1)

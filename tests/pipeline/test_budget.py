@@ -64,7 +64,7 @@ def test_a_person_lets_a_held_mail_through_the_breaker(redis_url: str) -> None:
     ask(bench, 1)
     held = ask(bench, 2)
     assert bench.record(held).state is State.HELD
-    bench.deciding.release(held.id)
+    bench.deciding.release(held.id, by="cli")
     bench.work(held.thread_id)
     assert bench.record(held).state is State.REPLIED
 
@@ -95,7 +95,7 @@ def test_the_same_answer_to_the_same_words_is_held_after_some_times(redis_url: s
     states = [bench.record(one).state for one in done]
     assert states == [*[State.REPLIED] * 3, State.HELD, State.REPLIED]
     assert "same answer" in bench.record(done[3]).reason
-    bench.deciding.release(done[3].id)
+    bench.deciding.release(done[3].id, by="cli")
     bench.work(first.thread_id)
     assert bench.record(done[3]).state is State.REPLIED
     assert len(bench.agent.asked) == 5, "the kept answer is sent, nobody is asked again"
@@ -134,7 +134,7 @@ def test_what_cleo_says_first_meets_the_breaker_and_can_be_released(redis_url: s
         bench.work(one.thread_id)
     states = [bench.store.messages.get(one.id).state for one in sent]
     assert states == [State.REPLIED] * 2 + [State.HELD] * 2
-    bench.deciding.release(sent[2].id)
+    bench.deciding.release(sent[2].id, by="cli")
     bench.work(sent[2].thread_id)
     assert bench.store.messages.get(sent[2].id).state is State.REPLIED
     assert [mail.recipients[0] for mail in bench.smtp.sent] == [
@@ -147,7 +147,7 @@ def test_one_final_answer_to_each_mail(redis_url: str) -> None:
     accepted = ask(bench, 1)
     for decide in (bench.deciding.release, bench.deciding.retry):
         with pytest.raises(WrongState):
-            decide(accepted.id)
+            decide(accepted.id, by="cli")
     for state in State:
         if state is State.REPLIED:
             continue
@@ -181,7 +181,7 @@ def test_what_the_breaker_held_goes_on_by_itself_in_order_as_there_is_room(redis
 def test_what_a_person_decided_meanwhile_does_not_go_on(redis_url: str) -> None:
     bench = Bench(redis_url, limits=Limits(per_hour=1))
     held = [ask(bench, number) for number in range(3)][1:]
-    bench.deciding.dismiss(held[0].id)
+    bench.deciding.dismiss(held[0].id, by="cli")
     bench.clock.pass_(HOUR_S + 1)
     bench.sweeping.run()
     assert [bench.record(one).state for one in held] == [State.IGNORED, State.RECEIVED]

@@ -68,7 +68,7 @@ def talk(redis_url: str) -> Talk:
 def test_below_an_answer_in_the_language_of_the_mail(talk: Talk) -> None:
     plain, html = talk.ask(letter(GERMAN))
     assert plain == f"Gern.\n\nDies hat eine Maschine geschrieben.\n\n-- \n{DE}\n"
-    assert "<strong>Muster GmbH</strong>" in html
+    assert ">Muster GmbH</strong>" in html
     assert "Dies hat eine Maschine geschrieben." in html
     assert talk.bench.agent.asked[-1].language == "de"
     assert talk.record.answer_text == "Gern."
@@ -111,6 +111,13 @@ def test_neither_is_in_a_history_nor_in_what_comes_back_quoted(talk: Talk) -> No
         "Gern.\n\n---\n\n" + DE.replace("**", ""),
         "Gern.\n\nMit freundlichen Grüßen",
         "Gern.\n\n*Mit freundlichen Grüßen*\nMuster GmbH\n",
+        "Gern.\n\n" + DE.replace(" · ", "\n"),
+        "Gern.\n\n" + DE.replace("\n", "<br>"),
+        "Gern.\n\n" + DE.replace("ü", "ue").replace("ß", "ss"),
+        "Gern.\n\nMit freundlichen Grüßen\n\nMuster GmbH\nHRB 12345, AG Berlin",
+        "Gern.\n\n" + DE.split("\n", 2)[2],
+        "Gern.\n\nDies hat eine Maschine geschrieben.\n\n" + DE,
+        "Gern.\n\n" + DE + "\n\nDies hat eine Maschine geschrieben.",
         "Gern.",
     ],
 )
@@ -121,7 +128,14 @@ def test_a_closing_of_the_agents_does_not_double_it(talk: Talk, written: str) ->
 
 
 @pytest.mark.parametrize(
-    "answer", ["Ihr Vertragspartner ist\nMit freundlichen Grüßen", "Kind regards", "Muster"]
+    "answer",
+    [
+        "Ihr Vertragspartner ist\nMit freundlichen Grüßen",
+        "Kind regards",
+        "Muster",
+        "Die Firma heißt\n\nMuster GmbH",
+        "Unsere Nummer: HRB 12345, AG Berlin",
+    ],
 )
 def test_a_text_that_only_ends_alike_stays_whole(answer: str) -> None:
     assert BOTH.without(answer) == answer
@@ -230,3 +244,25 @@ def test_a_changed_file_makes_other_settings(tmp_path: Path) -> None:
     assert fingerprint(given) != before
     (tmp_path / "s.en.md").write_text("more")
     assert len(fingerprint(given)) > len(before)
+
+
+@pytest.mark.parametrize("value", ["true", "No", "off", "2", "@notice.md"])
+def test_a_notice_that_is_meant_as_a_switch_or_a_file_is_refused(value: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        read_settings({"EMAIL_AI_NOTICE": value}, dotenv=None)
+    assert caught.value.faults == (f"EMAIL_AI_NOTICE: found {value!r}, expected 0, 1 or a text",)
+
+
+def test_a_signature_of_a_region_and_one_with_its_own_line(tmp_path: Path) -> None:
+    for name, text in (("pt-BR", "Brasil"), ("de_AT", "--\nWien"), ("de", "Berlin")):
+        (tmp_path / f"s.{name}.md").write_text(text, "utf-8")
+    found = closing(EMAIL_SIGNATURE=f"@{tmp_path}/s.{{language}}.md")
+    languages = ("pt", "pt-BR", "de-AT", "de-CH", "de")
+    assert [found.signature(one, "x") for one in languages] == [
+        "Brasil",
+        "Brasil",
+        "Wien",
+        "Berlin",
+        "Berlin",
+    ]
+    assert closing(EMAIL_SIGNATURE="-- \nMuster").signatures == {"": "Muster"}

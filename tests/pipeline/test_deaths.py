@@ -44,7 +44,7 @@ def test_a_proof_that_kills_three_workers_is_held(redis_url: str) -> None:
     assert record.state is State.HELD
     assert "3 times a worker died" in record.reason
     assert bench.agent.asked == []
-    bench.deciding.release(accepted.id)
+    bench.deciding.release(accepted.id, by="cli")
     bench.work(accepted.thread_id)
     assert bench.record(accepted).state is State.REPLIED, "a person has decided that it is harmless"
 
@@ -57,7 +57,7 @@ def test_so_is_one_whose_reading_does(redis_url: str, monkeypatch: pytest.Monkey
     attempts(bench, accepted.thread_id, 3)
     bench.work(accepted.thread_id)
     assert bench.record(accepted).state is State.HELD
-    bench.deciding.release(accepted.id)
+    bench.deciding.release(accepted.id, by="cli")
     attempts(bench, accepted.thread_id, 3)
     bench.work(accepted.thread_id)
     assert bench.record(accepted).state is State.HELD, "and again, if it goes on"

@@ -113,7 +113,7 @@ def test_a_person_who_decided_meanwhile_is_not_overruled(bench: Bench) -> None:
 
     def decide() -> None:
         take_over(bench, accepted)()
-        bench.deciding.retry(accepted.id)
+        bench.deciding.retry(accepted.id, by="cli")
 
     away = Away(bench, 2, decide)
     bench.smtp.script = [SubmissionError("550 no"), Receipt("250 ok")]

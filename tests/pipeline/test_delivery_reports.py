@@ -232,7 +232,7 @@ def test_retry_sends_the_kept_bytes_again_and_does_not_ask_the_agent(redis_url: 
     assert bench.store.messages.page(state="failed")[0][0].id == accepted.id
     for part in ("source", "answer", "answer:bytes"):
         assert bench.redis.ttl(f"cleo:m:{accepted.id}:{part}") == -1, "kept until a person has decided"
-    bench.deciding.retry(accepted.id)
+    bench.deciding.retry(accepted.id, by="cli")
     bench.work(accepted.thread_id)
     assert bench.record(accepted).state is State.REPLIED
     assert len(bench.agent.asked) == 1
@@ -252,8 +252,8 @@ def test_a_bounce_after_the_bytes_were_dropped_asks_nobody(redis_url: str) -> No
     bench.redis.delete(*(f"cleo:m:{accepted.id}:{part}" for part in ("source", "answer", "answer:bytes")))
     bounce(bench, bench.record(accepted).reply_message_id)
     with pytest.raises(WrongState, match="bounced, and its bytes were dropped"):
-        bench.deciding.retry(accepted.id)
-    bench.deciding.dismiss(accepted.id)
+        bench.deciding.retry(accepted.id, by="cli")
+    bench.deciding.dismiss(accepted.id, by="cli")
     assert bench.record(accepted).state is State.IGNORED
 
 
@@ -263,13 +263,14 @@ def test_one_of_two_that_bounces_is_no_failure_and_gets_it_again_alone(redis_url
     assert record.state is State.REPLIED
     assert record.reason.startswith("bounced: 5.1.1 bob@example.test")
     assert record.addresses("bounced") == [BOB]
-    bench.deciding.retry(record.id)
+    bench.deciding.retry(record.id, by="cli")
     bench.work(record.thread_id)
     assert bench.smtp.sent[-1].recipients == (BOB,)
     assert bench.smtp.sent[-1].source == bench.smtp.sent[0].source
     assert bench.store.messages.get(record.id).state is State.REPLIED
-    with pytest.raises(WrongState):
-        bench.deciding.retry(record.id)
+    assert bench.deciding.retry(record.id, by="cli").state is State.REPLIED
+    bench.work(record.thread_id)
+    assert len(bench.smtp.sent) == 2, "it was decided before"
 
 
 @pytest.mark.parametrize("together", [True, False])
@@ -294,7 +295,7 @@ def test_what_is_no_bounce_fails_nothing(redis_url: str, action: str, status: st
     record = come_back(bench, sent_to(bench, ANN), (ANN, action, status))
     assert record.state is State.REPLIED
     with pytest.raises(WrongState):
-        bench.deciding.retry(record.id)
+        bench.deciding.retry(record.id, by="cli")
     record = come_back(bench, record, (ANN, "failed", "5.4.7"), number=2)
     assert record.state is State.FAILED
     record = come_back(bench, record, (ANN, action, status), number=3)
@@ -335,7 +336,7 @@ def test_a_forged_bounce_sends_nothing_and_takes_nothing_away(redis_url: str) ->
     assert record.state is State.REPLIED
     assert record.reason == "a reply to it shows that it arrived"
     with pytest.raises(WrongState):
-        bench.deciding.retry(accepted.id)
+        bench.deciding.retry(accepted.id, by="cli")
 
 
 def test_a_bounce_of_an_id_that_we_never_gave_changes_nothing(redis_url: str) -> None:

@@ -52,7 +52,7 @@ def test_it_is_held_with_what_to_do_and_answered_once_it_is_released(bench: Benc
     with_agent(bench)
     bench.work(accepted.thread_id)
     assert bench.record(accepted).state is State.HELD, "a person decides"
-    bench.deciding.release(accepted.id)
+    bench.deciding.release(accepted.id, by="cli")
     bench.work(accepted.thread_id)
     assert bench.record(accepted).state is State.REPLIED
     assert len(bench.agent.asked) == 1
@@ -61,7 +61,7 @@ def test_it_is_held_with_what_to_do_and_answered_once_it_is_released(bench: Benc
 def test_released_without_an_agent_it_is_held_again(bench: Bench) -> None:
     accepted = bench.receive(mail(1))
     bench.work(accepted.thread_id)
-    bench.deciding.release(accepted.id)
+    bench.deciding.release(accepted.id, by="cli")
     bench.work(accepted.thread_id)
     assert (bench.record(accepted).state, bench.record(accepted).reason) == (State.HELD, NO_AGENT)
 
@@ -71,7 +71,7 @@ def test_polled_mail_is_held_from_the_start_so_that_nobody_takes_it_for_seen_to(
     assert accepted.state is State.HELD
     assert bench.record(accepted).reason == NO_AGENT
     with_agent(bench)
-    bench.deciding.release(accepted.id)
+    bench.deciding.release(accepted.id, by="cli")
     bench.work(accepted.thread_id)
     assert bench.record(accepted).state is State.REPLIED
 

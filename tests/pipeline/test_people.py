@@ -12,6 +12,7 @@ import pytest
 from cleo_email.errors import AgentError, AgentUnavailable, WrongState
 from cleo_email.mail.model import Address, Answer, OutboundEmail
 from cleo_email.mail.parse import parse
+from cleo_email.pipeline.budget import Limits
 from cleo_email.pipeline.colleagues import Colleagues
 from cleo_email.pipeline.handoff import HandOver
 from cleo_email.screening.dkim import SenderCheck
@@ -580,6 +581,25 @@ def test_the_mail_about_it_leaves_exactly_once_whenever_the_worker_dies(
         desk.clock.pass_(600)
     assert len(told(desk)) == 1
     assert desk.store.handing_over.due(desk.clock()) == []
+
+
+def test_a_limit_of_the_mailbox_holds_the_last_word_and_the_mail_about_it_only_for_a_while(
+    redis_url: str,
+) -> None:
+    desk = Desk(redis_url, limits=Limits(per_hour=1))
+    desk.agent.script = [Answer("fine"), Answer("Bye", handoff="angry")]
+    desk.answer(9)
+    desk.clock.pass_(3500)
+    first = desk.answer(1)
+    assert desk.record(first).state is State.HELD, "nothing more may leave in this hour"
+    for _ in range(8):
+        desk.clock.pass_(3601)
+        desk.sweeping.run()
+        desk.work(first.thread_id)
+        desk.work(first.thread_id)
+    desk.sweeping.hand_over()
+    assert desk.record(first).state is State.REPLIED
+    assert len(told(desk)) == 1
 
 
 def test_whoever_asked_for_it_and_is_slow_is_waited_for(desk: Desk) -> None:

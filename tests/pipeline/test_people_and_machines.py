@@ -42,7 +42,7 @@ def hand_in(bench: Bench, mail: bytes) -> str:
 
 
 def release(bench: Bench, id_: str) -> State:
-    bench.deciding.release(id_)
+    bench.deciding.release(id_, by="cli")
     bench.work(bench.store.messages.get(id_).thread_id)
     return bench.store.messages.get(id_).state
 
@@ -70,6 +70,21 @@ def test_a_web_form_is_held_and_names_its_ways_out(redis_url: str) -> None:
     assert record.state is State.HELD
     assert "anna@example.net" in record.reason
     assert "EMAIL_ALLOWED_ROBOTS" in record.reason
+    assert release(bench, id_) is State.REPLIED
+    assert recipients(bench) == ["Anna <anna@example.net>"]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"Reply_To": f"{AGENT}, Anna <anna@example.net>"}, {"Auto_Submitted": "no"},
+        {"Auto_Submitted": "No; x=y", "Sender": "www-data@web1.example.net"},
+    ],
+)  # fmt: skip
+def test_other_forms_are_known_too(redis_url: str, fields: dict[str, str]) -> None:
+    bench = bench_of(redis_url)
+    id_ = hand_in(bench, source(**FORM | fields))
+    assert bench.store.messages.get(id_).state is State.HELD
     assert release(bench, id_) is State.REPLIED
     assert recipients(bench) == ["Anna <anna@example.net>"]
 
@@ -203,7 +218,7 @@ def test_what_was_ignored_can_be_released(redis_url: str) -> None:
         bench, source(Message_ID="<2@example.net>", Subject="Automatic reply: x", Precedence="bulk")
     )
     dismissed = hand_in(bench, source(PGP, Message_ID="<3@example.net>"))
-    bench.deciding.dismiss(dismissed)
+    bench.deciding.dismiss(dismissed, by="cli")
     for id_ in (by_agent, by_rule, dismissed):
         assert bench.store.messages.get(id_).state is State.IGNORED
         assert release(bench, id_) is State.REPLIED
@@ -215,13 +230,83 @@ def test_an_answer_that_may_have_left_is_not_released_again(redis_url: str) -> N
     bench.smtp.script = [ConnectionResetError("after DATA")]
     id_ = hand_in(bench, source())
     assert bench.store.messages.get(id_).state is State.UNCERTAIN
-    bench.deciding.dismiss(id_)
+    bench.deciding.dismiss(id_, by="cli")
     with pytest.raises(WrongState, match="may have been sent"):
-        bench.deciding.release(id_)
+        bench.deciding.release(id_, by="cli")
 
 
 def test_what_was_replied_is_not_released(redis_url: str) -> None:
     bench = bench_of(redis_url)
     id_ = hand_in(bench, source())
-    with pytest.raises(WrongState, match="neither held nor ignored"):
-        bench.deciding.release(id_)
+    with pytest.raises(WrongState, match="is replied; only held and ignored ones can be released"):
+        bench.deciding.release(id_, by="cli")
+
+
+SEALED = "MIAGCSqGSIb3DQEHA6CAMIACAQAxAAAA"  # EnvelopedData
+_PART = "--B\r\nContent-Type: {}\r\nContent-Transfer-Encoding: {}\r\n\r\n{}\r\n"
+_FOOTER = "--B\r\nContent-Type: text/plain\r\n\r\nVirengeprüft.\r\n--B--"
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        (_PART.format("application/pkcs7-mime; name=smime.p7m", "base64", SEALED) + _FOOTER, ""),
+        (_PART.format("application/ms-tnef; name=winmail.dat", "base64", "eJ8+") + _FOOTER, ""),
+        (_PART.format("application/octet-stream", "base64", SEALED) + "--B--", ""),
+        (
+            _PART.format("text/plain", "7bit", "")
+            + _PART.format("application/pgp-encrypted", "7bit", "Version: 1")
+            + _PART.format("application/octet-stream; name=encrypted.asc", "7bit", PGP)
+            + "--B--",
+            "",
+        ),
+        (PGP, "application/octet-stream; name=brief.pgp"),
+        (PGP, "application/pgp; x-action=encrypt"),
+        (f"Hallo,\r\n\r\n{PGP}\r\n\r\nGruß Anna", "text/plain; charset=utf-8"),
+    ],
+)
+def test_what_stands_around_an_encrypted_text_is_no_text(redis_url: str, text: str, kind: str) -> None:
+    bench = bench_of(redis_url)
+    id_ = hand_in(bench, source(text, kind or "multipart/mixed; boundary=B"))
+    record = bench.store.messages.get(id_)
+    assert (record.state, bench.agent.asked) == (State.HELD, [])
+    assert "not read" in record.reason or "not opened" in record.reason
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Anna Beispiel reagierte auf Ihre Nachricht:\r\n\r\nVon: Support\r\n",
+        "Anna reagerede på din besked",
+        "Anna Beispiel reagoi viestiisi",
+        "Anna zareagovala na vaši zprávu:",
+        "Anna 回应了您的邮件",
+        "Anna さんがメッセージにリアクションしました",
+        "Liked “Gern, ich schicke sie Ihnen.”",
+        "Reacted 👍 to “Gern.”",
+        "👍 to “Gern.”",
+        "A aimé « Gern. »",
+    ],
+)
+def test_reactions_of_other_languages_and_programs(redis_url: str, text: str) -> None:
+    bench = bench_of(redis_url)
+    id_ = hand_in(bench, source(text, In_Reply_To="<q@example.com>", Subject="Re: Frage"))
+    assert bench.store.messages.get(id_).state is State.IGNORED
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Ich habe auf Ihre Nachricht reagiert.\r\n\r\nWann kommt die Ware?",
+        "Wir haben auf Ihre E-Mail reagiert.",
+        "Our customer reacted to your message\r\nand wants to know more.",
+        "Nous avons réagi à votre message.",
+        'Switch to "Premium".',
+        "„Premium“ gefällt mir",
+        "Liked “A”.\r\n\r\nAnd when will it come?",
+    ],
+)
+def test_people_who_write_like_a_reaction_are_answered(redis_url: str, text: str) -> None:
+    bench = bench_of(redis_url)
+    id_ = hand_in(bench, source(text, In_Reply_To="<q@example.com>", Subject="Re: Frage"))
+    assert bench.store.messages.get(id_).state is State.REPLIED

@@ -233,7 +233,7 @@ def test_the_marks_of_a_mail_follow_its_state(desk: Desk, server: FakeImapServer
     assert "\\Seen" in message.flags, "it is taken off once"
     if to is State.IGNORED:
         return
-    (desk.deciding.release if to is State.HELD else desk.deciding.retry)(record.id)
+    (desk.deciding.release if to is State.HELD else desk.deciding.retry)(record.id, by="cli")
     desk.poll()
     assert message.flags == {"\\Seen", "$CleoAccepted"}
     desk.end(State.REPLIED)
@@ -262,7 +262,7 @@ def test_mail_that_a_rule_holds_or_ignores_is_never_marked_as_read(
     assert held.flags == {"$CleoAccepted", "$CleoHeld"}
     assert ignored.flags == {"$CleoAccepted"}
     [record] = desk.store.messages.page(state=State.HELD)[0]
-    desk.deciding.dismiss(record.id)
+    desk.deciding.dismiss(record.id, by="cli")
     desk.poll()
     assert held.flags == {"$CleoAccepted"}
 

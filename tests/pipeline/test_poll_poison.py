@@ -166,7 +166,7 @@ def test_what_is_fetched_at_last_comes_in_like_any_other_mail(
     elsewhere = receiver.accept(IncomingMail(mail(4), "raw"))
     deciding = deciding_on(store, redis_url)
     for id_ in ids.values():
-        deciding.retry(id_)
+        deciding.retry(id_, by="cli")
     polling.run_upkeep()
     ended = {uid: store.messages.get(id_) for uid, id_ in ids.items()}
     assert {record.state for record in ended.values()} == {State.IGNORED}
@@ -384,7 +384,7 @@ def test_a_released_mail_that_the_server_cannot_deliver_is_held_again(
     ids = {record.message_id: record.id for record in store.messages.page(limit=10)[0]}
     deciding = deciding_on(store, redis_url)
     for id_ in ids.values():
-        deciding.release(id_)
+        deciding.release(id_, by="cli")
     server.answers["UID FETCH"] = hangs_up_on({1}, "BODY.PEEK[]")
     polling.run_upkeep()
     assert states(store) == {"<q1@example.test>": State.HELD, "<q2@example.test>": State.RECEIVED}

@@ -141,11 +141,11 @@ def test_a_refused_login_lets_them_wait_and_counts_no_attempt(bench: Bench) -> N
 def test_retry_tries_them_now(bench: Bench) -> None:
     bench.smtp.script = [Receipt("250", deferred=LATER), SubmissionUnavailable("450"), Receipt("250")]
     record = work_on_rest(bench, send(bench, ANN, BOB))
-    bench.deciding.retry(record.id)
+    bench.deciding.retry(record.id, by="cli")
     record = work_on_rest(bench, record, 0)
     assert given(bench) == [(ANN, BOB), (BOB,)]
     with pytest.raises(WrongState):
-        bench.deciding.retry(record.id)
+        bench.deciding.retry(record.id, by="cli")
 
 
 # --- what dies in between ---------------------------------------------------------------------------------
@@ -177,7 +177,7 @@ def test_a_death_after_the_second_dot_sends_nothing_again_to_those_who_have_it(b
     bench.receive(mail(2, sender=ANN, references=record.reply_message_id))
     bench.work(record.thread_id)
     assert bench.store.messages.get(record.id).state is State.UNCERTAIN
-    bench.deciding.retry(record.id)
+    bench.deciding.retry(record.id, by="cli")
     bench.work(record.thread_id)
     assert given(bench) == [(ANN, BOB), (ANN,), (BOB,)]
     assert bench.store.messages.get(record.id).state is State.REPLIED

@@ -55,7 +55,7 @@ def test_a_forged_mail_is_held_and_brings_nobody_into_the_thread(bench: Bench) -
 def test_a_person_may_release_it_and_the_agent_is_told_that_it_is_not_proven(bench: Bench) -> None:
     accepted = bench.receive(FORGED)
     bench.work(accepted.thread_id)
-    bench.deciding.release(accepted.id)
+    bench.deciding.release(accepted.id, by="cli")
     bench.work(accepted.thread_id)
     assert bench.record(accepted).state is State.REPLIED
     assert bench.agent.asked[0].message.authenticated is False
@@ -82,7 +82,7 @@ def test_dns_that_is_away_for_a_day_makes_it_a_persons_matter(bench: Bench, dns:
     bench.clock.pass_(25 * 3600)
     bench.work(accepted.thread_id)
     assert bench.record(accepted).state is State.HELD
-    bench.deciding.release(accepted.id)
+    bench.deciding.release(accepted.id, by="cli")
     bench.work(accepted.thread_id)
     assert bench.agent.asked[0].message.authenticated is None, 'nobody knows, which is not "forged"'
 

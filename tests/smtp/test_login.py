@@ -225,7 +225,9 @@ def test_many_threads_do_not_try_a_wrong_password_at_once() -> None:
         for thread in threads:
             thread.start()
         server.wait_for(lambda seen: seen.connections == 1)
+        until = time.monotonic() + 30
         while submitter._slots._value:  # all four have begun
+            assert time.monotonic() < until
             time.sleep(0.01)
         server.gate.set()
         for thread in threads:

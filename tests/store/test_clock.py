@@ -33,17 +33,7 @@ runpy.run_path({1!r}, run_name="__main__")
 def test_an_hour_between_web_and_worker_costs_no_mail_that_hour(
     redis_url: str, mail_server: FaithfulMailServer, tmp_path: Path, hours: int
 ) -> None:
-    login = mail_server.smtp_account(AGENT).login
-    env = {
-        "EMAIL_USER": login.user,
-        "EMAIL_PASSWORD": login.password,
-        "EMAIL_SMTP_HOST": "127.0.0.1",
-        "EMAIL_SMTP_PORT": str(mail_server.smtp_port),
-        "EMAIL_IMAP_HOST": "127.0.0.1",
-        "EMAIL_IMAP_PORT": str(mail_server.imap_port),
-        "SSL_CERT_FILE": str(mail_server.certificates.ca_file),
-        "REDIS_URL": redis_url,
-    }
+    env = mail_server.environment(redis_url)
     with Channel(tmp_path, env) as channel:
         channel.start_web()
         channel.start("-c", SHIFTED.format(hours * 3600, str(ROOT / "worker.py")))

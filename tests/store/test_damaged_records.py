@@ -76,7 +76,7 @@ def test_what_a_person_releases_just_then_is_not_forgotten(
     forget = messages.forget
 
     def meanwhile(id_: str, **options: Any) -> Any:
-        bench.deciding.release(accepted.id)
+        bench.deciding.release(accepted.id, by="cli")
         return forget(id_, **options)
 
     monkeypatch.setattr(messages, "forget", meanwhile)

@@ -63,7 +63,7 @@ def test_two_held_mails_that_quote_one_unknown_id_do_not_meet_when_they_are_rele
     bert = bench.receive(mail(2, sender="bert@example.test", references="<news@shop.test>"))
     assert anna.thread_id == bert.thread_id
     for accepted in (anna, bert):
-        bench.deciding.release(accepted.id)
+        bench.deciding.release(accepted.id, by="cli")
     threads = [bench.record(accepted).thread_id for accepted in (anna, bert)]
     assert threads == ["<news@shop.test>", "<q2@example.test>"]
     for thread in threads:

@@ -64,14 +64,17 @@ def sentinels(stack: ExitStack, directory: Path) -> str:
     return trio[0].url
 
 
-@pytest.fixture(params=INSTEAD)
-def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, str]]:
+@pytest.fixture(scope="module", params=INSTEAD)
+def server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, str]]:
     """A URL, and what is said about it."""
+    folder = tmp_path_factory.mktemp(request.param)
     with ExitStack() as stack:
         if request.param == "sentinel":
-            url = sentinels(stack, tmp_path)
+            url = sentinels(stack, folder)
         else:
-            url = cluster(stack, tmp_path, 3 if request.param == "cluster" else 1)
+            url = cluster(stack, folder, 3 if request.param == "cluster" else 1)
         yield url, INSTEAD[request.param]
 
 
@@ -99,7 +102,7 @@ def test_web_worker_run_and_check_refuse_it_in_one_line(server: tuple[str, str],
 
 
 @pytest.mark.parametrize("options", ["", "?protocol=2"])
-def test_one_that_comes_later_takes_no_mail(server: tuple[str, str], tmp_path: Path, options: str) -> None:
+def test_one_that_comes_later_takes_no_mail(server: tuple[str, str], options: str) -> None:
     """The process was started while nothing answered there; it is no time to end it."""
     url, said = server
     for redis in (connect_web(url + options), connect_worker(url + options, connections=2)):
@@ -109,7 +112,7 @@ def test_one_that_comes_later_takes_no_mail(server: tuple[str, str], tmp_path: P
         redis.close()
 
 
-def test_a_web_process_that_meets_it_later_answers_503(server: tuple[str, str], tmp_path: Path) -> None:
+def test_a_web_process_that_meets_it_later_answers_503(server: tuple[str, str]) -> None:
     url, said = server
     from cleo_email.web.app import create_app  # as gunicorn has done while Redis was away
 

@@ -19,7 +19,7 @@ from pymap.listtree import ListEntry, ListTree
 from pymap.mime.parsed import ParsedHeaders
 from pymap.parsing.message import AppendMessage
 
-from cleo_email.embedded.mailserver import ImapConfig, Mailboxes, MailServer
+from cleo_email.embedded.mailserver import AGENT, ImapConfig, Mailboxes, MailServer
 
 
 class FaithfulMailServer(MailServer):
@@ -29,6 +29,20 @@ class FaithfulMailServer(MailServer):
         # pymap answers BYE, to a SEARCH of all mail too, where the standard parser raises on one header.
         ParsedHeaders._registry = _LenientHeaders()
         return _Mailboxes(self.logins, self.certificates.server_context())
+
+    def environment(self, redis_url: str) -> dict[str, str]:
+        """The settings of processes whose mailbox is the agent's."""
+        login = self.smtp_account(AGENT).login
+        return {
+            "EMAIL_USER": login.user,
+            "EMAIL_PASSWORD": login.password,
+            "EMAIL_SMTP_HOST": "127.0.0.1",
+            "EMAIL_SMTP_PORT": str(self.smtp_port),
+            "EMAIL_IMAP_HOST": "127.0.0.1",
+            "EMAIL_IMAP_PORT": str(self.imap_port),
+            "SSL_CERT_FILE": str(self.certificates.ca_file),
+            "REDIS_URL": redis_url,
+        }
 
     def deliver(self, address: str, source: bytes) -> int:
         """File bytes in the INBOX of an account, unchanged and without SMTP; return the UID."""

@@ -18,7 +18,15 @@ from cleo_email import __version__
 from cleo_email.settings import read_settings
 from cleo_email.store import Record, State
 from cleo_email.web.app import create_app
-from cleo_email.web.models import FileFields, IncomingFields, MessagesQuery, SendFields, WorkflowFields
+from cleo_email.web.models import (
+    ApproveFields,
+    FileFields,
+    IncomingFields,
+    MessagesQuery,
+    ReasonFields,
+    SendFields,
+    WorkflowFields,
+)
 from tests.support.channel import ROOT, Channel
 from tests.support.mails import AGENT, PASSWORD
 from tests.support.smtp_server import SmtpServer
@@ -35,6 +43,11 @@ CODES = {
     ("post", "/workflows"): POSTED,
     ("get", "/email/messages"): "200 401 404 422 429 503",
     ("get", "/email/messages/{id}"): "200 401 404 429 503",
+    **{
+        ("post", f"/email/messages/{{id}}/{action}"): "200 400 401 404 409 413 415 422 429 503"
+        for action in ("approve", "discard", "release", "dismiss", "retry", "takeover", "handback")
+    },
+    ("get", "/email/threads"): "200 401 404 422 429 503",
     ("get", "/healthz"): "200",
     ("get", "/readyz"): "200 503",
 }
@@ -43,6 +56,8 @@ BODIES: dict[str, type[BaseModel]] = {
     "SendFields": SendFields,
     "WorkflowFields": WorkflowFields,
     "IncomingFields": IncomingFields,
+    "ApproveFields": ApproveFields,
+    "ReasonFields": ReasonFields,
 }
 
 
@@ -223,4 +238,4 @@ def test_schemathesis_finds_no_difference_between_the_description_and_the_applic
         check=False,
     )
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
-    assert "9 selected" in done.stdout
+    assert "17 selected" in done.stdout

@@ -1,0 +1,126 @@
+"""Records of messages and their threads: list, show, and take what people decide about them."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from flask import Blueprint, Response, request
+from pydantic import BaseModel
+
+from cleo_email.crashpoints import crashpoint
+from cleo_email.errors import InvalidField, NotFound
+from cleo_email.pipeline.decide import Decisions, new_text
+from cleo_email.store import Record, Store, iso
+from cleo_email.web.auth import require_api_token
+from cleo_email.web.bodies import answer, bad_fields, current, read_optional_json, validated
+from cleo_email.web.models import ApproveFields, MessagesQuery, ReasonFields, ThreadQuery
+
+bp = Blueprint("messages", __name__)
+Fields = TypeVar("Fields", bound=BaseModel)
+
+
+@bp.get("/email/messages")
+def messages() -> Response:
+    """List records, newest first."""
+    require_api_token()
+    query = validated(request.args.to_dict(), MessagesQuery)
+    records, following = current().store.messages.page(
+        state=query.state or "",
+        thread_id=query.thread_id,
+        message_id=query.message_id,
+        limit=query.limit,
+        cursor=query.cursor,
+    )
+    return answer(200, {"messages": [record.public() for record in records], "next": following})
+
+
+@bp.get("/email/messages/<id_>")
+def message(id_: str) -> Response:
+    """Show one record with its history."""
+    require_api_token()
+    return _shown(current().store.messages.get(id_))
+
+
+def _shown(record: Record) -> Response:
+    return answer(200, {**record.public(), "history": current().store.messages.history(record.id)})
+
+
+# --- decisions --------------------------------------------------------------------------------------------
+#
+# The body may be absent. Errors of the body come before those of the id, as everywhere.
+
+
+def _decided(decide: Callable[..., Record], id_: str, model: type[Fields]) -> Response:
+    by = require_api_token()
+    fields = read_optional_json(model)
+    try:
+        record = decide(current().decisions, id_, by=by, **fields.model_dump())
+    except InvalidField as fault:
+        raise bad_fields({fault.field: str(fault)}) from None
+    crashpoint("web-before-answer")
+    return _shown(record)
+
+
+@bp.post("/email/messages/<id_>/approve")
+def approve(id_: str) -> Response:
+    """Have an answer sent that waits for a review, as it is or edited."""
+    return _decided(Decisions.approve, id_, ApproveFields)
+
+
+@bp.post("/email/messages/<id_>/discard")
+def discard(id_: str) -> Response:
+    return _decided(Decisions.discard, id_, ReasonFields)
+
+
+@bp.post("/email/messages/<id_>/release")
+def release(id_: str) -> Response:
+    return _decided(Decisions.release, id_, ReasonFields)
+
+
+@bp.post("/email/messages/<id_>/dismiss")
+def dismiss(id_: str) -> Response:
+    return _decided(Decisions.dismiss, id_, ReasonFields)
+
+
+@bp.post("/email/messages/<id_>/retry")
+def retry(id_: str) -> Response:
+    return _decided(Decisions.retry, id_, ReasonFields)
+
+
+@bp.post("/email/messages/<id_>/takeover")
+def takeover(id_: str) -> Response:
+    return _decided(Decisions.take_over, id_, ReasonFields)
+
+
+@bp.post("/email/messages/<id_>/handback")
+def handback(id_: str) -> Response:
+    return _decided(Decisions.hand_back, id_, ReasonFields)
+
+
+# --- threads ----------------------------------------------------------------------------------------------
+
+
+@bp.get("/email/threads")
+def thread() -> Response:
+    """Show the thread of a message: who has it, and who said what."""
+    require_api_token()
+    store, asked = current().store, validated(request.args.to_dict(), ThreadQuery).message_id
+    thread_id = _thread_of(store, asked)
+    turns: list[dict[str, Any]] = []
+    for turn in store.threads.turns(thread_id):
+        text = turn.text or new_text(store, store.messages.get(turn.id))
+        turns.append({"id": turn.id, "role": turn.role, "by": turn.by, "text": text, "at": iso(turn.at)})
+    whose = "person" if store.threads.person(thread_id) else "agent"
+    return answer(200, {"thread_id": thread_id, "with": whose, "turns": turns})
+
+
+def _thread_of(store: Store, asked: str) -> str:
+    """Return the thread of a record's id, or of a Message-ID, theirs or ours. Raise NotFound."""
+    if not asked.startswith("<") and "@" not in asked:
+        return store.messages.get(asked).thread_id
+    message_id = f"<{asked.strip('<>')}>"
+    found, _ = store.messages.page(message_id=message_id, limit=1)
+    if found:
+        return found[0].thread_id
+    if ours := store.threads.by_our_ids([message_id]):
+        return ours[message_id][0]
+    raise NotFound(f"there is no message {message_id[:200]!r}; see: cleo-email messages list")
