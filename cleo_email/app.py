@@ -39,8 +39,10 @@ if TYPE_CHECKING:
     from cleo_email.oauth.tokens import TokenSource
     from cleo_email.pipeline.answer import Answerer
     from cleo_email.pipeline.budget import Budget
+    from cleo_email.pipeline.colleagues import Colleagues
     from cleo_email.pipeline.decide import Decisions
     from cleo_email.pipeline.drafts import DraftFolder
+    from cleo_email.pipeline.handoff import HandOver
     from cleo_email.pipeline.last_look import LastLook
     from cleo_email.pipeline.poll import Poller
     from cleo_email.pipeline.recover import Recoverer
@@ -136,7 +138,17 @@ class App:
             verifies=settings.verify_dkim,
             clock=self.clock,
             has_agent=bool(settings.agent),
+            colleagues=self.colleagues,
         )
+
+    @cached_property
+    def colleagues(self) -> Colleagues:
+        from cleo_email.pipeline.colleagues import Colleagues
+
+        settings = self.settings
+        named = (*settings.colleagues, *(address.key for address in settings.handoff_to))
+        own, mode = settings.own_addresses, settings.takeover
+        return Colleagues(self.store, own, named, mode=mode, clock=self.clock)
 
     @cached_property
     def sender(self) -> Sender:
@@ -288,6 +300,22 @@ class App:
         return Budget(self.store, limits, clock=self.clock)
 
     @cached_property
+    def hand_over(self) -> HandOver:
+        from cleo_email.pipeline.handoff import HandOver
+
+        settings = self.settings
+        return HandOver(
+            self.store,
+            self.wake,
+            self.signer,
+            settings.from_address,
+            settings.handoff_to,
+            own=settings.own_addresses,
+            max_bytes=settings.max_message_bytes,
+            clock=self.clock,
+        )
+
+    @cached_property
     def answerer(self) -> Answerer:
         """Return the answerer. Raise SettingsError for a bad agent, or a bad callable in CLEO_WORKFLOWS."""
         from cleo_email.agents.build import build_agent
@@ -326,6 +354,10 @@ class App:
             opening=opening,
             budget=self.budget,
             sender_check=SenderCheck(slow_at_once=slow) if settings.verify_dkim else None,
+            review=settings.review,
+            drafts=settings.drafts,
+            hand_over=self.hand_over,
+            colleagues=self.colleagues,
             clock=self.clock,
         )
 
@@ -364,8 +396,14 @@ class App:
     def sweeper(self) -> Sweeper:
         from cleo_email.pipeline.sweep import Sweeper
 
-        days = self.settings.retention_days
-        return Sweeper(self.store, self.wake, retention_days=days, budget=self.budget, clock=self.clock)
+        return Sweeper(
+            self.store,
+            self.wake,
+            retention_days=self.settings.retention_days,
+            budget=self.budget,
+            handing_over=self.hand_over,
+            clock=self.clock,
+        )
 
     @cached_property
     def recoverer(self) -> Recoverer | None:

@@ -96,7 +96,8 @@ class AgentMessage(_Frozen):
 
 
 class HistoryTurn(_Frozen):
-    """An earlier step of the thread; ``role`` is ``user`` or ``assistant``."""
+    """An earlier step of the thread; ``role`` is ``user``, ``assistant``, or ``person``: one of ours, who
+    answered in the agent's place."""
 
     role: Text
     content: Text = Field(repr=False)
@@ -133,32 +134,67 @@ NO_FINAL_ANSWER = (
     'it has to return a text, or {"ignore": "reason"} where there is to be none'
 )
 NO_REASON = "the agent chose not to answer and gave no reason"
-EXPECTED = 'expected {"messages": [...]}, {"reply": "..."} or {"ignore": "reason"}'
+NO_REASON_GIVEN = "the agent gave no reason"
+EXPECTED = (
+    'expected {"messages": [...]}, {"reply": "..."}, {"ignore": "reason"} or {"handoff": "reason"}, '
+    "the last also beside messages or reply"
+)
 
 
 def final_answer(payload: object) -> Answer:
     """Return the part of an agent's answer that is mailed; if there is none, ``ignore`` says why.
 
-    A key with the value null counts as absent.
+    A key with the value null counts as absent. Beside ``messages`` or ``reply`` there may be ``review``, why
+    a person is to see the text first. ``handoff`` gives the thread to people; what stands beside it is the
+    agent's last word, which may be missing.
 
-    :raises AgentError: the payload has none of the three forms.
+    :raises AgentError: the payload has none of the forms.
     """
     if not isinstance(payload, Mapping):
         raise AgentError(f"the agent answered with {_kind(payload)}, {EXPECTED}")
     given = [key for key in ("messages", "reply", "ignore") if payload.get(key) is not None]
-    if not given and "reply" in payload:  # {"reply": null} says plainly that there is none
-        return Answer(ignore=NO_FINAL_ANSWER)
-    if len(given) != 1:
+    review, handoff = (_reason(payload, key) for key in ("review", "handoff"))
+    if handoff and given not in ([], ["reply"], ["messages"]):
+        raise AgentError(f"the agent answered with {' and '.join([*given, 'handoff'])} at once, {EXPECTED}")
+    # {"reply": null} says plainly that there is none.
+    if not given and (review or handoff or "reply" in payload):
+        answer = Answer(ignore=NO_FINAL_ANSWER)
+    elif len(given) != 1:
         found = " and ".join(given) + " at once" if given else "neither messages nor reply nor ignore"
         raise AgentError(f"the agent answered with {found}, {EXPECTED}")
-    value = payload[given[0]]
-    if given[0] == "messages":
+    else:
+        answer = _form(given[0], payload)
+    if review and not answer.text:
+        raise AgentError(
+            'the agent asks for a review and gives no text to look at, expected {"reply": "...", '
+            '"review": "reason"}, or messages that end with an answer'
+        )
+    return replace(answer, ignore="" if handoff else answer.ignore, review=review, handoff=handoff)
+
+
+def _form(key: str, payload: Mapping[str, object]) -> Answer:
+    """Return the answer under the one ``key`` of messages, reply and ignore that is given."""
+    value = payload[key]
+    if key == "messages":
         return _from_messages(value)
     if not isinstance(value, str):
-        raise AgentError(f"the agent's {given[0]} is {_kind(value)}, expected a string")
-    if given[0] == "ignore":
+        raise AgentError(f"the agent's {key} is {_kind(value)}, expected a string")
+    if key == "ignore":
         return Answer(ignore=one_line(value) or NO_REASON)
     return _answer(value, payload)
+
+
+def _reason(payload: Mapping[str, object], key: str) -> str:
+    """Return the reason under ``key`` as one line, '' where there is no such key.
+
+    An empty one counts: mail that was to be looked at must not leave for want of a word.
+    """
+    value = payload.get(key)
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise AgentError(f"the agent's {key} is {_kind(value)}, expected the reason as a string")
+    return one_line(value) or NO_REASON_GIVEN
 
 
 def _from_messages(messages: object) -> Answer:

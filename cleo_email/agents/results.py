@@ -20,7 +20,7 @@ RETURNED_NOTHING = (
     'or {"ignore": "reason"} where there is to be none'
 )
 
-_FORMS = ("messages", "reply", "ignore")
+_FORMS = ("messages", "reply", "ignore", "handoff")
 # Results of a whole run, which have the final answer in one attribute: OpenAI Agents SDK, pydantic-ai.
 _FINAL = ("final_output", "output")
 # Others, known by an attribute, and the line that takes the text out of them. What a model answered is not
@@ -164,8 +164,9 @@ def _plain(value: object) -> object:
 
 def _checked(answer: Answer) -> Answer:
     """Check an Answer that the callable made by the same rules as every other."""
-    checked = final_answer({"ignore": answer.ignore} if answer.ignore else {"reply": answer.text})
-    if checked.ignore:
+    reasons = {name: getattr(answer, name) or None for name in ("ignore", "review", "handoff")}
+    checked = final_answer({"reply": None if answer.ignore else answer.text, **reasons})
+    if not checked.text:
         return checked
     for file in answer.attachments:
         if not isinstance(file, AttachedFile):

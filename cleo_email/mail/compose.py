@@ -76,8 +76,10 @@ def compose_message(
     references: Sequence[str] = (),
     auto_submitted: str = "auto-generated",
     extra_headers: Sequence[tuple[str, str]] = (),
+    reply_to: Sequence[Address] = (),
+    content: bytes = b"",
 ) -> OutboundEmail:
-    """Return a mail with ``markdown`` as text/plain and text/html.
+    """Return a mail with ``markdown`` as text/plain and text/html, or with a finished MIME part, ``content``.
 
     ``notice`` and ``signature``, Markdown too, stand below it, the signature after a line ``-- `` (RFC 3676
     section 4.3).
@@ -110,6 +112,7 @@ def compose_message(
         wire.address_field("From", [sender]),
         wire.address_field("To", to_ascii),
         wire.address_field("Cc", cc_ascii),
+        wire.address_field("Reply-To", [ascii_address("reply-to", address) for address in reply_to]),
         wire.text_field("Subject", subject),
         wire.field("Message-ID", [message_id]),
         *(wire.field(name, ids) for name, ids in quoted.items() if ids),
@@ -117,7 +120,8 @@ def compose_message(
         *_extra_fields(extra_headers),
         wire.field("MIME-Version", ["1.0"]),
     ]
-    source = "".join(head).encode("ascii") + _content([markdown, notice, signature], attachments, message_id)
+    content = content or _content([markdown, notice, signature], attachments, message_id)
+    source = "".join(head).encode("ascii") + content
     return OutboundEmail(message_id, sender.addr, tuple(recipients.values()), source)
 
 

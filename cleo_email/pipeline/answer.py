@@ -23,8 +23,10 @@ from cleo_email.mail.parse import MAX_RECIPIENTS, attachment_text, parse
 from cleo_email.mail.quotes import cut_new_part
 from cleo_email.mail.thread import content_hash, fingerprint, own_threads, people_of
 from cleo_email.pipeline.budget import Budget
-from cleo_email.pipeline.deliver import Delivery, LockedRecord
-from cleo_email.pipeline.receive import THROUGH_OUR_SERVER
+from cleo_email.pipeline.colleagues import Colleagues
+from cleo_email.pipeline.deliver import Delivery, LockedRecord, joined
+from cleo_email.pipeline.handoff import HandOver
+from cleo_email.pipeline.receive import THROUGH_OUR_SERVER, colleague_reason
 from cleo_email.pipeline.send import REMEMBERED
 from cleo_email.pipeline.workflows import (
     INGRESS,
@@ -34,21 +36,26 @@ from cleo_email.pipeline.workflows import (
     is_first_answer,
     workflow_of,
 )
-from cleo_email.runtime import DAY, HOUR, Clock, backoff_ms, now_ms
+from cleo_email.runtime import DAY, HOUR, MINUTE, Clock, backoff_ms, now_ms
 from cleo_email.screening.dkim import Outcome, SenderCheck
 from cleo_email.screening.screen import Policy
-from cleo_email.store import AT_WORK, Effects, Lock, Record, State, Store, iso, later_of
+from cleo_email.store import AT_WORK, Effects, Lock, Record, State, Store, ThreadTaken, iso, later_of
+from cleo_email.store.messages import AGENT
 from cleo_email.store.queue import WakeQueue
+from cleo_email.store.threads import taken_by
 
 log = logging.getLogger(__name__)
 
 MAX_CC = 50
 MAX_READ = 4 * 1024 * 1024  # characters of all the files of a mail that are shown
 MAX_READ_S = 1.0
+MOST_WAITING = 100  # answers in review that one mail withdraws
+HAND_OVER_MS = MINUTE  # after which somebody else sends the mail about a hand-over
 MAX_TRIES = 6  # calls of the agent for one message
 MAX_FAULTS = 12  # unexpected errors of this program for one message
 MAX_DEATHS = 3  # workers that may die while they read one message
 _ENDED = {"begun": 0}
+TAKEN = "a person has this thread"
 PROOF_HORIZON_MS = 24 * HOUR  # if DNS gives no answer for so long, a person decides
 
 
@@ -150,7 +157,8 @@ class Answerer:
     """Handles the messages of a conversation one after the other, under its lock.
 
     ``agent`` is None where nobody is to answer: then mail is held. ``opening`` serves the starts of
-    workflows, to which no mail has come in.
+    workflows, to which no mail has come in. ``review`` is EMAIL_REVIEW; with ``drafts`` an answer that waits
+    is put into the mailbox.
     """
 
     store: Store
@@ -168,6 +176,10 @@ class Answerer:
     closing: Closing = NOTHING_BELOW
     opening: ThreadOpener | None = None
     sender_check: SenderCheck | None = None
+    review: str = "never"
+    drafts: bool = False
+    hand_over: HandOver | None = None
+    colleagues: Colleagues | None = None
     clock: Clock = now_ms
 
     def handle(self, thread_id: str) -> None:
@@ -215,6 +227,12 @@ class Answerer:
                 self.delivery.submit(work)
         except (errors.LockLost, errors.StoreUnavailable):
             raise
+        except errors.WrongState as error:
+            # A person needs no lock to answer, or to take the thread.
+            if work.reload().state in (State.ANSWERING, State.SUBMITTING):
+                self._after_fault(work, f"unexpected {errors.place_of(error)}")
+            else:
+                log.info("message %s was withdrawn meanwhile: %s", id_, error)
         except Exception as error:  # noqa: BLE001 - the job's outermost edge: one bad message stops nothing
             what = errors.place_of(error)
             log.error("message %s: unexpected %s", id_, what)
@@ -232,13 +250,20 @@ class Answerer:
             return
         if not self._begin(work) or not self._is_proven(work, source):
             return
+        record = work.reload()
+        if record.colleague and not record.released:
+            self._end_of_colleague(work, parse(source))
+            return
+        if self.store.threads.person(record.thread_id):
+            self._leave_to_person(work, self._question(record, source).text)
+            return
         if self.agent is None:
             work.finish(State.HELD, NO_AGENT)
             return
-        record = work.reload()
         if used := self.budget.before_asking(record):
             work.finish(State.HELD, used.reason, resuming=used.resumes)
             return
+        self._supersede(record)
         question = self._question(record, source)
         fields = {"tries": record.tries + 1, "attempts": record.attempts + 1, **_ENDED}
         work.move(State.ANSWERING, "", Effects(fields=fields))
@@ -253,11 +278,80 @@ class Answerer:
             work.finish(State.FAILED, str(error), text)
             return
         crashpoint("answer-after-agent")
-        if answer.ignore or not (answer.text or answer.attachments):
-            work.finish(State.IGNORED, answer.ignore or NO_FINAL_ANSWER, text)
-            question.done()
+        try:
+            self._take_answer(work, question, answer, text)
+        except ThreadTaken:
+            self._leave_to_person(work, question.text)
+
+    def _take_answer(
+        self, work: LockedRecord, question: Question, answer: Answer, text: dict[str, str]
+    ) -> None:
+        """Do what the agent decided. Raise ThreadTaken where a person has the thread by now."""
+        if not answer.ignore and (answer.text or (answer.attachments and not answer.handoff)):
+            self._keep(work, question, answer, text)
             return
-        self._keep(work, question, answer, text)
+        if answer.handoff:
+            self._hand_over_silently(work, answer, text)
+        else:
+            work.finish(State.IGNORED, answer.ignore or NO_FINAL_ANSWER, text)
+        question.done()
+
+    def _supersede(self, record: Record) -> None:
+        """Withdraw the answers of the thread that wait for a review: the agent is asked about both mails."""
+        if record.ingress == INGRESS or not self.store.messages.count(State.REVIEW):
+            return
+        waiting, _ = self.store.messages.page(
+            thread_id=record.thread_id, state=State.REVIEW, limit=MOST_WAITING
+        )
+        for one in waiting:
+            with suppress(errors.NotFound, errors.WrongState):  # somebody has decided about it just now
+                self.store.messages.move(
+                    one.id,
+                    State.IGNORED,
+                    now=self.clock(),
+                    reason=f"superseded by message {record.id}",
+                    effects=Effects(drafting=self._drafting()),
+                    only_from=[State.REVIEW],
+                )
+
+    def _drafting(self) -> int | None:
+        """Return when the Drafts mailbox is to be brought into line, None without a mailbox."""
+        return self.clock() if self.store.mailbox.is_configured else None
+
+    def _end_of_colleague(self, work: LockedRecord, mail: InboundEmail) -> None:
+        """End the mail of a colleague, who is proven by now, as a person's turn."""
+        if self.colleagues:
+            self.colleagues.complete(work.record.id, mail)
+        text = {"text": mail.text[:REMEMBERED]}
+        work.finish(State.IGNORED, colleague_reason(mail.from_address), text)
+
+    def _leave_to_person(self, work: LockedRecord, text: str) -> None:
+        fields: dict[str, str | int] = {"with_person": 1, **_ENDED}
+        if text:
+            fields["text"] = text[:REMEMBERED]
+        work.finish(State.HELD, TAKEN, fields)
+
+    def _hand_over_silently(self, work: LockedRecord, answer: Answer, text: dict[str, str]) -> None:
+        fields: dict[str, str | int] = {**text, "handoff": answer.handoff, "with_person": 1}
+        effects = self._handing_over(work.record, answer, Effects(fields, pop=True, filing=self._drafting()))
+        work.move(State.HELD, f"handed over to a person: {answer.handoff}", effects)
+        self._handed_over(work.record)
+
+    def _handing_over(self, record: Record, answer: Answer, effects: Effects) -> Effects:
+        """Return the effects with which the thread becomes a person's.
+
+        The mail about it is asked for beforehand: an id without a hand-over comes to nothing.
+        """
+        now = self.clock()
+        self.store.handing_over.add(record.id, now + HAND_OVER_MS)
+        taken = taken_by(AGENT, f"the agent handed it over: {answer.handoff}", now)
+        return replace(effects, person=taken, unless_taken=True)
+
+    def _handed_over(self, record: Record) -> None:
+        log.info("message %s: the agent handed its thread over to people", record.id)
+        crashpoint("handoff-after-keep")
+        if self.hand_over:
+            self.hand_over.complete(record.id)
 
     def _begin(self, work: LockedRecord) -> bool:
         """Record that the reading of the mail begins, and return True; hold it if that was always the end.
@@ -293,7 +387,9 @@ class Answerer:
         if finding.outcome is Outcome.PROVEN:
             people = people_of(mail, self.policy.own_addresses)
             sender, own = mail.from_[0].key, own_threads(mail)
-            thread = self.store.threads.admit(record.id, sender, people, own, now)
+            thread = record.thread_id
+            if not record.colleague:  # who takes no part, and whose mail is a turn of the thread all the same
+                thread = self.store.threads.admit(record.id, sender, people, own, now)
             self.store.messages.note(record.id, "authenticated", 1)
             if thread != record.thread_id:  # the thread has other participants now: continue in a new one
                 self.store.messages.note(record.id, "begun", 0)
@@ -432,12 +528,40 @@ class Answerer:
             return
         crashpoint("answer-after-compose")
         fields = {"text": question.text[:REMEMBERED], "answer_text": answer.text[:REMEMBERED]}
-        work.move(State.SUBMITTING, note, Effects(fields=fields, answer=outbound))
-        crashpoint("answer-after-keep")
+        effects = Effects(fields=fields, answer=outbound, unless_taken=True)
+        if answer.handoff:
+            effects = replace(effects, fields={**fields, "handoff": answer.handoff})
+            effects = self._handing_over(work.record, answer, effects)
+        if why := self._why_review(answer, outbound):
+            drafting = self._drafting() if self.drafts else None
+            effects = replace(effects, pop=True, drafting=drafting)
+            work.move(State.REVIEW, joined(why, note), effects)
+            log.info("message %s waits for a person: %s", work.record.id, why)
+            crashpoint("review-after-keep")
+        else:
+            work.move(State.SUBMITTING, note, effects)
+            crashpoint("answer-after-keep")
         question.done()
+        if answer.handoff:
+            self._handed_over(work.record)
+
+    def _why_review(self, answer: Answer, mail: OutboundEmail) -> str:
+        """Return why a person is to see the answer before it leaves, '' for none."""
+        if answer.review:
+            return f"the agent asks for a review: {answer.review}"
+        if self.review == "always":
+            return "EMAIL_REVIEW=always"
+        if self.review == "first":
+            later = self.clock() + 1
+            new = (one for one in mail.recipients if not self.store.threads.has_met(person(one), later))
+            if one := next(new, ""):
+                return f"EMAIL_REVIEW=first: nothing has gone out to {shown(one)} before"
+        return ""
 
     def _ask_later(self, work: LockedRecord, why: str, text: dict[str, str]) -> None:
         record = work.reload()
+        if record.state is not State.ANSWERING:
+            raise errors.WrongState(f"message {record.id} is {record.state}")
         if record.tries >= MAX_TRIES:
             work.finish(State.FAILED, f"given up after {MAX_TRIES} tries: {why}", text)
             return

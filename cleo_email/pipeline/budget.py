@@ -20,8 +20,9 @@ WINDOW_MS = 2 * HOUR
 MAILBOX = "mailbox"
 # A limit is logged when it is reached, and again only after it was not reached for so long.
 QUIET_MS = 10 * MINUTE
-# Mail that is no answer (by /email/send or a workflow): only the mailbox's limit and that on repeats apply.
-UNASKED = ("send", "workflow")
+# Mail that is no answer (by /email/send or a workflow, or to our own people): only the mailbox's limit and
+# that on repeats apply.
+UNASKED = ("send", "workflow", "handoff")
 
 
 ASKED = "asked"

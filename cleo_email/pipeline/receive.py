@@ -11,6 +11,7 @@ from cleo_email.agents.spec import NO_AGENT
 from cleo_email.crashpoints import crashpoint
 from cleo_email.errors import NotFound, UnreadableMessage, WrongState
 from cleo_email.mail.address import person
+from cleo_email.mail.headers import shown
 from cleo_email.mail.message_id import Signer
 from cleo_email.mail.model import Action, InboundEmail, Verdict
 from cleo_email.mail.parse import parse
@@ -23,6 +24,8 @@ from cleo_email.mail.thread import (
     quoted_ids,
     threads_in_question,
 )
+from cleo_email.pipeline.colleagues import Colleagues
+from cleo_email.pipeline.send import REMEMBERED
 from cleo_email.runtime import DAY, Clock, now_ms
 from cleo_email.screening.authentication import authenticated
 from cleo_email.screening.reports import Report, ReportKind, read_report
@@ -114,6 +117,10 @@ class ReportDesk:
         )
 
 
+def colleague_reason(sender: str) -> str:
+    return f"a colleague's mail: {shown(sender)} answered"
+
+
 # Ways on which a mail has passed the operator's own mail server, whose Authentication-Results may count.
 THROUGH_OUR_SERVER = frozenset({"imap", "raw"})
 _BECOMES = {Action.ANSWER: State.RECEIVED, Action.IGNORE: State.IGNORED, Action.HOLD: State.HELD}
@@ -154,6 +161,7 @@ class Receiver:
     retention_days: int
     verifies: bool = False  # the worker checks the DKIM signatures of a mail before it is answered
     has_agent: bool = True
+    colleagues: Colleagues | None = None  # whose mail is a person's turn
     clock: Clock = now_ms
 
     def __post_init__(self) -> None:
@@ -167,18 +175,24 @@ class Receiver:
             mail = parse(incoming.source)
         except UnreadableMessage as error:
             return self.quarantine(incoming, f"the mail cannot be read: {error}")
-        verdict, trusted = self._judge(mail, incoming)
+        among = self.colleagues.thread_of(mail) if self.colleagues else ""
+        verdict, trusted = self._judge(mail, incoming, by_colleague=bool(among))
+        if verdict.action is not Action.ANSWER:
+            among = ""
         if verdict.action is Action.IGNORE:
             self._reports.note(incoming.source, mail, incoming.envelope_from)
         identity = self._identity(mail, incoming, trusted)
         # The people named in a mail whose sender may be forged do not take part in its thread yet.
-        admitted = verdict.action is Action.ANSWER and not self._waits_for_proof(trusted)
+        proven = not self._waits_for_proof(trusted)
+        admitted = verdict.action is Action.ANSWER and proven and not among
         people = people_of(mail, self.policy.own_addresses) if admitted else ()
         crashpoint("accept-before-store")
         while True:
             record = self._record(mail, incoming, verdict, trusted)
             # A thread named after the sender is always open to the sender.
             sender = mail.from_[0].key if mail.from_ and record.thread_id != by_sender(mail) else ""
+            if among:
+                record, sender = self._of_colleague(record, mail, among, proven=proven), ""
             try:
                 store = self.store.messages.accept
                 accepted = store(record, incoming.source, identity, people, sender=sender)
@@ -186,6 +200,8 @@ class Receiver:
             except ThreadClosed:
                 continue  # others have begun this thread meanwhile: choose another
         crashpoint("accept-after-store")
+        if among and proven and self.colleagues:
+            self.colleagues.complete(accepted.id, mail)
         if accepted.duplicate:
             return self._found_in_mailbox(accepted, incoming) if incoming.mailbox else accepted
         why = f" ({record.reason})" if record.reason and record.state is not State.RECEIVED else ""
@@ -208,6 +224,18 @@ class Receiver:
             verdict, trusted = self._judge(mail, incoming)
             identity, state = self._identity(mail, incoming, trusted), _BECOMES[verdict.action]
         return self.store.messages.first_of(identity) is not None, state
+
+    def _of_colleague(self, record: Record, mail: InboundEmail, thread: str, *, proven: bool) -> Record:
+        """Return the record of a colleague's mail in that thread: a person's turn, where it is proven."""
+        people = people_of(mail, self.policy.own_addresses)
+        if self.colleagues:
+            people = self.colleagues.readers(mail, people, record.ingress)
+        names = json.dumps(sorted({person(one) for one in people}))
+        record = replace(record, thread_id=thread, colleague=1, people=names)
+        if not proven:
+            return record
+        reason = colleague_reason(mail.from_address)
+        return replace(record, state=State.IGNORED, reason=reason, text=mail.text[:REMEMBERED], marked=0)
 
     def _identity(self, mail: InboundEmail, incoming: IncomingMail, trusted: bool | None) -> Identity:
         key, date = fingerprint(mail, incoming.source)
@@ -248,7 +276,9 @@ class Receiver:
             self.store.messages.note(accepted.id, "marked", 1)
         return replace(accepted, state=state)
 
-    def _judge(self, mail: InboundEmail, incoming: IncomingMail) -> tuple[Verdict, bool | None]:
+    def _judge(
+        self, mail: InboundEmail, incoming: IncomingMail, *, by_colleague: bool = False
+    ) -> tuple[Verdict, bool | None]:
         trusted = incoming.authenticated
         if trusted is None and self.policy.authserv_id:
             # Providers pass on forged headers of a sender; the operator's own server removes them.
@@ -259,6 +289,8 @@ class Receiver:
         policy = self.policy
         if self._waits_for_proof(trusted):
             policy = replace(policy, authserv_id=None)
+        if by_colleague:  # who may write to the agent is another question
+            policy = replace(policy, allowed_senders=())
         verdict = screen(mail, envelope_from=incoming.envelope_from, policy=policy, authenticated=trusted)
         if incoming.hold and verdict.action is not Action.IGNORE:
             verdict = Verdict(Action.HOLD, incoming.hold)
@@ -266,7 +298,7 @@ class Receiver:
         # decides, because the web process may do without CLEO_AGENT, and who releases it need not judge the
         # sender.
         decided = incoming.ingress == "imap" and not self._waits_for_proof(trusted)
-        if not self.has_agent and decided and verdict.action is Action.ANSWER:
+        if not self.has_agent and decided and not by_colleague and verdict.action is Action.ANSWER:
             verdict = Verdict(Action.HOLD, NO_AGENT)
         return verdict, trusted
 

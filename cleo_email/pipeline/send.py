@@ -221,6 +221,8 @@ class Sender:
         if not records:
             raise NotFound(f"there is no thread {thread_id[:200]!r}; leave thread_id out to start one")
         for record in records:
+            if record.ingress == "handoff":
+                continue  # it went to our own people
             if record.reply_message_id and (record.bounced or record.state in SENT):
                 return record.reply_message_id
             if record.message_id:

@@ -7,6 +7,7 @@ from itertools import islice
 
 from cleo_email.errors import NotFound, WrongState
 from cleo_email.pipeline.budget import Budget
+from cleo_email.pipeline.handoff import HandOver
 from cleo_email.runtime import DAY, Clock, now_ms
 from cleo_email.store import AT_WORK, Effects, State, Store, ThreadTaken
 from cleo_email.store.queue import WakeQueue
@@ -30,6 +31,7 @@ class Sweeper:
     _: KW_ONLY
     retention_days: int
     budget: Budget
+    handing_over: HandOver | None = None
     clock: Clock = now_ms
 
     def run(self) -> int:
@@ -41,6 +43,11 @@ class Sweeper:
             self.wake.wake(thread)
         return len(free)
 
+    def hand_over(self) -> None:
+        """Send the mails about hand-overs that have not been sent. Raise StoreUnavailable."""
+        if self.handing_over:
+            self.handing_over.run_due()
+
     def _resume(self) -> None:
         """Let go on what a limit of the mailbox held, oldest first, as far as there is room again."""
         ids = sorted(self.store.resuming.due(self.clock(), PAGE))  # ids sort by time of arrival
@@ -48,12 +55,15 @@ class Sweeper:
             try:
                 record = self.store.messages.get(id_)
                 to = State.SUBMITTING if self.store.messages.answer_size(id_) else State.RECEIVED
+                # What people or applications send, and the agent's last word, leave in a person's thread too.
+                of_people = record.ingress in ("send", "handoff") or record.decided == "approve"
+                stops = to is State.SUBMITTING and not (of_people or record.handoff)
                 self.store.messages.move(
                     id_,
                     to,
                     now=self.clock(),
                     reason="there is room again within the limits of the mailbox",
-                    effects=Effects(push=True, unless_taken=to is State.SUBMITTING),
+                    effects=Effects(push=True, unless_taken=stops),
                     only_from=[State.HELD],
                 )
             except (NotFound, WrongState):

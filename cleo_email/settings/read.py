@@ -21,6 +21,7 @@ from cleo_email.agents.spec import UrlSpec, parse_spec
 from cleo_email.certificates import VARIABLES
 from cleo_email.errors import SettingsError
 from cleo_email.http.address import trust_store, web_address
+from cleo_email.mail.address import is_own
 from cleo_email.oauth.client import CLIENT_CREDENTIALS, GOOGLE, MICROSOFT, guess_grant
 from cleo_email.settings.model import Settings, read_address
 from cleo_email.settings.providers import find_preset, presets
@@ -80,6 +81,8 @@ def make_settings(given: Values) -> Settings:
     faults += [f"CLEO_WORKFLOWS: {line}" for line in lines]
     faults += [f"EMAIL_SIGNATURE: {line}" for line in unread]
     faults += [*_missing(values), *_oauth(values), *_trust(values), *_agent(values)]
+    if settings is not None:
+        faults += _handoff(settings)
     if settings is None or faults:
         raise SettingsError(faults)
     return settings
@@ -276,6 +279,14 @@ def _oauth(values: Values) -> list[str]:
             "grant for mailboxes; run: cleo-email login google"
         )
     return faults
+
+
+def _handoff(settings: Settings) -> list[str]:
+    """Return a line where a hand-over would come back to the agent's own mailbox."""
+    own = [one.addr for one in settings.handoff_to if is_own(one.addr, settings.own_addresses)]
+    return [
+        f"EMAIL_HANDOFF_TO: found {one!r}, which is this mailbox, expected addresses of people" for one in own
+    ]
 
 
 def _agent(values: Values) -> list[str]:

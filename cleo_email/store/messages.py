@@ -118,7 +118,8 @@ class Record:
     mailbox: str = ""  # UIDVALIDITY/UID of a polled mail
     marked: int = 0  # 1: \\Seen is ours, and comes off where nobody is answered after all
     partial: int = 0  # 1: only the header was fetched
-    outbound: str = ""  # of ingress "send" the request's digest, of "workflow" JSON of what to send
+    # Of ingress "send" the request's digest, of "workflow" JSON of what to send, of "handoff" the message.
+    outbound: str = ""
     workflow: str = ""  # JSON of the workflow that the thread belongs to
     text: str = ""  # new part of the mail, kept for the thread's history
     answer_text: str = ""
@@ -132,6 +133,7 @@ class Record:
     answered_by: str = ""  # who answered, or approved the answer, where it was not the agent alone
     with_person: int = 0  # 1: held because a person has the thread
     handoff: str = ""  # why the agent handed the thread over to people
+    colleague: int = 0  # of a colleague's mail, a person's turn: 1, and 2 once its effects are complete
     begun: int = 0  # attempts that began to read the mail, since one got as far as the agent or an end
     # Of the mail that we send, JSON lists of addresses, '' for none:
     recipients: str = ""  # all of them

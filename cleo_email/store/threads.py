@@ -42,7 +42,9 @@ HISTORY_TURNS = 100
 HISTORY_CHARACTERS = 400_000
 # So many records are looked at for it: mails of others in the thread must not push out those of the asker.
 HISTORY_PAGES, _PAGE = 10, 51
-_OF_TURNS = tuple("state text answer_text people recipients bounced from_address to_address ingress".split())
+_OF_TURNS = tuple(
+    "state text answer_text people recipients bounced from_address to_address ingress colleague".split()
+)
 _SAID = {State.REPLIED, State.UNCERTAIN, State.SUBMITTING}
 _ASKED = _SAID | {State.FAILED, State.IGNORED}
 
@@ -93,15 +95,19 @@ def _turns_of(raw: Mapping[str, str]) -> Iterator[Turn]:
 
     Records of earlier versions do not say who was on them: it is the person who wrote, or was written to.
     """
-    sent_first = raw["ingress"] in ("send", "workflow")
+    sent_first = raw["ingress"] in ("send", "workflow", "person")
     other = person(raw["to_address"] if sent_first else raw["from_address"])
     reached = frozenset(person(one) for one in json.loads(raw["recipients"] or "[]")) or frozenset([other])
     # A bounce may be forged, and takes nothing out of the history.
     if raw["answer_text"] and (raw["bounced"] or raw["state"] in _SAID):
-        yield Turn("assistant", raw["answer_text"], reached, by_agent=raw["ingress"] != "send")
+        role = "person" if raw["ingress"] == "person" else "assistant"
+        by_agent = raw["ingress"] not in ("send", "person")
+        yield Turn(role, raw["answer_text"], reached, by_agent=by_agent)
     if raw["text"] and raw["state"] in _ASKED:
         people = json.loads(raw["people"]) if raw["people"] else [other]
-        yield Turn("user", raw["text"], frozenset(people), reached)
+        # A colleague's mail that a person has released is a mail to the agent.
+        by_colleague = int(raw["colleague"] or 0) and raw["state"] == State.IGNORED
+        yield Turn("person" if by_colleague else "user", raw["text"], frozenset(people), reached)
 
 
 class Threads(StorePart):
@@ -114,6 +120,28 @@ class Threads(StorePart):
         found = cast("list[bytes | None]", self._redis.mget([f"{PREFIX}ours:{i}" for i in message_ids]))
         pairs = zip(message_ids, found, strict=True)
         return {key: cast("tuple[str, str]", tuple(json.loads(raw))) for key, raw in pairs if raw}
+
+    def known(self, message_ids: Sequence[str]) -> tuple[str, str]:
+        """Return the thread, and the record in it, to which the first of these ids leads that leads to any.
+
+        Whoever takes part. The record is '' where the id only names the thread; both are '' for unknown ids.
+        """
+        for message_id in message_ids:
+            if ours := self.by_our_ids([message_id]):
+                return ours[message_id]
+            key = f"{PREFIX}index:message-id:{message_id}"
+            for id_ in cast("list[bytes]", self._redis.zrange(key, "+", "-", desc=True, bylex=True)):
+                thread = cast("bytes | None", self._redis.hget(f"{PREFIX}m:{id_.decode()}", "thread_id"))
+                if thread is not None:
+                    return thread.decode(), id_.decode()
+            if self._redis.exists(f"{PREFIX}index:thread:{message_id}"):
+                return message_id, ""
+        return "", ""
+
+    def lead(self, message_id: str, thread_id: str, id_: str, seconds: int) -> None:
+        """Let replies to this mail, which is that record's, find its thread, as those to mail of ours do."""
+        place = json_text([thread_id, id_])
+        self._redis.set(f"{PREFIX}ours:{message_id}", place, nx=True, ex=seconds)
 
     def people(self, thread_ids: Sequence[str]) -> dict[str, frozenset[str]]:
         """Return the addresses of those who take part, in lower case, per thread."""

@@ -42,6 +42,7 @@ class Ticker(threading.Thread):
         self._steps: list[tuple[str, int, Callable[[], object]]] = [
             (LIFE, SEEN_MS, lambda: app.store.health.worker_seen(app.clock())),
             ("sweep", SWEEP_MS, sweeper.run),
+            ("hand-over", SWEEP_MS, sweeper.hand_over),
             ("forget", FORGET_MS, sweeper.forget),
             ("memory", FORGET_MS, sweeper.warn_of_memory),
         ]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from typing import Any
 
 import pytest
@@ -109,6 +110,19 @@ def test_a_reply_and_a_reason_to_ignore() -> None:
         {"ignore": True},
         {"reply": "a", "ignore": "b"},
         {"reply": "a", "messages": []},
+        {"review": "why"},
+        {"reply": None, "review": "why"},
+        {"reply": " ", "review": "why"},
+        {"ignore": "spam", "review": "why"},
+        {"handoff": "why", "review": "why"},
+        {"messages": [assistant("a", tool_calls=CALLS)], "review": "why"},
+        {"reply": "a", "review": True},
+        {"reply": "a", "review": ["why"]},
+        {"reply": "a", "handoff": {"reason": "why"}},
+        {"handoff": True},
+        {"handoff": "why", "ignore": "spam"},
+        {"handoff": "why", "reply": "a", "messages": [assistant("a")]},
+        {"handoff": "why", "reply": 1},
     ],
 )
 def test_anything_else_is_malformed_for_good(payload: object) -> None:
@@ -117,6 +131,37 @@ def test_anything_else_is_malformed_for_good(payload: object) -> None:
     assert not isinstance(caught.value, AgentUnavailable)
     assert not caught.value.retry_helps
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("payload", "answer"),
+    [
+        ({"reply": "a", "review": "a refund\nof 90 €"}, Answer("a", review="a refund of 90 €")),
+        ({"messages": [assistant("a")], "review": "why"}, Answer("a", review="why")),
+        ({"reply": "a", "review": None, "handoff": None}, Answer("a")),
+        ({"handoff": "wants to\tcancel"}, Answer(handoff="wants to cancel")),
+        ({"handoff": "why", "reply": "Bye"}, Answer("Bye", handoff="why")),
+        ({"handoff": "why", "reply": None}, Answer(handoff="why")),
+        ({"handoff": "why", "reply": ""}, Answer(handoff="why")),
+        ({"handoff": "why", "messages": []}, Answer(handoff="why")),
+        ({"handoff": "why", "messages": [assistant("Bye")]}, Answer("Bye", handoff="why")),
+        ({"handoff": "why", "reply": "Bye", "review": "tone"}, Answer("Bye", review="tone", handoff="why")),
+    ],
+)
+def test_a_review_and_a_hand_over(payload: object, answer: Answer) -> None:
+    assert final_answer(payload) == answer
+
+
+@pytest.mark.parametrize("key", ["review", "handoff"])
+def test_an_empty_reason_counts_and_a_long_one_is_cut(key: str) -> None:
+    """Mail that was to be looked at must not leave for want of a word."""
+    assert getattr(final_answer({"reply": "a", key: " \n"}), key) == "the agent gave no reason"
+    assert len(getattr(final_answer({"reply": "a", key: "x" * 10_000}), key)) <= 200
+
+
+def test_a_review_without_a_text_says_what_is_expected() -> None:
+    with pytest.raises(AgentError, match=re.escape('expected {"reply": "...", "review": "reason"}')):
+        final_answer({"review": "why"})
 
 
 def test_lone_surrogates_are_replaced() -> None:

@@ -77,6 +77,17 @@ def test_a_known_thread_brings_its_history_instead_of_the_quotes(
     assert question["messages"][4]["content"].endswith("Wie geht es?")
 
 
+def test_what_a_colleague_wrote_is_an_answer_of_ours(serve: Serve, request_: AgentRequest) -> None:
+    """Unmarked: a model copies marks into its own answer. The system prompt tells that it counts."""
+    history = (HistoryTurn(role="user", content="alt"), HistoryTurn(role="person", content="Ich rufe an."))
+    _, question = ask(serve, request_.model_copy(update={"history": history}), said("x"))
+    turns = [(turn["role"], turn["content"]) for turn in question["messages"][1:3]]
+    assert turns == [("user", "alt"), ("assistant", "Ich rufe an.")]
+    assert "colleague" in question["messages"][0]["content"]
+    _, question = ask(serve, request_, said("x"))
+    assert "colleague" not in question["messages"][0]["content"]
+
+
 @pytest.mark.parametrize(
     ("spec", "wanted", "model", "effort"),
     [

@@ -215,3 +215,45 @@ def test_anything_else_is_refused_with_what_came_and_what_to_write(
 def test_messages_of_langchain_as_plain_dicts_are_taken() -> None:
     state = {"messages": [{"type": "human", "content": "Hi"}, {"type": "ai", "content": "Hello"}]}
     assert answer_in(state).text == "Hello"
+
+
+class Reply(BaseModel):
+    reply: str | None = None
+    review: str | None = None
+    handoff: str | None = None
+
+
+@pytest.mark.parametrize(
+    ("given", "answer"),
+    [
+        ({"reply": "a", "review": "why"}, Answer("a", review="why")),
+        ({"handoff": "why"}, Answer(handoff="why")),
+        (Reply(reply="a", review="why"), Answer("a", review="why")),
+        (Reply(handoff="why"), Answer(handoff="why")),
+        (Result(output=Reply(handoff="why", reply="Bye")), Answer("Bye", handoff="why")),
+        ({"messages": [ai("Bye")], "handoff": "why"}, Answer("Bye", handoff="why")),
+        (Answer("a", review="two\nlines"), Answer("a", review="two lines")),
+        (Answer(handoff="two\nlines"), Answer(handoff="two lines")),
+        (Answer("Bye", handoff="why"), Answer("Bye", handoff="why")),
+    ],
+)
+def test_a_callable_asks_for_a_review_or_hands_over_as_an_http_agent_does(
+    given: object, answer: Answer
+) -> None:
+    assert answer_in(given) == answer
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"review": "why"},
+        Answer(review="why"),
+        Answer("a", ignore="spam", handoff="why"),
+        Answer(ignore="spam", review="why"),
+        Reply(review="why"),
+        {"reply": "a", "review": True},
+    ],
+)
+def test_a_review_of_nothing_and_other_contradictions_are_malformed(given: object) -> None:
+    with pytest.raises(AgentError, match="expected"):
+        answer_in(given)

@@ -11,6 +11,8 @@ ROWS = (
     ("web-before-answer", WEBHOOK),
     ("poll-after-accept", IMAP),
     ("answer-after-keep", IMAP),
+    ("review-after-keep", IMAP),
+    ("handoff-after-keep", WEBHOOK),
     ("submit-after-mark", WEBHOOK),
     ("submit-after-250+files", IMAP),
     ("chores-after-sent", WEBHOOK),

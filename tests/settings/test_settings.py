@@ -227,3 +227,9 @@ def test_secrets_of_providers_are_not_in_a_repr() -> None:
     assert "s3cret" not in repr(settings)
     assert "czNjcmV0" not in repr(settings)
     assert [pair.get_secret_value() for pair in settings.postmark_auth] == ["u:s3cret-p", "v:s3cret-q"]
+
+
+@pytest.mark.parametrize("address", ["cleo@example.com", "Cleo <Cleo@Example.com>", "cleo+boss@example.com"])
+def test_a_hand_over_to_the_agents_own_mailbox_is_a_fault(address: str) -> None:
+    with pytest.raises(SettingsError, match=r"EMAIL_HANDOFF_TO: found .*this mailbox"):
+        read(EMAIL_FROM_ADDRESS="cleo@example.com", EMAIL_HANDOFF_TO=f"boss@example.com, {address}")
