@@ -37,7 +37,7 @@ from cleo_email.worker import process, rq_threads
 from tests.support.mail_server import FaithfulMailServer
 from tests.support.mails import mail
 
-MOST_FILES_OF_A_WEBHOOK_MAIL = 54
+MOST_FILES_OF_A_WEBHOOK_MAIL = 56
 MOST_FILES_OF_AN_IMAP_MAIL = 62
 
 PACKAGE = str(Path(cleo_email.__file__).parent) + os.sep

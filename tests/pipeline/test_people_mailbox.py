@@ -709,7 +709,7 @@ def test_a_released_mail_is_answered_in_spite_of_the_flag(bench: PeopleBench) ->
     bench.hands.flag(place)
     bench.look()
     bench.store.threads.hand_back(first.thread_id)
-    bench.deciding.release(first.id)
+    bench.deciding.release(first.id, by="cli")
     bench.look()
     bench.work(first.thread_id)
     record = bench.record(first)

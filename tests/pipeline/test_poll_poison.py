@@ -198,7 +198,7 @@ def test_a_mail_that_still_cannot_be_delivered_stays_failed(
     fill(server, 1, 2)
     ids = quarantine(polling, store, server, clock, 1)
     server.answers["UID FETCH"] = hangs_up_on({1}, "BODY.PEEK[]")
-    deciding_on(store, redis_url).retry(ids[1])
+    deciding_on(store, redis_url).retry(ids[1], by="cli")
     polling.run_upkeep()
     record = store.messages.get(ids[1])
     assert (record.state, "could not deliver" in record.reason) == (State.FAILED, True)
