@@ -1,11 +1,12 @@
 """Split a reply into its new part and its quotes. The words of mail clients are in quote_words.toml."""
 
-import functools
 import re
 import tomllib
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache, cached_property
 from importlib.resources import files
+from itertools import accumulate
 from typing import Final, NamedTuple
 
 from cleo_email.mail.thread import is_forward, is_reply, may_be_forward, normalise_subject
@@ -31,7 +32,7 @@ class QuoteWords(NamedTuple):
     labels: dict[str, str]  # "gesendet": "sent"
 
 
-@functools.cache
+@cache
 def quote_words() -> QuoteWords:
     """Return the words of all languages; every pattern takes linear time on any line."""
     lists = tomllib.loads(files(__package__).joinpath("quote_words.toml").read_text("utf-8"))
@@ -240,7 +241,7 @@ class _Finder:
     def __init__(self, lines: list[str], setting: Setting | None) -> None:
         self._lines = lines
         self._setting = setting
-        self._known = _Known(setting.known) if setting and setting.known else None
+        self._known = _Repetition(lines, _Known(setting.known)) if setting and setting.known else None
 
     def find(self) -> _Cut | None:
         """Return where a quote begins, or None; ``_KEEP`` for a forward or a pasted mail before any quote."""
@@ -340,7 +341,7 @@ class _Finder:
             return False
         words = " ".join(line[:_LINE_CAP] for line in self._lines[start:end])
         if _is_said(words):
-            return self._known is not None and self._known.covers(self._lines[end:])
+            return self._known is not None and self._known.covers(end)
         if names_us or (marked and self._known is None) or self._is_known(end):
             return True
         return (marked or self._known is None) and bool(_ANGLE.search(words) and _CLOCK.search(words))
@@ -365,14 +366,7 @@ class _Finder:
         return above if line.endswith((":", "：")) and _is_dated(line) and not _is_said(line) else None
 
     def _is_known(self, start: int, *, marked: bool = False) -> bool:
-        if self._known is None:
-            return False
-        end = start
-        while (
-            marked and end < len(self._lines) and (_is_quoted(self._lines[end]) or is_blank(self._lines[end]))
-        ):
-            end += 1
-        return self._known.repeats(self._lines[start : end if marked else None])
+        return self._known is not None and self._known.repeats(start, marked=marked)
 
 
 def _is_forward(lines: list[str], number: int) -> bool:
@@ -698,6 +692,7 @@ _RUN: Final = 4  # words in a row that must agree
 _MIN_WORDS: Final = 8  # fewer may be a greeting or a name
 _MOST: Final = 6  # of ten runs of words
 _NEARLY_ALL: Final = 8
+_MAX_COMPARED: Final = 5_000_000  # words that are compared with whole texts
 _MAX_KNOWN: Final = 400_000  # characters of the earlier texts; the newest come last
 
 
@@ -708,30 +703,14 @@ class _Known:
     """
 
     def __init__(self, texts: Sequence[str]) -> None:
-        self._texts: list[list[str]] = []
+        self.texts: list[list[str]] = []
         self.runs: set[tuple[str, ...]] = set()
         room = _MAX_KNOWN
         for text in reversed(texts):
             words = _words_of(text[: max(room, 0)])
-            self._texts.append(words)
+            self.texts.append(words)
             self.runs.update(_windows(words))
             room -= len(text)
-
-    def repeats(self, lines: Sequence[str]) -> bool:
-        """Return whether the lines begin with a whole earlier text, or are for the most part known."""
-        words = [word for line in lines for word in _words_of(line)]
-        if any(text and words[: len(text)] == text for text in self._texts):
-            return True
-        return self._share(words) >= _MOST
-
-    def covers(self, lines: Sequence[str]) -> bool:
-        """Return whether hardly anything but what is known stands in the lines."""
-        return self._share([word for line in lines for word in _words_of(line)]) >= _NEARLY_ALL
-
-    def _share(self, words: Sequence[str]) -> float:
-        """Return how many of ten runs of words are known."""
-        windows = list(_windows(words))
-        return sum(window in self.runs for window in windows) * 10 / len(windows) if windows else 0
 
     def holds_a_whole(self, words: Sequence[str]) -> bool:
         """Return whether nearly all of an earlier text stands in ``words``."""
@@ -739,9 +718,73 @@ class _Known:
         return any(
             len(text) >= _MIN_WORDS
             and sum(window in found for window in _windows(text)) * 10 >= (len(text) - _RUN + 1) * _NEARLY_ALL
-            for text in self._texts
+            for text in self.texts
             if len(text) <= 2 * len(words)
         )
+
+
+class _Repetition:
+    """Tells how much of a mail is known from any of its lines on.
+
+    The words are looked up once for all lines: a stranger may write any number that look like a quote.
+    """
+
+    def __init__(self, lines: Sequence[str], known: _Known) -> None:
+        self._lines, self._earlier = lines, known
+        self._room = _MAX_COMPARED
+
+    @cached_property
+    def _by_line(self) -> list[list[str]]:
+        return [_words_of(line) for line in self._lines]
+
+    @cached_property
+    def _words(self) -> list[str]:
+        return [word for words in self._by_line for word in words]
+
+    @cached_property
+    def _first(self) -> list[int]:
+        """Return the place of the first word of each line, and of the end."""
+        return [0, *accumulate(map(len, self._by_line))]
+
+    @cached_property
+    def _counts(self) -> list[int]:
+        """Return how many runs of words before each one are known."""
+        return [0, *accumulate(window in self._earlier.runs for window in _windows(self._words))]
+
+    @cached_property
+    def _quoted_until(self) -> list[int]:
+        """Return for each line where the lines with marks, and the blank ones, that begin with it end."""
+        ends = [len(self._lines)]
+        for number in range(len(self._lines) - 1, -1, -1):
+            line = self._lines[number]
+            ends.append(ends[-1] if _is_quoted(line) or is_blank(line) else number)
+        return ends[::-1]
+
+    def repeats(self, start: int, *, marked: bool) -> bool:
+        """Return whether the lines begin with a whole earlier text, or are for the most part known."""
+        end = self._quoted_until[start] if marked else len(self._lines)
+        return self._begins_with_a_text(start, end) or self._share(start, end) >= _MOST
+
+    def covers(self, start: int) -> bool:
+        """Return whether hardly anything but what is known stands from that line on."""
+        return self._share(start, len(self._lines)) >= _NEARLY_ALL
+
+    def _begins_with_a_text(self, start: int, end: int) -> bool:
+        first, last = self._first[start], self._first[end]
+        for text in filter(None, self._earlier.texts):
+            size = len(text)
+            head = min(size, _RUN)
+            if size > last - first or self._words[first : first + head] != text[:head] or self._room < size:
+                continue
+            self._room -= size
+            if self._words[first : first + size] == text:
+                return True
+        return False
+
+    def _share(self, start: int, end: int) -> float:
+        """Return how many of ten runs of words are known."""
+        first, last = self._first[start], self._first[end] - _RUN + 1
+        return (self._counts[last] - self._counts[first]) * 10 / (last - first) if last > first else 0
 
 
 def _answered_inside(lines: Sequence[str], body: int, known: Sequence[str]) -> bool:

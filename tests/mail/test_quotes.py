@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cleo_email.mail.quotes import split_quoted
+from cleo_email.mail.quotes import cut_new_part, split_quoted
 from tests.mail.replies import Reply, replies
 from tests.support.corpora import trimmer_cases
 
@@ -189,6 +189,27 @@ def test_time_is_linear_in_the_length(line: str) -> None:
     text = "x\n" + f"{line}\n" * (1_000_000 // (len(line) + 1))
     begin = time.process_time()
     split_quoted(text, [text[:200_000], "x y z " * 50_000])
+    assert time.process_time() - begin < 6
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "> a",
+        "> Von: a@b",
+        "Am 24.11.2026 um 14:06 schrieb Max <a@b.example>:",
+        "Am 24.11.2026 um 14:06 schrieb Max <a@b.example>:\n> y",
+        "Sie haben am 24.11.2026 geschrieben:",
+        "Von: a <a@b.example>\nGesendet: 1.1.2026 10:10\nAn: x",
+        "a b c d a b c d",
+    ],
+)
+def test_time_is_linear_in_a_thread_whose_texts_are_known(lines: str) -> None:
+    """Whoever takes part in a thread chooses the mail, and the texts that it is compared with."""
+    text = "Ja.\n" + f"{lines}\n" * (500_000 // len(lines))
+    known = [text[:200_000], "a b c d " * 20_000 + "e", "Guten Tag,\n\nwir liefern bis Freitag."]
+    begin = time.process_time()
+    cut_new_part(text, subject="Re: x", replies=True, recipients=["agent@example.com"], known=known)
     assert time.process_time() - begin < 6
 
 

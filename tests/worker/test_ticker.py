@@ -17,7 +17,7 @@ from cleo_email.store import Store
 from cleo_email.worker import ticker as ticking
 from cleo_email.worker.ticker import Ticker
 
-STEPS = ("sweep", "forget", "memory", "schedule", "poll", "upkeep")
+STEPS = ("sweep", "hand-over", "forget", "memory", "schedule", "poll", "upkeep")
 
 
 class Steps:
@@ -35,7 +35,10 @@ class Steps:
                 settings=SimpleNamespace(poll_interval=1),
                 wake=SimpleNamespace(poll=self._step("poll"), upkeep=self._step("upkeep")),
                 sweeper=SimpleNamespace(
-                    run=self._step("sweep"), forget=self._step("forget"), warn_of_memory=self._step("memory")
+                    run=self._step("sweep"),
+                    hand_over=self._step("hand-over"),
+                    forget=self._step("forget"),
+                    warn_of_memory=self._step("memory"),
                 ),
                 workflow_starter=SimpleNamespace(scheduled=True, start_due=self._step("schedule")),
                 poller=object(),
