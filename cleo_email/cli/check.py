@@ -20,6 +20,7 @@ from cleo_email.errors import CleoError, MailboxError, SettingsError, StoreUnava
 from cleo_email.http.address import web_address
 from cleo_email.http.client import HttpClient, TlsFailed, UntrustedCertificate
 from cleo_email.imap.mailbox import Mailbox
+from cleo_email.imap.special_use import DRAFTS, SENT
 from cleo_email.pipeline.workflows import load_suppliers, next_due
 from cleo_email.runtime import DAY, CallFailed, Deadline, call_within, now_ms
 from cleo_email.settings import DOTENV, Settings, doubts, gather, no_dotenv
@@ -198,12 +199,14 @@ def _mail_servers(settings: Settings) -> Iterator[CheckResult]:
         yield CheckResult("provider", "ok", f"{preset.title}: {preset.needs}")
     if app.mailbox is None:
         yield CheckResult("imap", "ok", "EMAIL_IMAP_HOST is not set: mail comes by webhook only")
+        yield from examine_people(settings, None)
     else:
         with app.mailbox as mailbox:
             found = _with_needs(settings, _tried("imap", lambda: _inbox(mailbox)))
             yield found
             if found.level == "ok":
                 yield from _accepted_elsewhere(app)
+                yield from examine_people(settings, mailbox)
     with app.submitter as submitter:
         yield _with_needs(settings, _tried("smtp", submitter.check))
 
@@ -224,6 +227,54 @@ def _accepted_elsewhere(app: App) -> Iterator[CheckResult]:
             "to this Redis: another one accepted them, such as that of a trial. Take it along: cleo-email "
             f"recover --from its folder, such as var. If it is lost: cleo-email recover --days {days}",
         )
+
+
+def examine_people(settings: Settings, mailbox: Mailbox | None) -> Iterator[CheckResult]:
+    """Say where people's own answers are looked for, where answers lie that wait, and who gets hand-overs."""
+    try:
+        if mailbox is not None:
+            yield _sent(settings, *mailbox.look_up(SENT))
+        yield _drafts(settings, mailbox)
+    except MailboxError as error:
+        yield CheckResult("drafts", "warning", f"Sent and Drafts cannot be looked at: {error}")
+    told = ", ".join(address.addr for address in settings.handoff_to)
+    told = f"{told} (EMAIL_HANDOFF_TO)" if told else "nobody, since EMAIL_HANDOFF_TO is not set"
+    yield CheckResult("handover", "ok", f"who gets a mail when the agent hands a thread over: {told}")
+
+
+def _sent(settings: Settings, name: str, writable: bool) -> CheckResult:
+    place = repr(name) if name else "no folder yet (Sent is made for the first copy)"
+    kept = "a copy of each answer goes there" if settings.save_sent else "no copies go there"
+    taken = {
+        "thread": "whoever answers a mail from the mailbox has its thread",
+        "mail": "a mail that a person answers from the mailbox is left alone",
+        "off": "what people answer from the mailbox counts for nothing",
+    }
+    told = f"{place}: {kept} (EMAIL_SAVE_SENT={int(settings.save_sent)}); {taken[settings.takeover]} "
+    told += f"(EMAIL_TAKEOVER={settings.takeover})"
+    if name and not writable and settings.save_sent:
+        text = f"{name!r} is read-only: give EMAIL_USER the right to write, or set EMAIL_SAVE_SENT=0; {told}"
+        return CheckResult("sent", "warning", text)
+    return CheckResult("sent", "ok", told)
+
+
+def _drafts(settings: Settings, mailbox: Mailbox | None) -> CheckResult:
+    """Say which answers wait for a person, and where. Raise MailboxError."""
+    waits = {
+        "never": "an answer waits for a person only where the agent asks for it",
+        "first": "the first answer to somebody waits for a person",
+        "always": "every answer waits for a person",
+    }
+    told = f"{waits[settings.review]} (EMAIL_REVIEW={settings.review})"
+    if mailbox is None or not settings.drafts:
+        why = "EMAIL_DRAFTS=0" if mailbox else "EMAIL_IMAP_HOST is not set"
+        return CheckResult("drafts", "ok", f"{told}, without a draft ({why})")
+    name, writable = mailbox.look_up(DRAFTS)
+    if name and not writable:
+        text = f"{name!r} is read-only: give EMAIL_USER the right to write, or set EMAIL_DRAFTS=0; {told}"
+        return CheckResult("drafts", "warning", text)
+    place = f"in {name!r}, which is writable" if name else "in Drafts, which is made for the first one"
+    return CheckResult("drafts", "ok", f"{told}, {place}")
 
 
 def _inbox(mailbox: Mailbox) -> str:

@@ -15,7 +15,7 @@ from cleo_email.mail.decoding import without_format
 from cleo_email.mail.headers import shown
 from cleo_email.mail.parse import parse
 from cleo_email.mail.wire import clean_text
-from cleo_email.store import Messages, Record, State, iso
+from cleo_email.store import WAITING, Messages, Record, State, iso
 
 PAGE = 500  # records that are read at once
 HEADERS = ("from", "reply-to", "to", "cc", "date", "subject", "authentication-results")
@@ -36,12 +36,22 @@ def messages() -> None:
 
 @messages.command("list", cls=SettingsCommand)
 @click.option("--state", type=click.Choice([*map(str, State)]), help="Only those in this state.")
+@click.option("--waiting", is_flag=True, help="Only those that wait for a person.")
 @click.option("--thread", default="", metavar="ID", help="Only those of this thread.")
 @click.option("--limit", type=whole_number, default="50", show_default=True)
 @as_json
-def list_(state: str | None, thread: str, limit: int, as_json: bool) -> None:
-    """List messages, newest first."""
-    records, following = _app().store.messages.page(state=state or "", thread_id=thread, limit=limit)
+def list_(state: str | None, waiting: bool, thread: str, limit: int, as_json: bool) -> None:
+    """List messages, newest first. For a person wait: review, held, failed and uncertain."""
+    if waiting and state:
+        raise click.UsageError("--waiting and --state do not go together")
+    page = partial(_app().store.messages.page, thread_id=thread, limit=limit)
+    if waiting:
+        pages = [page(state=one) for one in WAITING]
+        found = sorted((one for records, _ in pages for one in records), key=lambda one: one.id, reverse=True)
+        records, more = found[:limit], len(found) > limit or any(cursor for _, cursor in pages)
+        following = records[-1].id if more else None
+    else:
+        records, following = page(state=state or "")
     if as_json:
         print(json.dumps({"messages": [record.public() for record in records], "next": following}, indent=1))
         return

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Self
 
 from cleo_email.accounts import ImapAccount, LoginMemory
-from cleo_email.imap.session import ImapConnection
+from cleo_email.imap.session import ImapConnection, folder_name
 from cleo_email.imap.special_use import SpecialUse, create_folder, find_folder
 from cleo_email.imap.values import ImapTimeouts
 
@@ -57,6 +57,14 @@ class KeptConnection:
     def connect(self) -> None:
         """Connect and log in, unless a kept connection lives."""
         self._connection(try_after=0)
+
+    def look_up(self, use: SpecialUse) -> tuple[str, bool]:
+        """Return the folder's name, '' where there is none, and whether this login may write to it."""
+        folder = self._folder(use, create=False)
+        if folder is None:
+            return "", False
+        # EXAMINE would be read-only for every login.
+        return folder_name(folder), not self._connection().select(folder).get(b"READ-ONLY")
 
     def _connection(self, *, try_after: float = QUIET) -> ImapConnection:
         """Return the kept connection if it lives, or a new one."""

@@ -307,11 +307,10 @@ class Mailbox(KeptConnection):
 
     def check(self) -> str:
         """Return one line about the mailbox for the command line."""
-        status, folder = self.open(), self.sent_folder(create=False)
+        status = self.open()
         access = "READ-ONLY, so nothing can be marked as read" if status.read_only else "writable"
         keywords = "kept" if status.keywords_allowed else "not kept"
-        sent_mail = f"sent mail in {folder!r}" if folder else "no folder for sent mail yet"
-        return f"{self._place}: {status.exists} messages, {access}, keywords are {keywords}, {sent_mail}"
+        return f"{self._place}: {status.exists} messages, {access}, keywords are {keywords}"
 
     # --- the connection ---------------------------------------------------------------------------------
 

@@ -57,7 +57,7 @@ _INSTEAD = {
     State.FAILED: "retry or dismiss it",
     State.UNCERTAIN: "look whether it arrived, then retry or dismiss it",
 }
-_HAND_IT_BACK = "a person has this thread; hand it back to have the agent answer"
+_HAND_IT_BACK = "hand it back to have the agent answer"
 
 
 class _Refused(WrongState):

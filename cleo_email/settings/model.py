@@ -120,6 +120,14 @@ def _public_key(text: str) -> str:
     return text
 
 
+def _api_token(text: str) -> str:
+    """Refuse ``anna:``, whose secret would be that word, and a name by which records mean somebody else."""
+    name, colon, secret = text.partition(":")
+    if colon and (not name or not secret or name in NO_NAMES):
+        raise ValueError("no name, or no secret")
+    return text
+
+
 # No count and no time is as large as 10**9, and no arithmetic overflows with it.
 Whole = Annotated[int, Field(ge=1), AfterValidator(lambda number: min(number, 10**9))]
 Days = Annotated[int, Field(ge=1, le=36500)]
@@ -148,13 +156,16 @@ _TOPIC = r"arn:aws(-cn|-us-gov)?:sns:[a-z0-9-]{3,32}:\d{12}:[A-Za-z0-9_.-]{1,260
 # Several are valid while one is being replaced. A list that is set but empty would switch a check off.
 _SEVERAL = Field(min_length=1)
 Secrets = Annotated[tuple[SecretStr, ...], _SEVERAL, _list()]
+Tokens = Annotated[tuple[SecretStr, ...], _SEVERAL, _list(_api_token)]
 SecretKeys = Annotated[tuple[SecretStr, ...], _SEVERAL, _list(_fernet_key)]
 Pairs = Annotated[tuple[SecretStr, ...], _SEVERAL, _list(_matching("[^:]+:.+"))]
 SvixSecrets = Annotated[tuple[SecretStr, ...], _SEVERAL, _list(_svix_secret)]
 PublicKeys = Annotated[tuple[str, ...], _SEVERAL, _list(_public_key)]
 Topics = Annotated[tuple[str, ...], _SEVERAL, _list(_matching(_TOPIC))]
 
-_NAMED_TOKEN = re.compile(r"([A-Za-z0-9._-]{1,40}):(.+)", re.DOTALL)
+NAMED_TOKEN = re.compile(r"([\w.-]{1,40}):(.+)", re.DOTALL)
+# Who decided, in records, without a token.
+NO_NAMES = frozenset({"agent", "cli", "local", "mailbox"})
 _NO_SECRET = SecretStr("")
 _PORT = "a whole number from 1 to 65535"
 _WHOLE = "a whole number from 1"
@@ -220,8 +231,11 @@ class Settings(WebhookSettings):
     agent_timeout: Annotated[float, Field(gt=0, le=86400)] = env(
         "CLEO_AGENT_TIMEOUT_SECONDS", "a number of seconds above 0, at most 86400", 300.0
     )
-    api_tokens: Secrets = env(
-        "CLEO_API_TOKEN", "bearer tokens separated by commas, each as name:secret or as a secret alone", ()
+    api_tokens: Tokens = env(
+        "CLEO_API_TOKEN",
+        "bearer tokens separated by commas, each as name:secret or as a secret alone "
+        f"({', '.join(sorted(NO_NAMES))} are no names)",
+        (),
     )
     review: Literal["never", "first", "always"] = env("EMAIL_REVIEW", "never, first or always", "never")
     takeover: Literal["thread", "mail", "off"] = env("EMAIL_TAKEOVER", "thread, mail or off", "thread")
@@ -296,7 +310,7 @@ class Settings(WebhookSettings):
     def named_tokens(self) -> tuple[tuple[str, str], ...]:
         """Return the name and the secret of each API token; a secret alone is called ``token``."""
         given = (token.get_secret_value() for token in self.api_tokens)
-        found = ((_NAMED_TOKEN.fullmatch(text), text) for text in given)
+        found = ((NAMED_TOKEN.fullmatch(text), text) for text in given)
         return tuple((named[1], named[2]) if named else ("token", text) for named, text in found)
 
     @property

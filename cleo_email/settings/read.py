@@ -23,7 +23,7 @@ from cleo_email.errors import SettingsError
 from cleo_email.http.address import trust_store, web_address
 from cleo_email.mail.address import is_own
 from cleo_email.oauth.client import CLIENT_CREDENTIALS, GOOGLE, MICROSOFT, guess_grant
-from cleo_email.settings.model import Settings, read_address
+from cleo_email.settings.model import NAMED_TOKEN, Settings, read_address
 from cleo_email.settings.providers import find_preset, presets
 from cleo_email.settings.signature import read_signature, signature_files
 from cleo_email.settings.workflows import read_workflows
@@ -172,6 +172,12 @@ def doubts(given: Values) -> list[str]:
         for name in sorted(_FIELDS.keys() & given.keys())
         if begins_and_ends_with_a_quote(given[name])
     ]
+    tokens = [part.strip() for part in given.get("CLEO_API_TOKEN", "").split(",")]
+    if any(":" in token and not NAMED_TOKEN.fullmatch(token) for token in tokens):
+        lines.append(
+            "CLEO_API_TOKEN: what stands before a colon is no name (at most 40 letters, digits, '.', '_' and "
+            "'-'), so the whole value is the secret, and its name is token"
+        )
     file = read_dotenv(DOTENV)[0]
     for name in VARIABLES:
         wanted, used = file.get(name, "").strip(), os.environ.get(name)

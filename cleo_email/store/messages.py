@@ -163,8 +163,10 @@ class Record:
 
     @property
     def told(self) -> str:
-        """Return the reason as people see it, with what became of our copy in Sent."""
-        return "; ".join(filter(None, (self.reason, self.filing_fault)))
+        """Return the reason as people see it, with a hand-over, and what became of our copy in Sent."""
+        over = f"handed over to a person: {self.handoff}" if self.handoff else ""
+        over = "" if over in self.reason else over
+        return "; ".join(filter(None, (self.reason, over, self.filing_fault)))
 
     def public(self) -> dict[str, object]:
         """Return the record as the HTTP interface and ``--json`` show it."""

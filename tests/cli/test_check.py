@@ -9,18 +9,21 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from redis import Redis
 
-from cleo_email.cli.check import examine_agent, examine_redis
+from cleo_email.cli.check import CheckResult, examine_agent, examine_people, examine_redis
+from cleo_email.imap.mailbox import Mailbox
 from cleo_email.pipeline.upkeep import WORK
 from cleo_email.runtime import DAY, now_ms
 from cleo_email.settings import read_settings
 from cleo_email.store import Identity, Record, State, Store
 from tests.support.bench import Bench
 from tests.support.channel import Channel
+from tests.support.imap_server import FakeImapServer
 from tests.support.redis_server import RedisServer
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -53,6 +56,12 @@ def test_appendonly_is_switched_on_while_redis_runs_and_nothing_is_lost(tmp_path
         server.start()
         assert redis.get("mail") in (b"accepted", "accepted")
         assert not any("never by a restart" in one.text for one in examine_redis(settings))
+
+
+@pytest.fixture
+def server() -> Iterator[FakeImapServer]:
+    with FakeImapServer() as fake:
+        yield fake
 
 
 def test_answers_that_bounced_or_failed_are_counted(redis_url: str) -> None:
@@ -221,3 +230,61 @@ def test_ctrl_c_ends_a_check_that_waits_for_an_agent() -> None:
     connections[0].shutdown(socket.SHUT_RDWR)
     thread.join(20)
     connections[0].close()
+
+
+# --- Sent, Drafts and what people do there ----------------------------------------------------------------
+
+
+def folder_lines(server: FakeImapServer, **env: str) -> dict[str, CheckResult]:
+    mailbox = Mailbox(server.account(), ssl_context=server.ssl_context())
+    with mailbox:
+        found = list(examine_people(read_settings({**ENV, **env}, dotenv=None), mailbox))
+    assert all("\n" not in one.text for one in found)
+    assert [one.what for one in found] == ["sent", "drafts", "handover"]
+    return {one.what: one for one in found}
+
+
+def test_the_folders_of_people_and_the_settings_about_them_are_told_in_a_line_each(
+    server: FakeImapServer,
+) -> None:
+    server.folders["Entwurf"] = []
+    lines = folder_lines(server, EMAIL_REVIEW="always", EMAIL_HANDOFF_TO="petra@example.org")
+    assert {one.level for one in lines.values()} == {"ok"}
+    assert lines["sent"].text.startswith("'Sent': a copy of each answer goes there (EMAIL_SAVE_SENT=1)")
+    assert "(EMAIL_TAKEOVER=thread)" in lines["sent"].text
+    assert lines["drafts"].text == (
+        "every answer waits for a person (EMAIL_REVIEW=always), in 'Entwurf', which is writable"
+    )
+    assert "petra@example.org" in lines["handover"].text
+
+
+def test_folders_that_are_missing_are_made_later(server: FakeImapServer) -> None:
+    server.sent_mark = ""
+    server.folders.pop("Sent")
+    lines = folder_lines(server)
+    assert {one.level for one in lines.values()} == {"ok"}
+    assert lines["sent"].text.startswith("no folder yet (Sent is made for the first copy)")
+    assert lines["drafts"].text.endswith("in Drafts, which is made for the first one")
+    assert not any("CREATE" in line for line in server.commands)
+
+
+@pytest.mark.parametrize(("what", "name"), [("sent", "EMAIL_SAVE_SENT"), ("drafts", "EMAIL_DRAFTS")])
+def test_a_folder_that_is_read_only_is_a_warning_unless_nothing_goes_there(
+    server: FakeImapServer, what: str, name: str
+) -> None:
+    server.folders["Drafts"] = []
+    server.read_only = True
+    line = folder_lines(server)[what]
+    assert line.level == "warning"
+    assert f"set {name}=0" in line.text
+    assert folder_lines(server, **{name: "0"})[what].level == "ok"
+
+
+def test_without_imap_answers_wait_without_a_draft() -> None:
+    settings = read_settings({**ENV, "EMAIL_REVIEW": "first"}, dotenv=None)
+    drafts, handover = examine_people(settings, None)
+    assert drafts.text == (
+        "the first answer to somebody waits for a person (EMAIL_REVIEW=first), without a draft "
+        "(EMAIL_IMAP_HOST is not set)"
+    )
+    assert handover.what == "handover"

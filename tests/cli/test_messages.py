@@ -69,6 +69,46 @@ def test_who_gets_a_mail_is_shown(bench: Bench, capsys: pytest.CaptureFixture[st
     assert "to p0@example.test and 2 more: News" in capsys.readouterr().out
 
 
+def test_what_waits_for_a_person_is_listed_whatever_it_waits_for(
+    bench: Bench, failed: Failed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench.agent.script = [Answer("Hello"), Answer("", handoff="angry"), Answer("A refund", review="money")]
+    answered, held, review = (bench.receive(mail(number)) for number in (1, 2, 3))
+    for accepted in (answered, held, review):
+        bench.work(accepted.thread_id)
+    bench.smtp.script = [SubmissionUncertain("?")]
+    uncertain = bench.receive(mail(4))
+    bench.work(uncertain.thread_id)
+    waiting = sorted([failed(5), uncertain.id, review.id, held.id], reverse=True)
+    assert main(["messages", "list", "--waiting", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert ([one["id"] for one in told["messages"]], told["next"]) == (waiting, None)
+    assert main(["messages", "list", "--waiting", "--limit", "3", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert ([one["id"] for one in told["messages"]], told["next"]) == (waiting[:3], waiting[2])
+    assert main(["messages", "list", "--waiting", "--thread", review.thread_id]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert "review" in line
+    with pytest.raises(SystemExit, match="2"):
+        main(["messages", "list", "--waiting", "--state", "held"])
+
+
+def test_a_thread_that_was_handed_over_with_a_last_word_shows_it_in_the_list(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench.agent.script = [
+        Answer("A colleague will write.", handoff="wants to cancel"),
+        Answer("", handoff="angry"),
+    ]
+    for number in (1, 2):
+        bench.work(bench.receive(mail(number)).thread_id)
+    assert main(["messages", "list"]) == 0
+    silent, told = sorted(capsys.readouterr().out.splitlines(), key=lambda line: "replied" in line)
+    assert "replied" in told
+    assert told.endswith("— handed over to a person: wants to cancel")
+    assert silent.endswith("— handed over to a person: angry")
+
+
 def test_one_that_cannot_be_retried_keeps_no_other_from_it(
     bench: Bench, failed: Failed, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -226,5 +226,4 @@ def test_the_check_says_how_it_is(mailbox: Mailbox) -> None:
     line = mailbox.check()
     assert "INBOX: 0 messages" in line
     assert "keywords are kept" in line
-    assert "no folder for sent mail yet" in line
     assert "\n" not in line

@@ -6,9 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from cleo_email.cli.messages import CLI
 from cleo_email.errors import SettingsError
 from cleo_email.mail.model import Address
 from cleo_email.settings import Settings, read_settings
+from cleo_email.settings.model import NO_NAMES
+from cleo_email.store.messages import AGENT, MAILBOX
+from cleo_email.web.auth import LOCAL
 
 WHOLE = {
     "ENABLED_CLIENTS": "whatsapp, email",
@@ -182,6 +186,19 @@ def test_secrets_and_lists_may_be_several() -> None:
     assert [token.get_secret_value() for token in tokens] == ["old", "new"]
     assert [secret.get_secret_value() for secret in settings.webhook_secrets] == ["old", "new"]
     assert settings.allowed_senders == ("anna@example.com", "@example.org")
+
+
+@pytest.mark.parametrize(
+    "value", ["anna:", "anna:s3cret,ben:", ":s3cret", *(f"{name}:s3cret" for name in NO_NAMES)]
+)
+def test_a_token_without_a_secret_or_with_the_name_of_somebody_else_is_refused(value: str) -> None:
+    (line,) = faults({**WHOLE, "CLEO_API_TOKEN": value})
+    assert line.startswith("CLEO_API_TOKEN: found a value that is not shown, expected bearer tokens")
+    assert "s3cret" not in line
+
+
+def test_no_token_has_a_name_by_which_records_mean_somebody_else() -> None:
+    assert {AGENT, CLI, LOCAL, MAILBOX} == NO_NAMES
 
 
 @pytest.mark.parametrize("name", ["CLEO_API_TOKEN", "EMAIL_WEBHOOK_SECRET", "EMAIL_MAILGUN_SIGNING_KEY"])

@@ -71,6 +71,21 @@ def test_quotes_that_became_part_of_a_value_are_told_and_the_value_is_not(quote:
         assert doubts({**ENV, "EMAIL_PASSWORD": plain}) == []
 
 
+@pytest.mark.parametrize(
+    ("value", "is_named"),
+    [
+        ("geheim", True),
+        ("anna:ge:heim, jürgen:x", True),
+        ("an na:geheim", False),
+        ("x,anna@example.com:geheim", False),
+    ],
+)
+def test_a_token_whose_name_is_none_is_told_and_the_token_is_not(value: str, is_named: bool) -> None:
+    lines = doubts({**ENV, "CLEO_API_TOKEN": value})
+    assert [line.partition(":")[0] for line in lines] == ["CLEO_API_TOKEN"] * (not is_named)
+    assert "geheim" not in str(lines)
+
+
 def test_quotes_in_dotenv_are_taken_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / ".env").write_text("EMAIL_PASSWORD='geheim'\n")
