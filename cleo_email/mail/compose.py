@@ -108,7 +108,7 @@ def compose_message(
     # Exchange sends no absence note in answer to a mail that has the second field (MS-OXCMAIL).
     marks = {"Auto-Submitted": auto_submitted, "X-Auto-Response-Suppress": "OOF, AutoReply"}
     head = [
-        wire.field("Date", [_date(date)]),
+        wire.field("Date", [date_of(date)]),
         wire.address_field("From", [sender]),
         wire.address_field("To", to_ascii),
         wire.address_field("Cc", cc_ascii),
@@ -158,7 +158,7 @@ def _extra_fields(headers: Sequence[tuple[str, str]]) -> list[str]:
     ]
 
 
-def _date(date: datetime) -> str:
+def date_of(date: datetime) -> str:
     offset = date.utcoffset()
     if offset is None:
         raise ValueError("date must have a time zone")

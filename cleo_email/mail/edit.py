@@ -1,18 +1,20 @@
-"""Give a finished mail of ours another text or subject, as a person does who approves it.
+"""Give a finished mail of ours another text, subject or date, as a person does who approves it.
 
 Whatever else is in it stays byte for byte: recipients, Message-ID, threading, attachments.
 """
 
 import re
 from dataclasses import replace
+from datetime import datetime
 
 from cleo_email.errors import InvalidField, UnreadableMessage
 from cleo_email.mail import wire
-from cleo_email.mail.compose import MAX_SUBJECT, alternative
+from cleo_email.mail.compose import MAX_SUBJECT, alternative, date_of
 from cleo_email.mail.mime import split
 from cleo_email.mail.model import OutboundEmail, ParseLimits
 
 _SUBJECT = re.compile(rb"(?m)^Subject:.*\n(?:[ \t].*\n)*")
+_DATE = re.compile(rb"(?m)^Date:.*\n(?:[ \t].*\n)*")
 _ALTERNATIVE = re.compile(
     rb'(?s)(?<=\r\n)Content-Type: multipart/alternative;\s+boundary="([^"]+)"\r\n.*?\r\n--\1--\r\n'
 )
@@ -54,6 +56,15 @@ def with_subject(mail: OutboundEmail, subject: str) -> OutboundEmail:
         raise InvalidField("subject", f"subject: longer than {MAX_SUBJECT} characters")
     line = wire.text_field("Subject", subject).encode("ascii")
     return replace(mail, source=_SUBJECT.sub(lambda _: line, mail.source, count=1))
+
+
+def with_date(mail: OutboundEmail, date: datetime) -> OutboundEmail:
+    """Return the mail with the date at which it was ready to leave (RFC 5322 section 3.6.1), aware.
+
+    Clients sort by it: an answer that waited over a weekend would come below mail that was read long ago.
+    """
+    line = wire.field("Date", [date_of(date)]).encode("ascii")
+    return replace(mail, source=_DATE.sub(lambda _: line, mail.source, count=1))
 
 
 def _alternative(mail: OutboundEmail) -> re.Match[bytes]:

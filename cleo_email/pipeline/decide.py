@@ -10,10 +10,11 @@ import json
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass
+from datetime import UTC, datetime
 
 from cleo_email.errors import InvalidField, LockLost, NotFound, UnreadableMessage, WrongState
 from cleo_email.mail.closing import Closing
-from cleo_email.mail.edit import closing_of, with_subject, with_text
+from cleo_email.mail.edit import closing_of, with_date, with_subject, with_text
 from cleo_email.mail.model import OutboundEmail
 from cleo_email.mail.parse import parse
 from cleo_email.mail.thread import own_threads, people_of
@@ -117,11 +118,11 @@ class Decisions:
             raise _Refused(f"the draft of message {record.id} was edited in the mail client: {text}")
         fields: dict[str, str | int] = dict.fromkeys(BEGUN_ANEW, 0)
         fields |= {"decided": "approve", "decided_as": as_, "answered_by": by, "released": 1}
-        answer = None
+        mail, text = self._edited(record, body, subject)
         if as_:
-            answer, text = self._edited(record, body, subject)
             fields["answer_text"] = text[:REMEMBERED]
-        effects = Effects(fields=fields, answer=answer, push=True, drafting=self._drafting(record))
+        mail = with_date(mail, datetime.fromtimestamp(self.clock() / 1000, UTC))
+        effects = Effects(fields=fields, answer=mail, push=True, drafting=self._drafting(record))
         # The fence is the answer's Message-ID: what is approved is the answer that was read above.
         self._move(
             *(record, State.SUBMITTING, f"approved by {by}" + (", changed" if as_ else ""), by, effects),

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from cleo_email.crashpoints import crashpoint
 from cleo_email.errors import InvalidField, NotFound
 from cleo_email.pipeline.decide import Decisions, new_text
-from cleo_email.store import Record, Store, iso
+from cleo_email.store import Record, State, Store, iso
 from cleo_email.web.auth import require_api_token
 from cleo_email.web.bodies import answer, bad_fields, current, read_optional_json, validated
 from cleo_email.web.models import ApproveFields, MessagesQuery, ReasonFields, ThreadQuery
@@ -41,7 +41,10 @@ def message(id_: str) -> Response:
 
 
 def _shown(record: Record) -> Response:
-    return answer(200, {**record.public(), "history": current().store.messages.history(record.id)})
+    shown = {**record.public(), "history": current().store.messages.history(record.id)}
+    if record.state is State.REVIEW:
+        shown["answer"] = record.answer_text
+    return answer(200, shown)
 
 
 # --- decisions --------------------------------------------------------------------------------------------

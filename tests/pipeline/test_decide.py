@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from email import message_from_bytes, policy
 from email.message import EmailMessage
+from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import Any
 
@@ -80,7 +82,14 @@ def test_an_approved_answer_leaves_as_it_was_kept(bench: Bench) -> None:
     assert (record.state, record.answered_by, record.decided) == (State.SUBMITTING, "anna", "approve")
     assert last(bench, accepted)["by"] == "anna"
     bench.work(accepted.thread_id)
-    assert bench.smtp.sent == [kept]
+    assert kept is not None
+    [sent] = bench.smtp.sent
+    date = re.compile(rb"(?m)^Date: (.*)\r$")
+    assert date.sub(b"", sent.source) == date.sub(b"", kept.source)
+    assert replace(sent, source=b"") == replace(kept, source=b"")
+    [left] = date.findall(sent.source)
+    # Clients sort by it: it is when the answer was approved, not when it was written.
+    assert parsedate_to_datetime(left.decode()).timestamp() == pytest.approx(record.updated_at / 1000, abs=1)
     assert bench.deciding.approve(accepted.id, by="bert").answered_by == "anna"
     bench.work(accepted.thread_id)
     assert len(bench.smtp.sent) == 1
