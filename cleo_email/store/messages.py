@@ -71,8 +71,8 @@ AGENT, MAILBOX = "agent", "mailbox"  # who moves records: this program, and peop
 DAY_S = 86_400
 SOURCE_AFTER_FINAL_S = 7 * DAY_S
 MAX_DAMAGED_LOGGED = 1000  # records, by one process
-# The field that tells a review from what is held. It is stored as ``held``: a version without reviews that takes
-# over for a while passes over a state that it does not know, and finds the others.
+# The field that tells a review, which is stored as ``held``, from what is held. A version without reviews
+# that takes over for a while would pass over a state that it does not know.
 _REVIEW = "review"
 _ID = re.compile(r"[0-9a-f]{24}")
 _PUBLIC = ["id", "state", "reason", "thread_id", "message_id", "in_reply_to", "from_address", "subject"]
