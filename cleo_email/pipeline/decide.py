@@ -213,6 +213,8 @@ class Decisions:
                 if self.store.conversations.hurry(waits, self.clock()):
                     self.wake.wake(waits)
                     return
+                if record.reason and record.attempts:
+                    return  # another retry was faster: it is being tried
             came_back = record.state is State.REPLIED and record.bounced
             if record.state in (State.FAILED, State.UNCERTAIN) or came_back:
                 self._again(record, "retry", _told("retried by a person", reason), by)

@@ -262,7 +262,10 @@ class Takeover:
                 continue
             if self._is_like(record, mail) or not is_there(folders, draft):
                 return record
-        return None
+        # Somebody approved it at the same moment, so it was taken out while a client had it open.
+        waits = answered.state is State.REVIEW
+        waits |= answered.state is State.SUBMITTING and answered.decided == "approve"
+        return answered if waits and is_unsent(answered) and self._is_like(answered, mail) else None
 
     def _whose_beginning(self, mail: InboundEmail, readers: Sequence[str]) -> Record | None:
         """Return the record whose draft begins a thread with these readers and this subject."""

@@ -23,6 +23,7 @@ local function is_copy(new, old, first)
   if old.kind == 'part' and new.kind ~= 'part' then return false end
   if new.proven and not old.proven then
     local state = redis.call('HGET', P .. 'm:' .. first, 'state')
+    if redis.call('HGET', P .. 'm:' .. first, 'review') == '1' and state == 'held' then return true end
     return state ~= 'held' and state ~= 'ignored'
   end
   return true

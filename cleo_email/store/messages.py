@@ -71,6 +71,9 @@ AGENT, MAILBOX = "agent", "mailbox"  # who moves records: this program, and peop
 DAY_S = 86_400
 SOURCE_AFTER_FINAL_S = 7 * DAY_S
 MAX_DAMAGED_LOGGED = 1000  # records, by one process
+# The field that tells a review, which is stored as ``held``, from what is held. A version without reviews
+# that takes over for a while would pass over a state that it does not know.
+_REVIEW = "review"
 _ID = re.compile(r"[0-9a-f]{24}")
 _PUBLIC = ["id", "state", "reason", "thread_id", "message_id", "in_reply_to", "from_address", "subject"]
 _PUBLIC += ["received_at", "updated_at", "attempts", "reply_message_id", "recipients"]
@@ -156,6 +159,8 @@ class Record:
                 text = value.decode("utf-8", "replace")
                 known[spec.name] = int(text) if spec.type == "int" else text
         known["state"] = State(known["state"])
+        if known["state"] is State.HELD and raw.get(_REVIEW.encode()) == b"1":
+            known["state"] = State.REVIEW
         return cls(**known)
 
     def dump(self) -> dict[str, str | int]:
@@ -179,7 +184,7 @@ class Record:
 
 # The fields without those that only a thread's history needs.
 _HEAVY = ("text", "answer_text", "people")
-_LIGHT = [spec.name for spec in fields(Record) if spec.name not in _HEAVY]
+_LIGHT = [*(spec.name for spec in fields(Record) if spec.name not in _HEAVY), _REVIEW]
 
 
 class ThreadTaken(CleoError):

@@ -10,6 +10,7 @@ local P, id, now = ARGV[1], ARGV[2], ARGV[5]
 local key = P .. 'm:' .. id
 local state = redis.call('HGET', key, 'state')
 if not state then return {'missing', ''} end
+if redis.call('HGET', key, 'review') == '1' and state == 'held' then state = 'review' end
 if redis.call('HGET', key, 'operation') == ARGV[7] then return {'moved', state} end
 local options = cjson.decode(ARGV[8])
 local thread = redis.call('HGET', key, 'thread_id')
@@ -25,7 +26,10 @@ if ARGV[4] == 'replied' or ARGV[4] == 'uncertain' then
   -- A fact, whatever room there is: a script that has written something is not refused for want of memory.
   redis.call('HDEL', key, 'operation')
 end
-redis.call('HSET', key, 'state', ARGV[4], 'updated_at', now, 'operation', ARGV[7], unpack(options.fields))
+-- A review is stored as held, so that a version that knows no reviews finds what waits for a person.
+local kept = ARGV[4] == 'review' and 'held' or ARGV[4]
+if ARGV[4] == 'review' then redis.call('HSET', key, 'review', 1) else redis.call('HDEL', key, 'review') end
+redis.call('HSET', key, 'state', kept, 'updated_at', now, 'operation', ARGV[7], unpack(options.fields))
 if options.history then redis.call('RPUSH', key .. ':history', options.history) end
 if state ~= ARGV[4] then
   redis.call('ZREM', P .. 'index:state:' .. state, id)

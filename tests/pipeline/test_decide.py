@@ -454,6 +454,12 @@ def test_the_same_decision_by_four_at_once_is_one(bench: Bench, decision: str, s
     assert len([e for e in bench.store.messages.history(accepted.id) if e["by"] != "agent"]) == 1
 
 
+def test_what_waits_for_its_next_try_is_retried_by_all_who_ask_at_once(bench: Bench) -> None:
+    accepted = in_state(bench, State.SUBMITTING)
+    results = together(*(partial(bench.deciding.retry, accepted.id, by=f"p{n}") for n in range(4)))
+    assert [isinstance(result, Record) for result in results] == [True] * 4, results
+
+
 def test_a_takeover_while_the_mail_goes_out_leaves_no_half(bench: Bench) -> None:
     """Before the mark it is stopped, after it the record says that it was sent."""
     accepted = in_state(bench, State.SUBMITTING)

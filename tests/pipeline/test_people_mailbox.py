@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -300,6 +301,30 @@ def test_one_approves_and_another_sends_the_draft(bench: PeopleBench, upkeep_fir
     bench.hands.delete_drafts()
     if upkeep_first:
         bench.upkeep()
+    bench.work(first.thread_id)
+    bench.look_twice()
+    assert_sent_by_a_person(bench, first, changed=False)
+
+
+@pytest.mark.parametrize("filed", ["before the draft is out", "after it is out", "after it waits again"])
+def test_one_approves_and_another_sends_the_draft_under_an_id_of_its_own(
+    bench: PeopleBench, filed: str
+) -> None:
+    """By then no draft is known any more; what was sent still is that answer, and no takeover."""
+    first = bench.draft(mail(1))
+    (source,) = bench.hands.drafts()
+    own = re.sub(rb"Message-ID: <[^>]+>", b"Message-ID: <own@outlook.test>", source)
+    bench.approve(first)
+    if filed == "before the draft is out":
+        bench.hands.file(own)
+        bench.upkeep()
+    elif filed == "after it is out":
+        bench.upkeep()
+        bench.hands.file(own)
+    else:
+        bench.hands.delete_drafts()
+        bench.upkeep()
+        bench.hands.file(own)
     bench.work(first.thread_id)
     bench.look_twice()
     assert_sent_by_a_person(bench, first, changed=False)
