@@ -7,7 +7,7 @@ from dataclasses import KW_ONLY, dataclass, replace
 from datetime import UTC, datetime
 
 from cleo_email.crashpoints import crashpoint
-from cleo_email.errors import LockLost, MailboxError, NotFound, UnreadableMessage, WrongState
+from cleo_email.errors import MailboxError, UnreadableMessage
 from cleo_email.imap.folders import Folders
 from cleo_email.imap.session import RefusedForGood, RefusedForNow
 from cleo_email.mail.parse import parse
@@ -15,7 +15,6 @@ from cleo_email.mail.thread import content_hash
 from cleo_email.pipeline.takeover import SharedFolders, Takeover
 from cleo_email.runtime import MINUTE, SECOND, Clock, now_ms
 from cleo_email.store import Draft, Effects, Record, State, Store
-from cleo_email.store.messages import MAILBOX
 
 log = logging.getLogger(__name__)
 
@@ -242,24 +241,7 @@ class DraftFolder:
 
     def _move(self, record: Record, to: State, reason: str, effects: Effects, *, quiet: bool = False) -> bool:
         """Move the record from the state that it was in. Return False where others were first."""
-        try:
-            self.store.messages.move(
-                record.id,
-                to,
-                now=self.clock(),
-                reason=reason,
-                effects=effects,
-                only_from=[record.state],
-                given=("data_ended_at", 0),
-                quiet=quiet,
-                by=MAILBOX,
-            )
-        except (NotFound, WrongState, LockLost) as error:
-            log.info("too late for message %s (%s): %s", record.id, reason, error)
-            return False
-        if not quiet:
-            log.info("message %s %s: %s", record.id, to, reason)
-        return True
+        return self.takeover.withdrawal.move(record, to, reason, effects, [record.state], quiet=quiet)
 
 
 def draft_of(source: bytes) -> bytes:

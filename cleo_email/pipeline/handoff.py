@@ -70,7 +70,7 @@ _WORDS = {
 
 @dataclass
 class HandOver:
-    """Stores the mail about a hand-over for submission, once for each message whose thread was handed over.
+    """Stores the mail about a hand-over for submission, once for each hand-over.
 
     ``to`` is EMAIL_HANDOFF_TO; where it is empty nobody is told by mail. Raises StoreUnavailable.
     """
@@ -128,7 +128,7 @@ class HandOver:
             reply_message_id=mail.message_id,
             outbound=record.id,
         )
-        identity = Identity(f"{INGRESS}:{record.id}", remember_s=REMEMBER_S)
+        identity = Identity(f"{INGRESS}:{record.id}:{record.handoffs}", remember_s=REMEMBER_S)
         # Those who are told take no part in the thread.
         accepted = self.store.messages.accept(told, b"", identity, (), answer=mail)
         if not accepted.duplicate:

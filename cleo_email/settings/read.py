@@ -31,6 +31,13 @@ from cleo_email.store.faults import ESCAPES
 
 _FIELDS = {str(field.alias): field for field in Settings.model_fields.values()}
 _SECRET = {name for name, field in _FIELDS.items() if "SecretStr" in repr(field)}
+# Who acts in a message's history beside the holders of tokens.
+_OTHERS = {
+    "agent": "the agent",
+    "mailbox": "whoever answers in the mailbox",
+    "cli": "the command cleo-email",
+    "local": "a program of this machine without a token",
+}
 Values = Mapping[str, str]  # by the names of variables
 DOTENV = Path(".env")  # in the working directory
 _PREFIXES = ("EMAIL_", "CLEO_")
@@ -82,7 +89,7 @@ def make_settings(given: Values) -> Settings:
     faults += [f"EMAIL_SIGNATURE: {line}" for line in unread]
     faults += [*_missing(values), *_oauth(values), *_trust(values), *_agent(values)]
     if settings is not None:
-        faults += _handoff(settings)
+        faults += [*_handoff(settings), *_tokens(settings)]
     if settings is None or faults:
         raise SettingsError(faults)
     return settings
@@ -279,6 +286,16 @@ def _oauth(values: Values) -> list[str]:
             "grant for mailboxes; run: cleo-email login google"
         )
     return faults
+
+
+def _tokens(settings: Settings) -> list[str]:
+    """Return a line for each API token that would pass for somebody else in a message's history."""
+    names = (name for name, _ in settings.named_tokens if name.lower() in _OTHERS)
+    return [
+        f"CLEO_API_TOKEN: found a token named {name!r}, expected another name: in the history of messages "
+        f"{name.lower()} is {_OTHERS[name.lower()]}"
+        for name in names
+    ]
 
 
 def _handoff(settings: Settings) -> list[str]:

@@ -8,7 +8,8 @@ from pydantic import BaseModel
 
 from cleo_email.crashpoints import crashpoint
 from cleo_email.errors import InvalidField, NotFound
-from cleo_email.pipeline.decide import Decisions, new_text
+from cleo_email.pipeline.decide import Decisions
+from cleo_email.pipeline.withdrawal import new_text
 from cleo_email.store import Record, Store, iso
 from cleo_email.web.auth import require_api_token
 from cleo_email.web.bodies import answer, bad_fields, current, read_optional_json, validated

@@ -11,10 +11,12 @@ from imapclient import IMAPClient  # type: ignore[import-untyped]
 from cleo_email.errors import MailboxUnavailable, SubmissionUnavailable
 from cleo_email.imap.folders import Folders
 from cleo_email.imap.session import RefusedForGood
-from cleo_email.mail.model import Receipt
+from cleo_email.mail.model import Address, Answer, Receipt
 from cleo_email.pipeline.drafts import DELETED, EDITED, TAKEN_OUT
+from cleo_email.pipeline.handoff import HandOver
 from cleo_email.store import Accepted, Effects, State
 from tests.support import dovecot as dovecot_module
+from tests.support.bench import FROM
 from tests.support.dovecot import Dovecot
 from tests.support.folders import FakeFolders
 from tests.support.mails import mail
@@ -550,6 +552,30 @@ def test_a_follow_up_to_an_answer_of_ours_is_a_turn(bench: PeopleBench) -> None:
     assert bench.record(first).state is State.REPLIED
     assert [turn.answer_text for turn in bench.turns(first.thread_id)] == [OWN_WORDS]
     assert bench.store.threads.person(first.thread_id)
+
+
+def test_a_reply_to_the_mail_about_a_hand_over_answers_what_was_handed_over(bench: PeopleBench) -> None:
+    over = HandOver(
+        bench.store,
+        bench.wake,
+        bench.signer,
+        FROM,
+        (Address("boss@firma.test"),),
+        own=frozenset(),
+        max_bytes=10**6,
+    )
+    bench.answering.hand_over = over
+    bench.agent.script = [Answer(handoff="angry")]
+    first = bench.receive(mail(1, sender=CUSTOMER))
+    bench.clock.pass_(60)
+    later = bench.receive(mail(2, sender=CUSTOMER, references="<q1@example.test>"))
+    bench.work(first.thread_id)
+    told = next(one for one in bench.store.messages.page()[0] if one.ingress == "handoff")
+    bench.work(first.thread_id)
+    bench.hands.file(written(CUSTOMER, "I see to it.", answers=told.reply_message_id))
+    bench.look()
+    assert state(bench, first) == (State.IGNORED, "answered by a person")
+    assert state(bench, later) == (State.HELD, "a person has this thread")
 
 
 def test_a_reply_to_the_person_leads_to_the_thread(bench: PeopleBench) -> None:
