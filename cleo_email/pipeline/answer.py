@@ -1,6 +1,7 @@
 """Answer a conversation: take its next message, ask the agent, compose the answer and keep it."""
 
 import hashlib
+import json
 import logging
 import time
 from collections.abc import Collection
@@ -318,6 +319,11 @@ class Answerer:
         waiting, _ = self.store.messages.page(
             thread_id=record.thread_id, state=State.REVIEW, limit=MOST_WAITING
         )
+        older = {id_ for one in waiting for id_ in (one.id, *json.loads(one.supersedes or "[]"))}
+        if not older:
+            return
+        older |= set(json.loads(record.supersedes or "[]"))
+        self.store.messages.note(record.id, "supersedes", json.dumps(sorted(older)))
         for one in waiting:
             with suppress(errors.NotFound, errors.WrongState):  # somebody has decided about it just now
                 self.store.messages.move(
@@ -325,7 +331,7 @@ class Answerer:
                     State.IGNORED,
                     now=self.clock(),
                     reason=f"superseded by message {record.id}",
-                    effects=Effects(drafting=self._drafting()),
+                    effects=Effects({"superseded_by": record.id}, drafting=self._drafting()),
                     only_from=[State.REVIEW],
                 )
 

@@ -32,7 +32,7 @@ from cleo_email.store.threads import taken_by
 # The counters that limit the work on a message start again at the decision.
 BEGUN_ANEW = ("tries", "faults", "sends", "sends_since", "data_ended_at", "begun")
 # And where the agent is asked anew, nobody has answered, nor handed the thread over.
-_ASKED_ANEW = {"answered_by": "", "handoff": ""}
+_ASKED_ANEW = {"answered_by": "", "handoff": "", "superseded_by": ""}
 RACES = 20  # changes by others, one after the other, that a decision meets
 MAX_REASON = 500  # characters
 PAGE = 500  # records that are read at once

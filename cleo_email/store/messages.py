@@ -135,6 +135,8 @@ class Record:
     handoff: str = ""  # why the agent handed the thread over to people
     handoffs: int = 0  # how often
     colleague: int = 0  # of a colleague's mail, a person's turn: 1, and 2 once its effects are complete
+    superseded_by: str = ""  # the message about which the agent was asked in place of this one
+    supersedes: str = ""  # JSON of the messages in whose place the agent was asked
     begun: int = 0  # attempts that began to read the mail, since one got as far as the agent or an end
     # Of the mail that we send, JSON lists of addresses, '' for none:
     recipients: str = ""  # all of them
