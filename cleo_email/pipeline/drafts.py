@@ -3,7 +3,7 @@
 import logging
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import KW_ONLY, dataclass, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from datetime import UTC, datetime
 
 from cleo_email.crashpoints import crashpoint
@@ -39,7 +39,8 @@ _MARKS = re.compile(rb"^(?:auto-submitted|x-auto-response-suppress):.*\r\n(?:[ \
 class DraftFolder:
     """Brings the Drafts mailbox into line with the records, and the records with what people do there.
 
-    ``enabled``: EMAIL_DRAFTS. Every method but ``clear`` raises MailboxError, and all StoreUnavailable.
+    ``enabled``: EMAIL_DRAFTS. ``fault``: why Drafts could not be looked at, while Sent could.
+    Every method but ``clear`` raises MailboxError, and all StoreUnavailable.
     """
 
     store: Store
@@ -48,32 +49,45 @@ class DraftFolder:
     _: KW_ONLY
     enabled: bool = True
     clock: Clock = now_ms
+    fault: str = field(init=False, default="")
 
     # --- what is due --------------------------------------------------------------------------------------
 
     def keep_up(self, ids: Iterable[str]) -> None:
         """Put and remove the drafts of these records; look again at those that were missed."""
         missed: list[str] = []
+        refused: MailboxError | None = None
         with self.store.locks.hold(LOCK) as lock:
             if lock is None:
                 return  # all stay due
             for id_ in ids:
-                record = next(iter(self.store.messages.load([id_])), None)
-                draft = self.store.drafts.get(id_)
-                if record is None:
-                    self.store.drafts.gone(id_)
-                    self.store.drafting.done(id_)
-                    continue
-                if record.state is not State.REVIEW and draft:
-                    with self.folders.use() as folders:
-                        self._remove(folders, record, draft)
-                elif record.state is State.REVIEW and draft and draft.missed:
-                    missed.append(id_)
-                elif record.state is State.REVIEW and not self._put(record, draft):
-                    continue
-                self.store.drafting.done_in(id_, record.state)
+                try:
+                    if not self._keep_up(id_):
+                        missed.append(id_)
+                except (RefusedForNow, RefusedForGood) as error:
+                    refused = error  # it stays due
         if missed:
             self.watch(missed)
+        if refused:
+            raise refused
+
+    def _keep_up(self, id_: str) -> bool:
+        """Return False where it has to be looked again what became of the draft."""
+        record = next(iter(self.store.messages.load([id_])), None)
+        draft = self.store.drafts.get(id_)
+        if record is None:
+            self.store.drafts.gone(id_)
+            self.store.drafting.done(id_)
+            return True
+        is_missed = record.state is State.REVIEW and draft is not None and draft.missed > 0
+        if record.state is State.REVIEW:
+            if not is_missed and not self._put(record, draft):
+                return True
+        elif draft:
+            with self.folders.use() as folders:
+                self._remove(folders, record, draft)
+        self.store.drafting.done_in(id_, record.state)
+        return not is_missed
 
     def _put(self, record: Record, begun: Draft | None) -> bool:
         """Put the draft there unless it is. Return False where it is tried again later."""
@@ -117,6 +131,7 @@ class DraftFolder:
         First which drafts are gone, then Sent: a draft that is gone and was sent stands there, or will within
         some seconds. What is unexplained twice was deleted.
         """
+        self.fault = ""
         if not self.store.drafts.all():
             self.takeover.look(self.takeover.waiting())
             return
@@ -126,7 +141,10 @@ class DraftFolder:
                 return
             drafts = self.store.drafts.all()  # as nobody else changes them now
             chosen = {id_: draft for id_, draft in drafts.items() if not ids or id_ in ids}
-            gone = self._gone(folders, chosen)
+            try:
+                gone = self._gone(folders, chosen)
+            except (RefusedForNow, RefusedForGood) as error:
+                self.fault, gone = str(error), set()  # where nobody can look, nothing was deleted
             self.takeover.look(self.takeover.waiting())
             records = [one for one in self.store.messages.load(list(chosen)) if one.state is State.REVIEW]
             flagged = {one.id for one in self.takeover.flagged(records)}

@@ -5,21 +5,25 @@ import json
 import logging
 import re
 import threading
+import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import UTC, datetime
+from math import ceil
 
 from cleo_email.crashpoints import crashpoint
 from cleo_email.errors import MailboxError, MailboxUnavailable, NotFound, UnreadableMessage
 from cleo_email.imap.folders import Folders, SentMail
+from cleo_email.imap.session import RefusedForGood, RefusedForNow
 from cleo_email.mail.address import is_allowed, is_own, person
 from cleo_email.mail.headers import parse_addresses
 from cleo_email.mail.model import InboundEmail, OutboundEmail
 from cleo_email.mail.parse import parse, parse_header
 from cleo_email.mail.quotes import cut_new_part
 from cleo_email.mail.thread import is_forward, quoted_ids
+from cleo_email.pipeline.logins import ConnectionRests, LoginsUsedUp
 from cleo_email.pipeline.send import REMEMBERED
 from cleo_email.pipeline.withdrawal import (
     INGRESS,
@@ -39,6 +43,7 @@ log = logging.getLogger(__name__)
 SENT_DRAFT = "a person sent the draft"
 ANEW_MS = 2 * DAY  # how far back Sent is read where its UIDs are void
 CURSOR_EVERY = 50  # mails
+RESTS_S = (30, 60, 300, 900)  # after the first fault of the connection in a row, the second …
 PATIENCE_S = 10.0  # for another thread that uses the connection
 MOST_IDS = 50  # that a mail quotes
 SHARE_OF_DRAFT, SHARE_OF_MAIL, FEW_WORDS = 0.6, 0.8, 5
@@ -46,23 +51,43 @@ _WORD = re.compile(r"\w+")
 
 
 class SharedFolders:
-    """The folders of the account, over one connection for all threads of this process."""
+    """The folders of the account, over one connection for all threads of this process.
 
-    def __init__(self, folders: Folders) -> None:
+    After each fault of the connection it rests longer, so that it costs the account few logins.
+    """
+
+    def __init__(self, folders: Folders, *, timer: Callable[[], float] = time.monotonic) -> None:
         self._folders = folders
         self._guard = threading.RLock()
+        self._timer = timer
+        self._depth = self._faults = 0
+        self._rests_until, self._fault = 0.0, ""
 
     @contextmanager
     def use(self) -> Iterator[Folders]:
-        """Raise MailboxUnavailable where another thread does not let go of them, or as they do."""
+        """Raise MailboxUnavailable where another thread does not let go of them, or as they do.
+
+        That is LoginsUsedUp while the connection rests.
+        """
         if not self._guard.acquire(timeout=PATIENCE_S):
             raise MailboxUnavailable("the connection for Sent and Drafts is busy")
+        self._depth += 1
         try:
+            if (rest := self._rests_until - self._timer()) > 0:
+                raise ConnectionRests(ceil(rest * 1000), self._fault)
             yield self._folders
-        except MailboxError:
+            self._faults = 0
+        except (LoginsUsedUp, RefusedForNow, RefusedForGood):
+            raise  # nothing is wrong with the connection
+        except MailboxError as error:
             self._folders.close()
+            if self._depth == 1:
+                self._fault = str(error)
+                self._rests_until = self._timer() + RESTS_S[min(self._faults, len(RESTS_S) - 1)]
+                self._faults += 1
             raise
         finally:
+            self._depth -= 1
             self._guard.release()
 
 
@@ -366,8 +391,11 @@ class Takeover:
 
 
 def is_there(folders: Folders, draft: Draft) -> bool:
-    """Return whether the draft, or a copy that somebody saved anew, lies in Drafts."""
-    if draft.place and folders.drafts_there([draft.place]):
+    """Return whether the draft, or a copy that somebody saved anew, lies in Drafts, or may."""
+    try:
+        if draft.place and folders.drafts_there([draft.place]):
+            return True
+    except (RefusedForNow, RefusedForGood):
         return True
     return bool(folders.find_draft(draft.message_id, draft.answers))
 

@@ -53,6 +53,7 @@ RESTS_MS = (MINUTE, 5 * MINUTE, 15 * MINUTE, HOUR)
 WORK = {
     "drafting": "answers that wait are not put into Drafts, or not taken out (or set EMAIL_DRAFTS=0)",
     "people": "nobody looks in Sent whether people have answered themselves (or set EMAIL_TAKEOVER=off)",
+    "drafts": "what people do with drafts is not seen",
     "flags": "answered mail is not flagged",
     "filing": "no copies of answers are put into Sent (make it possible, or set EMAIL_SAVE_SENT=0)",
     "settling": "Sent is not searched for answers that may have been sent",
@@ -148,16 +149,19 @@ class Upkeep:
         """Look what people have answered, and what became of drafts; after the inbox, so that it is known."""
         if self.drafts and self.store.ticks.tick_left_ms("people") <= 0:
             self._at_peoples_folders("people", self.drafts.watch)
+            if self.drafts.fault:
+                fault = f"{WORK['drafts']}: {self.drafts.fault}"
+                self.store.health.upkeep_fault("drafts", fault, counts=False)
+            else:
+                self._works("drafts", ["drafts"])
 
     def _at_peoples_folders(self, work: str, do: Callable[[], None]) -> None:
         try:
             do()
-        except MailboxLoginRefused:
-            raise
         except LoginsUsedUp as error:
             self.store.ticks.next_tick(work, error.ms)
-        except MailboxError as error:
-            self._rest(work, error)
+        except MailboxError as error:  # also a login that is refused: the server may allow one at a time
+            self._rest(work, error, RESTS_MS[:3])
         else:
             self._works(work, [work])
 
@@ -170,9 +174,9 @@ class Upkeep:
         due.put_off(ids, now + rest)
         return []
 
-    def _rest(self, work: str, error: MailboxError) -> None:
+    def _rest(self, work: str, error: MailboxError, rests: Sequence[int] = RESTS_MS) -> None:
         faults = self.store.health.upkeep_fault(work, f"{WORK[work]}: {error}")
-        rest = RESTS_MS[min(faults, len(RESTS_MS)) - 1]
+        rest = rests[min(faults, len(rests)) - 1]
         self.store.ticks.next_tick(work, rest)
         log.warning("%s (this rests for %d minutes): %s", WORK[work], rest // MINUTE, error)
 

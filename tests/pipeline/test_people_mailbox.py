@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from imapclient import IMAPClient  # type: ignore[import-untyped]
 
 from cleo_email.errors import MailboxUnavailable, SubmissionUnavailable
 from cleo_email.imap.folders import Folders
-from cleo_email.imap.session import RefusedForGood
+from cleo_email.imap.session import RefusedForGood, RefusedForNow
 from cleo_email.mail.model import Address, Answer, Receipt
 from cleo_email.pipeline.drafts import DELETED, EDITED, TAKEN_OUT
 from cleo_email.pipeline.handoff import HandOver
@@ -186,6 +187,41 @@ def test_a_draft_that_is_deleted(bench: PeopleBench) -> None:
     assert bench.store.drafts.all() == {}
 
 
+@pytest.mark.parametrize("how", ["gone", "refused"])
+def test_drafts_that_cannot_be_looked_at_were_not_deleted(
+    redis_url: str, folders: FakeFolders, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """A folder that was renamed, or that a server leaves out once, decides nothing. Sent is read."""
+    bench = PeopleBench(redis_url, folders, FakeHands(folders))
+    first, second = bench.draft(mail(1)), bench.draft(mail(2))
+    kept, folders.drafts = folders.drafts, None
+    if how == "refused":
+
+        def refuse(_places: object) -> None:
+            raise RefusedForGood("Drafts: NO not now")
+
+        monkeypatch.setattr(folders, "drafts_there", refuse)
+    for _ in range(3):
+        bench.look_twice()
+    assert bench.drafts.fault
+    assert state(bench, first)[0] is State.REVIEW
+    answer_it(bench, 2)
+    with suppress(RefusedForNow, RefusedForGood):  # its draft cannot be taken out
+        bench.look_twice()
+    assert state(bench, second) == (State.IGNORED, "answered by a person")
+    bench.approve(first)
+    bench.work(first.thread_id)
+    assert state(bench, first)[0] is State.SUBMITTING
+    assert "cannot be taken out of Drafts" in bench.record(first).reason
+    monkeypatch.undo()
+    folders.drafts = kept
+    bench.look_twice()
+    assert bench.drafts.fault == ""
+    bench.work(first.thread_id)
+    assert state(bench, first)[0] is State.REPLIED
+    assert bench.hands.drafts() == []
+
+
 def test_a_draft_that_is_moved_elsewhere_and_sent_from_there_later(bench: PeopleBench) -> None:
     first = bench.draft(mail(1))
     (source,) = bench.hands.drafts()
@@ -356,7 +392,12 @@ def test_an_approved_answer_waits_for_the_mailbox(redis_url: str, folders: FakeF
     wanted = "waiting: the draft cannot be taken out of Drafts: no route"
     assert state(bench, first) == (State.SUBMITTING, wanted)
     folders.fault = None
+    steps = bench.history(first)
     bench.clock.pass_(3)
+    bench.work(first.thread_id)
+    assert state(bench, first) == (State.SUBMITTING, wanted), "the connection rests"
+    assert bench.history(first) == steps
+    bench.clock.pass_(30)
     bench.work(first.thread_id)
     assert len(bench.smtp.sent) == 1
 
@@ -378,6 +419,7 @@ def test_an_approved_answer_waits_for_the_last_look(redis_url: str, folders: Fak
     assert "Sent cannot be read" in bench.record(first).reason
     folders.before, folders.fault = (lambda _name: None), None
     bench.hands.file(source)
+    bench.clock.pass_(31)
     bench.look()
     assert_sent_by_a_person(bench, first, changed=False)
 
