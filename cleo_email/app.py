@@ -264,7 +264,7 @@ class App:
             SharedFolders(folders),
             settings.own_addresses,
             mode=settings.takeover,
-            colleagues=(*settings.colleagues, *(address.key for address in settings.handoff_to)),
+            colleagues=self.colleagues.named,
             max_bytes=settings.max_message_bytes,
             clock=self.clock,
         )

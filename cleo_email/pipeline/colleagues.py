@@ -5,10 +5,9 @@ thread over as an answer from the mailbox itself does.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import KW_ONLY, dataclass
 from importlib.resources import files
-from typing import Final
 
 from cleo_email import screening
 from cleo_email.errors import NotFound
@@ -18,12 +17,16 @@ from cleo_email.mail.thread import is_forward, quoted_ids
 from cleo_email.pipeline.withdrawal import RECORDS, Withdrawal, what_is_answered
 from cleo_email.runtime import DAY, Clock, now_ms
 from cleo_email.store import Record, Store
+from cleo_email.store.messages import UNASKED
 
 COMPLETE = 2  # of Record.colleague
 MOST_IDS = 50  # that a mail quotes
 REMEMBER_S = 180 * DAY // 1000
-# Records of mail that answers nobody's mail.
-_UNASKED: Final = frozenset({"send", "workflow", "handoff", "person"})
+
+
+def own_domains(own: Collection[str]) -> frozenset[str]:
+    """Return the domains of our addresses on which only people of ours have one."""
+    return frozenset(a_label(one.rpartition("@")[2]) for one in own) - _public_domains()
 
 
 @functools.cache
@@ -65,8 +68,7 @@ class Colleagues:
     def _is_copied_by_us(self, mail: InboundEmail, sender: str) -> bool:
         """Return whether somebody of our own domain wrote to others, with a copy to the mailbox."""
         domain = a_label(sender.rpartition("@")[2])
-        ours = {a_label(one.rpartition("@")[2]) for one in self.own} - _public_domains()
-        if not domain or domain not in ours or not self._outsiders(mail):
+        if not domain or domain not in own_domains(self.own) or not self._outsiders(mail):
             return False
         return self._has_us(mail.cc) and not self._has_us(mail.to)
 
@@ -84,7 +86,7 @@ class Colleagues:
         return {
             person(record.from_address)
             for record in records
-            if record.ingress not in _UNASKED and not record.colleague
+            if record.ingress not in UNASKED and not record.colleague
         }
 
     def readers(self, mail: InboundEmail, people: Sequence[str], ingress: str) -> Sequence[str]:

@@ -18,14 +18,13 @@ from cleo_email.mail.model import OutboundEmail
 from cleo_email.mail.parse import parse
 from cleo_email.mail.thread import own_threads, people_of
 from cleo_email.mail.wire import clean_text
-from cleo_email.pipeline.budget import UNASKED
 from cleo_email.pipeline.send import REMEMBERED
 from cleo_email.pipeline.withdrawal import TAKEN, Withdrawal
 from cleo_email.runtime import Clock, now_ms
 from cleo_email.screening.screen import Policy
 from cleo_email.scrub import one_line
 from cleo_email.store import AT_WORK, WAITING, Effects, Record, State, Store, later_of
-from cleo_email.store.messages import AGENT, MAILBOX
+from cleo_email.store.messages import AGENT, MAILBOX, NO_ANSWERS, UNASKED
 from cleo_email.store.queue import WakeQueue
 from cleo_email.store.threads import taken_by
 
@@ -47,7 +46,6 @@ _FOLLOWS = {
     "retry": _GONE_ON,
 }
 _OPEN = (State.REVIEW, *AT_WORK)
-_OF_OTHERS = ("send", "handoff", "person")  # mail that no agent wrote
 _AT_WORK = "the agent is at work on it; take the thread over to stop that"
 _INSTEAD = {
     State.RECEIVED: _AT_WORK,
@@ -287,7 +285,7 @@ class Decisions:
         for record in self._of_thread(thread):
             open_ = record.state in _OPEN or self._is_kept_back(record)
             unsent = not (record.data_ended_at or record.pending)
-            if open_ and unsent and record.ingress not in _OF_OTHERS:
+            if open_ and unsent and record.ingress not in NO_ANSWERS:
                 withdrawal.hold(record, decided="takeover", reason=_told(TAKEN, reason), by=by, limited=True)
         self.wake.wake(thread)  # for what an application sends in it
         return self.store.messages.get(id_)

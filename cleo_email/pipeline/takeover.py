@@ -23,6 +23,7 @@ from cleo_email.mail.model import InboundEmail, OutboundEmail
 from cleo_email.mail.parse import parse, parse_header
 from cleo_email.mail.quotes import cut_new_part
 from cleo_email.mail.thread import is_forward, quoted_ids
+from cleo_email.pipeline.colleagues import MOST_IDS, own_domains
 from cleo_email.pipeline.logins import ConnectionRests, LoginsUsedUp
 from cleo_email.pipeline.send import REMEMBERED
 from cleo_email.pipeline.withdrawal import (
@@ -45,7 +46,6 @@ ANEW_MS = 2 * DAY  # how far back Sent is read where its UIDs are void
 CURSOR_EVERY = 50  # mails
 RESTS_S = (30, 60, 300, 900)  # after the first fault of the connection in a row, the second …
 PATIENCE_S = 10.0  # for another thread that uses the connection
-MOST_IDS = 50  # that a mail quotes
 SHARE_OF_DRAFT, SHARE_OF_MAIL, FEW_WORDS = 0.6, 0.8, 5
 _WORD = re.compile(r"\w+")
 
@@ -106,7 +106,7 @@ class Takeover:
     own: frozenset[str]
     _: KW_ONLY
     mode: str = "thread"
-    colleagues: tuple[str, ...] = ()
+    colleagues: Sequence[str] = ()
     max_bytes: int = 10_000_000
     clock: Clock = now_ms
     withdrawal: Withdrawal = field(init=False)
@@ -250,8 +250,8 @@ class Takeover:
             people |= {person(answered.from_address), *json.loads(answered.people or "[]")}
         if people & {person(one) for one in readers}:
             return False
-        domains = tuple(f"@{one.rpartition('@')[2]}" for one in self.own)
-        return is_forward(mail.subject) or all(is_allowed(one, self.colleagues + domains) for one in readers)
+        of_us = (*self.colleagues, *(f"@{domain}" for domain in own_domains(self.own)))
+        return is_forward(mail.subject) or all(is_allowed(one, of_us) for one in readers)
 
     def _whole(self, folders: Folders, sent: SentMail, mail: InboundEmail) -> tuple[InboundEmail, bytes]:
         """Return the mail with its text where that can be had, and its source."""

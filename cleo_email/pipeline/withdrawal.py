@@ -13,7 +13,7 @@ from cleo_email.mail.parse import parse
 from cleo_email.pipeline.send import REMEMBERED
 from cleo_email.runtime import Clock, now_ms
 from cleo_email.store import AT_WORK, Effects, Record, State, Store, ThreadFree
-from cleo_email.store.messages import MAILBOX
+from cleo_email.store.messages import MAILBOX, NO_ANSWERS
 from cleo_email.store.threads import taken_by
 
 log = logging.getLogger(__name__)
@@ -24,7 +24,6 @@ TAKEN = "a person has this thread"
 # In which an answer of ours may still be stopped, and what a person's answer makes superfluous.
 STOPPABLE = (State.REVIEW, *sorted(AT_WORK))
 OPEN = (*STOPPABLE, State.HELD, State.FAILED)
-NO_ANSWERS = frozenset({"send", "handoff", INGRESS})  # ingress of records that answer no mail
 RECORDS = 500  # of a thread
 
 

@@ -66,6 +66,10 @@ FINAL = frozenset({S.REPLIED, S.IGNORED})  # the stored mail is dropped some day
 WAITING = frozenset({S.REVIEW, S.HELD, S.FAILED, S.UNCERTAIN})  # for a person
 AT_WORK = frozenset({S.RECEIVED, S.ANSWERING, S.SUBMITTING})
 
+# Ingress of records with which no mail came in, and of those to which no agent's answer belongs.
+UNASKED = frozenset({"send", "workflow", "handoff", "person"})
+NO_ANSWERS = UNASKED - {"workflow"}
+
 AGENT, MAILBOX = "agent", "mailbox"  # who moves records: this program, and people by what they do there
 
 DAY_S = 86_400

@@ -720,6 +720,16 @@ def test_what_is_an_answer_to_the_customer(bench: PeopleBench, fields: dict[str,
     assert state(bench, first) == (State.IGNORED, "answered by a person")
 
 
+def test_an_address_of_a_public_mail_domain_is_no_colleagues(bench: PeopleBench) -> None:
+    """The mailbox is at such a domain, and a person answers another address of the customer there."""
+    bench.takeover.own = frozenset({FROM.addr, "me@gmail.com"})
+    first = bench.receive(mail(1, sender=CUSTOMER))
+    home = "customer.at.home@gmail.com"
+    bench.hands.file(written(home, OWN_WORDS, answers="<q1@example.test>"))
+    bench.look()
+    assert state(bench, first) == (State.IGNORED, "answered by a person")
+
+
 def test_whom_a_person_writes_to_is_known_from_then_on(bench: PeopleBench) -> None:
     bench.hands.file(written("new@example.test", "Hello", subject="Offer"))
     bench.look()
