@@ -286,7 +286,7 @@ class Decisions:
             open_ = record.state in _OPEN or self._is_kept_back(record)
             unsent = not (record.data_ended_at or record.pending)
             if open_ and unsent and record.ingress not in NO_ANSWERS:
-                withdrawal.hold(record, decided="takeover", reason=_told(TAKEN, reason), by=by, limited=True)
+                withdrawal.hold(record, decided="takeover", reason=_told(TAKEN, reason), by=by)
         self.wake.wake(thread)  # for what an application sends in it
         return self.store.messages.get(id_)
 

@@ -22,7 +22,6 @@ LOCK = "drafts"  # its name in the store: one process at a time changes what is 
 # A client may take the draft out before its mail stands in Sent. So much later that is looked at again.
 LOOK_AGAIN_MS = 3 * SECOND
 NEXT_PUT_MS = MINUTE
-BUSY_MS = SECOND
 DELETED = "a person deleted the draft"
 TAKEN_OUT = (
     "the draft was taken out of Drafts at the same moment, perhaps to send it: approve again to send this "

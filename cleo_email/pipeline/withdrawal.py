@@ -97,21 +97,12 @@ class Withdrawal:
             if record.state in STOPPABLE and not record.handoff and record.decided != "approve":
                 self.hold(record)
 
-    def hold(
-        self,
-        record: Record,
-        *,
-        decided: str = "",
-        reason: str = TAKEN,
-        by: str = MAILBOX,
-        limited: bool = False,
-    ) -> None:
-        """Hold the record as long as a person has its thread; with ``limited`` what a limit holds, too."""
+    def hold(self, record: Record, *, reason: str = TAKEN, by: str = MAILBOX, decided: str = "") -> None:
+        """Hold the record as long as a person has its thread; one who has ``decided`` so, from HELD too."""
         fields: dict[str, str | int] = {"with_person": 1, "answered_by": "", **self._text(record)}
-        if decided:
-            fields["decided"] = decided
+        fields |= {"decided": decided} if decided else {}
         effects = self._effects(fields, drop_answer=True, only_if_taken=True)
-        from_ = (*STOPPABLE, State.HELD) if limited else STOPPABLE
+        from_ = (*STOPPABLE, State.HELD) if decided else STOPPABLE
         self.move(record, State.HELD, reason, effects, from_, by=by)
 
     def move(

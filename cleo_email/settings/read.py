@@ -31,13 +31,7 @@ from cleo_email.store.faults import ESCAPES
 
 _FIELDS = {str(field.alias): field for field in Settings.model_fields.values()}
 _SECRET = {name for name, field in _FIELDS.items() if "SecretStr" in repr(field)}
-# Who acts in a message's history beside the holders of tokens.
-_OTHERS = {
-    "agent": "the agent",
-    "mailbox": "whoever answers in the mailbox",
-    "cli": "the command cleo-email",
-    "local": "a program of this machine without a token",
-}
+_NO_TOKENS = ("agent", "mailbox", "cli", "local")  # who else acts in the history of a message
 Values = Mapping[str, str]  # by the names of variables
 DOTENV = Path(".env")  # in the working directory
 _PREFIXES = ("EMAIL_", "CLEO_")
@@ -290,11 +284,11 @@ def _oauth(values: Values) -> list[str]:
 
 def _tokens(settings: Settings) -> list[str]:
     """Return a line for each API token that would pass for somebody else in a message's history."""
-    names = (name for name, _ in settings.named_tokens if name.lower() in _OTHERS)
     return [
         f"CLEO_API_TOKEN: found a token named {name!r}, expected another name: in the history of messages "
-        f"{name.lower()} is {_OTHERS[name.lower()]}"
-        for name in names
+        f"{', '.join(_NO_TOKENS)} are others"
+        for name, _ in settings.named_tokens
+        if name.lower() in _NO_TOKENS
     ]
 
 
