@@ -252,19 +252,19 @@ class App:
             return None
         from cleo_email.imap.folders import Folders
         from cleo_email.imap.values import ImapTimeouts
-        from cleo_email.pipeline.logins import limit_logins
+        from cleo_email.pipeline.logins import limit_spare_logins
         from cleo_email.pipeline.takeover import SharedFolders, Takeover
 
         # An answer waits for the last look, with everything but its final dot sent.
         hasty = ImapTimeouts(connect=5, read=10, liveness=3, command=30)
         folders = Folders(replace(account, login=self._login), timeouts=hasty)
-        folders.before_login = partial(limit_logins, self.store.ticks)
+        folders.before_login = partial(limit_spare_logins, self.store.ticks)
         return Takeover(
             self.store,
             SharedFolders(folders),
             settings.own_addresses,
             mode=settings.takeover,
-            colleagues=(*settings.colleagues, *(address.key for address in settings.handoff_to)),
+            colleagues=self.colleagues.named,
             max_bytes=settings.max_message_bytes,
             clock=self.clock,
         )

@@ -14,6 +14,7 @@ from cleo_email.imap.values import ANSWERED, DELETED, DRAFT, SEEN, content_of, h
 
 SELECTED_S = 60.0  # after which Sent is selected anew, and folders that were not there are looked for again
 HEADER_OCTETS = 65_536  # of a header that is fetched
+NO_DRAFTS = "there is no folder for drafts any more: give it its name back, or create one named Drafts"
 _MESSAGE_ID = re.compile(rb"^message-id:\s*(<[^<>\s]+>)", re.IGNORECASE | re.MULTILINE)
 
 
@@ -123,10 +124,15 @@ class Folders(KeptConnection):
         return self.find_draft(named[1].decode("ascii", "replace"), "") if named else ""
 
     def drafts_there(self, places: Collection[str]) -> frozenset[str]:
-        r"""Return those of the places at which a draft lies now, not marked ``\Deleted``."""
-        folder = self._folder(DRAFTS, create=False)
-        if folder is None or not places:
+        r"""Return those of the places at which a draft lies now, not marked ``\Deleted``.
+
+        Raise RefusedForNow where there is no such folder: it may have been renamed, with the drafts in it.
+        """
+        if not places:
             return frozenset()
+        folder = self._folder(DRAFTS, create=False)
+        if folder is None:
+            raise RefusedForNow(NO_DRAFTS)
         validity = self._select(DRAFTS, folder, read_only=True)
         return self._having(places, validity)
 
@@ -154,10 +160,8 @@ class Folders(KeptConnection):
 
     def remove_draft(self, place: str) -> bool:
         """Expunge this draft, and no other mail. Return whether it was there and is gone by us."""
-        if not self.drafts_there([place]):
-            return False
         folder, uid = self._folder(DRAFTS, create=False), _uid(place)
-        if folder is None:
+        if not self.drafts_there([place]) or folder is None:
             return False
         self._select(DRAFTS, folder)
         connection = self._connection()

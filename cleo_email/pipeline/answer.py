@@ -1,6 +1,7 @@
 """Answer a conversation: take its next message, ask the agent, compose the answer and keep it."""
 
 import hashlib
+import json
 import logging
 import time
 from collections.abc import Collection
@@ -28,6 +29,7 @@ from cleo_email.pipeline.deliver import Delivery, LockedRecord, joined
 from cleo_email.pipeline.handoff import HandOver
 from cleo_email.pipeline.receive import THROUGH_OUR_SERVER, colleague_reason
 from cleo_email.pipeline.send import REMEMBERED
+from cleo_email.pipeline.withdrawal import TAKEN
 from cleo_email.pipeline.workflows import (
     INGRESS,
     Question,
@@ -39,7 +41,18 @@ from cleo_email.pipeline.workflows import (
 from cleo_email.runtime import DAY, HOUR, MINUTE, Clock, backoff_ms, now_ms
 from cleo_email.screening.dkim import Outcome, SenderCheck
 from cleo_email.screening.screen import Policy
-from cleo_email.store import AT_WORK, Effects, Lock, Record, State, Store, ThreadTaken, iso, later_of
+from cleo_email.store import (
+    AT_WORK,
+    Effects,
+    Lock,
+    Record,
+    State,
+    Store,
+    ThreadFree,
+    ThreadTaken,
+    iso,
+    later_of,
+)
 from cleo_email.store.messages import AGENT
 from cleo_email.store.queue import WakeQueue
 from cleo_email.store.threads import taken_by
@@ -55,7 +68,6 @@ MAX_TRIES = 6  # calls of the agent for one message
 MAX_FAULTS = 12  # unexpected errors of this program for one message
 MAX_DEATHS = 3  # workers that may die while they read one message
 _ENDED = {"begun": 0}
-TAKEN = "a person has this thread"
 PROOF_HORIZON_MS = 24 * HOUR  # if DNS gives no answer for so long, a person decides
 
 
@@ -225,6 +237,8 @@ class Answerer:
                 work.reload()
             if work.record.state is State.SUBMITTING:
                 self.delivery.submit(work)
+            if record.ingress == INGRESS and self.opening:
+                self.opening.release_files(work.reload())
         except (errors.LockLost, errors.StoreUnavailable):
             raise
         except errors.WrongState as error:
@@ -255,8 +269,9 @@ class Answerer:
             self._end_of_colleague(work, parse(source))
             return
         if self.store.threads.person(record.thread_id):
-            self._leave_to_person(work, self._question(record, source).text)
-            return
+            with suppress(ThreadFree):
+                self._leave_to_person(work, self._question(record, source).text)
+                return
         if self.agent is None:
             work.finish(State.HELD, NO_AGENT)
             return
@@ -281,7 +296,9 @@ class Answerer:
         try:
             self._take_answer(work, question, answer, text)
         except ThreadTaken:
-            self._leave_to_person(work, question.text)
+            # Handed back by now, it is still at work: the agent is asked again, with what a person wrote.
+            with suppress(ThreadFree):
+                self._leave_to_person(work, question.text)
 
     def _take_answer(
         self, work: LockedRecord, question: Question, answer: Answer, text: dict[str, str]
@@ -294,7 +311,6 @@ class Answerer:
             self._hand_over_silently(work, answer, text)
         else:
             work.finish(State.IGNORED, answer.ignore or NO_FINAL_ANSWER, text)
-        question.done()
 
     def _supersede(self, record: Record) -> None:
         """Withdraw the answers of the thread that wait for a review: the agent is asked about both mails."""
@@ -303,6 +319,11 @@ class Answerer:
         waiting, _ = self.store.messages.page(
             thread_id=record.thread_id, state=State.REVIEW, limit=MOST_WAITING
         )
+        older = {id_ for one in waiting for id_ in (one.id, *json.loads(one.supersedes or "[]"))}
+        if not older:
+            return
+        older |= set(json.loads(record.supersedes or "[]"))
+        self.store.messages.note(record.id, "supersedes", json.dumps(sorted(older)))
         for one in waiting:
             with suppress(errors.NotFound, errors.WrongState):  # somebody has decided about it just now
                 self.store.messages.move(
@@ -310,7 +331,7 @@ class Answerer:
                     State.IGNORED,
                     now=self.clock(),
                     reason=f"superseded by message {record.id}",
-                    effects=Effects(drafting=self._drafting()),
+                    effects=Effects({"superseded_by": record.id}, drafting=self._drafting()),
                     only_from=[State.REVIEW],
                 )
 
@@ -326,14 +347,16 @@ class Answerer:
         work.finish(State.IGNORED, colleague_reason(mail.from_address), text)
 
     def _leave_to_person(self, work: LockedRecord, text: str) -> None:
+        """Hold the mail. Raise ThreadFree where the thread was handed back at the same moment."""
         fields: dict[str, str | int] = {"with_person": 1, **_ENDED}
         if text:
             fields["text"] = text[:REMEMBERED]
-        work.finish(State.HELD, TAKEN, fields)
+        effects = Effects(fields, pop=True, filing=self._drafting(), only_if_taken=True)
+        work.move(State.HELD, TAKEN, effects)
 
     def _hand_over_silently(self, work: LockedRecord, answer: Answer, text: dict[str, str]) -> None:
-        fields: dict[str, str | int] = {**text, "handoff": answer.handoff, "with_person": 1}
-        effects = self._handing_over(work.record, answer, Effects(fields, pop=True, filing=self._drafting()))
+        effects = Effects({**text, "with_person": 1}, pop=True, filing=self._drafting())
+        effects = self._handing_over(work.record, answer, effects)
         work.move(State.HELD, f"handed over to a person: {answer.handoff}", effects)
         self._handed_over(work.record)
 
@@ -345,7 +368,8 @@ class Answerer:
         now = self.clock()
         self.store.handing_over.add(record.id, now + HAND_OVER_MS)
         taken = taken_by(AGENT, f"the agent handed it over: {answer.handoff}", now)
-        return replace(effects, person=taken, unless_taken=True)
+        fields = {**effects.fields, "handoff": answer.handoff, "handoffs": record.handoffs + 1}
+        return replace(effects, fields=fields, person=taken, unless_taken=True)
 
     def _handed_over(self, record: Record) -> None:
         log.info("message %s: the agent handed its thread over to people", record.id)
@@ -530,7 +554,6 @@ class Answerer:
         fields = {"text": question.text[:REMEMBERED], "answer_text": answer.text[:REMEMBERED]}
         effects = Effects(fields=fields, answer=outbound, unless_taken=True)
         if answer.handoff:
-            effects = replace(effects, fields={**fields, "handoff": answer.handoff})
             effects = self._handing_over(work.record, answer, effects)
         if why := self._why_review(answer, outbound):
             drafting = self._drafting() if self.drafts else None
@@ -541,7 +564,6 @@ class Answerer:
         else:
             work.move(State.SUBMITTING, note, effects)
             crashpoint("answer-after-keep")
-        question.done()
         if answer.handoff:
             self._handed_over(work.record)
 

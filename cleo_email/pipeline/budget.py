@@ -13,6 +13,7 @@ from cleo_email.mail.address import person, without_details
 from cleo_email.mail.model import OutboundEmail
 from cleo_email.runtime import HOUR, MINUTE, Clock, now_ms
 from cleo_email.store import Record, Store
+from cleo_email.store.messages import UNASKED
 
 log = logging.getLogger(__name__)
 
@@ -20,9 +21,6 @@ WINDOW_MS = 2 * HOUR
 MAILBOX = "mailbox"
 # A limit is logged when it is reached, and again only after it was not reached for so long.
 QUIET_MS = 10 * MINUTE
-# Mail that is no answer (by /email/send or a workflow, or to our own people): only the mailbox's limit and
-# that on repeats apply.
-UNASKED = ("send", "workflow", "handoff")
 
 
 ASKED = "asked"

@@ -5,35 +5,28 @@ thread over as an answer from the mailbox itself does.
 """
 
 import functools
-import logging
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Collection, Sequence
 from dataclasses import KW_ONLY, dataclass
 from importlib.resources import files
-from typing import Final
 
 from cleo_email import screening
-from cleo_email.errors import LockLost, NotFound, UnreadableMessage, WrongState
+from cleo_email.errors import NotFound
 from cleo_email.mail.address import a_label, distinct, is_allowed, is_own, person
 from cleo_email.mail.model import Address, InboundEmail
-from cleo_email.mail.parse import parse
 from cleo_email.mail.thread import is_forward, quoted_ids
-from cleo_email.pipeline.send import REMEMBERED
+from cleo_email.pipeline.withdrawal import RECORDS, Withdrawal, what_is_answered
 from cleo_email.runtime import DAY, Clock, now_ms
-from cleo_email.store import Effects, Record, State, Store
-from cleo_email.store.messages import MAILBOX
-from cleo_email.store.threads import taken_by
-
-log = logging.getLogger(__name__)
+from cleo_email.store import Record, Store
+from cleo_email.store.messages import UNASKED
 
 COMPLETE = 2  # of Record.colleague
 MOST_IDS = 50  # that a mail quotes
-RECORDS = 500  # of a thread
 REMEMBER_S = 180 * DAY // 1000
-# Records of mail that answers nobody's mail.
-_UNASKED: Final = frozenset({"send", "workflow", "handoff", "person"})
-_AT_WORK: Final = (State.RECEIVED, State.ANSWERING, State.REVIEW, State.SUBMITTING)
-_OPEN: Final = (*_AT_WORK, State.HELD, State.FAILED)
+
+
+def own_domains(own: Collection[str]) -> frozenset[str]:
+    """Return the domains of our addresses on which only people of ours have one."""
+    return frozenset(a_label(one.rpartition("@")[2]) for one in own) - _public_domains()
 
 
 @functools.cache
@@ -75,8 +68,7 @@ class Colleagues:
     def _is_copied_by_us(self, mail: InboundEmail, sender: str) -> bool:
         """Return whether somebody of our own domain wrote to others, with a copy to the mailbox."""
         domain = a_label(sender.rpartition("@")[2])
-        ours = {a_label(one.rpartition("@")[2]) for one in self.own} - _public_domains()
-        if not domain or domain not in ours or not self._outsiders(mail):
+        if not domain or domain not in own_domains(self.own) or not self._outsiders(mail):
             return False
         return self._has_us(mail.cc) and not self._has_us(mail.to)
 
@@ -94,7 +86,7 @@ class Colleagues:
         return {
             person(record.from_address)
             for record in records
-            if record.ingress not in _UNASKED and not record.colleague
+            if record.ingress not in UNASKED and not record.colleague
         }
 
     def readers(self, mail: InboundEmail, people: Sequence[str], ingress: str) -> Sequence[str]:
@@ -128,62 +120,13 @@ class Colleagues:
         self.store.messages.note(id_, "colleague", COMPLETE)
 
     def _take_over(self, record: Record, mail: InboundEmail) -> None:
-        _, answered = self.store.threads.known(quoted_ids(mail)[:MOST_IDS])
-        thread = record.thread_id
-        for found in self.store.messages.load([answered] if answered else []):
-            if found.ingress == "handoff":  # then what was handed over is answered
-                answered = found.outbound
-        for one in self._open(thread, record.id):
-            if one.id <= (answered or record.id):
-                fields: dict[str, str | int] = {"answered_by": MAILBOX, **self._text(one)}
-                self._move(one, State.IGNORED, "answered by a person", fields, _OPEN)
-        if self.mode != "thread":
-            return
-        self.store.threads.take(thread, taken_by(record.from_address, "a colleague answered", self.clock()))
-        for one in self._open(thread, record.id):
-            if one.state in _AT_WORK and not one.handoff and one.decided != "approve":
-                fields = {"with_person": 1, **self._text(one)}
-                self._move(one, State.HELD, "a person has this thread", fields, _AT_WORK)
-
-    def _open(self, thread: str, but: str) -> list[Record]:
-        """Return the mails of the thread that nobody has been answered to, oldest first."""
-        records, _ = self.store.messages.page(thread_id=thread, limit=RECORDS)
-        return [
-            one
-            for one in reversed(records)
-            if one.state in _OPEN
-            and not (one.data_ended_at or one.pending or one.bounced or one.colleague)
-            and one.ingress not in ("send", "handoff", "person")
-            and one.id != but
-        ]
-
-    def _text(self, record: Record) -> dict[str, str | int]:
-        """Return the field with the customer's words, where the history does not have them yet."""
-        with suppress(NotFound, UnreadableMessage):
-            if not self.store.messages.get(record.id).text:
-                source = self.store.messages.source(record.id)
-                return {"text": parse(source).text[:REMEMBERED]} if source else {}
-        return {}
-
-    def _move(
-        self, record: Record, to: State, reason: str, fields: dict[str, str | int], only_from: Sequence[State]
-    ) -> None:
-        now = self.clock() if self.store.mailbox.is_configured else None
-        held = to is State.HELD
-        effects = Effects(fields=fields, pop=True, filing=now, drafting=now, drop_answer=held)
-        try:
-            self.store.messages.move(
-                record.id,
-                to,
-                now=self.clock(),
-                reason=reason,
-                effects=effects,
-                only_from=only_from,
-                # From the mark before the final dot of DATA on it may have been sent.
-                given=("data_ended_at", 0),
-                by=MAILBOX,
-            )
-        except (NotFound, WrongState, LockLost) as error:
-            log.info("too late for message %s (%s): %s", record.id, reason, error)
-        else:
-            log.info("message %s %s: %s", record.id, to, reason)
+        withdrawal = Withdrawal(self.store, mode=self.mode, clock=self.clock)
+        _, quoted = self.store.threads.known(quoted_ids(mail)[:MOST_IDS])
+        answered = what_is_answered(self.store, quoted) if quoted else None
+        for one in withdrawal.open(record.thread_id):
+            if one.id <= (answered or record).id:
+                withdrawal.withdraw(one)
+        if taken := withdrawal.taken(record.thread_id, record.from_address, "a colleague answered"):
+            self.store.threads.take(record.thread_id, taken)
+        if self.mode == "thread":
+            withdrawal.hold_newer(record.thread_id)

@@ -19,18 +19,20 @@ from cleo_email.mail.model import OutboundEmail
 from cleo_email.mail.parse import parse
 from cleo_email.mail.thread import own_threads, people_of
 from cleo_email.mail.wire import clean_text
-from cleo_email.pipeline.budget import UNASKED
 from cleo_email.pipeline.send import REMEMBERED
+from cleo_email.pipeline.withdrawal import TAKEN, Withdrawal
 from cleo_email.runtime import Clock, now_ms
 from cleo_email.screening.screen import Policy
 from cleo_email.scrub import one_line
 from cleo_email.store import AT_WORK, WAITING, Effects, Record, State, Store, later_of
-from cleo_email.store.messages import AGENT, MAILBOX
+from cleo_email.store.messages import AGENT, MAILBOX, NO_ANSWERS, UNASKED
 from cleo_email.store.queue import WakeQueue
 from cleo_email.store.threads import taken_by
 
 # The counters that limit the work on a message start again at the decision.
 BEGUN_ANEW = ("tries", "faults", "sends", "sends_since", "data_ended_at", "begun")
+# And where the agent is asked anew, nobody has answered, nor handed the thread over.
+_ASKED_ANEW = {"answered_by": "", "handoff": "", "superseded_by": ""}
 RACES = 20  # changes by others, one after the other, that a decision meets
 MAX_REASON = 500  # characters
 PAGE = 500  # records that are read at once
@@ -45,7 +47,6 @@ _FOLLOWS = {
     "retry": _GONE_ON,
 }
 _OPEN = (State.REVIEW, *AT_WORK)
-_OF_OTHERS = ("send", "handoff", "person")  # mail that no agent wrote
 _AT_WORK = "the agent is at work on it; take the thread over to stop that"
 _INSTEAD = {
     State.RECEIVED: _AT_WORK,
@@ -63,17 +64,6 @@ _HAND_IT_BACK = "hand it back to have the agent answer"
 
 class _Refused(WrongState):
     """The decision cannot be taken, and another try would find the same."""
-
-
-def new_text(store: Store, record: Record) -> str:
-    """Return the new part of the record's mail, '' where it is gone, or cannot be read."""
-    if record.text or record.outbound:
-        return record.text
-    source = store.messages.source(record.id)
-    try:
-        return parse(source).text[:REMEMBERED] if source else ""
-    except UnreadableMessage:
-        return ""
 
 
 @dataclass
@@ -244,6 +234,8 @@ class Decisions:
         fields: dict[str, str | int] = dict.fromkeys(BEGUN_ANEW, 0)
         fields |= {"decided": decision, "decided_as": "", "with_person": 0}
         if not kept:
+            fields |= _ASKED_ANEW
+        elif record.answered_by == MAILBOX:  # what leaves now is ours
             fields["answered_by"] = ""
         if record.bounced:
             fields |= {"pending": record.bounced, "bounced": ""}
@@ -292,11 +284,12 @@ class Decisions:
         why = _told("a person took it over", reason)
         self.store.threads.take(thread, taken_by(by, why, self.clock()))
         # From here on no answer is kept or sent in the thread, so that what is moved now stays.
+        withdrawal = Withdrawal(self.store, clock=self.clock)
         for record in self._of_thread(thread):
             open_ = record.state in _OPEN or self._is_kept_back(record)
             unsent = not (record.data_ended_at or record.pending)
-            if open_ and unsent and record.ingress not in _OF_OTHERS:
-                self._hold(record.id, by, _told("a person has this thread", reason))
+            if open_ and unsent and record.ingress not in NO_ANSWERS:
+                withdrawal.hold(record, decided="takeover", reason=_told(TAKEN, reason), by=by)
         self.wake.wake(thread)  # for what an application sends in it
         return self.store.messages.get(id_)
 
@@ -305,24 +298,11 @@ class Decisions:
         held = record.state is State.HELD and not record.with_person
         return held and self.store.messages.answer_size(record.id) > 0
 
-    def _hold(self, id_: str, by: str, reason: str) -> None:
-        drafting = self.clock() if self.store.mailbox.is_configured else None
-        with suppress(NotFound, LockLost, WrongState):  # it was sent, or ended, meanwhile
-            record = self.store.messages.get(id_)
-            text = new_text(self.store, record)
-            fields: dict[str, str | int] = {"with_person": 1, "decided": "takeover", "text": text}
-            effects = Effects(
-                fields=fields, pop=True, drop_answer=True, filing=self._filing(record), drafting=drafting
-            )
-            # The mark before the final dot of DATA is the fence: the mail may be with its readers then.
-            given, from_ = ("data_ended_at", 0), (*_OPEN, State.HELD)
-            self._move(record, State.HELD, reason, by, effects, only_from=from_, given=given)
-
     def hand_back(self, id_: str, *, by: str, reason: str = "") -> Record:
         """Give the message's thread to the agent again, and it the mail that was held for a person."""
         thread = self.store.messages.get(id_).thread_id
         self.store.threads.hand_back(thread)
-        fields: dict[str, str | int] = {**dict.fromkeys(BEGUN_ANEW, 0), "with_person": 0}
+        fields: dict[str, str | int] = {**dict.fromkeys(BEGUN_ANEW, 0), **_ASKED_ANEW, "with_person": 0}
         for record in self._of_thread(thread):
             if record.state is not State.HELD or not record.with_person:
                 continue

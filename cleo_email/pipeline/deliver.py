@@ -28,7 +28,6 @@ from cleo_email.runtime import (
     now_ms,
 )
 from cleo_email.store import Effects, Lock, Record, State, Store, iso
-from cleo_email.store.messages import MAILBOX
 
 if TYPE_CHECKING:
     from cleo_email.pipeline.last_look import LastLook
@@ -317,8 +316,6 @@ class Delivery:
         )
         due, waiting = 0, ""
         fields: dict[str, str | int] = {"pending": "", "refused": ""}
-        if record.answered_by == MAILBOX:  # a person had answered, and it was released all the same
-            fields["answered_by"] = ""
         if receipt.deferred:
             due = now + backoff_ms(1)
             fields |= {"pending": json.dumps(list(receipt.deferred)), "refused": refused, **UNMARKED}

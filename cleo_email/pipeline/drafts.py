@@ -3,11 +3,11 @@
 import logging
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import KW_ONLY, dataclass, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from datetime import UTC, datetime
 
 from cleo_email.crashpoints import crashpoint
-from cleo_email.errors import LockLost, MailboxError, NotFound, UnreadableMessage, WrongState
+from cleo_email.errors import MailboxError, UnreadableMessage
 from cleo_email.imap.folders import Folders
 from cleo_email.imap.session import RefusedForGood, RefusedForNow
 from cleo_email.mail.parse import parse
@@ -15,7 +15,6 @@ from cleo_email.mail.thread import content_hash
 from cleo_email.pipeline.takeover import SharedFolders, Takeover
 from cleo_email.runtime import MINUTE, SECOND, Clock, now_ms
 from cleo_email.store import Draft, Effects, Record, State, Store
-from cleo_email.store.messages import MAILBOX
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +22,6 @@ LOCK = "drafts"  # its name in the store: one process at a time changes what is 
 # A client may take the draft out before its mail stands in Sent. So much later that is looked at again.
 LOOK_AGAIN_MS = 3 * SECOND
 NEXT_PUT_MS = MINUTE
-BUSY_MS = SECOND
 DELETED = "a person deleted the draft"
 TAKEN_OUT = (
     "the draft was taken out of Drafts at the same moment, perhaps to send it: approve again to send this "
@@ -40,7 +38,8 @@ _MARKS = re.compile(rb"^(?:auto-submitted|x-auto-response-suppress):.*\r\n(?:[ \
 class DraftFolder:
     """Brings the Drafts mailbox into line with the records, and the records with what people do there.
 
-    ``enabled``: EMAIL_DRAFTS. Every method but ``clear`` raises MailboxError, and all StoreUnavailable.
+    ``enabled``: EMAIL_DRAFTS. ``fault``: why Drafts could not be looked at, while Sent could.
+    Every method but ``clear`` raises MailboxError, and all StoreUnavailable.
     """
 
     store: Store
@@ -49,32 +48,45 @@ class DraftFolder:
     _: KW_ONLY
     enabled: bool = True
     clock: Clock = now_ms
+    fault: str = field(init=False, default="")
 
     # --- what is due --------------------------------------------------------------------------------------
 
     def keep_up(self, ids: Iterable[str]) -> None:
         """Put and remove the drafts of these records; look again at those that were missed."""
         missed: list[str] = []
+        refused: MailboxError | None = None
         with self.store.locks.hold(LOCK) as lock:
             if lock is None:
                 return  # all stay due
             for id_ in ids:
-                record = next(iter(self.store.messages.load([id_])), None)
-                draft = self.store.drafts.get(id_)
-                if record is None:
-                    self.store.drafts.gone(id_)
-                    self.store.drafting.done(id_)
-                    continue
-                if record.state is not State.REVIEW and draft:
-                    with self.folders.use() as folders:
-                        self._remove(folders, record, draft)
-                elif record.state is State.REVIEW and draft and draft.missed:
-                    missed.append(id_)
-                elif record.state is State.REVIEW and not self._put(record, draft):
-                    continue
-                self.store.drafting.done_in(id_, record.state)
+                try:
+                    if not self._keep_up(id_):
+                        missed.append(id_)
+                except (RefusedForNow, RefusedForGood) as error:
+                    refused = error  # it stays due
         if missed:
             self.watch(missed)
+        if refused:
+            raise refused
+
+    def _keep_up(self, id_: str) -> bool:
+        """Return False where it has to be looked again what became of the draft."""
+        record = next(iter(self.store.messages.load([id_])), None)
+        draft = self.store.drafts.get(id_)
+        if record is None:
+            self.store.drafts.gone(id_)
+            self.store.drafting.done(id_)
+            return True
+        is_missed = record.state is State.REVIEW and draft is not None and draft.missed > 0
+        if record.state is State.REVIEW:
+            if not is_missed and not self._put(record, draft):
+                return True
+        elif draft:
+            with self.folders.use() as folders:
+                self._remove(folders, record, draft)
+        self.store.drafting.done_in(id_, record.state)
+        return not is_missed
 
     def _put(self, record: Record, begun: Draft | None) -> bool:
         """Put the draft there unless it is. Return False where it is tried again later."""
@@ -118,6 +130,7 @@ class DraftFolder:
         First which drafts are gone, then Sent: a draft that is gone and was sent stands there, or will within
         some seconds. What is unexplained twice was deleted.
         """
+        self.fault = ""
         if not self.store.drafts.all():
             self.takeover.look(self.takeover.waiting())
             return
@@ -127,7 +140,10 @@ class DraftFolder:
                 return
             drafts = self.store.drafts.all()  # as nobody else changes them now
             chosen = {id_: draft for id_, draft in drafts.items() if not ids or id_ in ids}
-            gone = self._gone(folders, chosen)
+            try:
+                gone = self._gone(folders, chosen)
+            except (RefusedForNow, RefusedForGood) as error:
+                self.fault, gone = str(error), set()  # where nobody can look, nothing was deleted
             self.takeover.look(self.takeover.waiting())
             records = [one for one in self.store.messages.load(list(chosen)) if one.state is State.REVIEW]
             flagged = {one.id for one in self.takeover.flagged(records)}
@@ -242,24 +258,7 @@ class DraftFolder:
 
     def _move(self, record: Record, to: State, reason: str, effects: Effects, *, quiet: bool = False) -> bool:
         """Move the record from the state that it was in. Return False where others were first."""
-        try:
-            self.store.messages.move(
-                record.id,
-                to,
-                now=self.clock(),
-                reason=reason,
-                effects=effects,
-                only_from=[record.state],
-                given=("data_ended_at", 0),
-                quiet=quiet,
-                by=MAILBOX,
-            )
-        except (NotFound, WrongState, LockLost) as error:
-            log.info("too late for message %s (%s): %s", record.id, reason, error)
-            return False
-        if not quiet:
-            log.info("message %s %s: %s", record.id, to, reason)
-        return True
+        return self.takeover.withdrawal.move(record, to, reason, effects, [record.state], quiet=quiet)
 
 
 def draft_of(source: bytes) -> bytes:

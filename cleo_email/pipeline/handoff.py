@@ -1,10 +1,13 @@
 """Tell people that the agent has handed a thread over to them: one mail to EMAIL_HANDOFF_TO."""
 
+import functools
 import hashlib
 import logging
+import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from datetime import UTC, datetime
+from importlib.resources import files
 
 from cleo_email.crashpoints import crashpoint
 from cleo_email.errors import InvalidField, NotFound, UnreadableMessage
@@ -28,49 +31,17 @@ REMEMBER_S = 100 * DAY // 1000
 # Characters of a thread that the mail shows: the end of it, and of each turn the beginning.
 MOST_OF_THREAD, MOST_OF_TURN = 60_000, 10_000
 
-_WORDS = {
-    "en": {
-        "subject": "Hand-over",
-        "intro": "The agent has handed this conversation over to people.",
-        "reason": "Reason",
-        "customer": "Customer",
-        "about": "Subject",
-        "how": "Reply to this mail to write to the customer. With {us} in Cc your answer is in the history.\n"
-        "What the customer writes next in this conversation waits for people, until it is given back:",
-        "thread": "The conversation",
-        "user": "Customer",
-        "assistant": "Agent",
-        "person": "Colleague",
-        "sent": "Agent, on its way to the customer",
-        "review": "Agent, waits for approval",
-        "cut": "[earlier turns are left out]",
-        "short": "[…]",
-        "large": "The customer's mail is too large to be attached. It is in the mailbox.",
-    },
-    "de": {
-        "subject": "Übergabe",
-        "intro": "Der Agent hat diese Unterhaltung an Menschen übergeben.",
-        "reason": "Grund",
-        "customer": "Kunde",
-        "about": "Betreff",
-        "how": "Eine Antwort auf diese Mail geht an den Kunden. Mit {us} in Kopie steht sie im Verlauf.\n"
-        "Was der Kunde hier weiter schreibt, wartet auf Menschen, bis die Unterhaltung zurückgegeben wird:",
-        "thread": "Die Unterhaltung",
-        "user": "Kunde",
-        "assistant": "Agent",
-        "person": "Kollege",
-        "sent": "Agent, auf dem Weg zum Kunden",
-        "review": "Agent, wartet auf Freigabe",
-        "cut": "[Früheres ist ausgelassen]",
-        "short": "[…]",
-        "large": "Die Mail des Kunden ist zu groß für einen Anhang. Sie liegt im Postfach.",
-    },
-}
+
+@functools.cache
+def _words(language: str) -> dict[str, str]:
+    """Return the words of the mail, English where there are none of the language."""
+    found = tomllib.loads(files(__package__).joinpath("handoff.toml").read_text("utf-8"))
+    return dict(found.get(language) or found["en"])
 
 
 @dataclass
 class HandOver:
-    """Stores the mail about a hand-over for submission, once for each message whose thread was handed over.
+    """Stores the mail about a hand-over for submission, once for each hand-over.
 
     ``to`` is EMAIL_HANDOFF_TO; where it is empty nobody is told by mail. Raises StoreUnavailable.
     """
@@ -128,7 +99,7 @@ class HandOver:
             reply_message_id=mail.message_id,
             outbound=record.id,
         )
-        identity = Identity(f"{INGRESS}:{record.id}", remember_s=REMEMBER_S)
+        identity = Identity(f"{INGRESS}:{record.id}:{record.handoffs}", remember_s=REMEMBER_S)
         # Those who are told take no part in the thread.
         accepted = self.store.messages.accept(told, b"", identity, (), answer=mail)
         if not accepted.duplicate:
@@ -139,7 +110,7 @@ class HandOver:
         """Return the mail. Raise InvalidField."""
         source = self.store.messages.source(record.id) or b""
         mail = _parsed(source)
-        words = _WORDS["de" if self._language(record, mail) == "de" else "en"]
+        words = _words(self._language(record, mail))
         customer = self._customer(record, mail)
         message_id = self.signer.new(self.to, record.thread_id)
         subject = wire.clean_header(record.subject)

@@ -8,7 +8,8 @@ from dataclasses import KW_ONLY, dataclass, field
 
 from cleo_email.errors import MailboxError
 from cleo_email.pipeline.drafts import DraftFolder
-from cleo_email.pipeline.takeover import Takeover, is_unsent
+from cleo_email.pipeline.takeover import Takeover
+from cleo_email.pipeline.withdrawal import is_unsent
 from cleo_email.runtime import SeldomLog
 from cleo_email.store import Record
 

@@ -4,6 +4,7 @@ A normal login is kept for days; what is counted here are connections of workers
 that start again and again. What a person asks for (``check``, ``poll``) does not count and is never refused.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from cleo_email.errors import MailboxUnavailable
@@ -13,6 +14,7 @@ from cleo_email.store import Ticks
 LOGINS = 6  # of all processes together
 LOGINS_MS = 3 * MINUTE  # within any
 _PLACES = tuple(f"login-{number}" for number in range(LOGINS))
+_SPARE = _PLACES[LOGINS // 2 :]  # the others are the poll's alone
 
 
 class LoginsUsedUp(MailboxUnavailable):
@@ -27,7 +29,24 @@ class LoginsUsedUp(MailboxUnavailable):
         self.ms = ms
 
 
+class ConnectionRests(LoginsUsedUp):
+    """A connection is not made anew for ``ms`` milliseconds, after the ``fault`` that it had."""
+
+    def __init__(self, ms: int, fault: str) -> None:
+        MailboxUnavailable.__init__(self, fault)
+        self.ms = ms
+
+
 def limit_logins(ticks: Ticks) -> None:
     """Count a login. Raise LoginsUsedUp where there may be none now, and StoreUnavailable."""
-    if not any(ticks.tick(place, LOGINS_MS) for place in _PLACES):
-        raise LoginsUsedUp(max(min(map(ticks.tick_left_ms, _PLACES)), 1))
+    _count(ticks, _PLACES)
+
+
+def limit_spare_logins(ticks: Ticks) -> None:
+    """Count a login that the poll can do without: some are left to it. Raise as ``limit_logins``."""
+    _count(ticks, _SPARE)
+
+
+def _count(ticks: Ticks, places: Sequence[str]) -> None:
+    if not any(ticks.tick(place, LOGINS_MS) for place in places):
+        raise LoginsUsedUp(max(min(map(ticks.tick_left_ms, places)), 1))

@@ -5,84 +5,95 @@ import json
 import logging
 import re
 import threading
+import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import UTC, datetime
+from math import ceil
 
 from cleo_email.crashpoints import crashpoint
-from cleo_email.errors import (
-    LockLost,
-    MailboxError,
-    MailboxUnavailable,
-    NotFound,
-    UnreadableMessage,
-    WrongState,
-)
+from cleo_email.errors import MailboxError, MailboxUnavailable, NotFound, UnreadableMessage
 from cleo_email.imap.folders import Folders, SentMail
+from cleo_email.imap.session import RefusedForGood, RefusedForNow
 from cleo_email.mail.address import is_allowed, is_own, person
 from cleo_email.mail.headers import parse_addresses
 from cleo_email.mail.model import InboundEmail, OutboundEmail
 from cleo_email.mail.parse import parse, parse_header
 from cleo_email.mail.quotes import cut_new_part
 from cleo_email.mail.thread import is_forward, quoted_ids
+from cleo_email.pipeline.colleagues import MOST_IDS, own_domains
+from cleo_email.pipeline.logins import ConnectionRests, LoginsUsedUp
 from cleo_email.pipeline.send import REMEMBERED
+from cleo_email.pipeline.withdrawal import (
+    INGRESS,
+    OPEN,
+    RECORDS,
+    STOPPABLE,
+    Withdrawal,
+    is_unsent,
+    what_is_answered,
+)
 from cleo_email.runtime import DAY, Clock, now_ms
 from cleo_email.store import Draft, Effects, Identity, Record, State, Store, new_id
 from cleo_email.store.messages import MAILBOX
-from cleo_email.store.threads import taken_by
 
 log = logging.getLogger(__name__)
 
-INGRESS = "person"  # of the record of a mail that a person sent
-ANSWERED = "answered by a person"
-TAKEN = "a person has this thread"
 SENT_DRAFT = "a person sent the draft"
-# In which an answer of ours may still be stopped, and what a person's answer makes superfluous.
-STOPPABLE = (State.RECEIVED, State.ANSWERING, State.REVIEW, State.SUBMITTING)
-OPEN = (*STOPPABLE, State.HELD, State.FAILED)
-NO_ANSWERS = frozenset({"send", "handoff", INGRESS})  # ingress of records that answer no mail
 ANEW_MS = 2 * DAY  # how far back Sent is read where its UIDs are void
 CURSOR_EVERY = 50  # mails
-RECORDS = 500  # of each state, at which a poll looks
+RESTS_S = (30, 60, 300, 900)  # after the first fault of the connection in a row, the second …
 PATIENCE_S = 10.0  # for another thread that uses the connection
-MOST_IDS = 50  # that a mail quotes
 SHARE_OF_DRAFT, SHARE_OF_MAIL, FEW_WORDS = 0.6, 0.8, 5
 _WORD = re.compile(r"\w+")
 
 
 class SharedFolders:
-    """The folders of the account, over one connection for all threads of this process."""
+    """The folders of the account, over one connection for all threads of this process.
 
-    def __init__(self, folders: Folders) -> None:
+    After each fault of the connection it rests longer, so that it costs the account few logins.
+    """
+
+    def __init__(self, folders: Folders, *, timer: Callable[[], float] = time.monotonic) -> None:
         self._folders = folders
         self._guard = threading.RLock()
+        self._timer = timer
+        self._depth = self._faults = 0
+        self._rests_until, self._fault = 0.0, ""
 
     @contextmanager
     def use(self) -> Iterator[Folders]:
-        """Raise MailboxUnavailable where another thread does not let go of them, or as they do."""
+        """Raise MailboxUnavailable where another thread does not let go of them, or as they do.
+
+        That is LoginsUsedUp while the connection rests.
+        """
         if not self._guard.acquire(timeout=PATIENCE_S):
             raise MailboxUnavailable("the connection for Sent and Drafts is busy")
+        self._depth += 1
         try:
+            if (rest := self._rests_until - self._timer()) > 0:
+                raise ConnectionRests(ceil(rest * 1000), self._fault)
             yield self._folders
-        except MailboxError:
+            self._faults = 0
+        except (LoginsUsedUp, RefusedForNow, RefusedForGood):
+            raise  # nothing is wrong with the connection
+        except MailboxError as error:
             self._folders.close()
+            if self._depth == 1:
+                self._fault = str(error)
+                self._rests_until = self._timer() + RESTS_S[min(self._faults, len(RESTS_S) - 1)]
+                self._faults += 1
             raise
         finally:
+            self._depth -= 1
             self._guard.release()
-
-
-def is_unsent(record: Record) -> bool:
-    """Return whether certainly nothing of the record's answer was ever handed over for delivery by us."""
-    if record.ingress in NO_ANSWERS or record.data_ended_at or record.pending or record.bounced:
-        return False
-    return record.state in OPEN or record.state is State.IGNORED
 
 
 @dataclass
 class Takeover:
-    """Withdraws what people have answered, and stores their mail as turns of the threads.
+    """Finds what people have answered, and stores their mail as turns of the threads.
 
     ``own`` are our addresses, ``colleagues`` patterns of people of ours, ``mode`` is EMAIL_TAKEOVER. Several
     processes may look at the same time: each step is harmless when it is done twice.
@@ -95,9 +106,13 @@ class Takeover:
     own: frozenset[str]
     _: KW_ONLY
     mode: str = "thread"
-    colleagues: tuple[str, ...] = ()
+    colleagues: Sequence[str] = ()
     max_bytes: int = 10_000_000
     clock: Clock = now_ms
+    withdrawal: Withdrawal = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.withdrawal = Withdrawal(self.store, mode=self.mode, clock=self.clock)
 
     def look(self, records: Sequence[Record]) -> None:
         r"""Read what is new in Sent and, of the mails of these records, ``\Answered``, in this order.
@@ -198,7 +213,7 @@ class Takeover:
         except NotFound:
             return
         if record.ingress == INGRESS:
-            self._hold_newer(thread)  # an earlier look may have ended before that
+            self.withdrawal.hold_newer(thread)  # an earlier look may have ended before that
         elif is_unsent(record):
             self._sent_draft(record, *self._whole(folders, sent, mail))
 
@@ -214,7 +229,7 @@ class Takeover:
         for message_id in quoted:
             if message_id in ours:
                 thread, id_ = ours[message_id]
-                return thread, next(iter(self.store.messages.load([id_])), None)
+                return thread, what_is_answered(self.store, id_)
             records, _ = self.store.messages.page(message_id=message_id, limit=20)
             if records:
                 people = {person(one) for one in readers}
@@ -235,8 +250,8 @@ class Takeover:
             people |= {person(answered.from_address), *json.loads(answered.people or "[]")}
         if people & {person(one) for one in readers}:
             return False
-        domains = tuple(f"@{one.rpartition('@')[2]}" for one in self.own)
-        return is_forward(mail.subject) or all(is_allowed(one, self.colleagues + domains) for one in readers)
+        of_us = (*self.colleagues, *(f"@{domain}" for domain in own_domains(self.own)))
+        return is_forward(mail.subject) or all(is_allowed(one, of_us) for one in readers)
 
     def _whole(self, folders: Folders, sent: SentMail, mail: InboundEmail) -> tuple[InboundEmail, bytes]:
         """Return the mail with its text where that can be had, and its source."""
@@ -306,15 +321,15 @@ class Takeover:
         now = self.clock()
         effects = Effects(fields, pop=True, filing=now, drafting=now, answer=sent, people=readers)
         reason = f"{SENT_DRAFT}, changed" if changed else SENT_DRAFT
-        self._move(record, State.REPLIED, reason, effects, (*OPEN, State.IGNORED))
+        self.withdrawal.move(record, State.REPLIED, reason, effects, (*OPEN, State.IGNORED))
 
     # --- an answer of a person's own ------------------------------------------------------------------------
 
     def _persons_turn(self, mail: InboundEmail, source: bytes, thread: str, answered: Record | None) -> None:
         """Withdraw our answers to what the person answered, and store the mail as a turn of the thread."""
-        for record in self._open(thread):
+        for record in self.withdrawal.open(thread):
             if answered.id >= record.id if answered else _arrived_before(record, mail):
-                self._withdraw(record)
+                self.withdrawal.withdraw(record)
         crashpoint("takeover-before-store")
         now, readers = self.clock(), self._readers(mail)
         name = mail.message_id or f"<{hashlib.sha256(source).hexdigest()[:32]}@sent.invalid>"
@@ -335,70 +350,15 @@ class Takeover:
             answered_by=MAILBOX,
             people=json.dumps(sorted({person(one) for one in readers})),
         )
-        keys = []
-        if self.mode == "thread" and self.store.threads.person(thread) is None:
-            keys.append((f"person:{thread}", self._taken(), 0))
+        taken = self._taken(thread)
+        keys = [(f"person:{thread}", taken, 0)] if taken else []
         sent = OutboundEmail(name, mail.from_address, tuple(readers), source)
         self.store.messages.accept(record, b"", Identity(f"sent:{name}"), readers, answer=sent, keys=keys)
         crashpoint("takeover-after-store")
-        self._hold_newer(thread)
+        self.withdrawal.hold_newer(thread)
 
-    def _taken(self) -> str:
-        return taken_by(MAILBOX, "a person answered", self.clock())
-
-    def _open(self, thread: str) -> list[Record]:
-        """Return the records of the thread that nobody has been answered to, oldest first."""
-        records, _ = self.store.messages.page(thread_id=thread, limit=RECORDS)
-        return [one for one in reversed(records) if one.state in OPEN and is_unsent(one)]
-
-    def _withdraw(self, record: Record, *, taken: str = "") -> None:
-        now = self.clock()
-        fields = {"answered_by": MAILBOX, **self._text(record)}
-        effects = Effects(fields, pop=True, filing=now, drafting=now, person=taken)
-        self._move(record, State.IGNORED, ANSWERED, effects, OPEN)
-
-    def _hold_newer(self, thread: str) -> None:
-        """Hold what is at work in a thread that a person has, but what was approved and the last word."""
-        if self.store.threads.person(thread) is None:
-            return
-        for record in self._open(thread):
-            if record.state not in STOPPABLE or record.handoff or record.decided == "approve":
-                continue
-            now = self.clock()
-            fields = {"with_person": 1, **self._text(record)}
-            effects = Effects(fields, pop=True, filing=now, drafting=now, drop_answer=True)
-            self._move(record, State.HELD, TAKEN, effects, STOPPABLE)
-
-    def _move(
-        self, record: Record, to: State, reason: str, effects: Effects, only_from: Sequence[State]
-    ) -> None:
-        """Move the record unless its answer has left, or is leaving, or others have moved it."""
-        try:
-            self.store.messages.move(
-                record.id,
-                to,
-                now=self.clock(),
-                reason=reason,
-                effects=effects,
-                only_from=only_from,
-                given=("data_ended_at", 0),
-                by=MAILBOX,
-            )
-        except (NotFound, WrongState, LockLost) as error:
-            log.info("too late for message %s (%s): %s", record.id, reason, error)
-        else:
-            log.info("message %s %s: %s", record.id, to, reason)
-
-    def _text(self, record: Record) -> dict[str, str | int]:
-        """Return the field with the text of the customer's mail, where the history has none of it yet."""
-        try:
-            if self.store.messages.get(record.id).text:
-                return {}
-            source = self.store.messages.source(record.id)
-            text = parse(source).text if source else ""
-        except (NotFound, UnreadableMessage):
-            return {}
-        return {"text": text[:REMEMBERED]} if text else {}
+    def _taken(self, thread: str) -> str:
+        return self.withdrawal.taken(thread, MAILBOX, "a person answered")
 
     def _new_part(self, mail: InboundEmail, thread: str, readers: Sequence[str]) -> str:
         among = [person(one) for one in readers[:1]]
@@ -425,17 +385,20 @@ class Takeover:
     def answered_by_flag(self, record: Record) -> None:
         """Withdraw our answer, and the earlier ones of the thread."""
         thread = record.thread_id
-        taken = self._taken() if self.mode == "thread" and self.store.threads.person(thread) is None else ""
-        for one in self._open(thread):
+        taken = self._taken(thread)
+        for one in self.withdrawal.open(thread):
             if one.id < record.id:
-                self._withdraw(one)
-        self._withdraw(record, taken=taken)
-        self._hold_newer(thread)
+                self.withdrawal.withdraw(one)
+        self.withdrawal.withdraw(record, taken=taken)
+        self.withdrawal.hold_newer(thread)
 
 
 def is_there(folders: Folders, draft: Draft) -> bool:
-    """Return whether the draft, or a copy that somebody saved anew, lies in Drafts."""
-    if draft.place and folders.drafts_there([draft.place]):
+    """Return whether the draft, or a copy that somebody saved anew, lies in Drafts, or may."""
+    try:
+        if draft.place and folders.drafts_there([draft.place]):
+            return True
+    except (RefusedForNow, RefusedForGood):
         return True
     return bool(folders.find_draft(draft.message_id, draft.answers))
 

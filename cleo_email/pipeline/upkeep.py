@@ -4,6 +4,7 @@ The work waits in the store until there is a connection to the mailbox, and is r
 It never changes what was sent, and never keeps new mail from being read.
 """
 
+import json
 import logging
 import time
 from collections import defaultdict
@@ -52,6 +53,7 @@ RESTS_MS = (MINUTE, 5 * MINUTE, 15 * MINUTE, HOUR)
 WORK = {
     "drafting": "answers that wait are not put into Drafts, or not taken out (or set EMAIL_DRAFTS=0)",
     "people": "nobody looks in Sent whether people have answered themselves (or set EMAIL_TAKEOVER=off)",
+    "drafts": "what people do with drafts is not seen",
     "flags": "answered mail is not flagged",
     "filing": "no copies of answers are put into Sent (make it possible, or set EMAIL_SAVE_SENT=0)",
     "settling": "Sent is not searched for answers that may have been sent",
@@ -61,6 +63,7 @@ WORK = {
 NEXT_FLAGS_MS = 10 * MINUTE
 # When a mail that a person asks for is fetched again, where the server refuses for a while.
 NEXT_FETCH_MS = 5 * MINUTE
+MOST_SUPERSEDED = 100  # mails of a thread, one by the other
 _KEYWORDS = {State.REPLIED: REPLIED, State.HELD: HELD, State.FAILED: FAILED}
 # Nobody is answered: the mail stays unread for the people of the mailbox.
 UNANSWERED = frozenset({State.HELD, State.FAILED, State.IGNORED})
@@ -146,16 +149,19 @@ class Upkeep:
         """Look what people have answered, and what became of drafts; after the inbox, so that it is known."""
         if self.drafts and self.store.ticks.tick_left_ms("people") <= 0:
             self._at_peoples_folders("people", self.drafts.watch)
+            if self.drafts.fault:
+                fault = f"{WORK['drafts']}: {self.drafts.fault}"
+                self.store.health.upkeep_fault("drafts", fault, counts=False)
+            else:
+                self._works("drafts", ["drafts"])
 
     def _at_peoples_folders(self, work: str, do: Callable[[], None]) -> None:
         try:
             do()
-        except MailboxLoginRefused:
-            raise
         except LoginsUsedUp as error:
             self.store.ticks.next_tick(work, error.ms)
-        except MailboxError as error:
-            self._rest(work, error)
+        except MailboxError as error:  # also a login that is refused: the server may allow one at a time
+            self._rest(work, error, RESTS_MS[:3])
         else:
             self._works(work, [work])
 
@@ -168,9 +174,9 @@ class Upkeep:
         due.put_off(ids, now + rest)
         return []
 
-    def _rest(self, work: str, error: MailboxError) -> None:
+    def _rest(self, work: str, error: MailboxError, rests: Sequence[int] = RESTS_MS) -> None:
         faults = self.store.health.upkeep_fault(work, f"{WORK[work]}: {error}")
-        rest = RESTS_MS[min(faults, len(RESTS_MS)) - 1]
+        rest = rests[min(faults, len(rests)) - 1]
         self.store.ticks.next_tick(work, rest)
         log.warning("%s (this rests for %d minutes): %s", WORK[work], rest // MINUTE, error)
 
@@ -200,8 +206,8 @@ class Upkeep:
         crashpoint("chores-before-flags")
         status = self.mailbox.open()
         groups: dict[tuple[State, bool, bool], list[Record]] = defaultdict(list)
-        for record in records:
-            groups[record.state, bool(record.marked), was_answered(record)].append(record)
+        for record, like in self._with_superseded(records):
+            groups[like.state, bool(record.marked), was_answered(like)].append(record)
         for (state, marked, by_person), members in groups.items():
             refused = None
             try:
@@ -212,13 +218,33 @@ class Upkeep:
                 refused = error
                 log.warning("%d mails cannot be flagged as %s: %s", len(members), state, error)
             for record in members:
-                if state is State.REPLIED or record.bounced:
+                if record.state is State.REPLIED or record.bounced:
                     continue  # our copy of the answer comes next
                 if refused and self.clock() - record.updated_at < DAY:
                     self.store.filing.add(record.id, self.clock() + NEXT_FLAGS_MS)
                 else:
-                    self.store.filing.done_in(record.id, state)
+                    self.store.filing.done_in(record.id, record.state)
         crashpoint("chores-after-flags")
+
+    def _with_superseded(self, records: Sequence[Record]) -> Iterator[tuple[Record, Record]]:
+        """Yield each record, and those that it supersedes, with the record by whose state it is flagged.
+
+        A mail that is superseded is answered, or waits for people, together with the newer one.
+        """
+        for record in records:
+            newest = self._newest(record)
+            yield record, newest
+            for older in self.store.messages.load(json.loads(record.supersedes or "[]")):
+                if older.state is State.IGNORED and older.superseded_by:
+                    yield older, newest
+
+    def _newest(self, record: Record) -> Record:
+        for _ in range(MOST_SUPERSEDED):
+            newer = self.store.messages.load([record.superseded_by] if record.superseded_by else [])
+            if record.state is not State.IGNORED or not newer:
+                break
+            record = newer[0]
+        return record
 
     def _flag_alike(
         self, state: State, records: Sequence[Record], validity: int, add: tuple[str, ...], *, marked: bool

@@ -37,6 +37,7 @@ from cleo_email.runtime import (
 )
 from cleo_email.settings.workflows import Supplied, Workflow
 from cleo_email.store import Identity, Record, Start, State, Store, new_id
+from cleo_email.store.messages import FINAL, SOURCE_AFTER_FINAL_S
 from cleo_email.store.queue import WakeQueue
 from cleo_email.store.threads import workflow_key
 
@@ -257,7 +258,6 @@ class Question:
     request: AgentRequest
     text: str  # what the thread's history keeps of the question
     compose: Callable[[Answer], tuple[OutboundEmail, str]]  # the mail and a note for the record
-    done: Callable[[], None] = lambda: None  # called once the agent will not be asked again
 
 
 @dataclass
@@ -282,7 +282,7 @@ class ThreadOpener:
         history = self.store.threads.history(record.thread_id, but=record.id, among=among)
         message = AgentMessage(to_address=record.to_address, subject=record.subject)
         request = agent_request(record, message, history, json.loads(record.workflow))
-        return Question(request, "", partial(self._compose, record), partial(self._done, record))
+        return Question(request, "", partial(self._compose, record))
 
     def _compose(self, record: Record, answer: Answer) -> tuple[OutboundEmail, str]:
         """Return the mail. Raise InvalidField, AgentUnavailable (a supplier failed), AgentError."""
@@ -310,10 +310,15 @@ class ThreadOpener:
             mail, _ = self.sender.compose(draft, message_id=message_id, language=language, notice=notice)
             return mail, ""
 
-    def _done(self, record: Record) -> None:
-        """Release the files of the request, once the answer is stored or none will come."""
-        if batch := json.loads(record.outbound)["files"]:
-            self.store.files.done(batch, record.id)
+    def release_files(self, record: Record) -> None:
+        """Release the files of the request once the mail has left; until then the agent may be asked anew.
+
+        Of an ignored one they are kept as long as its source, as people may release it.
+        """
+        batch = json.loads(record.outbound)["files"]
+        if batch and record.state in FINAL:
+            keep_s = SOURCE_AFTER_FINAL_S if record.state is State.IGNORED else 0
+            self.store.files.done(batch, record.id, keep_s=keep_s)
 
     def _configured_files(self, record: Record) -> Iterable[AttachedFile]:
         context = json.loads(record.workflow)

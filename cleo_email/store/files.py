@@ -25,11 +25,11 @@ class WaitingFiles(StorePart):
         packed = read_large(self._redis, f"{PREFIX}files:{batch}")
         return None if packed is None else unpack(packed)
 
-    def done(self, batch: str, record_id: str) -> None:
-        """Note that the record needs them no more. The last one drops them."""
+    def done(self, batch: str, record_id: str, *, keep_s: int = 0) -> None:
+        """Note that the record needs them no more. The last one drops them, after ``keep_s`` seconds."""
         self._redis.srem(f"{PREFIX}files:{batch}:for", record_id)
         if not self._redis.exists(f"{PREFIX}files:{batch}:for"):
-            self._redis.delete(f"{PREFIX}files:{batch}")
+            self._redis.expire(f"{PREFIX}files:{batch}", keep_s, lt=True)
 
 
 def pack(files: Sequence[AttachedFile]) -> bytes:

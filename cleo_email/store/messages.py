@@ -66,6 +66,10 @@ FINAL = frozenset({S.REPLIED, S.IGNORED})  # the stored mail is dropped some day
 WAITING = frozenset({S.REVIEW, S.HELD, S.FAILED, S.UNCERTAIN})  # for a person
 AT_WORK = frozenset({S.RECEIVED, S.ANSWERING, S.SUBMITTING})
 
+# Ingress of records with which no mail came in, and of those to which no agent's answer belongs.
+UNASKED = frozenset({"send", "workflow", "handoff", "person"})
+NO_ANSWERS = UNASKED - {"workflow"}
+
 AGENT, MAILBOX = "agent", "mailbox"  # who moves records: this program, and people by what they do there
 
 DAY_S = 86_400
@@ -136,7 +140,10 @@ class Record:
     answered_by: str = ""  # who answered, or approved the answer, where it was not the agent alone
     with_person: int = 0  # 1: held because a person has the thread
     handoff: str = ""  # why the agent handed the thread over to people
+    handoffs: int = 0  # how often
     colleague: int = 0  # of a colleague's mail, a person's turn: 1, and 2 once its effects are complete
+    superseded_by: str = ""  # the message about which the agent was asked in place of this one
+    supersedes: str = ""  # JSON of the messages in whose place the agent was asked
     begun: int = 0  # attempts that began to read the mail, since one got as far as the agent or an end
     # Of the mail that we send, JSON lists of addresses, '' for none:
     recipients: str = ""  # all of them
@@ -189,6 +196,10 @@ _LIGHT = [*(spec.name for spec in fields(Record) if spec.name not in _HEAVY), _R
 
 class ThreadTaken(CleoError):
     """A person has the thread, so nothing is answered in it."""
+
+
+class ThreadFree(CleoError):
+    """No person has the thread, or none any more, so nothing is held for one."""
 
 
 class ThreadClosed(CleoError):
@@ -252,6 +263,7 @@ class Effects:
     drafting: int | None = None  # the Drafts mailbox is to be brought into line from then on
     person: str = ""  # JSON of why and since when a person has the thread: see Threads.person
     unless_taken: bool = False  # raise ThreadTaken where a person has the thread
+    only_if_taken: bool = False  # raise ThreadFree where no person has it
     people: Sequence[str] = ()
     later: int | None = None  # the record goes on in a conversation of its own, from then on
     conversation: str = ""  # whose lock is held and of which pop, push and due speak; '' for the thread's
@@ -259,7 +271,7 @@ class Effects:
 
 _OPTIONS = (
     *("pop", "push", "due", "filing", "settling", "resuming", "later", "conversation"),
-    *("drop_answer", "drafting", "person", "unless_taken"),
+    *("drop_answer", "drafting", "person", "unless_taken", "only_if_taken"),
 )
 
 
@@ -486,8 +498,8 @@ class Messages(StorePart):
         ``by`` is who did it: AGENT, MAILBOX, "cli", an operator's address or the name of an API token.
         ``given`` is a field of the record that must have this value, a fence in place of the lock.
         ``quiet`` leaves no line in the history (a note for the machine, not for a person).
-        Raise NotFound, LockLost (another worker has taken over), WrongState (with the state it is in) or
-        ThreadTaken (a person has the thread by now).
+        Raise NotFound, LockLost (another worker has taken over), WrongState (with the state it is in),
+        ThreadTaken (a person has the thread by now) or ThreadFree.
         """
         allowed = MAY_BECOME[to]
         if only_from:
@@ -519,6 +531,8 @@ class Messages(StorePart):
             raise LockLost(f"message {id_} was taken over by another worker")
         if outcome == b"taken":
             raise ThreadTaken(f"a person has the thread of message {id_}")
+        if outcome == b"free":
+            raise ThreadFree(f"no person has the thread of message {id_}")
         if outcome == b"wrong":
             raise WrongState(f"message {id_} is {state.decode()}; it cannot become {to} from there")
 

@@ -4,8 +4,9 @@
 -- options: fields (flat list), history (string), pop, push, due (ms), filing (ms), settling (ms),
 --          resuming (ms), keep_source_s, keep_s, answer (flat list), our_id, people (list),
 --          given (field, value it must have), later (ms), conversation (in place of the thread's), drop_answer,
---          drafting (ms), person (JSON of why a person has the thread), unless_taken (refuse if a person has it)
--- Returns {'moved' | 'missing' | 'lost' | 'wrong' | 'taken', state}.
+--          drafting (ms), person (JSON of why a person has the thread), unless_taken (refuse if a person has it),
+--          only_if_taken (refuse if no person has it)
+-- Returns {'moved' | 'missing' | 'lost' | 'wrong' | 'taken' | 'free', state}.
 local P, id, now = ARGV[1], ARGV[2], ARGV[5]
 local key = P .. 'm:' .. id
 local state = redis.call('HGET', key, 'state')
@@ -20,7 +21,10 @@ if ARGV[6] ~= '' and redis.call('GET', P .. 'lock:conversation:' .. conversation
 end
 if not string.find(',' .. ARGV[3] .. ',', ',' .. state .. ',', 1, true) then return {'wrong', state} end
 
-if options.unless_taken and redis.call('EXISTS', P .. 'person:' .. thread) == 1 then return {'taken', state} end
+local taken = redis.call('EXISTS', P .. 'person:' .. thread) == 1
+if options.unless_taken and taken then return {'taken', state} end
+-- Whoever hands a thread back lets go on, after that, what is held: nothing may be held for a person afterwards.
+if options.only_if_taken and not taken then return {'free', state} end
 if options.given and redis.call('HGET', key, options.given[1]) ~= options.given[2] then return {'lost', state} end
 if ARGV[4] == 'replied' or ARGV[4] == 'uncertain' then
   -- A fact, whatever room there is: a script that has written something is not refused for want of memory.

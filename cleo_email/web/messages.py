@@ -1,21 +1,22 @@
 """Records of messages and their threads: list, show, and take what people decide about them."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any
 
 from flask import Blueprint, Response, request
 from pydantic import BaseModel
 
 from cleo_email.crashpoints import crashpoint
 from cleo_email.errors import InvalidField, NotFound
-from cleo_email.pipeline.decide import Decisions, new_text
+from cleo_email.pipeline.decide import Decisions
+from cleo_email.pipeline.withdrawal import new_text
 from cleo_email.store import Record, State, Store, iso
 from cleo_email.web.auth import require_api_token
 from cleo_email.web.bodies import answer, bad_fields, current, read_optional_json, validated
 from cleo_email.web.models import ApproveFields, MessagesQuery, ReasonFields, ThreadQuery
 
 bp = Blueprint("messages", __name__)
-Fields = TypeVar("Fields", bound=BaseModel)
 
 
 @bp.get("/email/messages")
@@ -48,12 +49,22 @@ def _shown(record: Record) -> Response:
 
 
 # --- decisions --------------------------------------------------------------------------------------------
-#
-# The body may be absent. Errors of the body come before those of the id, as everywhere.
+
+_DECISIONS: dict[str, tuple[Callable[..., Record], type[BaseModel]]] = {
+    "approve": (Decisions.approve, ApproveFields),
+    "discard": (Decisions.discard, ReasonFields),
+    "release": (Decisions.release, ReasonFields),
+    "dismiss": (Decisions.dismiss, ReasonFields),
+    "retry": (Decisions.retry, ReasonFields),
+    "takeover": (Decisions.take_over, ReasonFields),
+    "handback": (Decisions.hand_back, ReasonFields),
+}
 
 
-def _decided(decide: Callable[..., Record], id_: str, model: type[Fields]) -> Response:
+def _decided(decision: str, id_: str) -> Response:
+    """Take a decision about one message. The body may be absent; its errors come before those of the id."""
     by = require_api_token()
+    decide, model = _DECISIONS[decision]
     fields = read_optional_json(model)
     try:
         record = decide(current().decisions, id_, by=by, **fields.model_dump())
@@ -63,40 +74,8 @@ def _decided(decide: Callable[..., Record], id_: str, model: type[Fields]) -> Re
     return _shown(record)
 
 
-@bp.post("/email/messages/<id_>/approve")
-def approve(id_: str) -> Response:
-    """Have an answer sent that waits for a review, as it is or edited."""
-    return _decided(Decisions.approve, id_, ApproveFields)
-
-
-@bp.post("/email/messages/<id_>/discard")
-def discard(id_: str) -> Response:
-    return _decided(Decisions.discard, id_, ReasonFields)
-
-
-@bp.post("/email/messages/<id_>/release")
-def release(id_: str) -> Response:
-    return _decided(Decisions.release, id_, ReasonFields)
-
-
-@bp.post("/email/messages/<id_>/dismiss")
-def dismiss(id_: str) -> Response:
-    return _decided(Decisions.dismiss, id_, ReasonFields)
-
-
-@bp.post("/email/messages/<id_>/retry")
-def retry(id_: str) -> Response:
-    return _decided(Decisions.retry, id_, ReasonFields)
-
-
-@bp.post("/email/messages/<id_>/takeover")
-def takeover(id_: str) -> Response:
-    return _decided(Decisions.take_over, id_, ReasonFields)
-
-
-@bp.post("/email/messages/<id_>/handback")
-def handback(id_: str) -> Response:
-    return _decided(Decisions.hand_back, id_, ReasonFields)
+for _name in _DECISIONS:
+    bp.add_url_rule(f"/email/messages/<id_>/{_name}", _name, partial(_decided, _name), methods=["POST"])
 
 
 # --- threads ----------------------------------------------------------------------------------------------

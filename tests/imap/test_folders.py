@@ -10,7 +10,7 @@ from imapclient import IMAPClient  # type: ignore[import-untyped]
 from imapclient.imap_utf7 import encode  # type: ignore[import-untyped]
 
 from cleo_email.imap.folders import Folders
-from cleo_email.imap.session import RefusedForGood
+from cleo_email.imap.session import RefusedForGood, RefusedForNow
 from cleo_email.imap.special_use import DRAFTS, usual_names
 from tests.support.dovecot import Dovecot
 from tests.support.imap_server import FakeImapServer
@@ -129,7 +129,8 @@ def test_a_folder_for_drafts_that_was_missing_is_seen_at_once(folders: Folders, 
     folders.remove_draft(place)
     person.delete_folder("Drafts")
     folders._folders.clear()
-    assert folders.drafts_there([place]) == frozenset()
+    with pytest.raises(RefusedForNow, match="no folder for drafts any more"):
+        folders.drafts_there([place])
     person.create_folder("Drafts")
     person.append("Drafts", mail("<d@x>"), flags=["\\Draft"])
     assert folders.find_draft("<d@x>", "")

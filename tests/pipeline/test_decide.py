@@ -238,6 +238,40 @@ def test_what_was_discarded_or_withdrawn_is_answered_anew_when_it_is_released(be
         assert text_of(read(bench.smtp.sent[-1].source)) == "better"
 
 
+def test_what_is_answered_anew_was_answered_by_nobody_yet(bench: Bench) -> None:
+    """Else the history says that a person has written what the agent writes now."""
+    accepted = review(bench)
+    bench.smtp.script = [SubmissionUnavailable("450"), Receipt("250 ok")]
+    bench.deciding.approve(accepted.id, by="anna")
+    bench.work(accepted.thread_id)
+    assert bench.record(accepted).answered_by == "anna"
+    bench.deciding.take_over(accepted.id, by="bert")
+    bench.deciding.hand_back(accepted.id, by="bert")
+    assert bench.record(accepted).answered_by == ""
+    bench.clock.pass_(3600)
+    bench.agent.script = [Answer("fine")]
+    bench.work(accepted.thread_id)
+    assert bench.record(accepted).state is State.REPLIED
+    assert bench.record(accepted).answered_by == ""
+
+
+def test_a_decision_about_what_a_person_answered(bench: Bench) -> None:
+    failed = in_state(bench, State.UNCERTAIN)
+    bench.store.messages.note(failed.id, "answered_by", "mailbox")
+    assert bench.deciding.retry(failed.id, by="anna").answered_by == ""
+
+
+def test_an_approved_answer_that_failed_is_still_approved_when_it_is_retried(bench: Bench) -> None:
+    accepted = review(bench)
+    bench.deciding.approve(accepted.id, by="anna")
+    bench.smtp.script = [ConnectionResetError("after DATA"), Receipt("250 ok")]
+    bench.work(accepted.thread_id)
+    assert bench.record(accepted).state is State.UNCERTAIN
+    bench.deciding.retry(accepted.id, by="bert")
+    bench.work(accepted.thread_id)
+    assert (bench.record(accepted).state, bench.record(accepted).answered_by) == (State.REPLIED, "anna")
+
+
 def test_an_approved_answer_is_held_by_no_limit(redis_url: str) -> None:
     bench = Bench(redis_url, limits=Limits(per_thread=1))
     for number in range(3):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import dataclasses
 import itertools
@@ -13,11 +14,15 @@ import pytest
 from redis import Redis
 
 from cleo_email.errors import MailboxError
+from cleo_email.imap.folders import Folders
 from cleo_email.imap.mailbox import Mailbox
 from cleo_email.mail.model import OutboundEmail
-from cleo_email.pipeline.logins import LOGINS, LOGINS_MS, LoginsUsedUp
+from cleo_email.pipeline.drafts import DraftFolder
+from cleo_email.pipeline.last_look import LastLook
+from cleo_email.pipeline.logins import LOGINS, LOGINS_MS, LoginsUsedUp, limit_spare_logins
 from cleo_email.pipeline.poll import Poller
 from cleo_email.pipeline.receive import Receiver
+from cleo_email.pipeline.takeover import SharedFolders, Takeover
 from cleo_email.screening.screen import Policy
 from cleo_email.store import Effects, Identity, Record, State, Store, Ticks, new_id
 from cleo_email.store.queue import WakeQueue
@@ -311,3 +316,53 @@ def test_bad_mails_at_the_head_that_cost_the_connection_stop_no_mail_behind_them
         place.clock.pass_(400)
         place.pass_(21)
     assert place.store.messages.count(State.FAILED) == len(bad)
+
+
+@pytest.mark.parametrize("bent", ["refused", "ended"])
+def test_a_server_that_takes_one_connection_only_costs_the_poll_none_of_its_logins(
+    place: Installation, server: FakeImapServer, bent: str
+) -> None:
+    """The one for Sent and Drafts fails at its login, each time later, and new mail is read as ever."""
+    tries: list[float] = []
+    every: list[float] = []
+
+    def login(session: Session, tag: str, rest: str) -> None:
+        every.append(place.seconds)
+        session.send("+ ")
+        if b"second" not in base64.b64decode(session.rfile.readline()):
+            session.send(f"{tag} OK welcome")
+            return
+        tries.append(place.seconds)
+        if bent == "ended":
+            raise HangUp
+        session.send(f"{tag} NO too many connections")
+
+    server.answers["AUTHENTICATE"] = login
+    folders = Folders(server.account("second"), ssl_context=server.ssl_context())
+    folders.before_login = lambda: limit_spare_logins(place.store.ticks)
+    shared = SharedFolders(folders, timer=lambda: place.seconds)
+    takeover = Takeover(place.store, shared, frozenset({"agent@cleo.test"}), clock=place.clock)
+    drafts = DraftFolder(place.store, shared, takeover, clock=place.clock)
+    look = LastLook(takeover, drafts, timer=lambda: place.seconds)
+    record = place.expect(1, State.REPLIED)
+    for worker in place.workers:
+        worker.upkeep.drafts = drafts
+    faults: set[str] = set()
+
+    def each(second: int) -> None:
+        look.look(record)  # as a worker with much to send does
+        if second % 50 == 10:
+            place.deliver(second)
+        if second % 100 == 99:
+            place.workers[0].mailbox.close()
+        faults.add(place.store.health.read().poll_fault)
+
+    place.pass_(2000, each=each)
+    gaps = [round(later - at) for at, later in itertools.pairwise(tries)]
+    assert [pytest.approx(gap, abs=3) for gap in gaps] == [30, 60, 300, 900]
+    place.logins = every
+    assert place.most_logins() <= LOGINS
+    assert faults == {""}
+    delays = [at - (10 + 50 * (uid - 1)) for uid, at in place.accepted.items()]
+    assert len(delays) >= 38
+    assert max(delays) <= INTERVAL_S + 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from email import message_from_bytes, policy
 from email.message import EmailMessage
@@ -15,6 +16,7 @@ from cleo_email.mail.parse import parse
 from cleo_email.pipeline.budget import Limits
 from cleo_email.pipeline.colleagues import Colleagues
 from cleo_email.pipeline.handoff import HandOver
+from cleo_email.pipeline.withdrawal import is_unsent
 from cleo_email.screening.dkim import SenderCheck
 from cleo_email.store import Accepted, Effects, State
 from cleo_email.store.threads import taken_by
@@ -241,6 +243,69 @@ def test_a_thread_that_is_taken_while_the_agent_thinks(desk: Desk, step: Answer)
     desk.sweeping.hand_over()
     assert desk.store.handing_over.due(desk.clock()) == []
     assert len(desk.store.messages.page()[0]) == 1, "no mail about it: a person has it already"
+
+
+def test_a_thread_that_is_handed_back_before_its_mail_is_held_goes_on(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hand-back finds nothing to let go on, and nobody else would."""
+    accepted = desk.ask(1)
+    desk.give_to_person(accepted.thread_id)
+    once_before(desk.answering, "_leave_to_person", lambda: hand_back(desk, accepted), monkeypatch)
+    desk.work(accepted.thread_id)
+    assert desk.record(accepted).state is State.REPLIED
+    assert desk.record(accepted).with_person == 0
+
+
+def test_a_thread_that_is_taken_and_handed_back_while_the_agent_thinks(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accepted = desk.ask(1)
+    answer = desk.agent.answer
+
+    def slow(*args: Any, **more: Any) -> Answer:
+        monkeypatch.undo()
+        desk.give_to_person(accepted.thread_id)
+        once_before(desk.answering, "_leave_to_person", lambda: hand_back(desk, accepted), monkeypatch)
+        return answer(*args, **more)
+
+    monkeypatch.setattr(desk.agent, "answer", slow)
+    desk.agent.script = [Answer("too late"), Answer("fine")]
+    before = desk.wake.waiting()
+    desk.work(accepted.thread_id)
+    assert (desk.record(accepted).state, desk.wake.waiting()) == (State.ANSWERING, before + 1)
+    desk.work(accepted.thread_id)
+    assert desk.record(accepted).state is State.REPLIED
+    assert desk.record(accepted).answer_text == "fine"
+
+
+def test_a_takeover_that_meets_a_hand_back_holds_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk.answer(1)
+    second = desk.ask(2, follows=1)
+    once_before(desk.store.messages, "move", lambda: hand_back(desk, second), monkeypatch)
+    desk.deciding.take_over(second.id, by="anna")
+    assert desk.record(second).state is State.RECEIVED
+    once_before(desk.store.messages, "move", lambda: hand_back(desk, second), monkeypatch)
+    desk.by_colleague()
+    assert desk.record(second).state is State.RECEIVED
+    desk.work(second.thread_id)
+    assert desk.record(second).state is State.REPLIED
+
+
+def hand_back(desk: Desk, accepted: Accepted) -> None:
+    desk.deciding.hand_back(accepted.id, by="bert")
+
+
+def once_before(place: object, name: str, do: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let something happen before the next call of a method."""
+    method = getattr(place, name)
+
+    def call(*args: Any, **more: Any) -> Any:
+        monkeypatch.setattr(place, name, method)
+        do()
+        return method(*args, **more)
+
+    monkeypatch.setattr(place, name, call)
 
 
 @pytest.mark.parametrize("to", [State.IGNORED, State.HELD])
@@ -628,6 +693,41 @@ def test_the_answer_of_whoever_was_told_is_a_persons_turn(desk: Desk) -> None:
     found = desk.by_colleague(sender=BOSS, quotes=told(desk)[0].message_id)
     assert (found.state, found.thread_id) == (State.IGNORED, first.thread_id)
     assert (desk.record(first).state, desk.record(first).reason) == (State.IGNORED, "answered by a person")
+
+
+@pytest.mark.parametrize("answer", [Answer(handoff="angry"), Answer("Bye", handoff="angry", review="tone")])
+def test_each_hand_over_of_a_mail_is_told_once(desk: Desk, answer: Answer) -> None:
+    desk.agent.script = [answer]
+    first = desk.answer(1)
+    for times in (1, 2, 3):
+        for _ in range(3):
+            desk.work(first.thread_id)
+            desk.over.complete(first.id)
+            desk.clock.pass_(120)
+            desk.sweeping.hand_over()
+        assert len(told(desk)) == times
+        desk.deciding.take_over(first.id, by="anna")
+        hand_back(desk, first)
+        assert desk.record(first).handoff == "", "what comes now is no last word"
+        desk.work(first.thread_id)
+    desk.deciding.take_over(first.id, by="anna")
+    hand_back(desk, first)
+    desk.agent.script = [Answer("fine")]
+    for _ in range(3):
+        desk.work(first.thread_id)
+        desk.clock.pass_(120)
+        desk.sweeping.hand_over()
+    assert desk.record(first).state is State.REPLIED
+    assert len(told(desk)) == 4
+
+
+def test_a_colleagues_mail_is_no_answer_of_ours_that_a_person_could_stop(desk: Desk) -> None:
+    desk.answer(1)
+    own = desk.by_colleague()
+    desk.give_to_person(own.thread_id)
+    turn = desk.record(own)
+    assert not is_unsent(turn)
+    assert is_unsent(replace(turn, released=1)), "it is a mail to the agent then"
 
 
 def test_in_german(desk: Desk) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -11,11 +12,13 @@ from imapclient import IMAPClient  # type: ignore[import-untyped]
 
 from cleo_email.errors import MailboxUnavailable, SubmissionUnavailable
 from cleo_email.imap.folders import Folders
-from cleo_email.imap.session import RefusedForGood
-from cleo_email.mail.model import Receipt
+from cleo_email.imap.session import RefusedForGood, RefusedForNow
+from cleo_email.mail.model import Address, Answer, Receipt
 from cleo_email.pipeline.drafts import DELETED, EDITED, TAKEN_OUT
+from cleo_email.pipeline.handoff import HandOver
 from cleo_email.store import Accepted, Effects, State
 from tests.support import dovecot as dovecot_module
+from tests.support.bench import FROM
 from tests.support.dovecot import Dovecot
 from tests.support.folders import FakeFolders
 from tests.support.mails import mail
@@ -183,6 +186,41 @@ def test_a_draft_that_is_deleted(bench: PeopleBench) -> None:
     bench.upkeep()
     assert state(bench, first) == (State.IGNORED, DELETED)
     assert bench.store.drafts.all() == {}
+
+
+@pytest.mark.parametrize("how", ["gone", "refused"])
+def test_drafts_that_cannot_be_looked_at_were_not_deleted(
+    redis_url: str, folders: FakeFolders, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """A folder that was renamed, or that a server leaves out once, decides nothing. Sent is read."""
+    bench = PeopleBench(redis_url, folders, FakeHands(folders))
+    first, second = bench.draft(mail(1)), bench.draft(mail(2))
+    kept, folders.drafts = folders.drafts, None
+    if how == "refused":
+
+        def refuse(_places: object) -> None:
+            raise RefusedForGood("Drafts: NO not now")
+
+        monkeypatch.setattr(folders, "drafts_there", refuse)
+    for _ in range(3):
+        bench.look_twice()
+    assert bench.drafts.fault
+    assert state(bench, first)[0] is State.REVIEW
+    answer_it(bench, 2)
+    with suppress(RefusedForNow, RefusedForGood):  # its draft cannot be taken out
+        bench.look_twice()
+    assert state(bench, second) == (State.IGNORED, "answered by a person")
+    bench.approve(first)
+    bench.work(first.thread_id)
+    assert state(bench, first)[0] is State.SUBMITTING
+    assert "cannot be taken out of Drafts" in bench.record(first).reason
+    monkeypatch.undo()
+    folders.drafts = kept
+    bench.look_twice()
+    assert bench.drafts.fault == ""
+    bench.work(first.thread_id)
+    assert state(bench, first)[0] is State.REPLIED
+    assert bench.hands.drafts() == []
 
 
 def test_a_draft_that_is_moved_elsewhere_and_sent_from_there_later(bench: PeopleBench) -> None:
@@ -379,7 +417,12 @@ def test_an_approved_answer_waits_for_the_mailbox(redis_url: str, folders: FakeF
     wanted = "waiting: the draft cannot be taken out of Drafts: no route"
     assert state(bench, first) == (State.SUBMITTING, wanted)
     folders.fault = None
+    steps = bench.history(first)
     bench.clock.pass_(3)
+    bench.work(first.thread_id)
+    assert state(bench, first) == (State.SUBMITTING, wanted), "the connection rests"
+    assert bench.history(first) == steps
+    bench.clock.pass_(30)
     bench.work(first.thread_id)
     assert len(bench.smtp.sent) == 1
 
@@ -401,6 +444,7 @@ def test_an_approved_answer_waits_for_the_last_look(redis_url: str, folders: Fak
     assert "Sent cannot be read" in bench.record(first).reason
     folders.before, folders.fault = (lambda _name: None), None
     bench.hands.file(source)
+    bench.clock.pass_(31)
     bench.look()
     assert_sent_by_a_person(bench, first, changed=False)
 
@@ -577,6 +621,30 @@ def test_a_follow_up_to_an_answer_of_ours_is_a_turn(bench: PeopleBench) -> None:
     assert bench.store.threads.person(first.thread_id)
 
 
+def test_a_reply_to_the_mail_about_a_hand_over_answers_what_was_handed_over(bench: PeopleBench) -> None:
+    over = HandOver(
+        bench.store,
+        bench.wake,
+        bench.signer,
+        FROM,
+        (Address("boss@firma.test"),),
+        own=frozenset(),
+        max_bytes=10**6,
+    )
+    bench.answering.hand_over = over
+    bench.agent.script = [Answer(handoff="angry")]
+    first = bench.receive(mail(1, sender=CUSTOMER))
+    bench.clock.pass_(60)
+    later = bench.receive(mail(2, sender=CUSTOMER, references="<q1@example.test>"))
+    bench.work(first.thread_id)
+    told = next(one for one in bench.store.messages.page()[0] if one.ingress == "handoff")
+    bench.work(first.thread_id)
+    bench.hands.file(written(CUSTOMER, "I see to it.", answers=told.reply_message_id))
+    bench.look()
+    assert state(bench, first) == (State.IGNORED, "answered by a person")
+    assert state(bench, later) == (State.HELD, "a person has this thread")
+
+
 def test_a_reply_to_the_person_leads_to_the_thread(bench: PeopleBench) -> None:
     first = bench.receive(mail(1))
     answer_it(bench)
@@ -673,6 +741,16 @@ def test_what_is_an_answer_to_the_customer(bench: PeopleBench, fields: dict[str,
     first = bench.receive(mail(1))
     wanted = {"answers": "<q1@example.test>"} | fields
     bench.hands.file(written(wanted.pop("to", CUSTOMER), OWN_WORDS, **wanted))
+    bench.look()
+    assert state(bench, first) == (State.IGNORED, "answered by a person")
+
+
+def test_an_address_of_a_public_mail_domain_is_no_colleagues(bench: PeopleBench) -> None:
+    """The mailbox is at such a domain, and a person answers another address of the customer there."""
+    bench.takeover.own = frozenset({FROM.addr, "me@gmail.com"})
+    first = bench.receive(mail(1, sender=CUSTOMER))
+    home = "customer.at.home@gmail.com"
+    bench.hands.file(written(home, OWN_WORDS, answers="<q1@example.test>"))
     bench.look()
     assert state(bench, first) == (State.IGNORED, "answered by a person")
 

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from imapclient import IMAPClient  # type: ignore[import-untyped]
 
-from cleo_email.errors import MailboxUnavailable
+from cleo_email.errors import AgentError, MailboxUnavailable
 from cleo_email.imap.folders import Folders
 from cleo_email.imap.mailbox import Mailbox
+from cleo_email.mail.model import Answer
 from cleo_email.pipeline.logins import LOGINS, LoginsUsedUp, limit_logins
 from cleo_email.pipeline.poll import Poller
 from cleo_email.pipeline.upkeep import Upkeep
@@ -122,6 +123,34 @@ def test_a_draft_that_a_person_sent_is_filed_once(desk: Desk) -> None:
     assert desk.only().state is State.REPLIED
     assert {"\\Seen", "\\Answered", "$CleoReplied"} <= desk.flags()
     assert desk.sent() == 1
+
+
+@pytest.mark.parametrize(
+    ("step", "there", "not_there"),
+    [
+        (Answer("fine"), {"\\Seen", "\\Answered", "$CleoReplied"}, {"$CleoHeld"}),
+        (AgentError("no"), {"$CleoFailed"}, {"\\Seen", "\\Answered"}),
+        (Answer("fine", review="look"), {"\\Seen"}, {"\\Answered", "$CleoReplied"}),
+    ],
+)
+def test_superseded_mail_is_flagged_as_the_mail_that_superseded_it(
+    desk: Desk, step: Answer | Exception, there: set[str], not_there: set[str]
+) -> None:
+    """It is answered together with it, or waits with it: also where that one is superseded, too."""
+    desk.agent.script = [Answer("one", review="look"), Answer("two", review="look"), step]
+    for number in (1, 2, 3):
+        desk.deliver(mail(number, sender=CUSTOMER, references="<q1@example.test>" * (number > 1)))
+        desk.poll()
+        (thread,) = {one.thread_id for one in desk.store.messages.page()[0]}
+        desk.work(thread)
+        desk.poll()
+    reasons = [record.reason[:21] for record in desk.store.messages.page()[0]]
+    assert reasons[1:] == ["superseded by message"] * 2
+    desk.client.select_folder("INBOX", readonly=True)
+    for items in desk.client.fetch(desk.client.search(), ["FLAGS"]).values():
+        flags = {flag.decode() for flag in items[b"FLAGS"]}
+        assert there <= flags
+        assert not not_there & flags
 
 
 def test_mail_and_answer_that_come_together(desk: Desk) -> None:

@@ -94,7 +94,7 @@ class Agent:
 class NoDelivery:
     """Leaves what is kept as it is: these tests look at the mail that would be submitted."""
 
-    def submit(self, record: Record, lock: object) -> None:
+    def submit(self, _work: object) -> None:
         return
 
 
@@ -137,6 +137,11 @@ class Flow:
     def handle(self, started: dict[str, str]) -> Record:
         self.answering.handle(started["thread_id"])
         return self.store.messages.get(started["id"])
+
+    def leave(self, started: list[dict[str, str]]) -> None:
+        """What follows when the mails have been submitted."""
+        for one in started:
+            self.opening.release_files(replace(self.store.messages.get(one["id"]), state=State.REPLIED))
 
 
 @pytest.fixture
@@ -243,6 +248,8 @@ def test_files_of_the_request_the_configuration_and_the_agent_go_in_one_mail(
         {"filename": "own.bin", "content_type": "application/octet-stream", "size": 3}
     ]
     with Redis.from_url(redis_url) as redis:
+        assert redis.keys("cleo:files:*") != [], "a person may still have the agent asked anew"
+        flow.leave(started)
         assert redis.keys("cleo:files:*") == [], "the last mail that carries them drops the request's files"
 
 
@@ -276,14 +283,39 @@ def test_an_old_room_is_that_of_the_user_and_the_workflow(make: Make) -> None:
     assert latest["thread_id"] == new["thread_id"]
 
 
-def test_an_answer_that_is_none_ends_the_start_and_drops_its_files(make: Make, redis_url: str) -> None:
+def test_an_answer_that_is_none_ends_the_start_whose_files_wait_with_its_source_for_a_release(
+    make: Make, redis_url: str
+) -> None:
     flow = make()
     flow.agent.answer_with = Answer(ignore="not today")
     (started,) = flow.start(attachments=[{"filename": "a", "content": ""}])
     record = flow.handle(started)
     assert (record.state, record.reason) == (State.IGNORED, "not today")
     with Redis.from_url(redis_url) as redis:
-        assert redis.keys("cleo:files:*") == []
+        (batch,) = redis.keys("cleo:files:*")
+        assert 6 * 86_400 < redis.ttl(batch) <= 7 * 86_400
+    flow.app.decisions.release(record.id, by="anna")
+    flow.agent.answer_with = Answer("Hello")
+    assert flow.handle(started).state is State.SUBMITTING
+    assert [name for name, _, _ in files(kept(flow.store, record.id))] == ["a"]
+
+
+def test_a_start_that_waited_for_a_person_has_its_files_when_the_agent_is_asked_anew(make: Make) -> None:
+    flow = make()
+    (started,) = flow.start(attachments=[{"filename": "a", "content": b64(b"1")}])
+    decisions, id_ = flow.app.decisions, started["id"]
+    for step, state in ((Answer("Hello", review="look"), State.REVIEW), (Answer("Hello"), State.SUBMITTING)):
+        flow.agent.answer_with = step
+        assert flow.handle(started).state is state
+        assert files(kept(flow.store, id_)) == [("a", "application/octet-stream", b"1")]
+        decisions.take_over(id_, by="anna")
+        assert decisions.hand_back(id_, by="anna").state is State.RECEIVED
+    flow.agent.answer_with = Answer("Hello", review="look")
+    assert flow.handle(started).state is State.REVIEW
+    decisions.discard(id_, by="anna")
+    decisions.release(id_, by="anna")
+    assert flow.handle(started).state is State.REVIEW
+    assert files(kept(flow.store, id_)) == [("a", "application/octet-stream", b"1")]
 
 
 def test_a_supplier_may_give_several_files(make: Make) -> None:
@@ -410,6 +442,7 @@ def test_the_same_request_at_the_same_moment_leaves_no_files_behind(
         flow.handle(one)
     for one in first:
         assert files(kept(flow.store, one["id"])) == [("a", "application/octet-stream", b"a")]
+    flow.leave(first)
     with Redis.from_url(redis_url) as redis:
         assert redis.keys("cleo:files:*") == []
 

@@ -17,6 +17,7 @@ from cleo_email.pipeline.answer import Answerer
 from cleo_email.pipeline.budget import Budget, Limits
 from cleo_email.pipeline.decide import Decisions
 from cleo_email.pipeline.deliver import Delivery
+from cleo_email.pipeline.drafts import DraftFolder
 from cleo_email.pipeline.receive import IncomingMail, Receiver
 from cleo_email.pipeline.sweep import Sweeper
 from cleo_email.pipeline.upkeep import Upkeep
@@ -42,9 +43,11 @@ def upkeep_of(
     save_sent: bool = True,
     clock: Clock = now_ms,
     timer: Callable[[], float] = time.monotonic,
+    drafts: DraftFolder | None = None,
 ) -> Upkeep:
     """What waits for a real mailbox, on a clock of the test's."""
-    return Upkeep(store, mailbox, receiver, save_sent=save_sent, max_bytes=10**6, clock=clock, timer=timer)
+    more: dict[str, Any] = {"save_sent": save_sent, "max_bytes": 10**6, "drafts": drafts}
+    return Upkeep(store, mailbox, receiver, **more, clock=clock, timer=timer)
 
 
 class FakeClock:

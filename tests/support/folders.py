@@ -8,7 +8,8 @@ from datetime import date, datetime
 from email import message_from_bytes
 
 from cleo_email.errors import MailboxError
-from cleo_email.imap.folders import SentMail
+from cleo_email.imap.folders import NO_DRAFTS, SentMail
+from cleo_email.imap.session import RefusedForNow
 
 VALIDITY = 7
 
@@ -88,6 +89,8 @@ class FakeFolders:
 
     def drafts_there(self, places: Collection[str]) -> frozenset[str]:
         self._call("drafts_there")
+        if places and self.drafts is None:
+            raise RefusedForNow(NO_DRAFTS)
         return frozenset(self._there().keys() & set(places))
 
     def find_draft(self, message_id: str, answers: str) -> str:
@@ -106,7 +109,7 @@ class FakeFolders:
 
     def remove_draft(self, place: str) -> bool:
         self._call("remove_draft")
-        if place not in self._there():
+        if not self.drafts_there([place]):
             return False
         assert self.drafts is not None
         del self.drafts[int(place.partition("/")[2])]

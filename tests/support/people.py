@@ -142,7 +142,7 @@ class PeopleBench(Bench):
     ) -> None:
         super().__init__(url, **rules)
         self.hands = hands
-        self.folders = SharedFolders(folders)  # type: ignore[arg-type]
+        self.folders = SharedFolders(folders, timer=lambda: self.clock() / 1000)  # type: ignore[arg-type]
         own = frozenset({FROM.addr})
         self.takeover = Takeover(
             self.store, self.folders, own, mode=mode, colleagues=colleagues, clock=self.clock
