@@ -172,7 +172,7 @@ class Takeover:
             return
         if begun := self._whose_beginning(mail, readers):
             whole, source = self._whole(folders, sent, mail)
-            if self._is_like(begun, whole):
+            if self.is_like(begun, whole):
                 self._sent_draft(begun, whole, source)
             return
         found = self._answered(mail, readers)
@@ -260,7 +260,7 @@ class Takeover:
                 or not is_unsent(record)
             ):
                 continue
-            if self._is_like(record, mail) or not is_there(folders, draft):
+            if self.is_like(record, mail) or not is_there(folders, draft):
                 return record
         return None
 
@@ -279,7 +279,7 @@ class Takeover:
                 return record
         return None
 
-    def _is_like(self, record: Record, mail: InboundEmail) -> bool:
+    def is_like(self, record: Record, mail: InboundEmail) -> bool:
         """Return whether the mail shares most of its words with the kept answer."""
         kept = self.store.messages.answer(record.id)
         if kept is None:
