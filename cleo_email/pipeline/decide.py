@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass
 from datetime import UTC, datetime
 
+from cleo_email.crashpoints import crashpoint
 from cleo_email.errors import InvalidField, LockLost, NotFound, UnreadableMessage, WrongState
 from cleo_email.mail.closing import Closing
 from cleo_email.mail.edit import closing_of, with_date, with_subject, with_text
@@ -283,6 +284,7 @@ class Decisions:
         thread = self.store.messages.get(id_).thread_id
         why = _told("a person took it over", reason)
         self.store.threads.take(thread, taken_by(by, why, self.clock()))
+        crashpoint("decide-after-thread")
         # From here on no answer is kept or sent in the thread, so that what is moved now stays.
         withdrawal = Withdrawal(self.store, clock=self.clock)
         for record in self._of_thread(thread):
@@ -302,6 +304,7 @@ class Decisions:
         """Give the message's thread to the agent again, and it the mail that was held for a person."""
         thread = self.store.messages.get(id_).thread_id
         self.store.threads.hand_back(thread)
+        crashpoint("decide-after-thread")
         fields: dict[str, str | int] = {**dict.fromkeys(BEGUN_ANEW, 0), **_ASKED_ANEW, "with_person": 0}
         for record in self._of_thread(thread):
             if record.state is not State.HELD or not record.with_person:
@@ -352,6 +355,7 @@ class Decisions:
         from_, now = only_from or [record.state], self.clock()
         move = self.store.messages.move
         move(record.id, to, now=now, reason=reason, by=by, effects=effects, only_from=from_, given=given)
+        crashpoint("decide-after-move")
 
     def _filing(self, record: Record) -> int | None:
         """Return when the mail in the mailbox is to be flagged by its new state, None where there is none."""

@@ -91,7 +91,13 @@ class DraftFolder:
     def _put(self, record: Record, begun: Draft | None) -> bool:
         """Put the draft there unless it is. Return False where it is tried again later."""
         answer = self.store.messages.answer(record.id)
-        if answer is None or not self.enabled or (begun and begun.place):
+        if answer is None or not self.enabled:
+            return True
+        if begun and begun.message_id != answer.message_id:  # of an earlier answer to the same mail
+            with self.folders.use() as folders:
+                self._remove(folders, record, begun)
+            return False
+        if begun and begun.place:
             return True
         draft = Draft(record.thread_id, answer.message_id, record.message_id)
         with self.folders.use() as folders:
@@ -231,23 +237,39 @@ class DraftFolder:
         crashpoint("draft-before-remove")
         removed = bool(place) and folders.remove_draft(place)
         crashpoint("draft-after-remove")
-        if not removed and draft.place and not draft.removing and self._was_taken_out(folders, record, draft):
+        if draft.place and self._is_left(folders, record, draft, removed=removed):
             return
         self.store.drafts.gone(record.id)
 
-    def _was_taken_out(self, folders: Folders, record: Record, draft: Draft) -> bool:
+    def _is_left(self, folders: Folders, record: Record, draft: Draft, *, removed: bool) -> bool:
         """Return whether the draft still lies there, edited, and the record waits again."""
-        copy = folders.find_draft(draft.message_id, draft.answers)
         approved = record.state is State.SUBMITTING
-        if copy and approved:
-            self.store.drafts.put(record.id, replace(draft, place=copy, edited=True, removing=False))
-            return self._wait_again(record, EDITED)
-        if copy:
+        # A client stores what was edited before it removes what was there.
+        if copy := self._copy(folders, record, draft, ours_is_gone=removed or draft.removing):
+            if approved:
+                self.store.drafts.put(record.id, replace(draft, place=copy, edited=True, removing=False))
+                if self._wait_again(record, EDITED):
+                    return True
             folders.remove_draft(copy)
-        self.takeover.read_sent()
-        if approved:
-            self._wait_again(record, TAKEN_OUT)
+        if not removed and not draft.removing:
+            self.takeover.read_sent()
+            if approved:
+                self._wait_again(record, TAKEN_OUT)
         return False
+
+    def _copy(self, folders: Folders, record: Record, draft: Draft, *, ours_is_gone: bool) -> str:
+        """Return where the draft lies that a person has saved anew, '' for nowhere.
+
+        Where it was we who removed ours, another answer to the mail may be a person's own work.
+        """
+        place = folders.find_draft(draft.message_id, draft.answers)
+        if not place or not ours_is_gone:
+            return place
+        try:
+            mail = parse(folders.draft_source(place))
+        except UnreadableMessage:
+            return ""
+        return place if mail.message_id == draft.message_id or self.takeover.is_like(record, mail) else ""
 
     def _wait_again(self, record: Record, reason: str) -> bool:
         moved = self._move(

@@ -187,7 +187,7 @@ class Takeover:
             return
         if begun := self._whose_beginning(mail, readers):
             whole, source = self._whole(folders, sent, mail)
-            if self._is_like(begun, whole):
+            if self.is_like(begun, whole):
                 self._sent_draft(begun, whole, source)
             return
         found = self._answered(mail, readers)
@@ -275,12 +275,12 @@ class Takeover:
                 or not is_unsent(record)
             ):
                 continue
-            if self._is_like(record, mail) or not is_there(folders, draft):
+            if self.is_like(record, mail) or not is_there(folders, draft):
                 return record
         # Somebody approved it at the same moment, so it was taken out while a client had it open.
         waits = answered.state is State.REVIEW
         waits |= answered.state is State.SUBMITTING and answered.decided == "approve"
-        return answered if waits and is_unsent(answered) and self._is_like(answered, mail) else None
+        return answered if waits and is_unsent(answered) and self.is_like(answered, mail) else None
 
     def _whose_beginning(self, mail: InboundEmail, readers: Sequence[str]) -> Record | None:
         """Return the record whose draft begins a thread with these readers and this subject."""
@@ -297,7 +297,7 @@ class Takeover:
                 return record
         return None
 
-    def _is_like(self, record: Record, mail: InboundEmail) -> bool:
+    def is_like(self, record: Record, mail: InboundEmail) -> bool:
         """Return whether the mail shares most of its words with the kept answer."""
         kept = self.store.messages.answer(record.id)
         if kept is None:

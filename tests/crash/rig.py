@@ -14,7 +14,7 @@ from typing import Self
 
 from cleo_email.errors import StoreUnavailable
 from cleo_email.pipeline.upkeep import UNANSWERED
-from cleo_email.store import AT_WORK, Effects, Record, State, Store
+from cleo_email.store import AT_WORK, Record, State, Store
 from tests.support.channel import Rig
 from tests.support.inboxes import Inbox, usual
 from tests.support.mails import AGENT, mail
@@ -128,14 +128,6 @@ class CrashRig(Rig):
 
     def was_killed_at(self, point: str) -> bool:
         return f"CLEO_CRASH_AT: killed at {point}\n" in self.log.read_text("utf-8", "replace")
-
-    def approve_all(self) -> None:
-        """Let every answer go that waits for a review."""
-        for record in self.stored():
-            if record.state is State.REVIEW:
-                now, fields = record.updated_at, {"decided": "approve"}
-                effects = Effects(fields=fields, push=True)
-                self.store.messages.move(record.id, State.SUBMITTING, now=now, effects=effects)
 
     # --- the count --------------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.crash import faults, points, takeover
+from tests.crash import faults, people, points
 from tests.crash.rig import IMAP, WEBHOOK
 from tests.crash.scenario import Scenario
 
@@ -27,6 +27,6 @@ ROWS = (
 def scenarios() -> list[Scenario]:
     found = {
         (row.name, row.ingress): row
-        for row in (*points.scenarios(), *takeover.scenarios(), *faults.scenarios())
+        for row in (*points.scenarios(), *people.scenarios(), *faults.scenarios())
     }
     return [found[row] for row in ROWS]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
+from email import message_from_bytes
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from cleo_email.imap.session import RefusedForGood, RefusedForNow
 from cleo_email.mail.model import Address, Answer, Receipt
 from cleo_email.pipeline.drafts import DELETED, EDITED, TAKEN_OUT
 from cleo_email.pipeline.handoff import HandOver
+from cleo_email.pipeline.withdrawal import ANSWERED
 from cleo_email.store import Accepted, Effects, State
 from tests.support import dovecot as dovecot_module
 from tests.support.bench import FROM
@@ -406,6 +409,79 @@ def test_a_draft_that_is_edited_at_the_moment_of_approval_stops_the_answer(bench
     send_it(bench)
     bench.look_twice()
     assert_sent_by_a_person(bench, first, changed=True)
+
+
+@pytest.mark.parametrize("renamed", [False, True])
+def test_an_approval_while_an_edited_draft_is_being_saved_stops_the_answer(
+    bench: PeopleBench, renamed: bool
+) -> None:
+    """A client stores the new draft before it removes the old one: for a moment there are two."""
+    first = bench.draft(mail(1))
+    bench.hands.save(edited(bench, renamed=renamed))
+    bench.approve(first)
+    bench.work(first.thread_id)
+    assert (state(bench, first), bench.smtp.sent) == ((State.REVIEW, EDITED), [])
+    (left,) = bench.hands.drafts()
+    bench.hands.file(left)
+    bench.hands.delete_drafts()
+    bench.look_twice()
+    assert_sent_by_a_person(bench, first, changed=True)
+
+
+@pytest.mark.parametrize("renamed", [False, True])
+def test_an_answer_in_another_way_while_an_edited_draft_is_being_saved(
+    bench: PeopleBench, renamed: bool
+) -> None:
+    first = bench.draft(mail(1))
+    bench.hands.file(written(CUSTOMER, OWN_WORDS, answers="<q1@example.test>"))
+    bench.hands.save(edited(bench, renamed=renamed))
+    bench.look_twice()
+    assert state(bench, first) == (State.IGNORED, ANSWERED)
+    assert bench.hands.drafts() == []
+
+
+def test_a_draft_that_a_person_begins_beside_ours_stays(bench: PeopleBench) -> None:
+    first = bench.draft(mail(1))
+    bench.hands.save(written(CUSTOMER, OWN_WORDS, answers="<q1@example.test>"))
+    bench.approve(first)
+    bench.work(first.thread_id)
+    assert state(bench, first)[0] is State.REPLIED
+    (left,) = bench.hands.drafts()
+    assert OWN_WORDS.encode() in left
+
+
+def test_a_draft_that_is_edited_where_the_process_that_removes_it_has_died(bench: PeopleBench) -> None:
+    first = bench.draft(mail(1))
+    bench.approve(first)
+    draft = bench.store.drafts.get(first.id)
+    assert draft
+    bench.store.drafts.put(first.id, replace(draft, removing=True))
+    source = edited(bench)
+    bench.hands.delete_drafts()
+    bench.hands.save(source)
+    bench.work(first.thread_id)
+    assert (state(bench, first), bench.smtp.sent) == ((State.REVIEW, EDITED), [])
+
+
+def test_the_draft_of_an_earlier_answer_makes_way_for_that_of_the_new_one(bench: PeopleBench) -> None:
+    """A thread that is taken over and handed back before the mailbox was looked at."""
+    first = bench.draft(mail(1))
+    bench.deciding.take_over(first.id, by="anna")
+    bench.deciding.hand_back(first.id, by="anna")
+    bench.answer_waits(first, f"{DRAFT_TEXT} And more.")
+    bench.look_twice()
+    (left,) = bench.hands.drafts()
+    assert b"And more." in left
+    assert state(bench, first)[0] is State.REVIEW
+
+
+def edited(bench: PeopleBench, *, renamed: bool = False) -> bytes:
+    """The draft that lies there, with another text."""
+    (source,) = bench.hands.drafts()
+    if renamed:
+        ours = str(message_from_bytes(source)["Message-ID"]).encode()
+        source = source.replace(ours, b"<of-the-client@client.test>")
+    return source.replace(b"nine to five", b"ten to six")
 
 
 def test_an_approved_answer_waits_for_the_mailbox(redis_url: str, folders: FakeFolders) -> None:

@@ -100,16 +100,17 @@ class FakeSubmitter:
 class Bench:
     def __init__(
         self,
-        url: str,
+        url: str | Redis,
         *,
         policy: Policy | None = None,
         limits: Limits | None = None,
         sender_check: SenderCheck | None = None,
         signer: Signer | None = None,
+        clock: FakeClock | None = None,
         **rules: Any,
     ) -> None:
-        self.redis = Redis.from_url(url)
-        self.clock = FakeClock()
+        self.redis = Redis.from_url(url) if isinstance(url, str) else url
+        self.clock = clock or FakeClock()
         self.agent = FakeAgent()
         self.smtp = FakeSubmitter()
         self.store = Store(self.redis, account="test")

@@ -112,7 +112,7 @@ class Channel:
         process = self.start(
             "-m", "gunicorn", *bind, "--workers", "2", "--preload", *options, "wsgi:app", env=env
         )
-        self.wait(lambda: process.poll() is not None or self.get("/healthz")[0] == 200, 20)
+        self.wait(lambda: process.poll() is not None or self.get("/healthz")[0] == 200, 60)
         assert process.poll() is None, self.log.read_text()
         return process
 

@@ -9,6 +9,7 @@ from email.message import EmailMessage
 from typing import Any, Protocol
 
 from imapclient import IMAPClient  # type: ignore[import-untyped]
+from redis import Redis
 
 from cleo_email.imap.folders import Folders
 from cleo_email.mail.compose import compose_reply
@@ -131,7 +132,7 @@ class PeopleBench(Bench):
 
     def __init__(
         self,
-        url: str,
+        url: str | Redis,
         folders: Folders | FakeFolders,
         hands: Hands,
         *,
