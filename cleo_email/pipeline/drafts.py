@@ -133,7 +133,9 @@ class DraftFolder:
                 return
             drafts = self.store.drafts.all()  # as nobody else changes them now
             chosen = {id_: draft for id_, draft in drafts.items() if not ids or id_ in ids}
-            gone = self._gone(folders, chosen)
+            # Of what is approved, a copy saved anew stops the answer: see _remove.
+            waiting = {one.id for one in self.store.messages.load(list(chosen)) if one.state is State.REVIEW}
+            gone = self._gone(folders, {id_: chosen[id_] for id_ in waiting})
             self.takeover.look(self.takeover.waiting())
             records = [one for one in self.store.messages.load(list(chosen)) if one.state is State.REVIEW]
             flagged = {one.id for one in self.takeover.flagged(records)}
