@@ -475,6 +475,16 @@ def test_the_draft_of_an_earlier_answer_makes_way_for_that_of_the_new_one(bench:
     assert state(bench, first)[0] is State.REVIEW
 
 
+def test_a_draft_that_is_edited_after_the_approval_is_not_thrown_away(bench: PeopleBench) -> None:
+    first = bench.draft(mail(1))
+    bench.approve(first)
+    source = edited(bench)
+    bench.hands.delete_drafts()
+    bench.hands.save(source)
+    bench.look()
+    assert (state(bench, first), len(bench.hands.drafts())) == ((State.REVIEW, EDITED), 1)
+
+
 def edited(bench: PeopleBench, *, renamed: bool = False) -> bytes:
     """The draft that lies there, with another text."""
     (source,) = bench.hands.drafts()
