@@ -12,7 +12,7 @@ from dataclasses import KW_ONLY, dataclass
 from cleo_email.mail.address import person, without_details
 from cleo_email.mail.model import OutboundEmail
 from cleo_email.runtime import HOUR, MINUTE, Clock, now_ms
-from cleo_email.store import Record, Store
+from cleo_email.store import LOGIN, Record, Store
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ MAILBOX = "mailbox"
 QUIET_MS = 10 * MINUTE
 # Mail that is no answer (by /email/send or a workflow, or to our own people): only the mailbox's limit and
 # that on repeats apply.
-UNASKED = ("send", "workflow", "handoff")
+UNASKED = ("send", "workflow", "handoff", LOGIN)
 
 
 ASKED = "asked"
