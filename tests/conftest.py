@@ -28,6 +28,7 @@ _PACKAGES = {
     "dovecot": "dovecot-imapd dovecot-lmtpd",
     "postfix": "postfix",
     "nginx": "nginx-light",
+    "chromium": "chromium",
 }
 
 
