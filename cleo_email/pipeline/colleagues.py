@@ -20,8 +20,8 @@ from cleo_email.mail.parse import parse
 from cleo_email.mail.thread import is_forward, quoted_ids
 from cleo_email.pipeline.send import REMEMBERED
 from cleo_email.runtime import DAY, Clock, now_ms
-from cleo_email.store import Effects, Record, State, Store
-from cleo_email.store.messages import MAILBOX
+from cleo_email.store import LOGIN, Effects, Record, State, Store
+from cleo_email.store.messages import BEGUN_HERE, MAILBOX
 from cleo_email.store.threads import taken_by
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,6 @@ MOST_IDS = 50  # that a mail quotes
 RECORDS = 500  # of a thread
 REMEMBER_S = 180 * DAY // 1000
 # Records of mail that answers nobody's mail.
-_UNASKED: Final = frozenset({"send", "workflow", "handoff", "person"})
 _AT_WORK: Final = (State.RECEIVED, State.ANSWERING, State.REVIEW, State.SUBMITTING)
 _OPEN: Final = (*_AT_WORK, State.HELD, State.FAILED)
 
@@ -94,7 +93,7 @@ class Colleagues:
         return {
             person(record.from_address)
             for record in records
-            if record.ingress not in _UNASKED and not record.colleague
+            if record.ingress not in BEGUN_HERE and not record.colleague
         }
 
     def readers(self, mail: InboundEmail, people: Sequence[str], ingress: str) -> Sequence[str]:
@@ -153,7 +152,7 @@ class Colleagues:
             for one in reversed(records)
             if one.state in _OPEN
             and not (one.data_ended_at or one.pending or one.bounced or one.colleague)
-            and one.ingress not in ("send", "handoff", "person")
+            and one.ingress not in ("send", "handoff", "person", LOGIN)
             and one.id != but
         ]
 

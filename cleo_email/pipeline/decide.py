@@ -23,7 +23,7 @@ from cleo_email.pipeline.send import REMEMBERED
 from cleo_email.runtime import Clock, now_ms
 from cleo_email.screening.screen import Policy
 from cleo_email.scrub import one_line
-from cleo_email.store import AT_WORK, WAITING, Effects, Record, State, Store, later_of
+from cleo_email.store import AT_WORK, LOGIN, WAITING, Effects, Record, State, Store, later_of
 from cleo_email.store.messages import AGENT, MAILBOX
 from cleo_email.store.queue import WakeQueue
 from cleo_email.store.threads import taken_by
@@ -44,7 +44,7 @@ _FOLLOWS = {
     "retry": _GONE_ON,
 }
 _OPEN = (State.REVIEW, *AT_WORK)
-_OF_OTHERS = ("send", "handoff", "person")  # mail that no agent wrote
+_OF_OTHERS = ("send", "handoff", "person", LOGIN)  # mail that no agent wrote
 _AT_WORK = "the agent is at work on it; take the thread over to stop that"
 _INSTEAD = {
     State.RECEIVED: _AT_WORK,

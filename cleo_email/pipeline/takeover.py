@@ -29,7 +29,7 @@ from cleo_email.mail.quotes import cut_new_part
 from cleo_email.mail.thread import is_forward, quoted_ids
 from cleo_email.pipeline.send import REMEMBERED
 from cleo_email.runtime import DAY, Clock, now_ms
-from cleo_email.store import Draft, Effects, Identity, Record, State, Store, new_id
+from cleo_email.store import LOGIN, Draft, Effects, Identity, Record, State, Store, new_id
 from cleo_email.store.messages import MAILBOX
 from cleo_email.store.threads import taken_by
 
@@ -42,7 +42,7 @@ SENT_DRAFT = "a person sent the draft"
 # In which an answer of ours may still be stopped, and what a person's answer makes superfluous.
 STOPPABLE = (State.RECEIVED, State.ANSWERING, State.REVIEW, State.SUBMITTING)
 OPEN = (*STOPPABLE, State.HELD, State.FAILED)
-NO_ANSWERS = frozenset({"send", "handoff", INGRESS})  # ingress of records that answer no mail
+NO_ANSWERS = frozenset({"send", "handoff", LOGIN, INGRESS})  # ingress of records that answer no mail
 ANEW_MS = 2 * DAY  # how far back Sent is read where its UIDs are void
 CURSOR_EVERY = 50  # mails
 RECORDS = 500  # of each state, at which a poll looks

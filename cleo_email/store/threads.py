@@ -15,7 +15,7 @@ from redis import Redis
 from cleo_email.mail.address import person
 from cleo_email.mail.model import Turn
 from cleo_email.store.connection import PREFIX, StorePart, json_text
-from cleo_email.store.messages import AGENT, MAILBOX, State, iso
+from cleo_email.store.messages import AGENT, BEGUN_HERE, MAILBOX, State, iso
 
 
 class SigningKeys(StorePart):
@@ -52,7 +52,6 @@ _ASKED = _SAID | {State.FAILED, State.IGNORED}
 # What people see of a thread: as many characters, and of mail that waits also what the agent was not shown.
 MOST_SHOWN = 10 * HISTORY_CHARACTERS
 _OF_THREADS = ("received_at", "updated_at", "data_ended_at", "answered_by")
-_UNASKED = ("send", "workflow", "handoff", "person")
 
 
 @dataclass(frozen=True)
@@ -217,7 +216,7 @@ class Threads(StorePart):
             came = int(row["received_at"] or 0)
             went = int(row["data_ended_at"] or 0) or int(row["updated_at"] or 0) or came
             said = [ThreadTurn(id_, one.role, "", one.content, came) for one in _turns_of(row)]
-            open_ = row["state"] != State.IGNORED and row["ingress"] not in _UNASKED
+            open_ = row["state"] != State.IGNORED and row["ingress"] not in BEGUN_HERE
             if open_ and all(one.role == "assistant" for one in said):
                 said.append(ThreadTurn(id_, "user", "", row["text"], came))
             for one in said:

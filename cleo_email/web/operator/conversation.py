@@ -33,6 +33,7 @@ class Said:
     whole: str = ""
     files: tuple[AttachedFile, ...] = ()
     kept: bool = False
+    answers: bool = False  # it is the answer in the record, not the mail
     unread: str = ""  # why the text cannot be shown
 
 
@@ -93,7 +94,7 @@ def _of_record(store: Store, record: Record, *, focus: bool) -> Iterator[Said]:
     files = answer.attachments if answer else ()
     at = record.updated_at or record.received_at
     kept = waits or record.state is State.SUBMITTING
-    yield Said(record, role, who, text, at, files=files, kept=kept)
+    yield Said(record, role, who, text, at, files=files, kept=kept, answers=True)
 
 
 def _question(store: Store, record: Record, *, focus: bool) -> Said:
@@ -103,4 +104,6 @@ def _question(store: Store, record: Record, *, focus: bool) -> Said:
     whole = mail.full_text if mail and len(mail.full_text.split()) > len(text.split()) else ""
     unread = "" if text else ((mail.unread if mail else "gone") or "empty")
     files = mail.attachments if mail else ()
-    return Said(record, "user", record.from_address, text, record.received_at, whole, files, unread=unread)
+    # A colleague's mail that a person has released is a mail to the agent.
+    role = "person" if record.colleague and record.state is State.IGNORED else "user"
+    return Said(record, role, record.from_address, text, record.received_at, whole, files, unread=unread)

@@ -217,6 +217,7 @@ def _message_page(
     said, before = conversation(store, record, request.args.get("before", ""))
     answer = kept_answer(store, record.id) if record.state is State.REVIEW else None
     taken = store.threads.person(record.thread_id)
+    draft = store.drafts.get(record.id) if answer else None
     typed, seen = typed or {}, _seen(record)
     # What was typed for an answer that is no longer this one is shown, and not sent by a click.
     fits = typed.get("seen") == seen
@@ -227,6 +228,7 @@ def _message_page(
         said=said,
         before=before,
         answer=answer,
+        edited=draft is not None and draft.edited,
         editable=len(record.answer_text) < REMEMBERED,
         body=typed.get("body", record.answer_text) if fits else record.answer_text,
         subject=typed.get("subject", "") if fits else answer.subject if answer else "",
