@@ -92,10 +92,8 @@ def _digest(text: str) -> str:
 def is_https() -> bool:
     """Return whether the browser came by HTTPS, also where a proxy ends it."""
     told = request.headers.get("X-Forwarded-Proto", "").rpartition(",")[2].strip().lower()
-    public = urlsplit(current().settings.public_url)
-    return (
-        request.is_secure or told == "https" or (public.scheme == "https" and public.netloc == request.host)
-    )
+    public = current().settings.public_url.startswith("https:")
+    return request.is_secure or told == "https" or (public and not is_direct_loopback())
 
 
 def cookie_name(what: str = "session") -> str:
@@ -151,7 +149,10 @@ def refuse_other_origins() -> None:
     origin = urlsplit(request.headers.get("Origin", "")).netloc
     ours = {request.host, urlsplit(current().settings.public_url).netloc}
     if site not in ("same-origin", "none") or ("Origin" in request.headers and origin not in ours):
-        raise Forbidden("this form comes from another page")
+        raise Forbidden(
+            "this form comes from another page; if it does not, a proxy changes the Host header: set "
+            "CLEO_PUBLIC_URL to the address that the browser shows"
+        )
 
 
 def read_fields() -> dict[str, str]:

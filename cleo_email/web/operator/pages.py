@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from flask import Blueprint, Response, g, redirect, render_template, request, url_for
 from werkzeug.exceptions import HTTPException
@@ -21,7 +21,7 @@ from cleo_email.store.messages import BEGUN_HERE
 from cleo_email.web.bodies import RequestRefused, current
 from cleo_email.web.operator import access, login, pictures, text
 from cleo_email.web.operator.conversation import conversation, html_of, incoming, kept_answer
-from cleo_email.web.operator.words import language, say
+from cleo_email.web.operator.words import language, reason, say
 from cleo_email.web.routes import why_not_ready
 
 log = logging.getLogger(__name__)
@@ -74,6 +74,7 @@ def operator_pages() -> Blueprint:
     bp.app_template_filter("moment")(text.moment)
     bp.app_template_filter("moment_of")(text.moment_of)
     bp.app_template_filter("span")(text.span)
+    bp.app_template_filter("reason")(reason)
     bp.context_processor(_everywhere)
     return bp
 
@@ -113,9 +114,10 @@ def _admit() -> AnyResponse | None:
 
 
 def _ask_to_log_in() -> AnyResponse:
-    if request.headers.get("Sec-Fetch-Site") == "cross-site":
+    if request.headers.get("Sec-Fetch-Site") == "cross-site" and "again" not in request.args:
         # From a link in a mail no browser sends the session: it does when this page asks for the same again.
-        return Response(render_template("operator/again.html", target=request.full_path.rstrip("?")))
+        target = f"{request.path}?{urlencode({**request.args.to_dict(), 'again': 1})}"
+        return Response(render_template("operator/again.html", target=target))
     if "part" in request.args:
         raise RequestRefused(401, say("You are not logged in any more."))
     if access.is_open():

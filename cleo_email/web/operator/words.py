@@ -5,6 +5,9 @@ from functools import cache
 from importlib.resources import files
 
 from flask import request
+from markupsafe import Markup
+
+from cleo_email.web.operator.text import plain
 
 LANGUAGES = ("en", "de")
 
@@ -23,6 +26,16 @@ def say(text: str, **values: object) -> str:
 def say_in(code: str, text: str, **values: object) -> str:
     found = words()[code].get(text, text)
     return found.format(**values) if values else found
+
+
+def reason(text: str, longest: int = 600) -> Markup:
+    """Return the reason of a record for a page, in the language of the request where its words are known."""
+    shown = plain(text, longest)
+    if language() == "de":
+        for english, german in words()["reasons"].items():
+            if shown.startswith(english):
+                return Markup("<span>{}{}</span>").format(german, shown[len(english) :])
+    return Markup('<span lang="en">{}</span>').format(shown)
 
 
 @cache

@@ -375,7 +375,9 @@ def test_a_link_from_a_mail_finds_the_session_that_the_browser_holds_back(both: 
     answer = outside(both).get("/operator/?state=held", Sec_Fetch_Site="cross-site")
     assert answer.status_code == 200
     assert 'http-equiv="refresh"' in answer.text
-    assert "/operator/?state=held" in answer.text
+    assert "/operator/?state=held&amp;again=1" in answer.text
+    answer = outside(both).get("/operator/?state=held&again=1", Sec_Fetch_Site="cross-site")
+    assert answer.status_code == 303, "once is enough"
 
 
 # --- what browsers are told ---------------------------------------------------------------------------------

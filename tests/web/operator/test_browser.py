@@ -290,6 +290,17 @@ def test_a_hostile_page_in_the_same_browser_can_do_nothing(windows: Watched) -> 
     assert read == "refused"
 
 
+def test_a_link_from_elsewhere_finds_whoever_is_logged_in(windows: Watched) -> None:
+    site = windows.site
+    context = windows.window().context
+    body = f"<a href='{site.url}messages/{site.ids['held']}'>there</a>"
+    for page, expected in ((context.new_page(), "Cancellation"), (windows.chromium.new_page(), "Log in")):
+        page.route("http://mail.localhost/**", lambda way: way.fulfill(body=body, content_type="text/html"))
+        page.goto("http://mail.localhost/")
+        page.get_by_role("link", name="there").click()
+        page.locator("h1", has_text=expected).wait_for()
+
+
 def test_hostile_text_is_text(windows: Watched) -> None:
     site, page = windows.site, windows.window()
     hostile = "<img src=x onerror=\"document.title='hacked'\"><script>document.title='hacked'</script>"

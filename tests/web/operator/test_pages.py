@@ -593,6 +593,13 @@ def test_pages_speak_german_and_english(page: Browser, filled: Filled) -> None:
         assert f'lang="{code[:2] if code[:2] == "de" else "en"}"' in html
 
 
+def test_the_most_frequent_reasons_are_told_in_german_too(page: Browser, filled: Filled) -> None:
+    html = page.get("/operator/", Accept_Language="de").text
+    assert "<span>an einen Menschen übergeben: wants to cancel</span>" in html
+    assert '<span lang="en">the agent did not answer in 6 tries: HTTP 502</span>' in html
+    assert '<span lang="en">handed over to a person: wants to cancel</span>' in page.get("/operator/").text
+
+
 def test_every_word_of_the_pages_is_known_in_german() -> None:
     import ast
     from importlib.resources import files
@@ -617,6 +624,8 @@ def test_every_word_of_the_pages_is_known_in_german() -> None:
     assert used - named - set(german) == set()
     assert set(english) <= set(german)
     assert set(german) - used - set(english) == set(), "words that no page uses"
+    for who in ("mailbox", "cli", "local"):
+        assert f"who {who}" in english
     for state in [*State, "all", "waiting"]:
         assert f"state {state}" in english
 
