@@ -112,7 +112,7 @@ def page_base(bind: str) -> str:
     host, _, port = bind.rpartition(":")
     if bind.startswith("unix:"):
         return ""
-    return f"http://{'localhost' if host in ('0.0.0.0', '[::]', '127.0.0.1') else host}:{port}"  # noqa: S104
+    return f"http://{'localhost' if host in ('0.0.0.0', '[::]', '127.0.0.1') else host}:{port}"  # noqa: S104 - no bind  # nosec B104
 
 
 def api_token(data: Path) -> str:

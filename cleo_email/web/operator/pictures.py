@@ -106,4 +106,4 @@ def _svg(parts: Sequence[str], label: str) -> Markup:
     head = Markup('<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">').format(
         WIDTH, HEIGHT, label
     )
-    return head + Markup("".join(parts)) + Markup("</svg>")  # noqa: S704  (numbers, dates and our words)
+    return head + Markup("".join(parts)) + Markup("</svg>")  # noqa: S704 - numbers, dates, our words  # nosec B704
