@@ -17,6 +17,7 @@ from werkzeug.exceptions import Forbidden
 from cleo_email.store.sessions import SESSION_S
 from cleo_email.web.auth import OWN_CALLERS, is_direct_loopback
 from cleo_email.web.bodies import RequestRefused, current, read_bytes, require_type
+from cleo_email.web.operator.words import say
 
 MAX_FORM = 4_000_000  # octets; the text of an answer
 MAX_FIELDS = 50
@@ -145,13 +146,16 @@ def finish(response: Response) -> Response:
 
 def refuse_other_origins() -> None:
     """Raise Forbidden for a form of another page. A browser says where it comes from."""
-    site = request.headers.get("Sec-Fetch-Site", "same-origin")
-    origin = urlsplit(request.headers.get("Origin", "")).netloc
-    ours = {request.host, urlsplit(current().settings.public_url).netloc}
-    if site not in ("same-origin", "none") or ("Origin" in request.headers and origin not in ours):
+    site, origin = request.headers.get("Sec-Fetch-Site", "same-origin"), request.headers.get("Origin")
+    # Compared as it stands: a sandboxed frame says "null", and what is no URL at all is not ours either.
+    hosts = {request.host, urlsplit(current().settings.public_url).netloc} - {""}
+    ours = {f"{scheme}://{host}" for scheme in ("http", "https") for host in hosts}
+    if site not in ("same-origin", "none") or (origin is not None and origin not in ours):
         raise Forbidden(
-            "this form comes from another page; if it does not, a proxy changes the Host header: set "
-            "CLEO_PUBLIC_URL to the address that the browser shows"
+            say(
+                "This form comes from another page. If it does not, a proxy changes the Host header: set "
+                "CLEO_PUBLIC_URL to the address that the browser shows."
+            )
         )
 
 

@@ -1,7 +1,7 @@
 """Log in to the operator page by a mailed link or by an API token, and out again."""
 
 import logging
-from functools import partial
+from time import monotonic, sleep
 
 from flask import Blueprint, Response, g, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
@@ -25,6 +25,9 @@ from cleo_email.web.operator.access import (
 from cleo_email.web.operator.words import language, say, say_in
 
 log = logging.getLogger(__name__)
+
+# How long a request for a link keeps its connection, in seconds: longer than a mail takes to be stored.
+BUSY_S = 0.25
 
 
 def safe_target(text: str) -> str:
@@ -76,15 +79,25 @@ def login() -> AnyResponse:
 
 
 def mail_link() -> Response:
-    """Mail a link to an operator. The answer is the same for everybody, and leaves before that is done."""
+    """Mail a link to an operator. The answer is the same for everybody, and leaves before that is done.
+
+    The next request on the same connection waits until it is done; so everybody's waits equally long.
+    """
+    began = monotonic()
     _count(failed=False)
     base, holder = link_base(), holder_of_address(g.fields.get("address", "")[:320])
     link = f"{base}{url_for('operator.show_link', secret='')}"
     page = login_page(
         notice=say("If that address may use this page, a mail with a link is on its way to it.")
     )
-    if base and holder:
-        page.call_on_close(partial(_mail, current(), holder["name"], link, language()))
+    app, code = current(), language()
+
+    def after() -> None:
+        if base and holder:
+            _mail(app, holder["name"], link, code)
+        sleep(max(BUSY_S - (monotonic() - began), 0))
+
+    page.call_on_close(after)
     return page
 
 

@@ -21,6 +21,7 @@ from cleo_email.store.messages import BEGUN_HERE
 from cleo_email.web.bodies import RequestRefused, current
 from cleo_email.web.operator import access, login, pictures, text
 from cleo_email.web.operator.conversation import conversation, html_of, incoming, kept_answer
+from cleo_email.web.operator.words import fault as fault_in_words
 from cleo_email.web.operator.words import language, reason, say
 from cleo_email.web.routes import why_not_ready
 
@@ -144,7 +145,7 @@ def _fault_page(fault: Exception) -> Response:
         case StoreUnavailable():
             log.error("%s", fault)
             status, headers = 503, {"Retry-After": "30"}
-            said = say("Redis does not answer, so nothing can be shown and nothing was changed. Try again.")
+            said = say("Redis does not answer: nothing can be shown. Try again soon: nothing is done twice.")
         case NotFound():
             status, said = 404, str(fault)
         case WrongState():
@@ -156,7 +157,10 @@ def _fault_page(fault: Exception) -> Response:
         case _:  # any other error is caught here; its text may hold what a stranger sent
             log.error("unexpected %s", place_of(fault))
             status, said = 500, say("An internal fault; it is in the log.")
-    page = render_template("operator/fault.html", status=status, said=said)
+    said, fields = fault_in_words(status, said), g.get("fields", {})
+    # What somebody wrote is not lost with the page that it was written on.
+    kept = fields if "body" in fields and request.endpoint == "operator.decide" else {}
+    page = render_template("operator/fault.html", status=status, said=said, kept=kept)
     return Response(page, status, headers)
 
 
@@ -212,8 +216,20 @@ def message(id_: str) -> Response:
     return _message_page(record, done=request.args.get("done", ""))
 
 
+def _told_as_done(record: Record, done: str, *, taken: bool) -> str:
+    """Return the action that is said to be done, '' where any link may have said so."""
+    true = {"takeover": taken, "handback": not taken, "retry": record.state in AT_WORK}
+    return done if done in ACTIONS and (record.decided == done or true.get(done)) else ""
+
+
 def _message_page(
-    record: Record, status: int = 200, *, done: str = "", fault: str = "", typed: dict[str, str] | None = None
+    record: Record,
+    status: int = 200,
+    *,
+    done: str = "",
+    fault: str = "",
+    typed: dict[str, str] | None = None,
+    ask: str = "",
 ) -> Response:
     store = current().store
     said, before = conversation(store, record, request.args.get("before", ""))
@@ -238,9 +254,10 @@ def _message_page(
         taken=taken,
         actions=_offered(record, taken=taken is not None),
         seen=seen,
-        done=done if done in ACTIONS else "",
-        fault=fault,
+        done=_told_as_done(record, done, taken=taken is not None),
+        fault=fault_in_words(status, fault) if fault else "",
         typed=typed,
+        ask=ask,
     )
     return Response(page, status)
 
@@ -275,7 +292,7 @@ def decide(id_: str, action: str) -> AnyResponse:
         question = say(
             "Nobody knows whether this answer arrived. Look first: sent again, it may arrive twice."
         )
-        return _message_page(record, 409, fault=question, typed={**fields, "ask": action})
+        return _message_page(record, 409, fault=question, typed=fields, ask=action)
     by, reason = g.visitor.name, fields.get("reason", "")[:500]
     try:
         if action == "approve":

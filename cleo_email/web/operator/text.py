@@ -7,8 +7,11 @@ from markupsafe import Markup, escape
 
 from cleo_email.mail.decoding import clean, without_format
 
+MAX_HOST = 253  # characters (RFC 1035 section 2.3.4)
 SHOWN = 60_000  # characters of one text; the whole of it is a file to download
-_LINK = re.compile(r"\b(https?://)([^\s/?#<>\"'()]+)([^\s<>\"']*)", re.IGNORECASE)
+TOLD = 100  # hosts of other scripts, of which one text tells the name in DNS
+# As browsers read it (WHATWG URL), a backslash ends the host like a slash.
+_LINK = re.compile(r"\b(https?://)([^\s/\\?#<>\"'()]+)([^\s<>\"']*)", re.IGNORECASE)
 
 
 def plain(text: str, longest: int = 300) -> str:
@@ -20,11 +23,13 @@ def plain(text: str, longest: int = 300) -> str:
 def body(text: str) -> Markup:
     """Return the text of a mail as HTML. In each link the host stands out, since that is where it leads."""
     shown = without_format(clean(text[:SHOWN]))
-    parts, end = [], 0
+    parts, end, names = [], 0, dict[str, str]()
     for link in _LINK.finditer(shown):
         host = link[2].rpartition("@")[2]
         before = escape(shown[end : link.start()])
-        told = Markup("") if host.isascii() else Markup(" [{}]").format(_ascii(host))
+        if not host.isascii() and host not in names:
+            names[host] = _ascii(host) if len(host) <= MAX_HOST and len(names) < TOLD else "?"
+        told = Markup(" [{}]").format(names[host]) if host in names else Markup("")
         user = link[2][: len(link[2]) - len(host)]
         parts.append(
             before

@@ -28,6 +28,14 @@ def say_in(code: str, text: str, **values: object) -> str:
     return found.format(**values) if values else found
 
 
+def fault(status: int, text: str) -> str:
+    """Return what went wrong, in the language of the request: of its kind where the text is English."""
+    german = words()["de"]
+    if language() == "en" or text in german.values():
+        return text
+    return words()["faults"].get(str(status), german["That did not work"])
+
+
 def reason(text: str, longest: int = 600) -> Markup:
     """Return the reason of a record for a page, in the language of the request where its words are known."""
     shown = plain(text, longest)

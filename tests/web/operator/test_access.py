@@ -14,6 +14,7 @@ from cleo_email.settings import read_settings
 from cleo_email.store import LOGIN, Record
 from cleo_email.store.connection import connect_web
 from cleo_email.web.app import create_app
+from cleo_email.web.operator import login
 from tests.support.operator_page import Browser, fields_of
 from tests.web.test_incoming import BASE
 
@@ -405,3 +406,75 @@ def test_without_redis_there_is_one_clear_page(make: Make) -> None:
     assert answer.headers["Retry-After"]
     assert "Redis" in answer.text
     assert answer.mimetype == "text/html"
+
+
+# --- what browsers and attackers say of themselves ----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "origin", ["null", "", "//localhost", "http://[", "http://", "file://", "javascript:x"]
+)
+@pytest.mark.parametrize("public", ["", PUBLIC])
+def test_a_form_from_nowhere_does_nothing(make: Make, origin: str, public: str) -> None:
+    """A sandboxed frame or a data: URL sends Origin: null; no setting makes that one of ours."""
+    base = public or "http://localhost"
+    web = make(CLEO_API_TOKEN=TOKEN, **({"CLEO_PUBLIC_URL": public} if public else {}))
+    browser = Browser(web, base, **(OUTSIDE if public else {}))
+    log_in_by_token(browser)
+    token = browser.fields("/operator/", "/operator/logout")["token"]
+    assert browser.post("/operator/logout", {}, token=token, Origin=origin).status_code == 403
+    assert browser.get("/operator/").status_code == 200
+
+
+def test_how_long_a_connection_is_busy_tells_nothing_about_an_address(
+    both: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next request on the same connection waits for what is done after the answer."""
+    waited: list[float] = []
+    monkeypatch.setattr(login, "sleep", waited.append)
+    monkeypatch.setattr(login, "monotonic", iter([10.0, 10.01, 20.0, 20.04]).__next__)
+    ask_for_link(both, "nobody@acme.example")
+    ask_for_link(both, ANNA)
+    assert waited == [pytest.approx(login.BUSY_S - 0.01), pytest.approx(login.BUSY_S - 0.04)]
+    assert len(login_mails(both)) == 1
+
+
+@pytest.mark.parametrize("method", ["get", "head", "options"])
+def test_nothing_that_follows_links_changes_anything(both: FlaskClient, method: str) -> None:
+    ask_for_link(both)
+    link = link_in(both, login_mails(both)[0]).removeprefix(PUBLIC)
+    browser = outside(both)
+    for path in (link, link, "/operator/login/mail", "/operator/login/token", "/operator/logout"):
+        getattr(both, method)(path, base_url=PUBLIC, headers=OUTSIDE)
+    assert browser.submit(link, "/operator/login/link").status_code == 303
+    getattr(both, method)("/operator/logout", base_url=PUBLIC, headers=OUTSIDE)
+    assert browser.get("/operator/").status_code == 200
+
+
+def test_what_was_typed_survives_that_redis_is_away(
+    both: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    browser = outside(both)
+    log_in_by_token(browser)
+    token = browser.fields("/operator/", "/operator/logout")["token"]
+    path = "/operator/messages/0123456789abcdef01234567/approve"
+    typed = {"body": "\nAn hour\nof <b>work</b>", "subject": 'Re: "x"', "seen": "review <a@b>"}
+    client = app_of(both).store.sessions._redis
+    with monkeypatch.context() as away:
+        away.setattr(client, "connection_pool", connect_web("redis://127.0.0.1:1/0").connection_pool)
+        answer = browser.post(path, typed, token=token)
+    assert answer.status_code == 503
+    again = fields_of(answer.text, path)
+    assert again == {**typed, "token": token}
+    assert browser.post(path, again).status_code == 404, "the session and the form are what they were"
+
+
+def test_a_token_is_never_shown_again(both: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    browser = outside(both)
+    token = browser.fields("/operator/login", "/operator/login/token")["token"]
+    client = app_of(both).store.sessions._redis
+    monkeypatch.setattr(client, "connection_pool", connect_web("redis://127.0.0.1:1/0").connection_pool)
+    for path in ("/operator/login/token", "/operator/login/link"):
+        answer = browser.post(path, {"secret": "s3cret", "body": "x"}, token=token)
+        assert answer.status_code == 503
+        assert "s3cret" not in answer.text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import pytest
 from cleo_email.mail.parse import parse
 from cleo_email.store import LOGIN, Effects, State
 from cleo_email.store.connection import connect_web
-from tests.support.operator_page import ANNA, Site, accept, serve, source
+from tests.support.operator_page import ANNA, Site, accept, answered, serve, source
 
 sync_api = pytest.importorskip(
     "playwright.sync_api", reason="playwright is not installed: pip install playwright"
@@ -315,3 +315,95 @@ def test_hostile_text_is_text(windows: Watched) -> None:
         page.goto(f"{site.url}messages/{id_}")
         page.get_by_role("link", name="invoice.html").click()
     assert download.value.suggested_filename == "invoice.html"
+
+
+LONG = "W" * 400
+
+
+def wait_until(true: Callable[[], object], page: Any) -> None:
+    """Let the browser's events come in until this is true, for 20 s at most."""
+    for _ in range(200):
+        if true():
+            return
+        page.wait_for_timeout(100)
+    raise AssertionError("it did not become true")
+
+
+def hostile_mail(site: Site, number: int) -> str:
+    """Accept a mail that breaks a page wherever a word is taken for short, or for code."""
+    code = "\"'><img src=x onerror=alert(1)><svg onload=alert(2)>`;}</style></script>"
+    turned = "\u202egnihtyna\u2066 \u200f\u05d0\u05d1\u05d2"
+    sender = f'"{turned} {LONG}" <{"a" * 60}@{"b" * 60}.example>'
+    id_ = accept(
+        site.app,
+        source(
+            number,
+            sender=sender,
+            subject=f"{turned}{LONG}",
+            text=f"{LONG}\nhttps://{LONG}/{code}\n\0",
+            name=f"{LONG}.html",
+        ),
+    )
+    reason = f"{code}{LONG}"
+    answered(site.app, id_, State.REVIEW, f"{code}\n\n{LONG}\n\n[a](javascript:alert(3))", reason=reason)
+    return id_
+
+
+@pytest.mark.parametrize("width", [1280, 360])
+def test_the_longest_words_widen_no_page(windows: Watched, width: int) -> None:
+    site = windows.site
+    id_ = hostile_mail(site, 300)
+    page = windows.window(viewport={"width": width, "height": 700})
+    for path in ("", f"?q={LONG[:150]}", f"messages/{id_}", f"messages/{LONG}", "health"):
+        page.goto(site.url + path)
+        for details in page.locator("details").all():
+            details.evaluate("one => one.open = true")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+        assert "\u202e" not in page.content()
+    windows.faults[:] = [fault for fault in windows.faults if "404" not in fault]
+
+
+def test_the_preview_runs_nothing_and_leads_nowhere(windows: Watched) -> None:
+    site, page = windows.site, windows.window()
+    page.on("dialog", lambda dialog: (windows.faults.append(dialog.message), dialog.dismiss()))
+    id_ = hostile_mail(site, 301)
+    page.goto(f"{site.url}messages/{id_}")
+    text = "[there](https://evil.example/) <script>alert(4)</script> ![x](https://evil.example/x.png)"
+    page.get_by_label("Text (Markdown)").fill(text)
+    page.get_by_role("button", name="Preview").click()
+    frame = page.frame_locator("iframe[name=preview]")
+    frame.get_by_text("there").wait_for()
+    frame.get_by_role("link", name="there").click()
+    wait_until(lambda: windows.faults, page)
+    assert len(page.context.pages) == 1
+    assert page.url.startswith(site.url)
+    frames = [one.url for one in page.frames]
+    assert not any("evil.example" in url for url in frames)
+    refused = [fault for fault in windows.faults if "frame-src" in fault]
+    assert refused, "the browser says that it did not go there"
+    windows.faults[:] = [fault for fault in windows.faults if fault not in refused]
+
+
+def test_times_are_in_the_language_of_the_page(windows: Watched) -> None:
+    page = windows.window(locale="fr-FR")
+    page.goto(windows.site.url)
+    shown = page.evaluate("""() => {
+      const time = document.createElement("time");
+      time.dateTime = "2025-12-03T10:00:00+00:00";
+      document.body.append(time);
+      localTimes(document);
+      return time.textContent;
+    }""")
+    assert "Dec" in shown
+
+
+def test_nothing_of_a_page_is_shown_by_going_back_after_the_logout(windows: Watched) -> None:
+    site, page = windows.site, windows.window()
+    page.goto(f"{site.url}messages/{site.ids['review']}")
+    page.goto(site.url)
+    page.get_by_role("button", name="Log out").click()
+    page.get_by_label("Your address").wait_for()
+    for _ in range(2):
+        page.go_back()
+        page.get_by_label("Your address").wait_for()
+        assert "Invoice" not in page.content()

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -15,6 +18,7 @@ from cleo_email.store import Effects, State
 from cleo_email.store.connection import connect_web
 from cleo_email.store.figures import DAY_MS, DayFigures, figure_of
 from cleo_email.web.app import create_app
+from cleo_email.web.operator import text
 from tests.support.operator_page import Browser, Filled, accept, answered, fields_of, fill, source
 from tests.web.test_incoming import BASE
 
@@ -646,3 +650,115 @@ def test_a_record_says_who_is_logged_in(redis_url: str) -> None:
             page.submit("/operator/login", "/operator/login/token", secret="x")
         assert decide(page, ids[name], "dismiss").status_code == 303
         assert app.store.messages.history(ids[name])[-1]["by"] == holder["name"]
+
+
+# --- unfriendly users ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("asked", ["foo", "approve", "../x", "retry"])
+def test_fields_that_no_form_has_change_nothing(page: Browser, filled: Filled, asked: str) -> None:
+    path = f"/operator/messages/{filled.ids['review']}"
+    fields = page.fields(path, f"{path}/approve") | {"seen": "old", "ask": asked, "done": asked}
+    answer = page.post(f"{path}/approve", fields)
+    assert answer.status_code == 409
+    assert "Send it again all the same" not in answer.text
+
+
+@pytest.mark.parametrize("name", ["review", "held", "failed", "replied"])
+@pytest.mark.parametrize("done", ["approve", "discard", "release", "retry", "dismiss", "takeover"])
+def test_a_link_cannot_say_that_something_was_done(
+    page: Browser, filled: Filled, name: str, done: str
+) -> None:
+    html = page.get(f"/operator/messages/{filled.ids[name]}?done={done}").text
+    assert "notice good" not in html
+
+
+def test_two_people_who_decide_at_once_decide_one_thing(app: App) -> None:
+    flask: Any = app.flask  # type: ignore[attr-defined]
+    for turn in range(5):
+        id_ = accept(app, source(500 + turn, subject=f"At once {turn}", text="x"))
+        answered(app, id_, State.REVIEW)
+        path = f"/operator/messages/{id_}"
+        people = {action: Browser(flask.test_client()) for action in ("approve", "discard", "takeover")}
+        forms = {action: one.fields(path, f"{path}/{action}") for action, one in people.items()}
+        forms["approve"]["body"] = "Edited"
+        start = threading.Barrier(len(people))
+
+        def decide_at_once(action: str) -> int:
+            start.wait()  # noqa: B023 - it ends within this turn
+            return people[action].post(f"{path}/{action}", forms[action]).status_code  # noqa: B023
+
+        with ThreadPoolExecutor(len(people)) as pool:
+            codes = dict(zip(people, pool.map(decide_at_once, people), strict=True))
+        assert set(codes.values()) <= {303, 409}
+        history = [step["state"] for step in app.store.messages.history(id_)]
+        assert len({State.SUBMITTING, State.IGNORED} & set(history)) <= 1
+        state = app.store.messages.get(id_).state
+        assert state in (State.SUBMITTING, State.IGNORED, State.HELD)
+        assert (codes["approve"] == 303) == (State.SUBMITTING in history)
+        assert (codes["discard"] == 303) == (State.IGNORED in history)
+
+
+@pytest.mark.parametrize(
+    ("link", "host"),
+    [
+        ("https://evil.example\\@bank.example/", "evil.example"),
+        ("https://evil.example\\.bank.example/", "evil.example"),
+        ("https://bank.example@evil.example/", "evil.example"),
+        ("https://bank.example/@evil.example/", "bank.example"),
+        ("https://evil.example?@bank.example/", "evil.example"),
+        ("https://evil.example#@bank.example/", "evil.example"),
+    ],
+)
+def test_the_host_that_stands_out_is_the_one_that_a_browser_goes_to(link: str, host: str) -> None:
+    """A backslash ends the host (WHATWG URL)."""
+    (bold,) = HTMLParser(str(text.body(link))).css("b")
+    assert bold.text() == host
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        "https://" + "ä" * 60_000,
+        "https://" + "ä." * 30_000,
+        " ".join(f"https://ä{n}.example" for n in range(4_000)),
+        "http://" * 8_000,
+        "https://a@" * 6_000,
+    ],
+)
+def test_no_text_keeps_the_page_busy(hostile: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    real = text._ascii
+    monkeypatch.setattr(text, "_ascii", lambda host: asked.append(host) or real(host))  # type: ignore[func-returns-value]
+    shown = HTMLParser(str(text.body(hostile))).text()
+    assert len(shown) >= len(hostile[: text.SHOWN])
+    assert len(asked) <= text.TOLD
+    assert all(len(host) <= 253 for host in asked)
+
+
+FAULTS: dict[str, Callable[[Browser, str], Any]] = {
+    "no message": lambda page, path: page.get("/operator/messages/" + "0" * 24),
+    "no page": lambda page, path: page.get("/operator/nowhere"),
+    "no static file": lambda page, path: page.get("/operator/static/nowhere.js"),
+    "another page's form": lambda page, path: page.post(f"{path}/discard", {}, Origin="https://evil.example"),
+    "another type": lambda page, path: page.web.post(
+        f"{path}/discard", data="x", content_type="text/plain", headers={"Accept-Language": "de"}
+    ),
+    "too large": lambda page, path: page.post(f"{path}/discard", {"x": "x" * 4_000_001}),
+    "too many": lambda page, path: page.post(f"{path}/discard", {f"x{n}": "" for n in range(99)}),
+    "empty": lambda page, path: decide(page, path.rpartition("/")[2], "approve", body="  "),
+    "subject": lambda page, path: decide(page, path.rpartition("/")[2], "approve", subject="x" * 3_000),
+    "wrong state": lambda page, path: page.post(f"{path}/retry", page.fields(path, f"{path}/approve")),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_german_page_says_in_german_what_went_wrong(app: App, filled: Filled, fault: str) -> None:
+    page = Browser(app.flask.test_client(), Accept_Language="de")  # type: ignore[attr-defined]
+    answer = FAULTS[fault](page, f"/operator/messages/{filled.ids['review']}")
+    assert answer.status_code >= 400
+    said = HTMLParser(answer.text).css_first("[role=alert]")
+    assert said
+    words = set(re.findall(r"\w+", said.text().lower()))
+    assert not words & {"the", "is", "this", "it", "no", "not", "only", "expected", "too", "has", "than"}
+    assert not said.css("[lang=en]")

@@ -2,6 +2,10 @@
 "use strict";
 document.documentElement.classList.add("scripted");
 
+// The page may be in another language than the browser: names of months are in that of the page.
+const language = document.documentElement.lang;
+const locale = navigator.languages.find(one => one.split("-")[0] === language) || (language === "en" ? "en-GB" : language);
+
 function localTimes(root) {
   const today = new Date().toDateString();
   for (const time of root.querySelectorAll("time:not([title])")) {
@@ -12,7 +16,7 @@ function localTimes(root) {
     const day = {day: "numeric", month: "short"};
     if (at.getFullYear() !== new Date().getFullYear()) day.year = "numeric";
     const how = at.toDateString() === today ? clock : {...day, ...clock};
-    time.textContent = at.toLocaleString(navigator.language, how);
+    time.textContent = at.toLocaleString(locale, how);
   }
 }
 localTimes(document);
