@@ -13,7 +13,8 @@ from cleo_email.store import LOGIN, Record, State, Store
 from cleo_email.store.messages import BEGUN_HERE
 
 PAGE = 20  # records
-# Other mails of a thread are only read for their text and files up to this size: each takes a while.
+# Of the other mails of a thread the newest are read for their text and files up to this size together: it
+# takes a second for a few megabytes.
 READ_AT_MOST = 512 * 1024  # octets
 _LEFT = frozenset({State.REPLIED, State.UNCERTAIN, State.SUBMITTING})
 
@@ -41,12 +42,17 @@ def conversation(store: Store, shown: Record, cursor: str = "") -> tuple[list[Sa
     """Return what was said in the thread, and the cursor of what was said before that or None."""
     records, before = store.messages.page(thread_id=shown.thread_id, limit=PAGE, cursor=cursor)
     found: list[Said] = []
+    readable, room = {shown.id}, READ_AT_MOST
+    for light in records:
+        room -= store.messages.source_size(light.id) if light.id != shown.id else 0
+        if room >= 0:
+            readable.add(light.id)
     for light in reversed(records):
         try:
             record = store.messages.get(light.id)
         except NotFound:  # its time was over a moment ago
             continue
-        found += _of_record(store, record, focus=record.id == shown.id)
+        found += _of_record(store, record, readable=record.id in readable)
     return found, before
 
 
@@ -78,9 +84,9 @@ def html_of(source: bytes) -> str:
     return ""
 
 
-def _of_record(store: Store, record: Record, *, focus: bool) -> Iterator[Said]:
+def _of_record(store: Store, record: Record, *, readable: bool) -> Iterator[Said]:
     if record.ingress not in BEGUN_HERE:
-        yield _question(store, record, focus=focus)
+        yield _question(store, record, readable=readable)
     if record.ingress == LOGIN:
         yield Said(record, "agent", "agent", "", record.received_at, unread="login")
         return
@@ -97,8 +103,7 @@ def _of_record(store: Store, record: Record, *, focus: bool) -> Iterator[Said]:
     yield Said(record, role, who, text, at, files=files, kept=kept, answers=True)
 
 
-def _question(store: Store, record: Record, *, focus: bool) -> Said:
-    readable = focus or store.messages.source_size(record.id) <= READ_AT_MOST
+def _question(store: Store, record: Record, *, readable: bool) -> Said:
     mail = incoming(store, record.id) if readable else None
     text = record.text or (mail.text if mail else "")
     whole = mail.full_text if mail and len(mail.full_text.split()) > len(text.split()) else ""

@@ -258,6 +258,7 @@ def _message_page(
         fault=fault_in_words(status, fault) if fault else "",
         typed=typed,
         ask=ask,
+        longest={True: text.SHOWN, False: text.BESIDE},
     )
     return Response(page, status)
 

@@ -9,6 +9,7 @@ from cleo_email.mail.decoding import clean, without_format
 
 MAX_HOST = 253  # characters (RFC 1035 section 2.3.4)
 SHOWN = 60_000  # characters of one text; the whole of it is a file to download
+BESIDE = 6_000  # of the other texts of a thread
 TOLD = 100  # hosts of other scripts, of which one text tells the name in DNS
 # As browsers read it (WHATWG URL), a backslash ends the host like a slash.
 _LINK = re.compile(r"\b(https?://)([^\s/\\?#<>\"'()]+)([^\s<>\"']*)", re.IGNORECASE)
@@ -20,9 +21,9 @@ def plain(text: str, longest: int = 300) -> str:
     return shown if len(shown) <= longest else f"{shown[:longest]}…"
 
 
-def body(text: str) -> Markup:
+def body(text: str, longest: int = SHOWN) -> Markup:
     """Return the text of a mail as HTML. In each link the host stands out, since that is where it leads."""
-    shown = without_format(clean(text[:SHOWN]))
+    shown = without_format(clean(text[:longest]))
     parts, end, names = [], 0, dict[str, str]()
     for link in _LINK.finditer(shown):
         host = link[2].rpartition("@")[2]

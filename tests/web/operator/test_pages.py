@@ -762,3 +762,24 @@ def test_a_german_page_says_in_german_what_went_wrong(app: App, filled: Filled, 
     words = set(re.findall(r"\w+", said.text().lower()))
     assert not words & {"the", "is", "this", "it", "no", "not", "only", "expected", "too", "has", "than"}
     assert not said.css("[lang=en]")
+
+
+def test_a_thread_of_long_mails_is_no_long_page(page: Browser, app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twenty mails of half a megabyte took many seconds, for a page of megabytes."""
+    from cleo_email.web.operator import conversation
+
+    long = "\n".join(f"https://ä{n}.example/ word" for n in range(10_000))
+    first = accept(app, source(700, subject="Long", text=long))
+    for number in range(701, 706):
+        accept(app, source(number, subject="Re: Long", text=f"{long}\n{number}", answers="<m700@example.com>"))
+    newest = accept(app, source(706, subject="Re: Long", text="At last.", answers="<m700@example.com>"))
+    read: list[int] = []
+    parse_one = conversation.parse
+    monkeypatch.setattr(conversation, "parse", lambda source: read.append(len(source)) or parse_one(source))
+    for id_, most in ((first, 2), (newest, 2)):
+        read.clear()
+        html = page.get(f"/operator/messages/{id_}").text
+        shown = [len(one.text()) for one in HTMLParser(html).css(".text")]
+        assert sum(read) <= conversation.READ_AT_MOST * most
+        assert sum(length > text.BESIDE * 2 for length in shown) <= 1
+        assert "At last." in html
