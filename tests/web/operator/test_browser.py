@@ -407,3 +407,19 @@ def test_nothing_of_a_page_is_shown_by_going_back_after_the_logout(windows: Watc
         page.go_back()
         page.get_by_label("Your address").wait_for()
         assert "Invoice" not in page.content()
+
+
+def test_a_list_that_cannot_be_fetched_says_so_until_it_can(windows: Watched) -> None:
+    """Otherwise nothing seems to wait while the mailbox is away."""
+    page = windows.window()
+    page.goto(windows.site.url)
+    page.locator(".row").first.wait_for()
+    said = page.get_by_text("The list is not up to date")
+    assert not said.is_visible()
+    for answer in (lambda way: way.fulfill(status=503, body="away"), lambda way: way.abort()):
+        page.route("**/*part=list*", answer)
+        said.wait_for()
+        page.unroute("**/*part=list*")
+        said.wait_for(state="hidden")
+    away = ("503", "ERR_FAILED")
+    windows.faults[:] = [fault for fault in windows.faults if not any(word in fault for word in away)]

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +22,7 @@ from cleo_email.store import Effects, State
 from cleo_email.store.connection import connect_web
 from cleo_email.store.figures import DAY_MS, DayFigures, figure_of
 from cleo_email.web.app import create_app
-from cleo_email.web.operator import text
+from cleo_email.web.operator import text, words
 from tests.support.operator_page import Browser, Filled, accept, answered, fields_of, fill, source
 from tests.web.test_incoming import BASE
 
@@ -587,13 +591,13 @@ def test_pictures_have_words_and_tables(page: Browser, filled: Filled) -> None:
 
 
 def test_pages_speak_german_and_english(page: Browser, filled: Filled) -> None:
-    for code, words in (
+    for code, told in (
         ("de-AT, en;q=0.5", "Wartet auf Sie"),
         ("fr", "Waits for you"),
         ("en-GB", "Waits for you"),
     ):
         html = page.get("/operator/", Accept_Language=code).text
-        assert words in html
+        assert told in html
         assert f'lang="{code[:2] if code[:2] == "de" else "en"}"' in html
 
 
@@ -607,9 +611,6 @@ def test_the_most_frequent_reasons_are_told_in_german_too(page: Browser, filled:
 def test_every_word_of_the_pages_is_known_in_german() -> None:
     import ast
     from importlib.resources import files
-    from pathlib import Path
-
-    from cleo_email.web.operator.words import words
 
     folder = Path(str(files("cleo_email.web.operator")))
     used = set()
@@ -623,7 +624,7 @@ def test_every_word_of_the_pages_is_known_in_german() -> None:
                 used |= {
                     one.value for one in node.args[: 1 + (name == "say_in")] if isinstance(one, ast.Constant)
                 }
-    german, english = words()["de"], words()["en"]
+    german, english = words.words()["de"], words.words()["en"]
     named = {text for text in used if text.endswith(" ")}
     assert used - named - set(german) == set()
     assert set(english) <= set(german)
@@ -759,19 +760,23 @@ def test_a_german_page_says_in_german_what_went_wrong(app: App, filled: Filled, 
     assert answer.status_code >= 400
     said = HTMLParser(answer.text).css_first("[role=alert]")
     assert said
-    words = set(re.findall(r"\w+", said.text().lower()))
-    assert not words & {"the", "is", "this", "it", "no", "not", "only", "expected", "too", "has", "than"}
+    told = set(re.findall(r"\w+", said.text().lower()))
+    assert not told & {"the", "is", "this", "it", "no", "not", "only", "expected", "too", "has", "than"}
     assert not said.css("[lang=en]")
 
 
-def test_a_thread_of_long_mails_is_no_long_page(page: Browser, app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_thread_of_long_mails_is_no_long_page(
+    page: Browser, app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Twenty mails of half a megabyte took many seconds, for a page of megabytes."""
     from cleo_email.web.operator import conversation
 
     long = "\n".join(f"https://ä{n}.example/ word" for n in range(10_000))
     first = accept(app, source(700, subject="Long", text=long))
     for number in range(701, 706):
-        accept(app, source(number, subject="Re: Long", text=f"{long}\n{number}", answers="<m700@example.com>"))
+        accept(
+            app, source(number, subject="Re: Long", text=f"{long}\n{number}", answers="<m700@example.com>")
+        )
     newest = accept(app, source(706, subject="Re: Long", text="At last.", answers="<m700@example.com>"))
     read: list[int] = []
     parse_one = conversation.parse
@@ -783,3 +788,25 @@ def test_a_thread_of_long_mails_is_no_long_page(page: Browser, app: App, monkeyp
         assert sum(read) <= conversation.READ_AT_MOST * most
         assert sum(length > text.BESIDE * 2 for length in shown) <= 1
         assert "At last." in html
+
+
+def test_the_package_brings_the_pages_along(tmp_path: Path) -> None:
+    pytest.importorskip("setuptools")
+    source = Path(words.__file__).parents[3]
+    for name in ("setup.py", "setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(source / name, tmp_path)
+    shutil.copytree(
+        source / "cleo_email", tmp_path / "cleo_email", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    subprocess.run([sys.executable, "setup.py", "-q", "build"], cwd=tmp_path, check=True, capture_output=True)
+
+    def names(folder: Path) -> set[str]:
+        found = (one.relative_to(folder) for one in folder.rglob("*") if one.is_file())
+        return {str(one) for one in found if "__pycache__" not in one.parts}
+
+    assert names(tmp_path / "build/lib/cleo_email") == names(tmp_path / "cleo_email")
+
+
+def test_the_reasons_that_are_told_in_german_are_those_of_the_code() -> None:
+    code = "".join(one.read_text("utf-8") for one in Path(words.__file__).parents[2].rglob("*.py"))
+    assert [english for english in words.words()["reasons"] if english not in code] == []

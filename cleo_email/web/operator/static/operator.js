@@ -27,11 +27,15 @@ if (live && live.dataset.live) {
   let last = null;
   const refresh = async () => {
     if (document.hidden) return;
-    let answer;
-    try { answer = await fetch(live.dataset.live, {credentials: "same-origin"}); } catch { return; }
-    if (answer.status === 401) { location.reload(); return; }
-    if (!answer.ok) return;
-    const html = await answer.text();
+    let answer = null, html = "";
+    try {
+      answer = await fetch(live.dataset.live, {credentials: "same-origin"});
+      html = await answer.text();
+    } catch { answer = null; }
+    if (answer && answer.status === 401) { location.reload(); return; }
+    const stale = document.getElementById("stale");
+    if (stale.hidden !== Boolean(answer && answer.ok)) stale.hidden = !stale.hidden;
+    if (!answer || !answer.ok) return;
     if (last !== null && html !== last) {
       const focused = document.activeElement && document.activeElement.getAttribute("href");
       const known = new Set([...live.querySelectorAll(".row")].map(row => row.getAttribute("href")));
