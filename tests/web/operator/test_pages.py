@@ -810,3 +810,13 @@ def test_the_package_brings_the_pages_along(tmp_path: Path) -> None:
 def test_the_reasons_that_are_told_in_german_are_those_of_the_code() -> None:
     code = "".join(one.read_text("utf-8") for one in Path(words.__file__).parents[2].rglob("*.py"))
     assert [english for english in words.words()["reasons"] if english not in code] == []
+
+
+def test_the_end_of_a_long_address_is_not_hidden(page: Browser, app: App) -> None:
+    """It is the end that says who wrote."""
+    address = f"service@{'bank.example.' * 9}evil.example"
+    id_ = accept(app, source(800, sender=f"Bank <{address}>", subject="Hello", text="x"))
+    answered(app, id_, State.REVIEW)
+    tree = HTMLParser(page.get(f"/operator/messages/{id_}").text)
+    for place in ("article header", ".answer .hint", ".facts"):
+        assert address in (tree.css_first(place) or tree).text()
