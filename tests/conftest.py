@@ -8,6 +8,7 @@ want of the corpora never is: they are no part of the repository, and messages o
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -22,12 +23,14 @@ from tests.support.redis_server import RedisServer
 from tests.support.signals import give_children_default_signals
 
 _SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
+_INSTALL = re.compile(r"(apt-get|pip) install")
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 _PACKAGES = {
     "redis-server": "redis-server",
     "dovecot": "dovecot-imapd dovecot-lmtpd",
     "postfix": "postfix",
     "nginx": "nginx-light",
+    "chromium": "chromium",
 }
 
 
@@ -116,7 +119,7 @@ def _forbidden_skip(report: Report, *, needs_servers: bool) -> Report:
     if not report.skipped or hasattr(report, "wasxfail") or not os.environ.get("CLEO_REQUIRE_SERVERS"):
         return report
     reason = str(report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr)
-    if MISSING not in reason and (needs_servers or "apt-get install" in reason):
+    if MISSING not in reason and (needs_servers or _INSTALL.search(reason)):
         report.outcome = "failed"
         report.longrepr = f"CLEO_REQUIRE_SERVERS is set, and this was skipped: {reason}"
     return report
@@ -124,7 +127,10 @@ def _forbidden_skip(report: Report, *, needs_servers: bool) -> Report:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     reports = terminalreporter.stats.get("skipped", [])
-    skipped = sum("servers" in getattr(report, "keywords", ()) for report in reports)
+    skipped = sum(
+        "servers" in getattr(report, "keywords", ()) or bool(_INSTALL.search(str(report.longrepr)))
+        for report in reports
+    )
     if skipped:
         terminalreporter.section("SERVERS MISSING", sep="!", red=True, bold=True)
         terminalreporter.line(

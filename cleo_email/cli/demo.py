@@ -17,6 +17,7 @@ from email import message_from_bytes, policy
 from email.message import EmailMessage
 from email.utils import make_msgid
 from pathlib import Path
+from typing import Any
 
 import click
 from imapclient import IMAPClient
@@ -30,6 +31,25 @@ from cleo_email.errors import CleoError
 PATIENCE_S = 25.0
 SHOWN = ("From", "To", "Subject", "Message-ID", "In-Reply-To", "References", "Auto-Submitted")
 RULE = "─" * 78
+# What --keep lets customers write, so that the operator page has something of everything. See ``agent``.
+MORE = (
+    ("maria", "Invoice 2026-118 is missing", "Please send it again: it is about 90 €."),
+    ("jo", "Cancellation of my contract", "I want to cancel. Please call me."),
+    ("uwe", "Where is my delivery?", "It should have come on Monday."),
+    ("lea", "Out of office", "I am away until Monday."),
+)
+
+
+def agent(request: dict[str, Any]) -> dict[str, str]:
+    """Answer with the text, as echo does, and to three of the ``MORE`` mails with what else agents say."""
+    text, subject = request["message"]["text"], request["message"]["subject"]
+    if "Invoice 2026" in subject:
+        return {"reply": "The invoice is on its way to you again.", "review": "an amount of money"}
+    if "Cancellation" in subject:
+        return {"handoff": "wants to cancel"}
+    if "delivery" in subject:
+        return {"answer": "this is no answer that anybody understands"}
+    return {"reply": text}
 
 
 @click.command()
@@ -50,7 +70,10 @@ def demo(keep: bool) -> None:
         log = stack.enter_context((folder / "demo.log").open("wb"))
         with socket.create_server((HOST, 0)) as free:
             web = f"{HOST}:{free.getsockname()[1]}"
-        children = commands(_environ(mail, redis.url), web, folder)
+        environ = _environ(mail, redis.url)
+        if keep:
+            environ["CLEO_AGENT"] = f"{__name__}:{agent.__name__}"
+        children = commands(environ, web, folder)
         supervisor = Supervisor(children, output=log, keeper=redis.ensure)
         thread = threading.Thread(target=supervisor.run, name="supervisor", daemon=True)
         thread.start()
@@ -64,6 +87,10 @@ def demo(keep: bool) -> None:
             raise
         print(f"Both answers came back in their threads after {time.monotonic() - begun:.1f} s in all.")
         if keep:
+            for name, subject, text in MORE:
+                sender = CUSTOMER.replace("@", f"+{name}@")
+                written = {"from_address": sender, "to_address": AGENT, "subject": subject, "body": text}
+                _post(f"http://{web}/email/incoming", written)
             _keep(mail, web, folder)
 
 
@@ -157,14 +184,16 @@ def _keep(mail: MailServer, web: str, folder: Path) -> None:
     passwords = {who: mail.smtp_account(who).login.password for who in (CUSTOMER, AGENT)}
     ca = mail.certificates.ca_file
     print(
-        f"\nEverything keeps running. Connect a mail client as the customer, or as the agent:\n"
+        f"\nEverything keeps running. What became of each message, and a few that wait for you:\n"
+        f"  http://{web}/operator/ in a browser, or curl http://{web}/email/messages\n"
+        f"Connect a mail client as the customer, or as the agent:\n"
         f"  IMAP  {HOST}:{mail.imap_port}  (SSL/TLS)\n"
         f"  SMTP  {HOST}:{mail.smtp_port}  (STARTTLS)\n"
         f"  customer  {CUSTOMER}  password  {passwords[CUSTOMER]}\n"
         f"  agent     {AGENT}  password  {passwords[AGENT]}\n"
         f"  Trust the certificate authority in {ca}: Thunderbird: Settings, Privacy & Security, Manage\n"
         f"  Certificates, Authorities, Import; a program: SSL_CERT_FILE={ca}. It ends with the demo.\n"
-        f"Write to {AGENT} as the customer. What became of each message: curl http://{web}/email/messages\n"
+        f"Write to {AGENT} as the customer.\n"
         f"Log: {folder / 'demo.log'}   Ctrl-C ends it all.",
         flush=True,
     )

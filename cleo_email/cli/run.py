@@ -81,6 +81,8 @@ def run(bind: str, data: Path) -> int:
     try_to_bind(bind)
     environ = dict(os.environ)
     web = f"cleo-email: web on {bind if bind.startswith('unix:') else f'http://{bind}'}"
+    if page := settings.public_url or page_base(bind):
+        web += f"\ncleo-email: the operator page is at {page}/operator/"
     if "REDIS_URL" in given:
         refuse_unsupported(settings.redis_url.get_secret_value())
         print(web, file=sys.stderr)
@@ -103,6 +105,14 @@ def run(bind: str, data: Path) -> int:
         status = Supervisor(commands(environ, bind, token=token), keeper=redis.ensure).run()
         _tell_what_is_left(redis, data)
         return status
+
+
+def page_base(bind: str) -> str:
+    """Return where a browser on this machine finds the web process, '' for a Unix socket."""
+    host, _, port = bind.rpartition(":")
+    if bind.startswith("unix:"):
+        return ""
+    return f"http://{'localhost' if host in ('0.0.0.0', '[::]', '127.0.0.1') else host}:{port}"  # noqa: S104 - no bind  # nosec B104
 
 
 def api_token(data: Path) -> str:

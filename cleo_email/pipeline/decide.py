@@ -140,6 +140,10 @@ class Decisions:
                 raise InvalidField("body", f"body: the mail has {len(mail.source)} bytes, more than {limit}")
         return mail, text
 
+    def preview(self, id_: str, *, body: str | None, subject: str | None) -> OutboundEmail:
+        """Return the mail that ``approve`` would have sent. Raise InvalidField too."""
+        return self._edited(self.store.messages.get(id_), body, subject)[0]
+
     def discard(self, id_: str, *, by: str, reason: str = "") -> Record:
         """End a message whose answer waits for a review as ``ignored``: nothing is sent."""
 

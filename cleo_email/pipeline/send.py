@@ -24,7 +24,7 @@ from cleo_email.mail.model import Address, AttachedFile, OutboundEmail
 from cleo_email.mail.wire import clean_header
 from cleo_email.runtime import Clock, now_ms
 from cleo_email.scrub import no_surrogates
-from cleo_email.store import Identity, Record, State, Store, new_id
+from cleo_email.store import LOGIN, Identity, Record, State, Store, new_id
 from cleo_email.store.queue import WakeQueue
 
 
@@ -141,8 +141,10 @@ class Sender:
     closing: Closing = NOTHING_BELOW
     clock: Clock = now_ms
 
-    def send(self, draft: NewMail, *, idempotency_key: str = "") -> SentMessage:
+    def send(self, draft: NewMail, *, idempotency_key: str = "", ingress: str = "send") -> SentMessage:
         """Store a mail for submission. With a key, the same call within 24 hours gives the same mail.
+
+        The text of one with the ingress LOGIN stands in its bytes alone: whoever reads it is logged in.
 
         Raise InvalidField, NotFound (no such thread), KeyReused, StoreUnavailable (nothing was stored).
         """
@@ -167,9 +169,9 @@ class Sender:
             from_address=self.from_.addr,
             to_address=draft.to[0].addr,
             subject=draft.subject[:1000],
-            ingress="send",
+            ingress=ingress,
             reply_message_id=mail.message_id,
-            answer_text=draft.body[:REMEMBERED],
+            answer_text="" if ingress == LOGIN else draft.body[:REMEMBERED],
             outbound=digest,
         )
         identity = Identity(f"send:{key}", remember_s=KEY_REMEMBERED_S)

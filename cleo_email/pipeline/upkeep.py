@@ -33,7 +33,7 @@ from cleo_email.pipeline.drafts import DraftFolder
 from cleo_email.pipeline.logins import LoginsUsedUp
 from cleo_email.pipeline.receive import IncomingMail, Receiver
 from cleo_email.runtime import DAY, HOUR, MINUTE, SECOND, Clock, now_ms
-from cleo_email.store import AT_WORK, Effects, Record, State, Store
+from cleo_email.store import AT_WORK, LOGIN, Effects, Record, State, Store
 from cleo_email.store.mailbox import DueList
 from cleo_email.store.messages import FINAL, MAILBOX
 
@@ -309,7 +309,7 @@ class Upkeep:
     def _copy_to_sent(self, record: Record) -> bool:
         """Store our copy unless the server files by itself, which one search of Sent shows."""
         was_sent = (record.state is State.REPLIED or record.bounced) and record.answered_by != MAILBOX
-        if not was_sent or not self.save_sent:
+        if not was_sent or not self.save_sent or record.ingress == LOGIN:
             return True
         mode = self.store.mailbox.sent_mode() or self._find_sent_mode(record)
         if mode != "client":

@@ -93,6 +93,14 @@ def _https_url(text: str) -> str:
     return text
 
 
+def _public_url(text: str) -> str:
+    """Accept a host, with a port or without: links into it carry a login, and paths are ours."""
+    parts = urlsplit(_https_url(text))
+    if parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc:
+        raise ValueError("more than a host")
+    return text.rstrip("/")
+
+
 def _fernet_key(text: str) -> str:
     if len(base64.b64decode(text.replace("-", "+").replace("_", "/"), validate=True)) != 32:
         raise ValueError("not 32 bytes")
@@ -123,7 +131,7 @@ def _public_key(text: str) -> str:
 def _api_token(text: str) -> str:
     """Refuse ``anna:``, whose secret would be that word, and a name by which records mean somebody else."""
     name, colon, secret = text.partition(":")
-    if colon and (not name or not secret or name in NO_NAMES):
+    if colon and (not name or not secret or name.lower() in NO_NAMES):
         raise ValueError("no name, or no secret")
     return text
 
@@ -151,6 +159,7 @@ OneAddress = Annotated[Address | None, BeforeValidator(read_address)]
 Host = Annotated[str, AfterValidator(_host)]
 Word = Annotated[str, Field(pattern=r"^[^\x00-\x20;]+$")]
 HttpsUrl = Annotated[str, AfterValidator(_https_url)]
+PublicUrl = Annotated[str, AfterValidator(_public_url)]
 RedisUrl = Annotated[SecretStr, BeforeValidator(_redis_url)]
 _TOPIC = r"arn:aws(-cn|-us-gov)?:sns:[a-z0-9-]{3,32}:\d{12}:[A-Za-z0-9_.-]{1,260}"
 # Several are valid while one is being replaced. A list that is set but empty would switch a check off.
@@ -242,6 +251,12 @@ class Settings(WebhookSettings):
     handoff_to: Addresses = env("EMAIL_HANDOFF_TO", "addresses separated by commas", ())
     colleagues: Patterns = env("EMAIL_COLLEAGUES", _PATTERNS, ())
     drafts: bool = env("EMAIL_DRAFTS", _FLAG, True)
+    operators: Addresses = env("CLEO_OPERATORS", "addresses separated by commas", ())
+    public_url: PublicUrl = env(
+        "CLEO_PUBLIC_URL",
+        "a URL that begins with https:// and has no path, such as https://cleo.example.com",
+        "",
+    )
     allowed_senders: Patterns = env("EMAIL_ALLOWED_SENDERS", _PATTERNS, ())
     refused_senders: Literal["held", "ignored"] = env("EMAIL_REFUSED_SENDERS", "held or ignored", "held")
     allowed_robots: Patterns = env("EMAIL_ALLOWED_ROBOTS", _PATTERNS, ())

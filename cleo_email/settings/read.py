@@ -31,7 +31,6 @@ from cleo_email.store.faults import ESCAPES
 
 _FIELDS = {str(field.alias): field for field in Settings.model_fields.values()}
 _SECRET = {name for name, field in _FIELDS.items() if "SecretStr" in repr(field)}
-_NO_TOKENS = ("agent", "mailbox", "cli", "local")  # who else acts in the history of a message
 Values = Mapping[str, str]  # by the names of variables
 DOTENV = Path(".env")  # in the working directory
 _PREFIXES = ("EMAIL_", "CLEO_")
@@ -83,7 +82,7 @@ def make_settings(given: Values) -> Settings:
     faults += [f"EMAIL_SIGNATURE: {line}" for line in unread]
     faults += [*_missing(values), *_oauth(values), *_trust(values), *_agent(values)]
     if settings is not None:
-        faults += [*_handoff(settings), *_tokens(settings)]
+        faults += _handoff(settings)
     if settings is None or faults:
         raise SettingsError(faults)
     return settings
@@ -286,16 +285,6 @@ def _oauth(values: Values) -> list[str]:
             "grant for mailboxes; run: cleo-email login google"
         )
     return faults
-
-
-def _tokens(settings: Settings) -> list[str]:
-    """Return a line for each API token that would pass for somebody else in a message's history."""
-    return [
-        f"CLEO_API_TOKEN: found a token named {name!r}, expected another name: in the history of messages "
-        f"{', '.join(_NO_TOKENS)} are others"
-        for name, _ in settings.named_tokens
-        if name.lower() in _NO_TOKENS
-    ]
 
 
 def _handoff(settings: Settings) -> list[str]:

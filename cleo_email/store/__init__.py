@@ -4,12 +4,14 @@ from redis import Redis
 
 from cleo_email.store.drafts import Draft, Drafts
 from cleo_email.store.events import Claim, Events, Failures
+from cleo_email.store.figures import Figures
 from cleo_email.store.files import WaitingFiles
 from cleo_email.store.health import HealthStore
 from cleo_email.store.locks import Lock, Locks, Ticks
 from cleo_email.store.mailbox import DueList, MailboxState
 from cleo_email.store.messages import (
     AT_WORK,
+    LOGIN,
     WAITING,
     Accepted,
     Effects,
@@ -25,9 +27,10 @@ from cleo_email.store.messages import (
     later_of,
     new_id,
 )
+from cleo_email.store.sessions import Sessions
 from cleo_email.store.threads import Conversations, Threads
 
-__all__ = ["AT_WORK", "WAITING", "Accepted", "Claim", "Draft", "Drafts", "Effects"]
+__all__ = ["AT_WORK", "LOGIN", "WAITING", "Accepted", "Claim", "Draft", "Drafts", "Effects"]
 __all__ += [
     "Events",
     "Identity",
@@ -69,3 +72,5 @@ class Store:
         self.events = Events(redis)
         self.failures = Failures(redis)
         self.files = WaitingFiles(redis)
+        self.sessions = Sessions(redis)
+        self.figures = Figures(redis)

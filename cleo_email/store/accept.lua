@@ -4,7 +4,8 @@
 --       12 record (flat JSON list), 13 history entries (JSON list), 14 participants (JSON list),
 --       15 kept answer (flat JSON list without its bytes, '' for none; the source then is its bytes),
 --       16 keys to set on acceptance (JSON list of [key, value, seconds or 0], '' for none),
---       17 who has to take part in the thread if anybody does ('' nobody has to)
+--       17 who has to take part in the thread if anybody does ('' nobody has to),
+--       18 the text in which the record is searched for, 19 what counts in the day's figures (JSON list)
 -- Returns {'accepted' | 'duplicate' | 'stranger', id, thread id}. Without an id nothing is stored: it only looks.
 local P, id, thread = ARGV[1], ARGV[2], ARGV[8]
 local seen = P .. 'seen:' .. ARGV[3]
@@ -45,6 +46,7 @@ if id == '' then return {'accepted', '', ''} end
 local fields, history, admitted = cjson.decode(ARGV[12]), cjson.decode(ARGV[13]), cjson.decode(ARGV[14])
 local answer = ARGV[15] ~= '' and cjson.decode(ARGV[15])
 local more = ARGV[16] ~= '' and cjson.decode(ARGV[16]) or {}
+local figures = cjson.decode(ARGV[19])
 -- Two who quote an id that was unknown a moment ago: the second one is a stranger to the first one's thread.
 local people = P .. 'people:' .. thread
 if ARGV[17] ~= '' and redis.call('EXISTS', people) == 1 and redis.call('SISMEMBER', people, ARGV[17]) == 0 then
@@ -66,6 +68,12 @@ if ARGV[11] ~= '' then redis.call('EXPIRE', key .. ':source', ARGV[11]) end
 for _, entry in ipairs(history) do redis.call('RPUSH', key .. ':history', entry) end
 
 redis.call('ZADD', P .. 'index:all', 0, id)
+redis.call('ZADD', P .. 'index:search', 0, id .. ' ' .. ARGV[18])
+local day = P .. 'figures:' .. math.floor(ARGV[6] / 86400000)
+for _, name in ipairs(figures) do
+  redis.call('HINCRBY', day, name, 1)
+  redis.call('EXPIRE', day, 3456000)
+end
 redis.call('ZADD', P .. 'index:state:' .. ARGV[7], 0, id)
 redis.call('ZADD', P .. 'index:thread:' .. thread, 0, id)
 if ARGV[9] ~= '' then redis.call('ZADD', P .. 'index:message-id:' .. ARGV[9], 0, id) end

@@ -6,6 +6,7 @@ local key = P .. 'm:' .. id
 local state = redis.call('HGET', key, 'state')
 if state and string.find(',' .. ARGV[3] .. ',', ',' .. state .. ',', 1, true) then return 0 end
 for _, index in ipairs({'index:all', 'filing', 'settling', 'fetching', 'resuming', 'drafting', 'handing-over'}) do redis.call('ZREM', P .. index, id) end
+redis.call('ZREMRANGEBYLEX', P .. 'index:search', '[' .. id, '(' .. id .. '!')
 for name in string.gmatch(ARGV[4], '[^,]+') do redis.call('ZREM', P .. 'index:state:' .. name, id) end
 local thread, mid = redis.call('HGET', key, 'thread_id'), redis.call('HGET', key, 'message_id')
 redis.call('HDEL', P .. 'drafts', id)

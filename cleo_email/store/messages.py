@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import heapq
 import json
 import logging
 import re
 import secrets
+import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
@@ -17,6 +19,7 @@ from redis import Redis
 from cleo_email.errors import CleoError, LockLost, NotFound, WrongState
 from cleo_email.mail.model import AttachedFile, OutboundEmail
 from cleo_email.store.connection import PREFIX, StorePart, json_text, read_large
+from cleo_email.store.figures import figure_of
 from cleo_email.store.files import WaitingFiles
 from cleo_email.store.locks import Lock
 
@@ -66,11 +69,15 @@ FINAL = frozenset({S.REPLIED, S.IGNORED})  # the stored mail is dropped some day
 WAITING = frozenset({S.REVIEW, S.HELD, S.FAILED, S.UNCERTAIN})  # for a person
 AT_WORK = frozenset({S.RECEIVED, S.ANSWERING, S.SUBMITTING})
 
+LOGIN = "login"  # ingress of a mail with a link to log in: its text is kept nowhere else, and not shown
 # Ingress of records with which no mail came in, and of those to which no agent's answer belongs.
-UNASKED = frozenset({"send", "workflow", "handoff", "person"})
+UNASKED = frozenset({"send", "workflow", "handoff", "person", LOGIN})
 NO_ANSWERS = UNASKED - {"workflow"}
 
 AGENT, MAILBOX = "agent", "mailbox"  # who moves records: this program, and people by what they do there
+
+SEARCHED = 300  # characters
+SEARCHED_AT_ONCE = 5000  # records
 
 DAY_S = 86_400
 SOURCE_AFTER_FINAL_S = 7 * DAY_S
@@ -341,6 +348,10 @@ class Messages(StorePart):
         recipients = tuple(json.loads(raw[b"recipients"]))
         return OutboundEmail(raw[b"message_id"].decode(), raw[b"envelope_from"].decode(), recipients, source)
 
+    def source_size(self, id_: str) -> int:
+        """Return the size of the stored mail in octets, 0 where there is none."""
+        return self._redis.strlen(f"{PREFIX}m:{id_}:source")
+
     def answer_size(self, id_: str) -> int:
         """Return the size of the stored answer in octets, 0 where there is none."""
         return self._redis.strlen(f"{PREFIX}m:{id_}:answer:bytes")
@@ -384,6 +395,63 @@ class Messages(StorePart):
                 return
             yield from self.load(ids)
             start = f"({ids[-1]}"
+
+    def waiting(self, *, limit: int = 100, cursor: str = "") -> tuple[list[Record], str | None]:
+        """Return the records that wait for a person as ``page`` does, whatever their state."""
+        each = [self._newest_first(f"{PREFIX}index:state:{state}", cursor, limit) for state in WAITING]
+        found: list[Record] = []
+        for record in heapq.merge(*each, key=lambda record: record.id, reverse=True):
+            if record.state not in WAITING or (found and found[-1].id == record.id):
+                continue  # it has moved on since its list was read
+            if len(found) == limit:
+                return found, found[-1].id
+            found.append(record)
+        return found, None
+
+    def search(
+        self, text: str, *, limit: int = 100, cursor: str = "", seconds: float = 2.0
+    ) -> tuple[list[Record], str | None]:
+        """Return the records with ``text`` in their addresses or subject, newest first, as ``page`` does.
+
+        Every word has to be there, anywhere. After ``seconds`` what was found until then is returned, and
+        the cursor goes on from there.
+        """
+        words, until = text.casefold().split(), time.monotonic() + seconds
+        start, found = f"({cursor}" if cursor else "+", list[str]()
+        reached: str | None = cursor
+        while reached is not None and len(found) <= limit and time.monotonic() < until:
+            lines = self._searched(start)
+            for line in lines:
+                id_, _, said = line.partition(" ")
+                if all(word in said for word in words):
+                    found.append(id_)
+            reached = lines[-1].partition(" ")[0] if lines else None
+            start = f"({reached}"
+        if len(found) > limit:
+            reached = found[limit - 1]
+        return self.load(found[:limit]), reached
+
+    def _searched(self, start: str) -> list[str]:
+        """Return the next lines of the index for searches, newest first, each an id, a blank and its text.
+
+        Records of versions that had no such index are older than all in it, and are read one by one.
+        """
+        key = f"{PREFIX}index:search"
+        raw = self._redis.zrange(key, start, "-", desc=True, bylex=True, offset=0, num=SEARCHED_AT_ONCE)
+        if raw:
+            return [line.decode("utf-8", "replace") for line in cast("list[bytes]", raw)]
+        raw = self._redis.zrange(f"{PREFIX}index:all", start, "-", desc=True, bylex=True, offset=0, num=1000)
+        return [
+            f"{record.id} {search_text(record)}"
+            for record in self.load([item.decode() for item in cast("list[bytes]", raw)])
+        ]
+
+    def counts(self) -> dict[State, int]:
+        """Return how many records are in each state."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            for state in State:
+                pipe.zcard(f"{PREFIX}index:state:{state}")
+            return dict(zip(State, pipe.execute(), strict=True))
 
     def count(self, state: State) -> int:
         return self._redis.zcard(f"{PREFIX}index:state:{state}")
@@ -473,7 +541,7 @@ class Messages(StorePart):
             SOURCE_AFTER_FINAL_S if record.state in FINAL else "",
             json_text([str(item) for pair in record.dump().items() for item in pair]),
             *(json_text(steps), json_text(list(people)), kept, json_text(list(keys)) if keys else ""),
-            sender,
+            *(sender, search_text(record), json_text(_figures(record))),
         ]
         return self._run("accept", args=args, pipe=pipe)
 
@@ -513,6 +581,8 @@ class Messages(StorePart):
         options["fields"] = [str(item) for pair in (values or {"id": id_}).items() for item in pair]
         if not quiet:
             options["history"] = _entry(to, now, reason, by)
+        if to in WAITING:
+            options["figure"] = figure_of(to, reason)
         if to in FINAL:
             options["keep_source_s"] = SOURCE_AFTER_FINAL_S
         for name in _OPTIONS:
@@ -560,6 +630,18 @@ def _accepted(reply: Sequence[bytes], record: Record) -> Accepted:
     # A call that redis-py repeats after a lost reply finds its own record.
     duplicate = outcome == "duplicate" and first != record.id
     return Accepted(first, thread or record.thread_id, duplicate, record.state)
+
+
+def search_text(record: Record) -> str:
+    """Return the text in which a search finds the record: from whom, to whom, about what."""
+    said = f"{record.from_address} {record.to_address} {record.subject}"
+    return " ".join(said.casefold().split())[:SEARCHED]
+
+
+def _figures(record: Record) -> list[str]:
+    """Return what a new record counts as in the figures of its day."""
+    found = [] if record.ingress in UNASKED else ["arrived"]
+    return found + ([figure_of(record.state, record.reason)] if record.state in WAITING else [])
 
 
 def _kept(mail: OutboundEmail) -> list[str]:

@@ -5,7 +5,8 @@
 --          resuming (ms), keep_source_s, keep_s, answer (flat list), our_id, people (list),
 --          given (field, value it must have), later (ms), conversation (in place of the thread's), drop_answer,
 --          drafting (ms), person (JSON of why a person has the thread), unless_taken (refuse if a person has it),
---          only_if_taken (refuse if no person has it)
+--          only_if_taken (refuse if no person has it), figure (what counts in the day's figures where the state
+--          changes)
 -- Returns {'moved' | 'missing' | 'lost' | 'wrong' | 'taken' | 'free', state}.
 local P, id, now = ARGV[1], ARGV[2], ARGV[5]
 local key = P .. 'm:' .. id
@@ -79,6 +80,21 @@ if options.later then
   local own = 'later:' .. id
   if not redis.call('LPOS', P .. 'conversation:' .. own, id) then redis.call('RPUSH', P .. 'conversation:' .. own, id) end
   redis.call('ZADD', P .. 'active', options.later, own)
+end
+if state ~= ARGV[4] then
+  -- The figures of the day. They are counts alone: nobody reads all records to draw a picture.
+  local day, figure = P .. 'figures:' .. math.floor(now / 86400000), options.figure
+  local begun_here = {send = 1, workflow = 1, login = 1, handoff = 1, person = 1}
+  local asked = not begun_here[redis.call('HGET', key, 'ingress') or '']
+  if ARGV[4] == 'replied' and asked and redis.call('HSETNX', key, 'answered_at', now) == 1 then
+    figure = 'answered'
+    local waited = math.max(now - redis.call('HGET', key, 'received_at'), 1)
+    redis.call('HINCRBY', day, 'time:' .. math.floor(math.log(waited) / math.log(2) * 4), 1)
+  end
+  if figure and figure ~= '' then
+    redis.call('HINCRBY', day, figure, 1)
+    redis.call('EXPIRE', day, 3456000)
+  end
 end
 if options.drafting then redis.call('ZADD', P .. 'drafting', options.drafting, id) end
 if options.person then redis.call('SET', P .. 'person:' .. thread, options.person) end

@@ -11,6 +11,7 @@ from cleo_email.settings import Settings
 from cleo_email.web import messages, routes
 from cleo_email.web.auth import OWN_CALLERS
 from cleo_email.web.bodies import RequestRefused, drain, error
+from cleo_email.web.operator import operator_pages
 from cleo_email.webhooks.base import Fetch
 
 log = logging.getLogger(__name__)
@@ -47,6 +48,10 @@ def from_environment(*, own_callers: bool = False) -> Flask:
         for name, (secrets, paths) in opens.items():
             if not secrets:
                 log.info("%s is not set: %s answer only this machine itself", name, paths)
+        if settings.operators and not settings.public_url:
+            log.warning(
+                "CLEO_PUBLIC_URL is not set: links to log in are mailed to browsers on this machine only"
+            )
     app = create_app(settings)
     app.config[OWN_CALLERS] = own_callers
     return app
@@ -60,6 +65,7 @@ def create_app(settings: Settings, *, fetch: Fetch | None = None) -> Flask:
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.register_blueprint(routes.bp)
     app.register_blueprint(messages.bp)
+    app.register_blueprint(operator_pages())
     app.register_error_handler(Exception, _answer_to)
 
     @app.before_request

@@ -79,6 +79,14 @@ class Mail:
     done: set[str] = field(default_factory=set)  # what else people did: deleted, discarded, flagged
 
 
+class MovingClock(FakeClock):
+    """No two records are made within a millisecond: ids of one have no order."""
+
+    def __call__(self) -> int:
+        self.now += 1
+        return self.now
+
+
 class PeopleGame(RuleBasedStateMachine):
     """One thread of one customer. Every rule leaves the world as people, mail servers or the agent can."""
 
@@ -88,7 +96,7 @@ class PeopleGame(RuleBasedStateMachine):
     )
     def begin(self, review: str, mode: str) -> None:
         self.redis = FakeRedis()
-        self.clock, self.folders = FakeClock(), FakeFolders(before=lambda _name: self.tick())
+        self.clock, self.folders = MovingClock(), FakeFolders(before=lambda _name: self.tick())
         self.ways: dict[str, Any] = {"review": review, "mode": mode, "clock": self.clock}
         self.mails: list[Mail] = []
         self.edited: list[bytes] = []

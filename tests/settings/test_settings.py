@@ -189,7 +189,14 @@ def test_secrets_and_lists_may_be_several() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["anna:", "anna:s3cret,ben:", ":s3cret", *(f"{name}:s3cret" for name in NO_NAMES)]
+    "value",
+    [
+        "anna:",
+        "anna:s3cret,ben:",
+        ":s3cret",
+        "Agent:s3cret",
+        *(f"{name}:s3cret" for name in sorted(NO_NAMES)),
+    ],
 )
 def test_a_token_without_a_secret_or_with_the_name_of_somebody_else_is_refused(value: str) -> None:
     (line,) = faults({**WHOLE, "CLEO_API_TOKEN": value})
@@ -250,12 +257,3 @@ def test_secrets_of_providers_are_not_in_a_repr() -> None:
 def test_a_hand_over_to_the_agents_own_mailbox_is_a_fault(address: str) -> None:
     with pytest.raises(SettingsError, match=r"EMAIL_HANDOFF_TO: found .*this mailbox"):
         read(EMAIL_FROM_ADDRESS="cleo@example.com", EMAIL_HANDOFF_TO=f"boss@example.com, {address}")
-
-
-@pytest.mark.parametrize("name", ["agent", "mailbox", "cli", "local", "Agent"])
-def test_a_token_with_the_name_of_somebody_else_is_a_fault(name: str) -> None:
-    """In the history of a message nobody could tell them apart."""
-    with pytest.raises(SettingsError, match=rf"CLEO_API_TOKEN: found a token named '{name}'.*") as fault:
-        read(CLEO_API_TOKEN=f"anna:s3cret-a, {name}:s3cret-b")
-    assert "s3cret" not in str(fault.value)
-    assert read(CLEO_API_TOKEN=f"anna:s3cret-a, {name}s:s3cret-b, {name}").named_tokens[2] == ("token", name)
