@@ -606,6 +606,8 @@ def _dangling(line: str) -> bool:
 
 
 def _is_attribution(joined: str, *, marked: bool) -> bool:
+    if not marked and "@" not in joined and not _DIGIT.search(joined):
+        return False  # without marks below it, each kind has an address or a date
     if _is_date_line(joined) or _is_citation(joined):
         return True
     verb = quote_words().verb.search(joined)
