@@ -97,7 +97,7 @@ class Colleagues:
         _, id_ = self.store.threads.known(quoted_ids(mail)[:MOST_IDS])
         if ingress != "webhook" or self._outsiders(mail) or not id_:
             return people
-        answered = next(iter(self.store.messages.load([id_])), None)
+        answered = self.store.messages.find(id_)
         return [*people, answered.from_address] if answered and answered.from_address else people
 
     # --- what follows ---------------------------------------------------------------------------------------

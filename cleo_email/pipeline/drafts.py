@@ -72,7 +72,7 @@ class DraftFolder:
 
     def _keep_up(self, id_: str) -> bool:
         """Return False where it has to be looked again what became of the draft."""
-        record = next(iter(self.store.messages.load([id_])), None)
+        record = self.store.messages.find(id_)
         draft = self.store.drafts.get(id_)
         if record is None:
             self.store.drafts.gone(id_)

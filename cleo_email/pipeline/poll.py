@@ -404,7 +404,7 @@ class _Reading:
 
     def _record_of(self, uid: int) -> Record | None:
         id_ = self.store.messages.first_of(Identity(unfetched(self._where(uid)).fingerprint))
-        return next(iter(self.store.messages.load([id_])), None) if id_ else None
+        return self.store.messages.find(id_) if id_ else None
 
     def _where(self, uid: int) -> str:
         return f"{self.status.uidvalidity}/{uid}"

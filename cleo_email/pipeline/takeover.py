@@ -268,7 +268,7 @@ class Takeover:
         for id_, draft in self.store.drafts.of_thread(answered.thread_id).items():
             if not draft.answers or draft.answers != answered.message_id:
                 continue
-            record = next(iter(self.store.messages.load([id_])), None)
+            record = self.store.messages.find(id_)
             if (
                 record is None
                 or record.state not in (State.REVIEW, State.SUBMITTING)
@@ -289,7 +289,7 @@ class Takeover:
         for id_, draft in self.store.drafts.all().items():
             if draft.answers:
                 continue
-            record = next(iter(self.store.messages.load([id_])), None)
+            record = self.store.messages.find(id_)
             kept = self.store.messages.answer(id_) if record and is_unsent(record) else None
             if kept is None or {one.lower() for one in kept.recipients}.isdisjoint(readers):
                 continue

@@ -44,9 +44,9 @@ def what_is_answered(store: Store, id_: str) -> Record | None:
 
     It is that record; of the mail about a hand-over it is what was handed over.
     """
-    record = next(iter(store.messages.load([id_])), None)
+    record = store.messages.find(id_)
     if record and record.ingress == "handoff":
-        return next(iter(store.messages.load([record.outbound])), None)
+        return store.messages.find(record.outbound)
     return record
 
 

@@ -309,6 +309,10 @@ class Messages(StorePart):
             raise NotFound(f"the record of message {id_} is damaged and cannot be read")
         return record
 
+    def find(self, id_: str) -> Record | None:
+        """Return what ``load`` does of one id, None where it can read none."""
+        return next(iter(self.load([id_])), None)
+
     def load(self, ids: Sequence[str]) -> list[Record]:
         """Return the records of these ids that can be read, without what only a history needs."""
         with self._redis.pipeline(transaction=False) as pipe:
@@ -583,6 +587,8 @@ class Messages(StorePart):
             options["history"] = _entry(to, now, reason, by)
         if to in WAITING:
             options["figure"] = figure_of(to, reason)
+        if to is State.REPLIED:
+            options["unasked"] = sorted(UNASKED)
         if to in FINAL:
             options["keep_source_s"] = SOURCE_AFTER_FINAL_S
         for name in _OPTIONS:

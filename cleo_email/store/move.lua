@@ -6,7 +6,7 @@
 --          given (field, value it must have), later (ms), conversation (in place of the thread's), drop_answer,
 --          drafting (ms), person (JSON of why a person has the thread), unless_taken (refuse if a person has it),
 --          only_if_taken (refuse if no person has it), figure (what counts in the day's figures where the state
---          changes)
+--          changes), unasked (where it is replied: the ingress of records with which no mail came in)
 -- Returns {'moved' | 'missing' | 'lost' | 'wrong' | 'taken' | 'free', state}.
 local P, id, now = ARGV[1], ARGV[2], ARGV[5]
 local key = P .. 'm:' .. id
@@ -84,9 +84,12 @@ end
 if state ~= ARGV[4] then
   -- The figures of the day. They are counts alone: nobody reads all records to draw a picture.
   local day, figure = P .. 'figures:' .. math.floor(now / 86400000), options.figure
-  local begun_here = {send = 1, workflow = 1, login = 1, handoff = 1, person = 1}
-  local asked = not begun_here[redis.call('HGET', key, 'ingress') or '']
-  if ARGV[4] == 'replied' and asked and redis.call('HSETNX', key, 'answered_at', now) == 1 then
+  local asked = options.unasked ~= nil
+  if asked then
+    local ingress = redis.call('HGET', key, 'ingress')
+    for _, one in ipairs(options.unasked) do asked = asked and one ~= ingress end
+  end
+  if asked and redis.call('HSETNX', key, 'answered_at', now) == 1 then
     figure = 'answered'
     local waited = math.max(now - redis.call('HGET', key, 'received_at'), 1)
     redis.call('HINCRBY', day, 'time:' .. math.floor(math.log(waited) / math.log(2) * 4), 1)

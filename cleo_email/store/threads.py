@@ -94,7 +94,7 @@ def _turns_of(raw: Mapping[str, str]) -> Iterator[Turn]:
 
     Records of earlier versions do not say who was on them: it is the person who wrote, or was written to.
     """
-    sent_first = raw["ingress"] in ("send", "workflow", "person")
+    sent_first = raw["ingress"] in UNASKED
     other = person(raw["to_address"] if sent_first else raw["from_address"])
     reached = frozenset(person(one) for one in json.loads(raw["recipients"] or "[]")) or frozenset([other])
     # A bounce may be forged, and takes nothing out of the history.
