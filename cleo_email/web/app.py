@@ -11,7 +11,7 @@ from cleo_email.settings import Settings
 from cleo_email.web import messages, routes
 from cleo_email.web.auth import OWN_CALLERS
 from cleo_email.web.bodies import RequestRefused, drain, error
-from cleo_email.web.operator import operator_pages
+from cleo_email.web.operator import first_page, operator_pages
 from cleo_email.webhooks.base import Fetch
 
 log = logging.getLogger(__name__)
@@ -66,6 +66,7 @@ def create_app(settings: Settings, *, fetch: Fetch | None = None) -> Flask:
     app.register_blueprint(routes.bp)
     app.register_blueprint(messages.bp)
     app.register_blueprint(operator_pages())
+    app.register_blueprint(first_page())
     app.register_error_handler(Exception, _answer_to)
 
     @app.before_request

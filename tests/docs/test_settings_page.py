@@ -21,8 +21,10 @@ TEXTS = [
 ]
 OTHERS = {"OPENAI_BASE_URL", "OPENAI_API_KEY"}
 OTHERS |= {"SSL_CERT_FILE", "SSL_CERT_DIR", "HTTPS_PROXY", "PORT", "WEB_CONCURRENCY"}
-# Of deploy/postfix-pipe, of a worker at the edge, of the tests.
+# Of deploy/postfix-pipe, of a worker at the edge, of the tests, of Heroku.
 ELSEWHERE = {
+    "CLEO_REDIS",
+    "CLEO_REDIS_URL",
     "CLEO_URL",
     "CLEO_SECRET_FILE",
     "CLEO_SECRET",

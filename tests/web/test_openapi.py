@@ -32,7 +32,7 @@ from tests.support.mails import AGENT, PASSWORD
 from tests.support.smtp_server import SmtpServer
 from tests.web.test_incoming import BASE
 
-UNDESCRIBED = {"/openapi.json", "/docs"}
+UNDESCRIBED = {"/", "/openapi.json", "/docs"}  # pages, and the description itself
 WEBHOOK = "200 202 400 403 404 413 415 422 429 503"
 POSTED = "202 400 401 404 409 413 415 422 429 503"
 CODES = {

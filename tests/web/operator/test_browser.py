@@ -63,7 +63,8 @@ class Watched:
         page.set_default_timeout(20_000)
         page.on("console", lambda said: said.type == "error" and self.faults.append(said.text))
         page.on("pageerror", lambda error: self.faults.append(str(error)))
-        page.on("request", lambda asked: asked.url.startswith(self.site.url) or self.faults.append(asked.url))
+        origin = self.site.url.removesuffix("operator/")
+        page.on("request", lambda asked: asked.url.startswith(origin) or self.faults.append(asked.url))
         return page
 
 
@@ -423,3 +424,61 @@ def test_a_list_that_cannot_be_fetched_says_so_until_it_can(windows: Watched) ->
         said.wait_for(state="hidden")
     away = ("503", "ERR_FAILED")
     windows.faults[:] = [fault for fault in windows.faults if not any(word in fault for word in away)]
+
+
+# --- the first page, and the form of the HTTP interface ---------------------------------------------------
+
+
+@pytest.mark.parametrize("scripts", [True, False])
+@pytest.mark.parametrize(
+    ("locale", "heading", "link"),
+    [("de-DE", "Ein Postfach für einen KI-Agenten", "Betreiberseite"), ("en", "A mailbox", "Operator page")],
+)
+def test_the_first_page_says_what_this_is_and_leads_on(
+    windows: Watched, scripts: bool, locale: str, heading: str, link: str
+) -> None:
+    page = windows.window(java_script_enabled=scripts, locale=locale)
+    page.goto(windows.site.url.removesuffix("operator/"))
+    page.get_by_role("heading", name=heading).wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    page.get_by_role("link", name=link).click()
+    page.wait_for_url(windows.site.url)
+
+
+def test_a_mail_is_sent_from_the_page_of_the_interface(windows: Watched, tmp_path: Path) -> None:
+    site, file = windows.site, tmp_path / "report.txt"
+    file.write_text("Übersicht")
+    page = windows.window()
+    page.goto(site.url.replace("operator/", "docs"))
+    call = page.locator("details", has=page.locator("summary code", has_text=re.compile("^/email/send$")))
+    call.locator("summary").click()
+    call.get_by_label(re.compile("^subject")).fill("From the page")
+    call.get_by_label(re.compile("^to")).fill("Anna <anna@example.com>, Bea <bea@example.com>")
+    call.get_by_label(re.compile("^attachments")).set_input_files(file)
+    call.get_by_role("button", name="Send").click()
+    call.get_by_text(re.compile("^202")).wait_for()
+    (record, *_), _ = site.app.store.messages.page(limit=1)
+    assert record.subject == "From the page"
+    assert record.addresses("recipients") == ["anna@example.com", "bea@example.com"]
+    answer = site.app.store.messages.answer(record.id)
+    assert answer
+    (attached,) = parse(answer.source).attachments
+    assert (attached.filename, attached.content.decode()) == ("report.txt", "Übersicht")
+
+
+def test_choices_are_offered_as_choices_and_what_is_wrong_is_said(windows: Watched) -> None:
+    page = windows.window()
+    page.goto(windows.site.url.replace("operator/", "docs"))
+    calls = page.locator("details")
+    listed = calls.filter(has=page.locator("summary code", has_text=re.compile("^/email/messages$")))
+    listed.locator("summary").click()
+    listed.get_by_label(re.compile("^state")).select_option("review")
+    listed.get_by_label(re.compile("^limit")).fill("1")
+    listed.get_by_role("button", name="Send").click()
+    listed.get_by_text(re.compile('"state": "review"')).wait_for()
+    send = calls.filter(has=page.locator("summary code", has_text=re.compile("^/email/send$")))
+    send.locator("summary").click()
+    send.get_by_label(re.compile("^to")).fill("nobody")
+    send.get_by_role("button", name="Send").click()
+    send.get_by_text(re.compile("^422")).wait_for()
+    windows.faults[:] = [one for one in windows.faults if "422" not in one]  # Chromium tells it as a fault
