@@ -1,12 +1,12 @@
 """Find the parts of a mail that are its text, and those that are attachments."""
 
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
 from cleo_email.errors import UnreadableMessage
 from cleo_email.mail.attachment import safe_filename
-from cleo_email.mail.decoding import clean, decode, drop_tags, visible
+from cleo_email.mail.decoding import clean, decode, drop_tags, says_something
 from cleo_email.mail.headers import decode_header, parse_header_value
 from cleo_email.mail.html import html_to_text
 from cleo_email.mail.mime import Part, read_headers, split
@@ -128,7 +128,7 @@ class _Reader:
         content.text, tagged = drop_tags(text)
         if tagged:
             content.note("hidden text dropped")
-        is_read = _says_something(content.text) and not self._is_footer
+        is_read = says_something(content.text) and not self._is_footer
         if armour := _PGP_ARMOUR.search(content.text):
             content.unread = "PGP: encrypted text in the body not read"
             is_read = not _is_salutation(content.text[: armour.start()])
@@ -218,10 +218,10 @@ class _Reader:
         rich = [leaves for leaves in other if leaves[0].content_type == "text/html"] or other
         for leaves in plain:
             text = self._join(leaves)
-            if _says_something(text) and not (rich and self._stands_in(text.strip(), rich[-1])):
+            if says_something(text) and not (rich and self._stands_in(text.strip(), rich[-1])):
                 return leaves
         for leaves in reversed(rich):
-            if _says_something(self._join(leaves)):
+            if says_something(self._join(leaves)):
                 return leaves
         return plain[0] if plain else []
 
@@ -346,11 +346,6 @@ def _declared_charset(part: Part) -> str:
     return ""
 
 
-def _says_something(text: str) -> bool:
-    """Return whether there is more than blanks and characters that cannot be seen."""
-    return bool(visible(text).strip())
-
-
 def _is_salutation(text: str) -> bool:
     """Return whether ``text``, which stands above an encrypted one, says nothing by itself."""
     text = text.strip()
@@ -361,7 +356,7 @@ def _is_salutation(text: str) -> bool:
 
 def _head(part: Part) -> bytes:
     """Return how the body begins: much faster than all of it where that is a large file."""
-    return replace(part, end=min(part.end, part.start + _HEAD)).body()
+    return part.body(_HEAD)
 
 
 def _is_sealed(part: Part) -> bool:

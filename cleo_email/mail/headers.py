@@ -11,7 +11,7 @@ from email.utils import parsedate_tz
 from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
-from cleo_email.mail.decoding import clean, codec_of, decode, decode_base64, without_format
+from cleo_email.mail.decoding import UNPRINTABLE_ASCII, clean, codec_of, decode, decode_base64, without_format
 from cleo_email.mail.model import Address
 from cleo_email.scrub import one_line
 
@@ -26,6 +26,7 @@ _WORD_START: Final = r"=\?([^?*\s=]{1,40})(?:\*[^?\s]{0,20})?\?([bBqQ])\?"
 _WORD: Final = re.compile(
     rf"{_WORD_START}((?:[^?=]|\?(?!=)|=(?!\?[^?*\s=]{{1,40}}(?:\*[^?\s]{{0,20}})?\?[bBqQ]\?))*+)(\?=)?"
 )
+_TAB_TO_BLANK: Final = bytes.maketrans(b"\t", b" ")
 _COMMENT_MARK: Final = re.compile(r"\\.|[()]", re.DOTALL)
 
 
@@ -34,8 +35,9 @@ def header_text(raw: bytes, charset: str = "") -> str:
 
     ``charset`` is that of the body, in which some clients write headers too.
     """
-    seven_bit = raw.isascii() and b"\x1b" not in raw
-    text = raw.decode("ascii") if seven_bit else decode(raw, hint=charset).text
+    if raw.isascii() and b"\x1b" not in raw:
+        return raw.translate(_TAB_TO_BLANK, UNPRINTABLE_ASCII + b"\r\n").decode("ascii").strip()
+    text = decode(raw, hint=charset).text
     return _on_one_line(text.replace("\r", "").replace("\n", "")).strip()
 
 
@@ -126,7 +128,7 @@ class HeaderValue(NamedTuple):
 
 
 def parse_header_value(text: str) -> HeaderValue:
-    text = _PARAMETER_FOLD.sub(" ", text).strip()
+    text = (_PARAMETER_FOLD.sub(" ", text) if "\n" in text else text).strip()
     if not text:
         return HeaderValue("", {})
     head = _VALUE.match(text)
@@ -313,7 +315,9 @@ def parse_date(text: str) -> datetime | None:
 
 def _rfc5322(text: str) -> datetime | None:
     try:
-        plain = _ZONE_WITH_COLON.sub(r"\1\2", " ".join(without_comments(text).split()))
+        plain = " ".join(without_comments(text).split())
+        if plain[-3:-2] == ":":
+            plain = _ZONE_WITH_COLON.sub(r"\1\2", plain)
         fields = parsedate_tz(plain)
         if fields is None:
             return None
