@@ -20,7 +20,8 @@ from cleo_email.mail.model import ParseLimits
 _START: Final = re.compile(rb"([\x21-\x39\x3b-\x7e]++)([ \t]*+):")
 # A field as nearly all are, at once: a usual name, lines that each say something, the next line no fold.
 _USUAL: Final = re.compile(
-    rb"([\x21-\x2c\x2e-\x39\x3b-\x7e][\x21-\x39\x3b-\x7e]{0,200}+):([^\n]*+\n(?:[ \t]++[^\s][^\n]*+\n)*+)(?![ \t])"
+    rb"([\x21-\x2c\x2e-\x39\x3b-\x7e][\x21-\x39\x3b-\x7e]{0,200}+)"
+    rb":([^\n]*+\n(?:[ \t]++[^\s][^\n]*+\n)*+)(?![ \t])"
 )
 _LEADING_BLANK: Final = re.compile(rb"(?:\xef\xbb\xbf)?[\r\n]*+")
 # ESC begins a shift of ISO-2022-JP, which old Japanese programs write as it is.
@@ -155,7 +156,7 @@ def _doubts(source: bytes, header: Header) -> Iterator[str]:
     """Yield what lines that are fields can still hold for one reader and not for another."""
     if header.body > _MAX_HEADER or len(header.fields) > _MAX_FIELDS:
         yield "it is too large"
-    if any(len(field.value) > _MAX_FIELD for field in header.fields):
+    if header.body > _MAX_FIELD and any(len(field.value) > _MAX_FIELD for field in header.fields):
         yield "a field is too long"
     if _has_control(source, header.body):
         yield "a control character stands in it"

@@ -139,7 +139,10 @@ def parse_header_value(text: str) -> HeaderValue:
         if match is None:
             break
         position = match.end()
-        if section := _SECTION.match(match[1].lower()):
+        name = match[1].lower()
+        if "*" not in name:
+            pieces.setdefault(name, []).append((-1, False, _unquoted(match)))
+        elif section := _SECTION.match(name):
             piece = int(section[2] or -1), section[3] is not None, _unquoted(match)
             pieces.setdefault(section[1], []).append(piece)
     return HeaderValue("".join(value.split()).lower(), {name: _join(found) for name, found in pieces.items()})
@@ -157,6 +160,8 @@ def _join(pieces: list[tuple[int, bool, str]]) -> str:
 
     A piece is the number of its section (-1 where there are none), whether it is encoded, and its text.
     """
+    if len(pieces) == 1 and not pieces[0][1]:
+        return decode_words(pieces[0][2])
     whole = [piece for piece in pieces if piece[0] < 0]
     sections = sorted((piece for piece in pieces if piece[0] >= 0), key=lambda piece: piece[0])
     chosen = [piece for piece in whole if piece[1]][:1] or sections or whole[:1]
@@ -182,6 +187,10 @@ _TOKEN: Final = re.compile(
       | (?P<mark>[,;:()])
       | (?P<text>(?:[^"<,;:()\\]|\\.)++|\\)""",
     re.VERBOSE | re.DOTALL,
+)
+# What nearly every header holds: one mailbox, whose name is one word in quotes or has no special character.
+_ONE_MAILBOX: Final = re.compile(
+    r"""(?:"([^"\\]*+)"[ ]|([^"<>,;:()\\]*+))<([^\s"<>,;:()\\@]++@[^\s"<>,;:()\\@]++)>"""
 )
 _QUOTED_LOCAL: Final = re.compile(r'"(?:[^"\\]|\\.)*+"@\S++', re.DOTALL)
 _BLANKS: Final = re.compile(r"\s+")
@@ -224,6 +233,8 @@ class _Mailbox:
 
 def parse_addresses(text: str) -> tuple[Address, ...]:
     """Return the mailboxes in an unfolded header value, groups opened up; at most 2,000."""
+    if one := _ONE_MAILBOX.fullmatch(text):
+        return (Address(one[3], _display(one[1] or one[2] or "")),)
     found: list[Address] = []
     mailbox, depth = _Mailbox(), 0
     halves: list[tuple[_Mailbox, str]] = []  # of a name, and the mark after each
@@ -352,6 +363,8 @@ def parse_message_ids(text: str) -> tuple[str, ...]:
     words that look like identifiers count and get brackets. Of more than 1,000 the first, which names the
     thread, and the last are kept.
     """
+    if not text:
+        return ()
     found = ["<" + "".join(match[1].split()) + ">" for match in _BRACKETED.finditer(text)]
     if not found and "<" not in text:
         words = _SEPARATORS.split(text)

@@ -83,7 +83,10 @@ def parse(source: bytes, *, limits: ParseLimits = _DEFAULT_LIMITS) -> InboundEma
         full_text=content.text,
         quoted=cut.quoted,
         content_type=root.content_type,
-        headers=tuple((name, value if name in _VERBATIM else decode_words(value)) for name, value in headers),
+        headers=tuple(
+            (name, decode_words(value)) if "=?" in value and name not in _VERBATIM else (name, value)
+            for name, value in headers
+        ),
         attachments=tuple(content.attachments),
         notes=(*notes, *content.notes),
         doubt=root.doubt,
