@@ -130,7 +130,8 @@ class _Reader:
         if tagged:
             content.note("hidden text dropped")
         is_read = says_something(content.text) and not self._is_footer
-        if armour := _PGP_ARMOUR.search(content.text):
+        armour = "-----BEGIN PGP" in content.text and _PGP_ARMOUR.search(content.text)
+        if armour:
             content.unread = "PGP: encrypted text in the body not read"
             is_read = not _is_salutation(content.text[: armour.start()])
         content.note(content.unread)

@@ -9,6 +9,7 @@ from importlib.resources import files
 from itertools import accumulate
 from typing import Final, NamedTuple
 
+from cleo_email.mail.model import Split
 from cleo_email.mail.thread import is_forward, is_reply, may_be_forward, normalise_subject
 
 
@@ -101,13 +102,6 @@ _AUTHOR: Final = re.compile(
     r""""[^"\n]{1,100}+"|[^\s<>@]{1,64}+@[^\s<>@]{1,200}+"""
     r"""|(?<!\w)(?:Ihre?|Your|Our|My|Unser)(?= (?:[^\W\d_a-z][^\s<>]{0,40}+ ){1,4}+<)"""
 )
-
-
-class Split(NamedTuple):
-    """``text`` is what the sender wrote now, ``quoted`` everything else: quotes, signatures, their marks."""
-
-    text: str
-    quoted: str
 
 
 class _Cut(NamedTuple):
