@@ -322,7 +322,6 @@ class App:
         from cleo_email.pipeline.answer import Answerer
         from cleo_email.pipeline.deliver import Delivery
         from cleo_email.pipeline.workflows import ThreadOpener, load_suppliers
-        from cleo_email.screening.dkim import SenderCheck
 
         settings, workflows = self.settings, self.settings.workflows or {}
         suppliers = load_suppliers(workflows)
@@ -337,7 +336,12 @@ class App:
             people=self.last_look,
             clock=self.clock,
         )
-        slow = max(1, settings.concurrency // 8)  # proofs that wait for DNS leave the others their threads
+        sender_check = None
+        if settings.verify_dkim:
+            from cleo_email.screening.dkim import SenderCheck
+
+            # Proofs that wait for DNS leave the others their threads.
+            sender_check = SenderCheck(slow_at_once=max(1, settings.concurrency // 8))
         opening = ThreadOpener(self.store, self.sender, workflows, suppliers, timeout=settings.agent_timeout)
         return Answerer(
             self.store,
@@ -353,7 +357,7 @@ class App:
             closing=settings.closing,
             opening=opening,
             budget=self.budget,
-            sender_check=SenderCheck(slow_at_once=slow) if settings.verify_dkim else None,
+            sender_check=sender_check,
             review=settings.review,
             drafts=settings.drafts,
             hand_over=self.hand_over,

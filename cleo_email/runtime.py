@@ -96,20 +96,24 @@ class Deadline:
         return f"no answer within {round(self.seconds, 2):g} s"
 
 
-_M_MMAP_THRESHOLD = -3
+_M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8
 _FROM = 256 * 1024  # bytes
+_HEAPS = 2
 
 
 def give_back_large_blocks() -> None:
     """Make glibc return the memory of large mails to the system. Do nothing without glibc.
 
     Each time glibc frees a large block it raises the size from which blocks are mapped singly, up to 32 MB;
-    smaller blocks stay in a thread's heap (mallopt(3)).
+    smaller blocks stay in a thread's heap (mallopt(3)). So there are few heaps, as threads of Python wait for
+    one another anyway.
     """
     if not sys.platform.startswith("linux"):
         return
     try:
-        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _FROM)
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_M_MMAP_THRESHOLD, _FROM)
+        libc.mallopt(_M_ARENA_MAX, _HEAPS)
     except (OSError, AttributeError):
         return
 

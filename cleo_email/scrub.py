@@ -14,7 +14,7 @@ _NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
 
 def no_surrogates(text: str) -> str:
     """Return ``text`` with surrogate pairs joined and each lone surrogate replaced by U+FFFD."""
-    if not _SURROGATE.search(text):
+    if text.isascii() or not _SURROGATE.search(text):
         return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 

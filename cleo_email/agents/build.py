@@ -4,8 +4,6 @@ import json
 from collections.abc import Mapping
 
 from cleo_email.agents.base import Agent, AgentRequest, final_answer
-from cleo_email.agents.http import HttpAgent, JsonService
-from cleo_email.agents.openai import DEFAULT_BASE_URL, OpenAIAgent
 from cleo_email.agents.python import PythonAgent, load_callable, with_working_directory
 from cleo_email.agents.spec import CallableSpec, ModelSpec, agent_fault, no_module, parse_spec
 from cleo_email.errors import SettingsError
@@ -42,10 +40,18 @@ def build_agent(spec: str, *, token: str | None, environ: Mapping[str, str]) -> 
         case ModelSpec():
             return _model(wanted, environ)
         case _:
+            from cleo_email.agents.http import (
+                HttpAgent,
+                JsonService,
+            )  # libcurl is large, and no function needs it
+
             return HttpAgent(JsonService("CLEO_AGENT", wanted.url, "CLEO_AGENT_TOKEN", token or "", environ))
 
 
 def _model(wanted: ModelSpec, environ: Mapping[str, str]) -> Agent:
+    from cleo_email.agents.http import JsonService
+    from cleo_email.agents.openai import DEFAULT_BASE_URL, OpenAIAgent
+
     base = environ.get("OPENAI_BASE_URL", "").strip()
     key = environ.get("OPENAI_API_KEY", "").strip()
     if not base and wanted.provider != "openai":

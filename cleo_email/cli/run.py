@@ -19,7 +19,7 @@ from cleo_email.settings import gather, make_settings
 from cleo_email.store import Store
 from cleo_email.store.connection import connect_web, refuse_unsupported
 
-WEB_PROCESSES = "2"
+WEB_THREADS = "16"
 PLACE = re.compile(
     r"unix:(?://)?(?P<path>.+)|(?:\[(?P<ipv6>[0-9a-f:.]+)\]|(?P<host>\w[\w.-]*)):(?P<port>[0-9]{1,5})",
     re.ASCII | re.IGNORECASE,
@@ -153,18 +153,7 @@ def commands(
 
     ``token`` is the API token where nobody has set one.
     """
-    web = [
-        sys.executable,
-        "-m",
-        "gunicorn",
-        "--preload",
-        "--workers",
-        WEB_PROCESSES,
-        "--threads",
-        "8",
-        "--bind",
-        bind,
-    ]
+    web = [sys.executable, "-m", "gunicorn", "--threads", WEB_THREADS, "--bind", bind]
     web += ["--no-control-socket"]  # unused, and it would be left in ~/.gunicorn
     web += ["--log-level", "warning", f"cleo_email.web:from_environment(own_callers={bool(token)})"]
     return (

@@ -193,6 +193,8 @@ def is_allowed(address: str, patterns: Iterable[str]) -> bool:
 
 def _same_case(local: str) -> str:
     """Return ``local`` in lower case, ASCII letters only: no other letter may become an ASCII one by it."""
+    if local.isascii():
+        return local.lower()
     return "".join(char.lower() if char.isascii() else char for char in unicodedata.normalize("NFC", local))
 
 

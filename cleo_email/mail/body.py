@@ -1,12 +1,12 @@
 """Find the parts of a mail that are its text, and those that are attachments."""
 
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
 from cleo_email.errors import UnreadableMessage
 from cleo_email.mail.attachment import safe_filename
-from cleo_email.mail.decoding import clean, decode, drop_tags, visible
+from cleo_email.mail.decoding import clean, decode, drop_tags, says_something
 from cleo_email.mail.headers import decode_header, parse_header_value
 from cleo_email.mail.html import html_to_text
 from cleo_email.mail.mime import Part, read_headers, split
@@ -115,7 +115,8 @@ class _Reader:
         self._content = Content()
         self._texts: dict[int, str] = {}  # by identity of the part: an alternative is looked at twice
         self._opened: list[Part] = []  # the mails inside of signatures
-        self._begun = self._is_footer = False  # a text was met; one that could not be read came before it
+        self._met: list[Part] = []  # texts so far
+        self._is_footer = False  # a text that could not be read came before any other
         self._spare: list[Part] = []  # attached text that is not marked as such: shown if there is no other
 
     def read(self, root: Part) -> Content:
@@ -128,8 +129,9 @@ class _Reader:
         content.text, tagged = drop_tags(text)
         if tagged:
             content.note("hidden text dropped")
-        is_read = _says_something(content.text) and not self._is_footer
-        if armour := _PGP_ARMOUR.search(content.text):
+        is_read = says_something(content.text) and not self._is_footer
+        armour = "-----BEGIN PGP" in content.text and _PGP_ARMOUR.search(content.text)
+        if armour:
             content.unread = "PGP: encrypted text in the body not read"
             is_read = not _is_salutation(content.text[: armour.start()])
         content.note(content.unread)
@@ -156,7 +158,7 @@ class _Reader:
         if kind == "multipart/encrypted":
             pgp = "pgp" in protocol or not protocol
             self._content.unread = _PGP_NOT_READ if pgp else "encrypted mail not read"
-            self._is_footer = not self._begun
+            self._is_footer = not self._has_begun()
         if kind == "multipart/signed":
             method = "PGP" if "pgp" in protocol else "S/MIME"
             self._content.note(f"signed with {method}, signature not checked")
@@ -194,8 +196,12 @@ class _Reader:
             self._attach(part)
             self._spare.append(part)
             return []
-        self._begun = self._begun or bool(_head(part).strip())
+        self._met.append(part)
         return [part]
+
+    def _has_begun(self) -> bool:
+        """Return whether a text that says something was met."""
+        return any(_head(part).strip() for part in self._met)
 
     def _open(self, part: Part) -> Part | None:
         """Return the mail inside of an S/MIME signature, None where it is encrypted or cannot be read."""
@@ -218,10 +224,10 @@ class _Reader:
         rich = [leaves for leaves in other if leaves[0].content_type == "text/html"] or other
         for leaves in plain:
             text = self._join(leaves)
-            if _says_something(text) and not (rich and self._stands_in(text.strip(), rich[-1])):
+            if says_something(text) and not (rich and self._stands_in(text.strip(), rich[-1])):
                 return leaves
         for leaves in reversed(rich):
-            if _says_something(self._join(leaves)):
+            if says_something(self._join(leaves)):
                 return leaves
         return plain[0] if plain else []
 
@@ -293,18 +299,19 @@ class _Reader:
         name = name or (self._subject_of(part) if kind == "message/rfc822" else "")
         filename = safe_filename(name, kind, len(attachments) + 1)
         content_id = part.content_id
-        remark = _unopened(part, filename)
+        content = part.body()
+        remark = _unopened(part, filename, content)
         self._content.note(remark)
         if remark.endswith(_NOT_READ):
             self._content.unread = remark
             # Servers and lists add a text below; a file that a person encrypted has a name of their own.
             named = _NAMED_BY_PROGRAMS.match(filename.lower()) is not None
-            self._is_footer = self._is_footer or (named and not self._begun)
+            self._is_footer = self._is_footer or (named and not self._has_begun())
         attachments.append(
             AttachedFile(
                 filename=filename,
                 content_type=kind,
-                content=part.body(),
+                content=content,
                 content_id=content_id,
                 inline=part.disposition.value == "inline" or bool(content_id and not part.disposition.value),
                 charset=part.type.parameters.get("charset", "")[:40],
@@ -346,11 +353,6 @@ def _declared_charset(part: Part) -> str:
     return ""
 
 
-def _says_something(text: str) -> bool:
-    """Return whether there is more than blanks and characters that cannot be seen."""
-    return bool(visible(text).strip())
-
-
 def _is_salutation(text: str) -> bool:
     """Return whether ``text``, which stands above an encrypted one, says nothing by itself."""
     text = text.strip()
@@ -361,7 +363,7 @@ def _is_salutation(text: str) -> bool:
 
 def _head(part: Part) -> bytes:
     """Return how the body begins: much faster than all of it where that is a large file."""
-    return replace(part, end=min(part.end, part.start + _HEAD)).body()
+    return part.body(_HEAD)
 
 
 def _is_sealed(part: Part) -> bool:
@@ -384,12 +386,12 @@ _NAMED_BY_PROGRAMS: Final = re.compile(
 _NOT_READ: Final = ("not opened", "not read")
 
 
-def _unopened(part: Part, filename: str) -> str:
+def _unopened(part: Part, filename: str, content: bytes) -> str:
     """Return a remark on a part that holds something to read which is not opened here."""
     kind = part.content_type
     if kind in _TNEF or filename.lower() == "winmail.dat":
         return "winmail.dat (Outlook TNEF) not opened"
-    if kind in _PGP or _head(part).lstrip().startswith(_PGP_BEGIN):
+    if kind in _PGP or content[:_HEAD].lstrip().startswith(_PGP_BEGIN):
         return _PGP_NOT_READ
     if _is_sealed(part):
         return "S/MIME: encrypted or sealed mail not read"

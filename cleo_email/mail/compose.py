@@ -12,7 +12,6 @@ from cleo_email.mail import wire
 from cleo_email.mail.address import ascii_address
 from cleo_email.mail.attachment import attachment_part
 from cleo_email.mail.decoding import decode_base64_strict
-from cleo_email.mail.markdown import to_html
 from cleo_email.mail.model import Address, Answer, AttachedFile, InboundEmail, OutboundEmail
 from cleo_email.mail.thread import normalise_subject
 
@@ -176,6 +175,8 @@ def _content(parts: Sequence[str], attachments: Sequence[AttachedFile], message_
 
 def alternative(parts: Sequence[str], message_id: str) -> bytes:
     """Return Markdown, notice and signature as a whole part, of text/plain and text/html."""
+    from cleo_email.mail.markdown import to_html  # large, and whoever only takes mail in does without it
+
     markdown, notice, signature = (wire.clean_text(part).rstrip("\n") for part in parts)
     closing = f"-- \n{signature}" if signature else ""
     text = "\n\n".join(filter(None, (markdown, notice, closing))) + "\n"

@@ -39,7 +39,7 @@ _THAI: Final = re.compile("[\u0e00-\u0e7f]")
 _UNPRINTABLE: Final = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufeff\ufffe\uffff]"
 )
-_UNPRINTABLE_ASCII: Final = bytes([*range(9), 0x0B, 0x0C, *range(0x0E, 0x20), 0x7F])
+UNPRINTABLE_ASCII: Final = bytes([*range(9), 0x0B, 0x0C, *range(0x0E, 0x20), 0x7F])
 # So can a run of variation selectors; one behind a letter chooses its shape (emoji, Japanese names).
 _MORE_SELECTORS: Final = "(?<=[\ufe00-\ufe0f\U000e0100-\U000e01ef])[\ufe00-\ufe0f\U000e0100-\U000e01ef]+"
 _TAGS: Final = re.compile(f"[\U000e0000-\U000e007f]+|{_MORE_SELECTORS}")
@@ -315,7 +315,7 @@ def clean(text: str) -> str:
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
     if text.isascii():  # most are; translate() takes a tenth of the time
-        return text.encode("ascii").translate(None, _UNPRINTABLE_ASCII).decode("ascii")
+        return text.encode("ascii").translate(None, UNPRINTABLE_ASCII).decode("ascii")
     return _UNPRINTABLE.sub("", text)
 
 
@@ -347,14 +347,15 @@ def drop_tags(text: str) -> tuple[str, bool]:
     return visible, len(visible) != len(text)
 
 
-_UNSEEN: Final = re.compile(
-    "[\u00a0\u00ad\u034f\u115f\u1160\u17b4\u17b5\u180e\u200b-\u200f\u2007\u202a-\u202e\u2060-\u2064\u2800\u3164\ufeff]+"
+# Not white space, and not what takes no room or is a blank by another name.
+_SEEN: Final = re.compile(
+    r"[^\s\u00ad\u034f\u115f\u1160\u17b4\u17b5\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2800\u3164\ufeff]"
 )
 
 
-def visible(text: str) -> str:
-    """Return ``text`` without what takes no room or is a blank by another name."""
-    return text if text.isascii() else _UNSEEN.sub("", text)
+def says_something(text: str) -> bool:
+    """Return whether there is more in ``text`` than blanks and characters that cannot be seen."""
+    return _SEEN.search(text) is not None
 
 
 _ALPHABET: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
@@ -368,7 +369,9 @@ def decode_transfer(data: bytes, encoding: bytes) -> bytes:
     ``encoding`` is the value of Content-Transfer-Encoding (RFC 2045 section 6.1). Some programs write
     ``base64;`` or put it in quotes.
     """
-    word = _ENCODING.search(encoding[:200].lower())
+    if not encoding:
+        return data
+    word = _ENCODING.search(encoding.strip()[:200].lower())
     kind = word.lastgroup if word else ""
     if kind == "base64":
         return decode_base64(data)

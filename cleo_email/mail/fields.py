@@ -18,6 +18,11 @@ from cleo_email.mail.model import ParseLimits
 
 # Blanks before the colon are obsolete syntax (RFC 5322 section 4.5) and still met.
 _START: Final = re.compile(rb"([\x21-\x39\x3b-\x7e]++)([ \t]*+):")
+# A field as nearly all are, at once: a usual name, lines that each say something, the next line no fold.
+_USUAL: Final = re.compile(
+    rb"([\x21-\x2c\x2e-\x39\x3b-\x7e][\x21-\x39\x3b-\x7e]{0,200}+)"
+    rb":([^\n]*+\n(?:[ \t]++[^\s][^\n]*+\n)*+)(?![ \t])"
+)
 _LEADING_BLANK: Final = re.compile(rb"(?:\xef\xbb\xbf)?[\r\n]*+")
 # ESC begins a shift of ISO-2022-JP, which old Japanese programs write as it is.
 _CONTROL: Final = re.compile(rb"\r(?!\n)|[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f]|\x1b(?![$(])")
@@ -80,6 +85,10 @@ class HeaderReader:
         fields: list[Field] = []
         name, value_start, position = b"", 0, start
         while position < len(source):
+            if not name and (usual := _USUAL.match(source, position)):
+                fields.append(Field(*usual.groups()))
+                position = self._advance(position, usual.end(), fields=1)
+                continue
             newline = source.find(b"\n", position)
             after = newline + 1 if newline >= 0 else len(source)
             if name and source[position : position + 1] in b" \t" and self._continues(position, after):
@@ -94,9 +103,7 @@ class HeaderReader:
                 name, value_start = match[1], match.end()
                 if hyphens or match[2] or len(name) > _MAX_NAME:
                     self._note(name, "is no usual name of a field")
-                self._count += 1
-                if self._count > self._limits.headers:
-                    raise UnreadableMessage(f"more than {self._limits.headers} headers")
+                self._advance(position, position, fields=1)
             elif not source[position : min(after, position + 1000)].strip():
                 if source[position:after] not in (b"\n", b"\r\n"):
                     self._note(b"", "a line of blanks ends it")
@@ -122,8 +129,11 @@ class HeaderReader:
         self._note(b"", "a line of blanks stands in it")
         return source[after : after + 1] in (b" ", b"\t") or _START.match(source, after) is not None
 
-    def _advance(self, position: int, after: int) -> int:
+    def _advance(self, position: int, after: int, *, fields: int = 0) -> int:
         self._bytes += after - position
+        self._count += fields
+        if self._count > self._limits.headers:
+            raise UnreadableMessage(f"more than {self._limits.headers} headers")
         if self._bytes > self._limits.header_bytes:
             raise UnreadableMessage(f"more than {self._limits.header_bytes} bytes of headers")
         return after
@@ -146,7 +156,7 @@ def _doubts(source: bytes, header: Header) -> Iterator[str]:
     """Yield what lines that are fields can still hold for one reader and not for another."""
     if header.body > _MAX_HEADER or len(header.fields) > _MAX_FIELDS:
         yield "it is too large"
-    if any(len(field.value) > _MAX_FIELD for field in header.fields):
+    if header.body > _MAX_FIELD and any(len(field.value) > _MAX_FIELD for field in header.fields):
         yield "a field is too long"
     if _has_control(source, header.body):
         yield "a control character stands in it"

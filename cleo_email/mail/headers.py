@@ -11,7 +11,7 @@ from email.utils import parsedate_tz
 from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
-from cleo_email.mail.decoding import clean, codec_of, decode, decode_base64, without_format
+from cleo_email.mail.decoding import UNPRINTABLE_ASCII, clean, codec_of, decode, decode_base64, without_format
 from cleo_email.mail.model import Address
 from cleo_email.scrub import one_line
 
@@ -26,6 +26,7 @@ _WORD_START: Final = r"=\?([^?*\s=]{1,40})(?:\*[^?\s]{0,20})?\?([bBqQ])\?"
 _WORD: Final = re.compile(
     rf"{_WORD_START}((?:[^?=]|\?(?!=)|=(?!\?[^?*\s=]{{1,40}}(?:\*[^?\s]{{0,20}})?\?[bBqQ]\?))*+)(\?=)?"
 )
+_TAB_TO_BLANK: Final = bytes.maketrans(b"\t", b" ")
 _COMMENT_MARK: Final = re.compile(r"\\.|[()]", re.DOTALL)
 
 
@@ -34,8 +35,9 @@ def header_text(raw: bytes, charset: str = "") -> str:
 
     ``charset`` is that of the body, in which some clients write headers too.
     """
-    seven_bit = raw.isascii() and b"\x1b" not in raw
-    text = raw.decode("ascii") if seven_bit else decode(raw, hint=charset).text
+    if raw.isascii() and b"\x1b" not in raw:
+        return raw.translate(_TAB_TO_BLANK, UNPRINTABLE_ASCII + b"\r\n").decode("ascii").strip()
+    text = decode(raw, hint=charset).text
     return _on_one_line(text.replace("\r", "").replace("\n", "")).strip()
 
 
@@ -126,7 +128,7 @@ class HeaderValue(NamedTuple):
 
 
 def parse_header_value(text: str) -> HeaderValue:
-    text = _PARAMETER_FOLD.sub(" ", text).strip()
+    text = (_PARAMETER_FOLD.sub(" ", text) if "\n" in text else text).strip()
     if not text:
         return HeaderValue("", {})
     head = _VALUE.match(text)
@@ -137,7 +139,10 @@ def parse_header_value(text: str) -> HeaderValue:
         if match is None:
             break
         position = match.end()
-        if section := _SECTION.match(match[1].lower()):
+        name = match[1].lower()
+        if "*" not in name:
+            pieces.setdefault(name, []).append((-1, False, _unquoted(match)))
+        elif section := _SECTION.match(name):
             piece = int(section[2] or -1), section[3] is not None, _unquoted(match)
             pieces.setdefault(section[1], []).append(piece)
     return HeaderValue("".join(value.split()).lower(), {name: _join(found) for name, found in pieces.items()})
@@ -155,6 +160,8 @@ def _join(pieces: list[tuple[int, bool, str]]) -> str:
 
     A piece is the number of its section (-1 where there are none), whether it is encoded, and its text.
     """
+    if len(pieces) == 1 and not pieces[0][1]:
+        return decode_words(pieces[0][2])
     whole = [piece for piece in pieces if piece[0] < 0]
     sections = sorted((piece for piece in pieces if piece[0] >= 0), key=lambda piece: piece[0])
     chosen = [piece for piece in whole if piece[1]][:1] or sections or whole[:1]
@@ -180,6 +187,10 @@ _TOKEN: Final = re.compile(
       | (?P<mark>[,;:()])
       | (?P<text>(?:[^"<,;:()\\]|\\.)++|\\)""",
     re.VERBOSE | re.DOTALL,
+)
+# What nearly every header holds: one mailbox, whose name is one word in quotes or has no special character.
+_ONE_MAILBOX: Final = re.compile(
+    r"""(?:"([^"\\]*+)"[ ]|([^"<>,;:()\\]*+))<([^\s"<>,;:()\\@]++@[^\s"<>,;:()\\@]++)>"""
 )
 _QUOTED_LOCAL: Final = re.compile(r'"(?:[^"\\]|\\.)*+"@\S++', re.DOTALL)
 _BLANKS: Final = re.compile(r"\s+")
@@ -222,6 +233,8 @@ class _Mailbox:
 
 def parse_addresses(text: str) -> tuple[Address, ...]:
     """Return the mailboxes in an unfolded header value, groups opened up; at most 2,000."""
+    if one := _ONE_MAILBOX.fullmatch(text):
+        return (Address(one[3], _display(one[1] or one[2] or "")),)
     found: list[Address] = []
     mailbox, depth = _Mailbox(), 0
     halves: list[tuple[_Mailbox, str]] = []  # of a name, and the mark after each
@@ -313,7 +326,9 @@ def parse_date(text: str) -> datetime | None:
 
 def _rfc5322(text: str) -> datetime | None:
     try:
-        plain = _ZONE_WITH_COLON.sub(r"\1\2", " ".join(without_comments(text).split()))
+        plain = " ".join(without_comments(text).split())
+        if plain[-3:-2] == ":":
+            plain = _ZONE_WITH_COLON.sub(r"\1\2", plain)
         fields = parsedate_tz(plain)
         if fields is None:
             return None
@@ -348,6 +363,8 @@ def parse_message_ids(text: str) -> tuple[str, ...]:
     words that look like identifiers count and get brackets. Of more than 1,000 the first, which names the
     thread, and the last are kept.
     """
+    if not text:
+        return ()
     found = ["<" + "".join(match[1].split()) + ">" for match in _BRACKETED.finditer(text)]
     if not found and "<" not in text:
         words = _SEPARATORS.split(text)

@@ -38,12 +38,18 @@ class Part:
 
     def raw_header(self, name: str) -> bytes:
         """Return the first header of that (lower-case) name as it stands, folds included, or empty bytes."""
-        return next((value for key, value in self.headers if key == name), b"")
+        for key, value in self.headers:
+            if key == name:
+                return value
+        return b""
 
     @cached_property
     def type(self) -> HeaderValue:
         """Return Content-Type, or the default where it is absent or malformed (RFC 2045 section 5.2)."""
-        found = parse_header_value(decode(self.raw_header("content-type")).text)
+        raw = self.raw_header("content-type")
+        if not raw:
+            return HeaderValue(self.default_type, {})
+        found = parse_header_value(decode(raw).text)
         main, _, sub = found.value.partition("/")
         usable = main and sub and "/" not in sub and " " not in found.value
         return found if usable else HeaderValue(self.default_type, found.parameters)
@@ -51,7 +57,8 @@ class Part:
     @cached_property
     def disposition(self) -> HeaderValue:
         """Return Content-Disposition (RFC 2183); its value is empty where there is none."""
-        return parse_header_value(decode(self.raw_header("content-disposition")).text)
+        raw = self.raw_header("content-disposition")
+        return parse_header_value(decode(raw).text) if raw else HeaderValue("", {})
 
     @property
     def content_type(self) -> str:
@@ -65,10 +72,14 @@ class Part:
     def content_id(self) -> str:
         return decode(self.raw_header("content-id")).text.strip().strip("<>").strip()
 
-    def body(self) -> bytes:
-        """Return the body with its transfer encoding undone (RFC 2045 section 6)."""
-        encoding = self.raw_header("content-transfer-encoding").strip().lower()
-        return decode_transfer(self.source[self.start : self.end], encoding)
+    def body(self, most: int | None = None) -> bytes:
+        """Return the body with its transfer encoding undone (RFC 2045 section 6).
+
+        ``most``: of its first octets only, counted as they are encoded.
+        """
+        encoding = self.raw_header("content-transfer-encoding")
+        end = self.end if most is None else min(self.end, self.start + most)
+        return decode_transfer(self.source[self.start : end], encoding)
 
 
 @dataclass
@@ -139,8 +150,10 @@ def _named(header: Header) -> RawHeaders:
 
 def _opened(stack: list[_Open], part: Part) -> list[_Open]:
     """Return ``stack`` with ``part`` on top if it is a multipart that has a usable boundary."""
+    if not part.content_type.startswith("multipart/"):
+        return stack
     boundary = part.type.parameters.get("boundary", "").encode("utf-8", "replace").rstrip()
-    if not part.content_type.startswith("multipart/") or not 0 < len(boundary) <= _MAX_BOUNDARY:
+    if not 0 < len(boundary) <= _MAX_BOUNDARY:
         return stack
     # The innermost one comes first and the longer before the shorter does not matter: the line must end.
     names = b"|".join(re.escape(name) for name in [boundary, *(entry.boundary for entry in stack)])

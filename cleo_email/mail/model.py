@@ -1,8 +1,10 @@
 """The frozen values that travel between the modules, and the limits within which a mail is read."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 
 
 @dataclass(frozen=True)
@@ -48,13 +50,21 @@ class AttachedFile:
         return len(self.content)
 
 
+class Split(NamedTuple):
+    """``text`` is what the sender wrote now, ``quoted`` everything else: quotes, signatures, their marks."""
+
+    text: str
+    quoted: str
+
+
 @dataclass(frozen=True)
 class InboundEmail:
     """A mail as it was read. It is what the sender wrote: none of it proves anything.
 
     ``message_id``, ``in_reply_to`` and ``references`` keep their angle brackets. ``headers`` holds every
     top-level header in order as (lower-case name, unfolded and decoded value). ``text`` is the new part,
-    ``full_text`` all of it, ``quoted`` what was left out of ``text``. ``notes`` are short remarks for the
+    ``full_text`` all of it, ``quoted`` what was left out of ``text``: that is found out by ``split`` when it
+    is first asked for, because whoever takes a mail in hardly needs it. ``notes`` are short remarks for the
     record and the agent ("hidden text dropped", "unknown charset x: read as utf-8"). ``unread`` says why the
     text of the mail could not be read, and ``doubt`` why the header can be read in two ways (whatever was
     found out about such a mail proves nothing about what is here); both are empty in most.
@@ -70,15 +80,22 @@ class InboundEmail:
     cc: tuple[Address, ...] = ()
     subject: str = ""
     date: datetime | None = None  # aware
-    text: str = ""
     full_text: str = ""
-    quoted: str = ""
     content_type: str = "text/plain"  # of the whole message, lower case, without parameters
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     attachments: tuple[AttachedFile, ...] = ()
     notes: tuple[str, ...] = ()
     doubt: str = ""
     unread: str = ""
+    split: Callable[[], Split] | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def text(self) -> str:
+        return self.split().text if self.split else self.full_text
+
+    @property
+    def quoted(self) -> str:
+        return self.split().quoted if self.split else ""
 
     @property
     def from_address(self) -> str:

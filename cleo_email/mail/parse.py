@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from functools import cache, partial
 from typing import Final
 
 from cleo_email.errors import UnreadableMessage
@@ -62,7 +63,8 @@ def parse(source: bytes, *, limits: ParseLimits = _DEFAULT_LIMITS) -> InboundEma
     subject, to, cc = without_format(decode_words(first("subject"))), addresses("to"), addresses("cc")
     in_reply_to = parse_message_ids(" ".join(every("in-reply-to")))
     references = parse_message_ids(" ".join(every("references")))
-    cut = cut_new_part(
+    split_text = partial(
+        cut_new_part,
         content.text,
         subject=subject,
         replies=bool(in_reply_to or references),
@@ -79,15 +81,17 @@ def parse(source: bytes, *, limits: ParseLimits = _DEFAULT_LIMITS) -> InboundEma
         cc=cc,
         subject=subject,
         date=next((date for value in every("date") if (date := parse_date(value))), None),
-        text=cut.text,
         full_text=content.text,
-        quoted=cut.quoted,
         content_type=root.content_type,
-        headers=tuple((name, value if name in _VERBATIM else decode_words(value)) for name, value in headers),
+        headers=tuple(
+            (name, decode_words(value)) if "=?" in value and name not in _VERBATIM else (name, value)
+            for name, value in headers
+        ),
         attachments=tuple(content.attachments),
         notes=(*notes, *content.notes),
         doubt=root.doubt,
         unread=content.unread,
+        split=cache(split_text),
     )
 
 

@@ -9,6 +9,7 @@ from importlib.resources import files
 from itertools import accumulate
 from typing import Final, NamedTuple
 
+from cleo_email.mail.model import Split
 from cleo_email.mail.thread import is_forward, is_reply, may_be_forward, normalise_subject
 
 
@@ -101,13 +102,6 @@ _AUTHOR: Final = re.compile(
     r""""[^"\n]{1,100}+"|[^\s<>@]{1,64}+@[^\s<>@]{1,200}+"""
     r"""|(?<!\w)(?:Ihre?|Your|Our|My|Unser)(?= (?:[^\W\d_a-z][^\s<>]{0,40}+ ){1,4}+<)"""
 )
-
-
-class Split(NamedTuple):
-    """``text`` is what the sender wrote now, ``quoted`` everything else: quotes, signatures, their marks."""
-
-    text: str
-    quoted: str
 
 
 class _Cut(NamedTuple):
@@ -472,9 +466,8 @@ def _is_mobile_signature(line: str) -> bool:
     if not text or len(text) > 160 or text.endswith(("?", "？", "؟")):
         return False
     text = text.translate(_NO_BRACKETS)
-    return not quote_words().unsent.search(text) and bool(
-        quote_words().mobile.match(text) and quote_words().device.search(text)
-    )
+    words = quote_words()
+    return bool(words.mobile.match(text) and words.device.search(text) and not words.unsent.search(text))
 
 
 # --- "Von: … Gesendet: … An: … Betreff: …" ----------------------------------------------------------------
@@ -568,7 +561,7 @@ def _quotes_inline(line: str) -> bool:
     ``Max Muster ---24.11.2026 09:00:00---Are you there?`` what Notes does.
     """
     head = line[:_LINE_CAP].lstrip(_AROUND)
-    if _NOTES.match(head):
+    if "---" in head and _NOTES.match(head):
         return True
     if not quote_words().opening.match(head) or not _CLOCK.search(head):
         return False
@@ -610,6 +603,8 @@ def _is_attribution(joined: str, *, marked: bool) -> bool:
         return False  # without marks below it, each kind has an address or a date
     if _is_date_line(joined) or _is_citation(joined):
         return True
+    if not (marked or "@" in joined or _CLOCK.search(joined) or _YEAR.search(joined)):
+        return False
     verb = quote_words().verb.search(joined)
     if verb is None and (_NO_VERB.search(joined) or (marked and _in_any_language(joined))):
         return _is_dated(joined)

@@ -22,12 +22,17 @@ LONGEST_LINE = 998  # RFC 5322 section 2.1.1, without CRLF
 _BLOCK = 57 * 4096  # bytes; 57 fill one line of base64
 _LINE_END = re.compile("\r\n|[\r\v\f\x85\u2028\u2029]")
 _CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f]")
+_ASCII_LINE_ENDS = bytes.maketrans(b"\r\v\f", b"\n\n\n")
+_ASCII_CONTROL = bytes([*range(9), *range(0x0E, 0x20), 0x7F])
 _HEADER_BLANKS = re.compile("[\x00-\x20\x7f-\x9f\u2028\u2029]+")
 _ATOMS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~ -]+\Z")  # RFC 5322 section 3.2.3, and blanks
 
 
 def clean_text(text: str) -> str:
     """Return body text with ``\\n`` line ends and without the control characters that mail must not carry."""
+    if text.isascii():  # translate() takes a tenth of the time
+        line_ends = text.replace(CRLF, "\n").encode("ascii")
+        return line_ends.translate(_ASCII_LINE_ENDS, _ASCII_CONTROL).decode("ascii")
     return _CONTROL.sub("", _LINE_END.sub("\n", no_surrogates(text)))
 
 

@@ -1,5 +1,7 @@
 """Answer a conversation: take its next message, ask the agent, compose the answer and keep it."""
 
+from __future__ import annotations
+
 import hashlib
 import json
 import logging
@@ -8,6 +10,7 @@ from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, replace
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from cleo_email import errors
 from cleo_email.agents.base import NO_FINAL_ANSWER, Agent, AgentAttachment, AgentMessage, AgentRequest
@@ -39,7 +42,6 @@ from cleo_email.pipeline.workflows import (
     workflow_of,
 )
 from cleo_email.runtime import DAY, HOUR, MINUTE, Clock, backoff_ms, now_ms
-from cleo_email.screening.dkim import Outcome, SenderCheck
 from cleo_email.screening.screen import Policy
 from cleo_email.store import (
     AT_WORK,
@@ -56,6 +58,9 @@ from cleo_email.store import (
 from cleo_email.store.messages import AGENT
 from cleo_email.store.queue import WakeQueue
 from cleo_email.store.threads import taken_by
+
+if TYPE_CHECKING:  # it loads a resolver and more, which are needed where the worker checks signatures only
+    from cleo_email.screening.dkim import SenderCheck
 
 log = logging.getLogger(__name__)
 
@@ -406,6 +411,8 @@ class Answerer:
         return True
 
     def _prove(self, work: LockedRecord, check: SenderCheck, source: bytes, mail: InboundEmail) -> bool:
+        from cleo_email.screening.dkim import Outcome
+
         record, now = work.record, self.clock()
         finding = check.check(source, mail)
         if finding.outcome is Outcome.PROVEN:

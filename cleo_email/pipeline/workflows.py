@@ -13,8 +13,6 @@ from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from croniter import croniter
-
 from cleo_email import errors
 from cleo_email.agents.base import AgentMessage, AgentRequest, HistoryTurn
 from cleo_email.agents.python import NotLoaded, load_function
@@ -427,6 +425,8 @@ def _file(entry: Supplied, item: object, number: int) -> AttachedFile:
 
 def last_due(schedule: str, timezone: str, now_ms: int) -> int:
     """Return the latest time (ms since 1970 UTC) at or before ``now_ms`` when a cron expression is due."""
+    from croniter import croniter  # large, and few have a schedule
+
     zone = ZoneInfo(timezone)
     # get_prev gives times before the one it is asked about; the due second itself counts.
     now = datetime.fromtimestamp(now_ms // 1000 + 1, UTC).astimezone(zone)
@@ -439,6 +439,8 @@ def last_due(schedule: str, timezone: str, now_ms: int) -> int:
 
 def next_due(schedule: str, timezone: str, now_ms: int) -> datetime:
     """Return when a cron expression makes its next start, in its own time zone."""
+    from croniter import croniter
+
     now = datetime.fromtimestamp(now_ms / 1000, UTC).astimezone(ZoneInfo(timezone))
     times = croniter(schedule, now)
     while True:

@@ -76,17 +76,14 @@ def _phrases(name: str) -> tuple[str, ...]:
     return tuple(sorted(folded, key=lambda phrase: (-len(phrase), phrase)))
 
 
-def is_automatic_subject(subject: str, *, is_reply: bool, text: str = "") -> bool:
-    """Return whether ``subject`` is a machine's.
-
-    ``is_reply``: the mail has In-Reply-To. ``text``: what the sender wrote.
-    """
-    line = fold(subject)
+def is_automatic_subject(mail: InboundEmail) -> bool:
+    """Return whether the subject is a machine's."""
+    line, is_reply = fold(mail.subject), bool(mail.in_reply_to)
     begin = line.lstrip(_OPENING)
     return (
-        any(is_reply or _is_alone(rest, text) for _, rest in _begun(_phrases("strong"), begin))
+        any(is_reply or _is_alone(rest, mail) for _, rest in _begun(_phrases("strong"), begin))
         or _absent_person(line, is_reply=is_reply)
-        or (is_reply and _in_answer(line, begin, text))
+        or (is_reply and _in_answer(line, begin, mail))
     )
 
 
@@ -95,11 +92,11 @@ def _begun(phrases: Iterable[str], line: str) -> Iterator[tuple[str, str]]:
     return ((phrase, line[len(phrase) :]) for phrase in phrases if line.startswith(phrase))
 
 
-def _in_answer(line: str, begin: str, text: str) -> bool:
+def _in_answer(line: str, begin: str, mail: InboundEmail) -> bool:
     """Return whether there is a phrase that counts in answer to a mail only."""
     return (
         any(
-            _ends_like_a_program(rest) and not (phrase in _phrases("topics") and _is_a_topic(rest, text))
+            _ends_like_a_program(rest) and not (phrase in _phrases("topics") and _is_a_topic(rest, mail))
             for phrase, rest in _begun(_phrases("weak"), begin)
         )
         or any(_ends_like_a_title(rest) for _, rest in _begun(_phrases("titles"), begin))
@@ -108,19 +105,19 @@ def _in_answer(line: str, begin: str, text: str) -> bool:
     )
 
 
-def _is_alone(rest: str, text: str) -> bool:
+def _is_alone(rest: str, mail: InboundEmail) -> bool:
     """Return whether a clear phrase counts without further evidence, by what follows it."""
     if not _ends_like_a_program(rest):
         return False
-    return pattern("itself").search(rest) is None or _reads_like_a_note(text)
+    return pattern("itself").search(rest) is None or _reads_like_a_note(mail.text)
 
 
-def _is_a_topic(rest: str, text: str) -> bool:
-    """Return whether a person writes about holidays or cars: ``rest`` and ``text`` are no absence note's."""
+def _is_a_topic(rest: str, mail: InboundEmail) -> bool:
+    """Return whether a person writes about holidays or cars: ``rest`` and the text are no absence note's."""
     named = rest.lstrip().lstrip(":-–—−|.! ")
     if not named or named == rest.lstrip() or _MARKS.match(named):
         return False
-    return bool(text.strip()) and not _reads_like_a_note(text)
+    return bool(mail.text.strip()) and not _reads_like_a_note(mail.text)
 
 
 def _reads_like_a_note(text: str) -> bool:
@@ -208,6 +205,7 @@ _HEADERS: Final[Sequence[tuple[str, Callable[[str], str], str, str, bool]]] = (
     ("managed-by", keyword, "rt .*", "mail of a ticket system", False),
     ("x-sfdc-emailcategory", _raw, ".*(?:workflow|auto-?response|massmail).*", "a workflow sent this", False),
 )
+_ANY_OF_THEM: Final = re.compile("|".join(f"(?:{title})" for title, *_ in _HEADERS))
 # Challenge-response systems ("confirm that you are human").
 _REACTION: Final = "text/vnd.google.email-reaction"
 _CHALLENGE_DOMAINS: Final = ("@boxbe.com", "@notify.boxbe.com", "@spamarrest.com", "@mailinblack.com")
@@ -229,8 +227,9 @@ def robot_mark(mail: InboundEmail, *, list_is_wanted: bool = False) -> str:
 
 def _marks(mail: InboundEmail, list_is_wanted: bool) -> Iterator[str]:
     """Yield one sentence for each mark, which names the header."""
+    headers = [(name, value) for name, value in mail.headers if _ANY_OF_THEM.fullmatch(name)]
     for title, read, wanted, shows, of_lists in _HEADERS:
-        for name, value in mail.headers:
+        for name, value in headers:
             counts = re.fullmatch(title, name) and not (of_lists and list_is_wanted)
             if counts and re.fullmatch(wanted, read(value), re.DOTALL):
                 yield f"{quoted(name, value)}: {shows}."
@@ -241,7 +240,7 @@ def _marks(mail: InboundEmail, list_is_wanted: bool) -> Iterator[str]:
     for value in mail.header_all(_RULES):
         if keyword(value) == "mailbox rules agent" and _is_rules_own(mail):
             yield f"{quoted(_RULES, value)}: a mailbox rule wrote this."
-    if is_automatic_subject(mail.subject, is_reply=bool(mail.in_reply_to), text=mail.text):
+    if is_automatic_subject(mail):
         more = " and an `In-Reply-To`" if mail.in_reply_to else ""
         yield f"{quoted('Subject', mail.subject)}{more}: an automatic reply."
     if any(one.content_type.startswith(_REACTION) for one in mail.attachments):

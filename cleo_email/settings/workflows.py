@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
-from croniter import croniter
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, ValidationError
 from pydantic_core import ErrorDetails
 
@@ -42,6 +41,8 @@ def _user(value: object) -> Address:
 def _cron(text: str) -> str:
     if not text.startswith("@") and len(text.split()) != 5:
         raise ValueError("not five fields")
+    from croniter import croniter  # large, and few have a schedule
+
     try:
         times = croniter(text, datetime.now(UTC))
         times.get_next(datetime)

@@ -3,8 +3,10 @@
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
 from flask import Response, current_app, jsonify, request
@@ -52,6 +54,7 @@ DRAIN_BYTES = 64 * 1024 * 1024
 # Reading ends when the caller is slow, so that no stranger occupies a thread.
 BODY_S = 30.0
 DRAIN_S = 2.0
+WATCH_S = 0.25
 MAX_PARTS = 300
 FILES = "attachments"
 SEVERAL = ("to", "cc")
@@ -109,28 +112,68 @@ def _read_at_most(limit: int) -> bytes:
     return b"".join(found)
 
 
+@dataclass(eq=False)
+class _Reading:
+    """A request whose body is being read, until ``end`` by the monotonic clock."""
+
+    end: float
+    connection: socket.socket | None
+    too_late: threading.Event = field(default_factory=threading.Event)
+
+    def stop(self) -> None:
+        self.too_late.set()
+        with suppress(OSError):
+            if self.connection is not None:
+                self.connection.shutdown(socket.SHUT_RD)
+
+
+class _Watch:
+    """Stops readings that last too long. One thread does so for all: to start one costs more."""
+
+    def __init__(self) -> None:
+        self._readings: set[_Reading] = set()
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._rests = False
+
+    def add(self, reading: _Reading) -> None:
+        with self._changed:
+            self._readings.add(reading)
+            if self._thread is None or not self._thread.is_alive():  # it does not survive a fork
+                self._thread = threading.Thread(target=self._run, name="cleo-bodies", daemon=True)
+                self._thread.start()
+            elif self._rests:
+                self._changed.notify()
+
+    def remove(self, reading: _Reading) -> None:
+        with self._changed:
+            self._readings.discard(reading)
+
+    def _run(self) -> None:
+        with self._changed:
+            while True:
+                self._rests = not self._readings
+                self._changed.wait(None if self._rests else WATCH_S)
+                for reading in [one for one in self._readings if one.end <= time.monotonic()]:
+                    self._readings.discard(reading)
+                    reading.stop()
+
+
+_watch = _Watch()
+
+
 @contextmanager
 def _hearing_for(seconds: float) -> Iterator[threading.Event]:
     """End the reading of the request after so many seconds, whoever reads: then the event is set.
 
     A time-out of the socket does not do: it begins anew with each byte.
     """
-    connection: socket.socket | None = request.environ.get("gunicorn.socket")
-    too_late = threading.Event()
-
-    def end() -> None:
-        too_late.set()
-        with suppress(OSError):
-            if connection is not None:
-                connection.shutdown(socket.SHUT_RD)
-
-    timer = threading.Timer(seconds, end)
-    timer.daemon = True
-    timer.start()
+    reading = _Reading(time.monotonic() + seconds, request.environ.get("gunicorn.socket"))
+    _watch.add(reading)
     try:
-        yield too_late
+        yield reading.too_late
     finally:
-        timer.cancel()
+        _watch.remove(reading)
 
 
 def drain() -> None:

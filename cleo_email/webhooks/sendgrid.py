@@ -8,10 +8,6 @@ import base64
 import re
 from collections.abc import Sequence
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import load_der_public_key
 from pydantic import SecretStr
 
 from cleo_email.mail.address import split_address
@@ -36,7 +32,7 @@ class SendGrid(base.WebhookProvider):
     def __init__(self, public_keys: Sequence[str], secrets: Sequence[SecretStr], fetch: Fetch) -> None:
         """``public_keys``: base64 DER of elliptic-curve keys, as the settings have checked."""
         super().__init__(secrets, fetch)
-        self._keys = [load_der_public_key(base64.b64decode(key)) for key in public_keys]
+        self._keys = [base64.b64decode(key) for key in public_keys]
 
     @property
     def is_set_up(self) -> bool:
@@ -66,7 +62,14 @@ class SendGrid(base.WebhookProvider):
         return [self.mail(source, envelope.get("from"), to, authenticated=passed)]
 
 
-def _is_signed(key: object, signature: bytes, message: bytes) -> bool:
+def _is_signed(der: bytes, signature: bytes, message: bytes) -> bool:
+    # It is large, and few installations need it.
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.serialization import load_der_public_key
+
+    key = load_der_public_key(der)
     assert isinstance(key, ec.EllipticCurvePublicKey)
     try:
         key.verify(signature, message, ec.ECDSA(hashes.SHA256()))

@@ -3,25 +3,27 @@
 A message of the Simple Notification Service is proved by the certificate that Amazon signs with. The
 certificate's URL stands in the message, so that only URLs of Amazon's own are fetched: those of the SNS host
 of the region in which our topic lives. Only topics that the operator names (EMAIL_SES_TOPIC_ARN) are
-accepted, as Amazon signs for every customer's topics.
+accepted, as Amazon signs for every customer's topics. ``cryptography`` is large, and loaded by what uses it.
 """
+
+from __future__ import annotations
 
 import logging
 import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
-from cryptography import x509
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from pydantic import SecretStr
 
 from cleo_email.pipeline.receive import IncomingMail
 from cleo_email.scrub import JsonObject
 from cleo_email.webhooks import base
 from cleo_email.webhooks.base import HOUR_S, Fetch, NoMail, Unproven, Unusable, WebhookRequest
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric import rsa
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +41,7 @@ _SIGNED = {
     "SubscriptionConfirmation": _SUBSCRIPTION,
     "UnsubscribeConfirmation": _SUBSCRIPTION,
 }
-_HASHES: Mapping[str, type[hashes.HashAlgorithm]] = {"1": hashes.SHA1, "2": hashes.SHA256}
+_HASHES = {"1": "SHA1", "2": "SHA256"}  # by the version of the signature
 _NO_CONTENT = (
     "the SES notification has no content: give the receipt rule an SNS action with this topic "
     "(an S3 action keeps the mail in the bucket, from where it is not fetched)"
@@ -79,11 +81,8 @@ class Ses(base.WebhookProvider):
         if not algorithm or not signature or not all(isinstance(value, str) for _, value in fields):
             raise self.unsigned()
         signed = "".join(f"{name}\n{value}\n" for name, value in fields).encode("utf-8", "replace")
-        key = self._key(url, request.now)
-        try:
-            key.verify(signature, signed, padding.PKCS1v15(), algorithm())
-        except InvalidSignature:
-            raise self.unsigned() from None
+        if not _is_signed(self._key(url, request.now), signature, signed, algorithm):
+            raise self.unsigned()
 
     def event(self, request: WebhookRequest) -> str:
         return request.json.text("MessageId")
@@ -139,6 +138,9 @@ class Ses(base.WebhookProvider):
 
     def _fetched_key(self, url: str, now: float) -> rsa.RSAPublicKey | None:
         """Return None where there is no usable certificate at that URL."""
+        from cryptography import x509
+        from cryptography.hazmat.primitives.asymmetric import rsa
+
         try:
             pem = self._fetch(url, headers={}, max_bytes=CERTIFICATE_BYTES)
             certificate = x509.load_pem_x509_certificate(pem)
@@ -148,6 +150,18 @@ class Ses(base.WebhookProvider):
         today = datetime.fromtimestamp(now, UTC)
         valid = certificate.not_valid_before_utc <= today <= certificate.not_valid_after_utc
         return key if valid and isinstance(key, rsa.RSAPublicKey) else None
+
+
+def _is_signed(key: rsa.RSAPublicKey, signature: bytes, message: bytes, algorithm: str) -> bool:
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import padding
+
+    try:
+        key.verify(signature, message, padding.PKCS1v15(), getattr(hashes, algorithm)())
+    except InvalidSignature:
+        return False
+    return True
 
 
 def _path_on_host(url: str, topic: str) -> str:

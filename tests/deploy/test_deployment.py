@@ -185,7 +185,7 @@ def test_the_units_start_the_processes_of_the_procfile() -> None:
         service = unit(name)["Service"]
         assert service["WorkingDirectory"] == folder
         command = service["ExecStart"].removeprefix(f"{folder}/.venv/bin/")
-        wanted = procfile()[process].replace("${WEB_CONCURRENCY:-2}", "2")
+        wanted = procfile()[process].replace("${WEB_CONCURRENCY:-1}", "1")
         assert command.replace("--bind 127.0.0.1:8000 ", "") == wanted
     upstream = re.search(r"server (127\.0\.0\.1:\d+);", (ROOT / "deploy" / "nginx.conf").read_text())
     assert upstream

@@ -16,9 +16,7 @@ OURS = ("<1@firma.example>",)
 
 def action(subject: str, text: str = "x", sender: str = "anna@kunde.example", **changes: Any) -> Action:
     headers = tuple((name.lower(), value) for name, value in changes.pop("headers", ()))
-    mail = InboundEmail(
-        from_=(Address(sender),), subject=subject, text=text, full_text=text, headers=headers, **changes
-    )
+    mail = InboundEmail(from_=(Address(sender),), subject=subject, full_text=text, headers=headers, **changes)
     return screen(mail, envelope_from=None, policy=POLICY).action
 
 
