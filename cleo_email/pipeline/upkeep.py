@@ -63,6 +63,7 @@ WORK = {
 NEXT_FLAGS_MS = 10 * MINUTE
 # When a mail that a person asks for is fetched again, where the server refuses for a while.
 NEXT_FETCH_MS = 5 * MINUTE
+MOST_FLAGS = 200  # mails that one run flags
 MOST_SUPERSEDED = 100  # mails of a thread, one by the other
 _KEYWORDS = {State.REPLIED: REPLIED, State.HELD: HELD, State.FAILED: FAILED}
 # Nobody is answered: the mail stays unread for the people of the mailbox.
@@ -99,15 +100,15 @@ class Upkeep:
     clock: Clock = now_ms
     timer: Callable[[], float] = time.monotonic
 
-    def run(self) -> int:
-        """Do due work for ``RUN_S`` at most (the rest stays due) and return how many answers were filed.
+    def run(self, seconds: float = RUN_S) -> int:
+        """Do due work for so long at most (the rest stays due) and return how many answers were filed.
 
         Only a login that fails is a fault of the mailbox. Work that breaks the connection rests, longer each
         time, and ends the run, so that each of its faults costs one login and new mail is read meanwhile.
         """
         self._keep_drafts()
-        store, until = self.store, self.timer() + RUN_S
-        flags = self._ready("flags", store.filing)
+        store, until = self.store, self.timer() + seconds
+        flags = self._ready("flags", store.filing, MOST_FLAGS)
         settling, fetching = self._ready("settling", store.settling), self._ready("fetching", store.fetching)
         if not (flags or settling or fetching):
             return 0
@@ -119,10 +120,11 @@ class Upkeep:
             self._flag(records)
             self._works(work, records)
             work = "filing"
-            filing = set(self._ready(work, store.filing))
-            sent = (
+            filing = set(self._ready(work, store.filing, MOST_FLAGS))
+            sent = [
                 one for one in records if one.id in filing and (one.state is State.REPLIED or one.bounced)
-            )
+            ]
+            sent.sort(key=lambda one: one.updated_at - one.received_at)  # of a backlog's after the others
             for record in self._in_time(sent, until):
                 done += self._file(record)
             work = "settling"
@@ -165,10 +167,15 @@ class Upkeep:
         else:
             self._works(work, [work])
 
-    def _ready(self, work: str, due: DueList) -> list[str]:
-        """Return the ids that are due, none while this work rests: they are put off until then."""
+    def _ready(self, work: str, due: DueList, most: int = 500) -> list[str]:
+        """Return the ids that are due, none while this work rests: they are put off until then.
+
+        Of more than ``most`` the first and the last: what was answered just now does not wait for a backlog.
+        """
         now = self.clock()
-        ids, rest = due.due(now), self.store.ticks.tick_left_ms(work)
+        ids, rest = due.due(now, most), self.store.ticks.tick_left_ms(work)
+        if len(ids) == most:
+            ids = list(dict.fromkeys((*ids[: most // 2], *due.latest(now, most // 2))))
         if rest <= 0:
             return ids
         due.put_off(ids, now + rest)

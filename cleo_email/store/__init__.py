@@ -14,6 +14,7 @@ from cleo_email.store.messages import (
     LOGIN,
     WAITING,
     Accepted,
+    Arrival,
     Effects,
     Identity,
     Messages,
@@ -30,7 +31,7 @@ from cleo_email.store.messages import (
 from cleo_email.store.sessions import Sessions
 from cleo_email.store.threads import Conversations, Threads
 
-__all__ = ["AT_WORK", "LOGIN", "WAITING", "Accepted", "Claim", "Draft", "Drafts", "Effects"]
+__all__ = ["AT_WORK", "LOGIN", "WAITING", "Accepted", "Arrival", "Claim", "Draft", "Drafts", "Effects"]
 __all__ += [
     "Events",
     "Identity",

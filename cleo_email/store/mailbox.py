@@ -83,9 +83,12 @@ class MailboxState(StorePart):
             pipe.hset(f"{self._key}:uids", mapping=state.dump())
             pipe.execute()
 
-    def was_read_before(self, identity: bytes) -> bool:
-        """Return whether people had read a mail of this identity before the first poll."""
-        return bool(self._redis.sismember(f"{self._key}:read-before", cast("str", identity)))
+    def read_before(self, identities: Sequence[bytes]) -> set[bytes]:
+        """Return those of mail that people had read before the first poll."""
+        if not identities:
+            return set()
+        found = self._redis.smismember(f"{self._key}:read-before", list(identities))
+        return {one for one, known in zip(identities, cast("list[int]", found), strict=True) if known}
 
     def knows_read_mail(self) -> bool:
         return bool(self._redis.exists(f"{self._key}:read-before"))
@@ -191,6 +194,11 @@ class DueList(StorePart):
 
     def due(self, now: int, limit: int = 500) -> list[str]:
         raw = self._redis.zrange(self._key, "-inf", now, byscore=True, offset=0, num=limit)
+        return [item.decode() for item in cast("list[bytes]", raw)]
+
+    def latest(self, now: int, limit: int) -> list[str]:
+        """Return what became due last."""
+        raw = self._redis.zrange(self._key, now, "-inf", byscore=True, desc=True, offset=0, num=limit)
         return [item.decode() for item in cast("list[bytes]", raw)]
 
     def add(self, id_: str, due: int) -> None:
