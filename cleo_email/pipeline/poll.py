@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from functools import cached_property, partial
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -40,7 +40,7 @@ from cleo_email.pipeline.receive import IncomingMail, Receiver, unfetched
 from cleo_email.pipeline.upkeep import Upkeep, flags_of
 from cleo_email.runtime import DAY, HOUR, MINUTE, SECOND, Clock, backoff_ms, now_ms
 from cleo_email.store import Accepted, Identity, Record, State, Store
-from cleo_email.store.mailbox import Trouble, UidState
+from cleo_email.store.mailbox import Noted, Trouble, UidState
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +62,6 @@ OLD_MS = DAY  # by which a date is clearly older than another
 READ_BEFORE_MOST = 20_000  # read mails that are remembered at the first poll, the newest
 OUTLINE_FAULTS = 40  # at the first poll, after which the read mails that are left are not remembered
 PROBED = 5  # other mails, of which the smallest shows whether the server delivers any
-LATER = 2**53  # ms: any time
 READ_BEFORE = "it had been read before Cleo was installed"
 BUSY_MS = 3 * SECOND
 UPKEEP_PAUSE_MS = SECOND  # between two runs of upkeep
@@ -237,6 +236,8 @@ class _Reading:
     troubles: dict[int, Trouble] = field(default_factory=dict)
     left: set[int] = field(default_factory=set)  # UIDs of unread mail that was not taken
     noted: set[int] = field(default_factory=set)  # UIDs that an earlier poll has noted
+    later: set[int] = field(default_factory=set)  # those that are not due yet
+    knows_read_mail: bool = False
     fresh: set[int] = field(default_factory=set)  # UIDs at which no poll has looked since they were noted
     waiting: dict[int, MessageInfo] = field(default_factory=dict)  # to be fetched whole, in this order
     newer: set[int] = field(default_factory=set)  # UIDs that came during this pass
@@ -252,10 +253,13 @@ class _Reading:
                 "the mailbox is read-only for this login: a mail could not be marked \\Seen; give EMAIL_USER "
                 "the right to write to its INBOX"
             )
-        known = self.store.mailbox.uids()
-        if known is None or known.validity != self.status.uidvalidity:
-            known = self._begin(known)
-        self.state = known
+        noted = self.store.mailbox.noted()
+        state = noted.state
+        if state is None or state.validity != self.status.uidvalidity:
+            state = self._begin(state, unfinished=bool(noted.again))
+            noted = self.store.mailbox.noted()
+        self.state = state
+        self._take_up(noted)
         try:
             self._take_all()
         except MailboxError as error:
@@ -285,17 +289,23 @@ class _Reading:
 
     # --- which mail ---------------------------------------------------------------------------------------
 
-    def _begin(self, known: UidState | None) -> UidState:
+    def _take_up(self, noted: Noted) -> None:
+        self.troubles = dict(noted.troubles)
+        self.noted = {uid for uid, at in noted.again.items() if at <= self.now}
+        self.fresh = {uid for uid, at in noted.again.items() if at <= 0}
+        self.later = noted.again.keys() - self.noted
+        self.knows_read_mail = noted.knows_read_mail
+
+    def _begin(self, known: UidState | None, *, unfinished: bool) -> UidState:
         """Read the mailbox for the first time, or anew as all UIDs are void.
 
         At the very first poll the unread mail is taken, and what people have read is remembered, so that it
         is answered under no other UID either. Later what is unread, or came since the last poll, is taken:
         it may have been opened already.
         """
-        box, since, installed, unfinished = self.store.mailbox, 0, self.now, False
+        box, since, installed = self.store.mailbox, 0, self.now
         if known is not None:
             since, installed = known.settled or known.installed, known.installed
-            unfinished = bool(box.again(LATER))
         elif box.was_read():
             since = installed = self.store.health.read().polled or self.now
         # First the highest UID: mail that comes during this is above it, and looked at like any new mail.
@@ -361,10 +371,7 @@ class _Reading:
     def _candidates(self) -> list[MessageInfo]:
         """Return the mail to be looked at, oldest first: new UIDs, and those noted for now."""
         box, state = self.store.mailbox, self.state
-        self.troubles = box.troubles()
-        self.noted, self.fresh = box.again(self.now), box.again(0)
-        later = box.again(LATER) - self.noted
-        new = set(self.mailbox.search_since_uid(state.cursor)) - later
+        new = set(self.mailbox.search_since_uid(state.cursor)) - self.later
         wanted = {*new, *self.noted, *self._overlooked()}
         self.wanted = set(wanted)
         # What failed before is tried by itself, so that it costs the others nothing.
@@ -394,8 +401,7 @@ class _Reading:
         self.state = replace(state, searched=self.now)
         unread, left = set(self.mailbox.search_untaken()), box.left()
         box.forget_left(left - unread)
-        waiting = box.again(LATER)
-        found = unread - left - waiting
+        found = unread - left - self.noted - self.later
         below = {uid for uid in found if uid <= state.floor}
         return found - below | self._given_twice(below)
 
@@ -535,10 +541,6 @@ class _Reading:
         if self._is_given_twice(info) and mail.date and _ms(mail.date) < self.state.installed - OLD_MS:
             return f"its Date is {mail.date.date().isoformat()}, before Cleo was installed"
         return ""
-
-    @cached_property
-    def knows_read_mail(self) -> bool:
-        return self.store.mailbox.knows_read_mail()
 
     # --- taking it ----------------------------------------------------------------------------------------
 

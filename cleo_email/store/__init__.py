@@ -8,7 +8,7 @@ from cleo_email.store.figures import Figures
 from cleo_email.store.files import WaitingFiles
 from cleo_email.store.health import HealthStore
 from cleo_email.store.locks import Lock, Locks, Ticks
-from cleo_email.store.mailbox import DueList, MailboxState
+from cleo_email.store.mailbox import DueList, DueWork, MailboxState
 from cleo_email.store.messages import (
     AT_WORK,
     LOGIN,
@@ -63,6 +63,7 @@ class Store:
         self.ticks = Ticks(redis)
         self.locks = Locks(redis)
         self.mailbox = MailboxState(redis, account)
+        self.due_work = DueWork(redis)
         self.filing = DueList(redis, "filing")
         self.settling = DueList(redis, "settling")
         self.fetching = DueList(redis, "fetching")
