@@ -10,11 +10,6 @@
 local P, id, thread = ARGV[1], ARGV[2], ARGV[8]
 local seen = P .. 'seen:' .. ARGV[3]
 
-local function keep(name, mail) -- a compressed one in pieces: see source.py
-  redis.call('DEL', name)
-  if string.sub(mail, 1, 2) ~= '\0z' then return redis.call('SET', name, mail) end
-  for at = 1, #mail, 1048576 do redis.call('RPUSH', name, string.sub(mail, at, at + 1048575)) end
-end
 
 local function read(claim) -- those of earlier versions are a date alone
   local date, kind, content, proven = string.match(claim, '^(%-?%d*)|(%a*)|(%x*)|(1?)$')
@@ -66,7 +61,7 @@ local key = P .. 'm:' .. id
 redis.call('HSET', key, unpack(fields))
 if answer then
   redis.call('HSET', key .. ':answer', unpack(answer.fields))
-  redis.call('SET', key .. ':answer:bytes', ARGV[10])
+  keep(key .. ':answer:bytes', ARGV[10])
   redis.call('SET', P .. 'ours:' .. answer.our_id, cjson.encode({thread, id}), 'EX', answer.keep_s)
 else
   keep(key .. ':source', ARGV[10])

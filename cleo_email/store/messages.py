@@ -19,11 +19,11 @@ from redis import Redis
 
 from cleo_email.errors import CleoError, LockLost, NotFound, WrongState
 from cleo_email.mail.model import AttachedFile, OutboundEmail
-from cleo_email.store.connection import PIECE, PREFIX, StorePart, json_text, read_large
+from cleo_email.store.connection import PREFIX, StorePart, json_text
 from cleo_email.store.figures import figure_of
 from cleo_email.store.files import WaitingFiles
 from cleo_email.store.locks import Lock
-from cleo_email.store.source import packed, unpacked
+from cleo_email.store.source import PIECE, packed, unpacked
 
 log = logging.getLogger(__name__)
 
@@ -359,7 +359,10 @@ class Messages(StorePart):
 
     def source(self, id_: str) -> bytes | None:
         """Return the mail, None if it was removed, some days after the final state."""
-        whole, key, number, kind = io.BytesIO(), f"{PREFIX}m:{id_}:source", 0, b""
+        return self._kept(f"{PREFIX}m:{id_}:source")
+
+    def _kept(self, key: str) -> bytes | None:
+        whole, number, kind = io.BytesIO(), 0, b""
         while whole.tell() == number * PIECE:
             kind, piece = self._run("piece", keys=[key], args=[number, PIECE])
             whole.write(piece)
@@ -368,10 +371,13 @@ class Messages(StorePart):
             return None
         return unpacked(whole.getvalue()) if kind == b"list" else whole.getvalue()
 
+    def _kept_size(self, key: str) -> int:
+        return int(self._run("piece", keys=[key], args=["", PIECE])[1] or 0)
+
     def answer(self, id_: str) -> OutboundEmail | None:
         """Return the stored answer, exactly as it is or was submitted."""
         raw = cast("dict[bytes, bytes]", self._redis.hgetall(f"{PREFIX}m:{id_}:answer"))
-        source = read_large(self._redis, f"{PREFIX}m:{id_}:answer:bytes") if raw else None
+        source = self._kept(f"{PREFIX}m:{id_}:answer:bytes") if raw else None
         if source is None:
             return None
         recipients = tuple(json.loads(raw[b"recipients"]))
@@ -379,12 +385,11 @@ class Messages(StorePart):
 
     def source_size(self, id_: str) -> int:
         """Return the size of the stored mail in octets, 0 where there is none."""
-        _, size = self._run("piece", keys=[f"{PREFIX}m:{id_}:source"], args=["", PIECE])
-        return int(size or 0)
+        return self._kept_size(f"{PREFIX}m:{id_}:source")
 
     def answer_size(self, id_: str) -> int:
         """Return the size of the stored answer in octets, 0 where there is none."""
-        return self._redis.strlen(f"{PREFIX}m:{id_}:answer:bytes")
+        return self._kept_size(f"{PREFIX}m:{id_}:answer:bytes")
 
     def history(self, id_: str) -> list[dict[str, str]]:
         raw = cast("list[bytes]", self._redis.lrange(f"{PREFIX}m:{id_}:history", 0, -1))
@@ -587,7 +592,7 @@ class Messages(StorePart):
         kept, source = "", packed(source)
         if answer is not None:
             record = replace(record, recipients=json.dumps(answer.recipients))
-            source = answer.source
+            source = packed(answer.source)
             kept = json_text({"fields": _kept(answer), "our_id": answer.message_id, "keep_s": self._keep_s})
         args = [
             *(PREFIX, record.id, identity.fingerprint, identity.claim, identity.remember_s),
@@ -632,7 +637,9 @@ class Messages(StorePart):
             values["reply_message_id"] = options["our_id"] = effects.answer.message_id
             values["recipients"] = json_text(effects.answer.recipients)
             options["answer"] = _kept(effects.answer)
-        options["fields"] = [str(item) for pair in (values or {"id": id_}).items() for item in pair]
+        kept = {name: value for name, value in values.items() if value or name in _ALWAYS} or {"id": id_}
+        options["fields"] = [str(item) for pair in kept.items() for item in pair]
+        options["unset"] = sorted(values.keys() - kept.keys())
         if not quiet:
             options["history"] = _entry(to, now, reason, by)
         if to in WAITING:
@@ -649,7 +656,7 @@ class Messages(StorePart):
         if given:
             options["given"] = [given[0], str(given[1])]
         args = [PREFIX, id_, ",".join(allowed), to, now, lock.token if lock else "", secrets.token_hex(6)]
-        source = effects.answer.source if effects.answer else b""
+        source = packed(effects.answer.source) if effects.answer else b""
         outcome, state = self._run("move", args=[*args, json_text(options), source])
         if outcome == b"missing":
             raise _not_found(id_)

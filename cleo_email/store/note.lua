@@ -4,11 +4,5 @@
 local key = ARGV[1] .. 'm:' .. ARGV[2]
 if redis.call('HEXISTS', key, 'state') == 0 then return 0 end
 redis.call('HSET', key, ARGV[3], ARGV[4])
-local name, mail = key .. ':source', ARGV[5]
-if mail then redis.call('DEL', name) end
-if mail and string.sub(mail, 1, 2) ~= '\0z' then
-  redis.call('SET', name, mail)
-elseif mail then -- compressed, in pieces: see source.py
-  for at = 1, #mail, 1048576 do redis.call('RPUSH', name, string.sub(mail, at, at + 1048575)) end
-end
+if ARGV[5] then keep(key .. ':source', ARGV[5]) end
 return 1

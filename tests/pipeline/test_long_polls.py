@@ -140,7 +140,7 @@ def test_what_a_long_pass_has_done_is_kept_when_redis_fails(
     again = desk.polling.run()
     assert again.accepted == MAILS + 1 - len(taken)
     assert again.duplicates <= 3, "only the batch that was not flagged"
-    assert desk.order()[: MAILS] == list(range(MAILS))
+    assert desk.order()[:MAILS] == list(range(MAILS))
 
 
 def test_large_mail_is_not_fetched_ahead(desk: LongPoll, monkeypatch: pytest.MonkeyPatch) -> None:
