@@ -3,12 +3,16 @@
 import hashlib
 import logging
 import random
+import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from functools import cached_property, partial
+from functools import partial
+from itertools import islice
+from typing import Any
 
 from cleo_email.crashpoints import crashpoint
 from cleo_email.errors import MailboxError, MailboxLoginRefused, MailboxUnavailable
@@ -25,21 +29,26 @@ from cleo_email.imap.values import (
     BatchFailed,
     MailboxStatus,
     MessageInfo,
+    batches,
     throttled_ms,
 )
 from cleo_email.mail.model import InboundEmail
 from cleo_email.mail.parse import parse_header
+from cleo_email.mail.thread import quoted_ids
 from cleo_email.pipeline.logins import LoginsUsedUp, limit_logins
 from cleo_email.pipeline.receive import IncomingMail, Receiver, unfetched
 from cleo_email.pipeline.upkeep import Upkeep, flags_of
 from cleo_email.runtime import DAY, HOUR, MINUTE, SECOND, Clock, backoff_ms, now_ms
-from cleo_email.store import Identity, Record, State, Store
-from cleo_email.store.mailbox import Trouble, UidState
+from cleo_email.store import Accepted, Identity, Record, State, Store
+from cleo_email.store.mailbox import Noted, Trouble, UidState
 
 log = logging.getLogger(__name__)
 
 LOCK = "mailbox"  # its name in the store
-FLUSH = 25  # mails between two STORE commands
+BATCH_MESSAGES = 25  # fetched, stored and flagged together
+BATCH_OCTETS = 4 * 1024 * 1024  # of a batch; a larger mail comes alone
+LONG = 100  # mails of one poll: more are a backlog, before which new mail is taken
+BREAK_S = 0.5  # between two looks at new mail, and for the upkeep between two of them
 HEADERS_PER_POLL = 500  # of mail that is only recorded, so that a full old inbox does not delay new mail
 HOPELESS = 2  # mails that fail alone while none can be fetched: the server is at fault, or may be
 # A mail that cannot be fetched while others can is recorded as failed after so long and so many tries; later
@@ -53,7 +62,6 @@ OLD_MS = DAY  # by which a date is clearly older than another
 READ_BEFORE_MOST = 20_000  # read mails that are remembered at the first poll, the newest
 OUTLINE_FAULTS = 40  # at the first poll, after which the read mails that are left are not remembered
 PROBED = 5  # other mails, of which the smallest shows whether the server delivers any
-LATER = 2**53  # ms: any time
 READ_BEFORE = "it had been read before Cleo was installed"
 BUSY_MS = 3 * SECOND
 UPKEEP_PAUSE_MS = SECOND  # between two runs of upkeep
@@ -105,6 +113,7 @@ class Poller:
     max_age_days: int
     interval_s: int = 60
     clock: Clock = now_ms
+    timer: Callable[[], float] = time.monotonic
 
     def run(self, *, force: bool = False, progress: Progress | None = None) -> PollResult:
         """Poll once. Raise MailboxError (recorded for ``/readyz``) and StoreUnavailable.
@@ -132,6 +141,8 @@ class Poller:
                     begun,
                     progress,
                     thorough=force,
+                    clock=self.clock,
+                    timer=self.timer,
                 )
                 reading.run()
                 if reading.fault is None:
@@ -209,6 +220,8 @@ class _Reading:
     progress: Progress | None
     _: KW_ONLY
     thorough: bool = False
+    clock: Clock = now_ms
+    timer: Callable[[], float] = time.monotonic
     result: PollResult = field(default_factory=PollResult)
     fault: MailboxUnavailable | None = None
     status: MailboxStatus = field(init=False)
@@ -223,7 +236,14 @@ class _Reading:
     troubles: dict[int, Trouble] = field(default_factory=dict)
     left: set[int] = field(default_factory=set)  # UIDs of unread mail that was not taken
     noted: set[int] = field(default_factory=set)  # UIDs that an earlier poll has noted
+    later: set[int] = field(default_factory=set)  # those that are not due yet
+    knows_read_mail: bool = False
     fresh: set[int] = field(default_factory=set)  # UIDs at which no poll has looked since they were noted
+    waiting: dict[int, MessageInfo] = field(default_factory=dict)  # to be fetched whole, in this order
+    newer: set[int] = field(default_factory=set)  # UIDs that came during this pass
+    saved: set[int] = field(default_factory=set)  # UIDs of which it is noted that they wait, or are done
+    is_long: bool = False
+    next_break: float = 0.0
 
     def run(self) -> None:
         """Store the new mail. Raise MailboxError, StoreUnavailable."""
@@ -233,10 +253,13 @@ class _Reading:
                 "the mailbox is read-only for this login: a mail could not be marked \\Seen; give EMAIL_USER "
                 "the right to write to its INBOX"
             )
-        known = self.store.mailbox.uids()
-        if known is None or known.validity != self.status.uidvalidity:
-            known = self._begin(known)
-        self.state = known
+        noted = self.store.mailbox.noted()
+        state = noted.state
+        if state is None or state.validity != self.status.uidvalidity:
+            state = self._begin(state, unfinished=bool(noted.again))
+            noted = self.store.mailbox.noted()
+        self.state = state
+        self._take_up(noted)
         try:
             self._take_all()
         except MailboxError as error:
@@ -256,6 +279,8 @@ class _Reading:
         self._again(info.uid for info, _ in others[HEADERS_PER_POLL:])
         others = others[:HEADERS_PER_POLL]
         self.total = len(whole) + len(others)
+        self.is_long = len(whole) > LONG
+        self.next_break = self.timer() + BREAK_S
         self._take_whole(whole)
         self._flush()
         self._take_headers(others)
@@ -264,17 +289,23 @@ class _Reading:
 
     # --- which mail ---------------------------------------------------------------------------------------
 
-    def _begin(self, known: UidState | None) -> UidState:
+    def _take_up(self, noted: Noted) -> None:
+        self.troubles = dict(noted.troubles)
+        self.noted = {uid for uid, at in noted.again.items() if at <= self.now}
+        self.fresh = {uid for uid, at in noted.again.items() if at <= 0}
+        self.later = noted.again.keys() - self.noted
+        self.knows_read_mail = noted.knows_read_mail
+
+    def _begin(self, known: UidState | None, *, unfinished: bool) -> UidState:
         """Read the mailbox for the first time, or anew as all UIDs are void.
 
         At the very first poll the unread mail is taken, and what people have read is remembered, so that it
         is answered under no other UID either. Later what is unread, or came since the last poll, is taken:
         it may have been opened already.
         """
-        box, since, installed, unfinished = self.store.mailbox, 0, self.now, False
+        box, since, installed = self.store.mailbox, 0, self.now
         if known is not None:
             since, installed = known.settled or known.installed, known.installed
-            unfinished = bool(box.again(LATER))
         elif box.was_read():
             since = installed = self.store.health.read().polled or self.now
         # First the highest UID: mail that comes during this is above it, and looked at like any new mail.
@@ -340,10 +371,7 @@ class _Reading:
     def _candidates(self) -> list[MessageInfo]:
         """Return the mail to be looked at, oldest first: new UIDs, and those noted for now."""
         box, state = self.store.mailbox, self.state
-        self.troubles = box.troubles()
-        self.noted, self.fresh = box.again(self.now), box.again(0)
-        later = box.again(LATER) - self.noted
-        new = set(self.mailbox.search_since_uid(state.cursor)) - later
+        new = set(self.mailbox.search_since_uid(state.cursor)) - self.later
         wanted = {*new, *self.noted, *self._overlooked()}
         self.wanted = set(wanted)
         # What failed before is tried by itself, so that it costs the others nothing.
@@ -355,12 +383,15 @@ class _Reading:
                 infos |= self._describe([uid])
             else:
                 self._again([uid])
-        there = infos.keys() | self.failed.keys() | self.again.keys()
-        self.done |= (wanted | troubled) - there  # deleted, or never there: then the cursor stays below it
-        self.state = replace(self.state, cursor=max([state.cursor, *(new & there)]))
+        self._reached(new, infos, self.wanted - self.done)
         # They were unread when they were noted: if a person opens one from now on nothing changes.
         box.looked_at((uid for uid in self.fresh & infos.keys() if not _is_seen(infos[uid])), self.now)
         return [infos[uid] for uid in sorted(infos)]
+
+    def _reached(self, new: set[int], infos: Mapping[int, MessageInfo], wanted: Collection[int] = ()) -> None:
+        there = infos.keys() | self.failed.keys() | self.again.keys()
+        self.done |= {*new, *wanted} - there  # deleted, or never there: then the cursor stays below it
+        self.state = replace(self.state, cursor=max([self.state.cursor, *(new & there)]))
 
     def _overlooked(self) -> set[int]:
         """Search now and then for unread mail below the cursor: UIDs may appear out of order."""
@@ -370,8 +401,7 @@ class _Reading:
         self.state = replace(state, searched=self.now)
         unread, left = set(self.mailbox.search_untaken()), box.left()
         box.forget_left(left - unread)
-        waiting = box.again(LATER)
-        found = unread - left - waiting
+        found = unread - left - self.noted - self.later
         below = {uid for uid in found if uid <= state.floor}
         return found - below | self._given_twice(below)
 
@@ -485,47 +515,134 @@ class _Reading:
         if not _is_seen(info):
             self.left.add(info.uid)
 
-    def _why_held(self, info: MessageInfo, source: bytes) -> str:
-        """Return why a mail is to be held by what its header says, '' for one to be answered."""
+    def _why_held(self, mails: Sequence[tuple[MessageInfo, bytes]]) -> list[str]:
+        """Return why each mail is to be held by what its header says, '' for one to be answered."""
+        headers = [parse_header(source) if self._depends_on_header(info) else None for info, source in mails]
+        identities = [_identity(info, mail) for (info, _), mail in zip(mails, headers, strict=True) if mail]
+        read = self.store.mailbox.read_before(identities)
+        whys: list[str] = []
+        for (info, _), mail in zip(mails, headers, strict=True):
+            known = mail is not None and _identity(info, mail) in read
+            whys.append(READ_BEFORE if known else self._why_held_by_header(info, mail) if mail else "")
+        return whys
+
+    def _depends_on_header(self, info: MessageInfo) -> bool:
+        anew = info.uid <= self.state.floor and bool(self.state.since)
+        return anew or self._is_given_twice(info) or self.knows_read_mail
+
+    def _is_given_twice(self, info: MessageInfo) -> bool:
         at_begin = info.uid <= self.state.floor
-        anew = at_begin and bool(self.state.since)
-        twice = at_begin and info.uid not in self.fresh and self._came_after_begin(info)
-        if not anew and not twice and not self.knows_read_mail:
-            return ""
-        mail = parse_header(source)
-        if mail is not None and self.store.mailbox.was_read_before(_identity(info, mail)):
-            return READ_BEFORE
-        if anew and mail is not None and mail.date and _ms(mail.date) < self.state.since - OLD_MS:
+        return at_begin and info.uid not in self.fresh and self._came_after_begin(info)
+
+    def _why_held_by_header(self, info: MessageInfo, mail: InboundEmail) -> str:
+        anew = info.uid <= self.state.floor and bool(self.state.since)
+        if anew and mail.date and _ms(mail.date) < self.state.since - OLD_MS:
             return f"{ANEW} and its Date is {mail.date.date().isoformat()}, before the last poll"
-        if twice and mail is not None and mail.date and _ms(mail.date) < self.state.installed - OLD_MS:
+        if self._is_given_twice(info) and mail.date and _ms(mail.date) < self.state.installed - OLD_MS:
             return f"its Date is {mail.date.date().isoformat()}, before Cleo was installed"
         return ""
-
-    @cached_property
-    def knows_read_mail(self) -> bool:
-        return self.store.mailbox.knows_read_mail()
 
     # --- taking it ----------------------------------------------------------------------------------------
 
     def _take_whole(self, infos: Sequence[MessageInfo]) -> None:
         alone = sorted((i for i in infos if i.uid in self.troubles), key=lambda info: self._tries(info.uid))
-        waiting = {info.uid: info for info in infos if info.uid not in self.troubles}
-        while waiting:
+        self.waiting.update((info.uid, info) for info in infos if info.uid not in self.troubles)
+        while self.waiting:
             try:
-                for fetched in self.mailbox.fetch([(uid, info.size) for uid, info in waiting.items()]):
-                    crashpoint("poll-after-fetch")
-                    if info := waiting.pop(fetched.uid, None):
-                        self._take(info, fetched.source)
-                self.done |= waiting.keys()  # deleted meanwhile
-                waiting.clear()
+                self._take_batches()
             except BatchFailed as error:
                 log.warning("a batch of %d mails could not be fetched: %s", len(error.uids), error)
-                self._one_by_one([waiting.pop(uid) for uid in error.uids if uid in waiting])
+                self._one_by_one([self.waiting.pop(uid) for uid in error.uids if uid in self.waiting])
                 if self._is_hopeless():
                     break
-        self._again(waiting)
+        self._again(self.waiting)
+        self.waiting.clear()
         self._flush()
         self._one_by_one(alone)
+
+    def _take_batches(self) -> None:
+        """Take what waits; the next batch is fetched while one is stored. Raise BatchFailed.
+
+        The connection is used by one thread at a time. Two batches are in memory at once, none of them large.
+        """
+        with ThreadPoolExecutor(1, thread_name_prefix="cleo-fetch") as aside:
+            batch = self._next_batch()
+            fetched = self._fetch(batch) if batch else []
+            while batch:
+                following = self._next_batch(behind=batch)
+                ahead = aside.submit(self._fetch, following) if following else None
+                try:
+                    self._take(fetched, backlog=self.is_long)
+                finally:
+                    if ahead:
+                        wait([ahead])
+                for info in batch:  # those that were not fetched were deleted meanwhile
+                    del self.waiting[info.uid]
+                    self.done.update({info.uid} - self.pending.keys())
+                self._flush()
+                self._let_others_in()
+                batch = following or self._next_batch()
+                fetched = ahead.result() if ahead else self._fetch(batch) if batch else []
+
+    def _next_batch(self, behind: Sequence[MessageInfo] = ()) -> list[MessageInfo]:
+        """Return the first of the mails that wait ``behind`` a batch; none where both take much memory."""
+        left = islice(self.waiting.values(), len(behind), len(behind) + BATCH_MESSAGES)
+        sizes = [(info.uid, info.size) for info in left]
+        uids = next(batches(sizes, BATCH_MESSAGES, BATCH_OCTETS), [])
+        batch = [self.waiting[uid] for uid in uids]
+        much = behind and sum(info.size for info in (*behind, *batch)) > 2 * BATCH_OCTETS
+        return [] if much else batch
+
+    def _fetch(self, batch: Sequence[MessageInfo]) -> list[tuple[MessageInfo, bytes]]:
+        infos = {info.uid: info for info in batch}
+        sizes = [(uid, 0) for uid in infos]
+        return [(infos[one.uid], one.source) for one in self.mailbox.fetch(sizes) if one.uid in infos]
+
+    # --- a long pass lets others in -----------------------------------------------------------------------
+
+    def _let_others_in(self) -> None:
+        """Between two batches of a long pass take new mail, and see to what was answered meanwhile."""
+        if self.timer() < self.next_break or not self.waiting:
+            return
+        self._save()
+        self._take_newer()
+        self.upkeep.run(BREAK_S)
+        self.store.health.polled(self.clock())
+        self.next_break = self.timer() + BREAK_S
+
+    def _save(self) -> None:
+        """Note how far this pass has come, so that a process that dies loses nothing of it."""
+        rest = self.wanted - self.done - self.failed.keys() - self.again.keys() - self.noted - self.saved
+        done = self.done - self.again.keys() - self.saved
+        again = {**self.again, **dict.fromkeys(rest, self.now)}
+        self.store.mailbox.advance(self.state, done=done, again=again, troubles={})
+        self.saved |= rest | done
+
+    def _take_newer(self) -> None:
+        """Take mail that came during this pass before what waits, where it begins a conversation.
+
+        What answers a mail waits behind it: an earlier mail of its thread may be among those that wait.
+        """
+        self.mailbox.open()
+        new = set(self.mailbox.search_since_uid(self.state.cursor)) - self.wanted
+        if not new:
+            return
+        self.wanted |= new
+        infos = self._describe(sorted(new))
+        self._reached(new, infos)
+        judged = self._judged([infos[uid] for uid in sorted(infos)])
+        whole = [info for info, hold in judged if not hold]
+        self._again(info.uid for info, hold in judged if hold)  # for the next poll
+        self.total += len(whole)
+        self.newer |= {info.uid for info in whole}
+        self.waiting.update((info.uid, info) for info in whole)
+        first = [info for info in whole if info.size <= BATCH_OCTETS][:BATCH_MESSAGES]
+        fetched = self._fetch(first) if first else []
+        begun = [(info, source) for info, source in fetched if _begins_conversation(source)]
+        self._take(begun)
+        for info, _ in begun:
+            del self.waiting[info.uid]
+        self._flush()
 
     def _one_by_one(self, infos: Sequence[MessageInfo]) -> None:
         """Fetch each mail alone, to find the one that makes the batch fail."""
@@ -540,8 +657,9 @@ class _Reading:
                 self.failed[info.uid] = error
                 continue
             if fetched is not None:
-                self._take(info, fetched.source)
+                self._take([(info, fetched.source)])
             self.done.add(info.uid)
+            self._flush_many()
 
     def _tries(self, uid: int) -> tuple[int, int]:
         """Return a key by which those that failed least often come first, and all have their turn."""
@@ -563,19 +681,31 @@ class _Reading:
                 continue
             self.done.add(info.uid)
             if header:  # else it was deleted meanwhile
-                self._take(info, header, hold=hold)
+                self._take([(info, header)], hold=hold)
+            self._flush_many()
 
-    def _take(self, info: MessageInfo, source: bytes, *, hold: str = "") -> None:
-        unread = not _is_seen(info)
-        self.fetched += 1
-        why = self._why_held(info, source)
-        if why == READ_BEFORE and not unread:
-            self._leave_alone(info)
-            return
-        mail = IncomingMail(
-            source, "imap", hold=hold or why, partial=bool(hold), mailbox=self._where(info.uid), unread=unread
-        )
-        accepted = self.receiver.accept(mail)
+    def _take(
+        self, fetched: Sequence[tuple[MessageInfo, bytes]], *, hold: str = "", backlog: bool = False
+    ) -> None:
+        mails: list[tuple[MessageInfo, IncomingMail]] = []
+        for (info, source), why in zip(fetched, self._why_held(fetched), strict=True):
+            crashpoint("poll-after-fetch")
+            unread = not _is_seen(info)
+            self.fetched += 1
+            if why == READ_BEFORE and not unread:
+                self._leave_alone(info)
+                continue
+            facts: dict[str, Any] = {"hold": hold or why, "partial": bool(hold), "unread": unread}
+            mails.append((info, IncomingMail(source, "imap", mailbox=self._where(info.uid), **facts)))
+        newer = [(info, mail) for info, mail in mails if not backlog or info.uid in self.newer]
+        rest = [(info, mail) for info, mail in mails if backlog and info.uid not in self.newer]
+        for some, waits in ((rest, True), (newer, False)):
+            accepted = self.receiver.accept_each([mail for _, mail in some], backlog=waits)
+            for (info, _), one in zip(some, accepted, strict=True):
+                self._note(info, one)
+
+    def _note(self, info: MessageInfo, accepted: Accepted) -> None:
+        """Note a mail that is stored and has to be flagged."""
         crashpoint("poll-after-accept")
         if accepted.duplicate:
             self.result.duplicates += 1
@@ -586,7 +716,9 @@ class _Reading:
         if trouble and trouble.recorded and (record := self._record_of(info.uid)):
             self.upkeep.goes_on_as(record.id, accepted.id)
         self.pending[info.uid] = accepted.state
-        if len(self.pending) >= FLUSH:
+
+    def _flush_many(self) -> None:
+        if len(self.pending) >= BATCH_MESSAGES:
             self._flush()
 
     def _flush(self) -> None:
@@ -723,6 +855,12 @@ def _identity(info: MessageInfo, mail: InboundEmail) -> bytes:
     date = mail.date or info.internal_date
     named = mail.message_id or f"{mail.from_address} {date} {mail.subject} {info.size}"
     return hashlib.sha256(named.encode("utf-8", "replace")).digest()[:12]
+
+
+def _begins_conversation(source: bytes) -> bool:
+    """Return whether the thread of a mail is surely its own, so that no earlier mail can be part of it."""
+    mail = parse_header(source)
+    return mail is not None and bool(mail.message_id) and not quoted_ids(mail)
 
 
 def _ms(moment: datetime) -> int:

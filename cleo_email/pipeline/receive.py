@@ -3,8 +3,8 @@
 import hashlib
 import json
 import logging
-from collections.abc import Mapping
-from dataclasses import KW_ONLY, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field, replace
 from types import MappingProxyType
 
 from cleo_email.agents.spec import NO_AGENT
@@ -30,7 +30,7 @@ from cleo_email.runtime import DAY, Clock, now_ms
 from cleo_email.screening.authentication import authenticated
 from cleo_email.screening.reports import Report, ReportKind, read_report
 from cleo_email.screening.screen import Policy, screen
-from cleo_email.store import AT_WORK, Accepted, Effects, Identity, Record, State, Store, ThreadClosed, new_id
+from cleo_email.store import AT_WORK, Accepted, Arrival, Effects, Identity, Record, State, Store, new_id
 from cleo_email.store.messages import MAILBOX
 from cleo_email.store.queue import WakeQueue
 
@@ -61,9 +61,8 @@ class ReportDesk:
 
     def settle(self, record_ids: list[str]) -> None:
         """Mark uncertain mails as sent once a reply to them proves it, and those that were said to bounce."""
-        for id_ in record_ids:
+        for record in self.store.messages.load(record_ids) if record_ids else ():
             try:
-                record = self.store.messages.get(id_)
                 if record.state is State.UNCERTAIN and not record.pending:
                     self._move(record, State.REPLIED, "a reply to it shows that it was sent")
                 elif record.state is State.FAILED and record.bounced:
@@ -149,6 +148,43 @@ def unfetched(mailbox: str) -> IncomingMail:
 
 
 @dataclass
+class _Arriving:
+    """What is known of a mail while it is accepted."""
+
+    incoming: IncomingMail
+    mail: InboundEmail
+    quoted: Sequence[str]
+    known: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # those quoted that are ours
+    people: Mapping[str, frozenset[str]] = field(default_factory=dict)  # of threads
+    among: str = ""  # the thread in which it is a colleague's turn
+    verdict: Verdict = field(init=False)
+    trusted: bool | None = None
+    arrival: Arrival = field(init=False)
+    accepted: Accepted = field(init=False)
+    is_to_be_answered: bool = False
+
+    def threads(self) -> list[str]:
+        """Return the threads that the mail itself names."""
+        return threads_in_question(self.mail, {})
+
+    def relations(self) -> set[str]:
+        """Return what it has in common with every mail on which its thread, or its fate, may depend."""
+        return {*self.threads(), *self.quoted, *(thread for thread, _ in self.known.values())}
+
+
+def _without_relations(waiting: Sequence[_Arriving]) -> tuple[list[_Arriving], list[_Arriving]]:
+    """Return the mails that may be stored together, and those that depend on one before them."""
+    together: list[_Arriving] = []
+    rest: list[_Arriving] = []
+    met: set[str] = set()
+    for one in waiting:
+        relations = one.relations()
+        (rest if relations & met else together).append(one)
+        met |= relations
+    return together, rest
+
+
+@dataclass
 class Receiver:
     """Accepts incoming mail. Every method raises StoreUnavailable."""
 
@@ -171,44 +207,106 @@ class Receiver:
 
     def accept(self, incoming: IncomingMail) -> Accepted:
         """Store a mail durably, once. Raise StoreUnavailable where nothing was stored."""
-        try:
-            mail = parse(incoming.source)
-        except UnreadableMessage as error:
-            return self.quarantine(incoming, f"the mail cannot be read: {error}")
-        among = self.colleagues.thread_of(mail) if self.colleagues else ""
-        verdict, trusted = self._judge(mail, incoming, by_colleague=bool(among))
-        if verdict.action is not Action.ANSWER:
-            among = ""
-        if verdict.action is Action.IGNORE:
-            self._reports.note(incoming.source, mail, incoming.envelope_from)
-        identity = self._identity(mail, incoming, trusted)
-        # The people named in a mail whose sender may be forged do not take part in its thread yet.
-        proven = not self._waits_for_proof(trusted)
-        admitted = verdict.action is Action.ANSWER and proven and not among
-        people = people_of(mail, self.policy.own_addresses) if admitted else ()
-        crashpoint("accept-before-store")
-        while True:
-            record = self._record(mail, incoming, verdict, trusted)
-            # A thread named after the sender is always open to the sender.
-            sender = mail.from_[0].key if mail.from_ and record.thread_id != by_sender(mail) else ""
-            if among:
-                record, sender = self._of_colleague(record, mail, among, proven=proven), ""
+        return self.accept_each([incoming])[0]
+
+    def accept_each(self, mails: Sequence[IncomingMail], *, backlog: bool = False) -> list[Accepted]:
+        """Store mails durably, each once, in their order. ``backlog``: more of it waits than can be answered.
+
+        Raise StoreUnavailable where not all could be stored; what was stored is a duplicate the next time.
+        """
+        arriving: list[_Arriving] = []
+        found: list[Accepted | _Arriving] = []
+        for incoming in mails:
             try:
-                store = self.store.messages.accept
-                accepted = store(record, incoming.source, identity, people, sender=sender)
-                break
-            except ThreadClosed:
-                continue  # others have begun this thread meanwhile: choose another
+                mail = parse(incoming.source)
+            except UnreadableMessage as error:
+                found.append(self.quarantine(incoming, f"the mail cannot be read: {error}"))
+            else:
+                arriving.append(_Arriving(incoming, mail, quoted_ids(mail)[:200]))
+                found.append(arriving[-1])
+        waiting, woken, last = arriving, dict[str, None](), ""
+        while waiting:
+            self._look_up(waiting)
+            together, waiting = _without_relations(waiting)
+            last = self._accept_together(together, last)
+            woken.update((one.accepted.thread_id, None) for one in together if one.is_to_be_answered)
+        self.wake.wake_each(list(woken), backlog=backlog)
+        for _ in woken:
+            crashpoint("accept-after-wake")
+        return [one.accepted if isinstance(one, _Arriving) else one for one in found]
+
+    def _look_up(self, waiting: Sequence[_Arriving]) -> None:
+        """Read in one go what the choice of the threads needs.
+
+        A mail that quotes none begins a thread, which nobody is in: the store tells where that is not so.
+        """
+        quoted = list(dict.fromkeys(id_ for one in waiting for id_ in one.quoted))
+        in_question = (one for one in waiting if one.quoted or not one.mail.from_)
+        threads = dict.fromkeys(name for one in in_question for name in one.threads())
+        known, people = self.store.threads.by_our_ids_and_people(quoted, list(threads))
+        for one in waiting:
+            one.known = {id_: known[id_] for id_ in one.quoted if id_ in known}
+        others = {of: None for of, _ in known.values() if of not in people}
+        if others:
+            people |= self.store.threads.people(list(others))
+        for one in waiting:
+            one.people = people
+
+    def _accept_together(self, arriving: Sequence[_Arriving], last: str) -> str:
+        """Store mails that have nothing to do with each other. Return the highest id, ``last`` at least."""
+        for one in arriving:
+            self._prepare(one)
+            crashpoint("accept-before-store")
+        for one in arriving:
+            one.arrival = self._arrival(one, last)
+            last = one.arrival.record.id
+        stored = self.store.messages.accept_each([one.arrival for one in arriving])
+        for one, accepted in zip(arriving, stored, strict=True):
+            while accepted is None:  # others have begun this thread meanwhile: choose another
+                self._look_up([one])
+                one.people = {**one.people, **self.store.threads.people(one.threads())}
+                one.arrival = self._arrival(one, last)
+                last = one.arrival.record.id
+                (accepted,) = self.store.messages.accept_each([one.arrival])
+            one.accepted = self._accepted(one, accepted)
+        return last
+
+    def _prepare(self, one: _Arriving) -> None:
+        """Judge the mail, and note it where it is a report."""
+        mail, incoming = one.mail, one.incoming
+        one.among = self.colleagues.thread_of(mail) if self.colleagues else ""
+        one.verdict, one.trusted = self._judge(mail, incoming, by_colleague=bool(one.among))
+        if one.verdict.action is not Action.ANSWER:
+            one.among = ""
+        if one.verdict.action is Action.IGNORE:
+            self._reports.note(incoming.source, mail, incoming.envelope_from)
+
+    def _arrival(self, one: _Arriving, last: str) -> Arrival:
+        """Return what is to be stored of a mail, with an id behind ``last``."""
+        mail, incoming = one.mail, one.incoming
+        # The people named in a mail whose sender may be forged do not take part in its thread yet.
+        proven = not self._waits_for_proof(one.trusted)
+        admitted = one.verdict.action is Action.ANSWER and proven and not one.among
+        people = people_of(mail, self.policy.own_addresses) if admitted else ()
+        record = self._record(one, last)
+        # A thread named after the sender is always open to the sender.
+        sender = mail.from_[0].key if mail.from_ and record.thread_id != by_sender(mail) else ""
+        if one.among:
+            record, sender = self._of_colleague(record, mail, one.among, proven=proven), ""
+        identity = self._identity(mail, incoming, one.trusted)
+        return Arrival(record, incoming.source, identity, people, sender)
+
+    def _accepted(self, one: _Arriving, accepted: Accepted) -> Accepted:
+        """Do what follows once a mail is stored, but the wake-up, and return what became of it."""
+        incoming, record = one.incoming, one.arrival.record
         crashpoint("accept-after-store")
-        if among and proven and self.colleagues:
-            self.colleagues.complete(accepted.id, mail)
+        if one.among and self.colleagues and not self._waits_for_proof(one.trusted):
+            self.colleagues.complete(accepted.id, one.mail)
         if accepted.duplicate:
             return self._found_in_mailbox(accepted, incoming) if incoming.mailbox else accepted
         why = f" ({record.reason})" if record.reason and record.state is not State.RECEIVED else ""
         log.info("message %s accepted by %s: %s%s", accepted.id, incoming.ingress, record.state, why)
-        if accepted.state is State.RECEIVED:
-            self.wake.wake(accepted.thread_id)
-            crashpoint("accept-after-wake")
+        one.is_to_be_answered = accepted.state is State.RECEIVED
         return accepted
 
     def foresee(self, incoming: IncomingMail) -> tuple[bool, State]:
@@ -306,16 +404,15 @@ class Receiver:
         """Return whether the worker is to ask DNS, which takes too long for a webhook or a poll."""
         return self.verifies and trusted is not True
 
-    def _record(
-        self, mail: InboundEmail, incoming: IncomingMail, verdict: Verdict, trusted: bool | None
-    ) -> Record:
-        now = self.clock()
+    def _record(self, one: _Arriving, last: str) -> Record:
+        now, mail, incoming = self.clock(), one.mail, one.incoming
+        verdict, trusted = one.verdict, one.trusted
         notes = "; ".join(mail.notes)
         return Record(
-            id=new_id(now),
+            id=new_id(now, last),
             state=_BECOMES[verdict.action],
             reason=verdict.reason or notes[:500],
-            thread_id=self._thread(mail),
+            thread_id=self._thread(one),
             received_at=now,
             updated_at=now,
             message_id=mail.message_id,
@@ -331,13 +428,14 @@ class Receiver:
             people=json.dumps(sorted({person(one) for one in people_of(mail, self.policy.own_addresses)})),
         )
 
-    def _thread(self, mail: InboundEmail) -> str:
-        known = self.store.threads.by_our_ids(quoted_ids(mail)[:200])
-        ours = {message_id: thread for message_id, (thread, _) in known.items()}
-        proof = self.signer.judge(mail, quoted_ids(mail)[:200])
-        people = self.store.threads.people(threads_in_question(mail, ours, proof))
-        thread = choose_thread(mail, ours, people, proof)
-        self._reports.settle([id_ for _, (of, id_) in known.items() if of == thread])
+    def _thread(self, one: _Arriving) -> str:
+        ours = {message_id: thread for message_id, (thread, _) in one.known.items()}
+        proof = self.signer.judge(one.mail, one.quoted)
+        people = one.people
+        if proof.thread and proof.thread not in people:
+            people = {**people, **self.store.threads.people([proof.thread])}
+        thread = choose_thread(one.mail, ours, people, proof)
+        self._reports.settle([id_ for _, (of, id_) in one.known.items() if of == thread])
         return thread
 
     def quarantine(

@@ -10,11 +10,10 @@ from cleo_email.pipeline.budget import Budget
 from cleo_email.pipeline.handoff import HandOver
 from cleo_email.runtime import DAY, Clock, now_ms
 from cleo_email.store import AT_WORK, Effects, State, Store, ThreadTaken
-from cleo_email.store.queue import WakeQueue
+from cleo_email.store.queue import MOST_WAITING, WakeQueue
 
 log = logging.getLogger(__name__)
 
-MOST_WAITING = 500  # wake-ups in the queue: those of a backlog are made as the queue drains
 # One sweep looks at so many conversations that are due: more than all workers together can have at work.
 PAGE = 500
 MOST_PAGES = 40
@@ -37,11 +36,7 @@ class Sweeper:
     def run(self) -> int:
         """Wake the conversations that are due and return how many. Raise StoreUnavailable."""
         self._resume()
-        room = MOST_WAITING - self.wake.waiting()
-        free = list(islice(self._idle(), room)) if room > 0 else []
-        for thread in free:
-            self.wake.wake(thread)
-        return len(free)
+        return self.wake.wake_each(list(islice(self._idle(), MOST_WAITING)), backlog=True)
 
     def hand_over(self) -> None:
         """Send the mails about hand-overs that have not been sent. Raise StoreUnavailable."""
@@ -76,13 +71,13 @@ class Sweeper:
     def _idle(self) -> Iterator[str]:
         """Yield the threads with due work that no worker is handling, longest waiting first.
 
-        Threads that are being handled stay due, so they are skipped here.
+        Threads that are being handled stay due, as do those that are woken, so they are skipped here.
         """
         now = self.clock()
         for page in range(MOST_PAGES):
             threads = self.store.conversations.due(now, PAGE, offset=page * PAGE)
             if threads:
-                yield from self.store.conversations.unlocked(threads)
+                yield from self.store.conversations.idle(threads)
             if len(threads) < PAGE:
                 return
 

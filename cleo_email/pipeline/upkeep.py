@@ -63,6 +63,7 @@ WORK = {
 NEXT_FLAGS_MS = 10 * MINUTE
 # When a mail that a person asks for is fetched again, where the server refuses for a while.
 NEXT_FETCH_MS = 5 * MINUTE
+MOST_FLAGS = 200  # mails that one run flags
 MOST_SUPERSEDED = 100  # mails of a thread, one by the other
 _KEYWORDS = {State.REPLIED: REPLIED, State.HELD: HELD, State.FAILED: FAILED}
 # Nobody is answered: the mail stays unread for the people of the mailbox.
@@ -99,16 +100,16 @@ class Upkeep:
     clock: Clock = now_ms
     timer: Callable[[], float] = time.monotonic
 
-    def run(self) -> int:
-        """Do due work for ``RUN_S`` at most (the rest stays due) and return how many answers were filed.
+    def run(self, seconds: float = RUN_S) -> int:
+        """Do due work for so long at most (the rest stays due) and return how many answers were filed.
 
         Only a login that fails is a fault of the mailbox. Work that breaks the connection rests, longer each
         time, and ends the run, so that each of its faults costs one login and new mail is read meanwhile.
         """
-        self._keep_drafts()
-        store, until = self.store, self.timer() + RUN_S
-        flags = self._ready("flags", store.filing)
-        settling, fetching = self._ready("settling", store.settling), self._ready("fetching", store.fetching)
+        store, until = self.store, self.timer() + seconds
+        drafting, flags, settling, fetching = self._ready_each()
+        if self._keep_drafts(drafting):
+            _, flags, settling, fetching = self._ready_each()
         if not (flags or settling or fetching):
             return 0
         self.mailbox.connect()
@@ -119,10 +120,7 @@ class Upkeep:
             self._flag(records)
             self._works(work, records)
             work = "filing"
-            filing = set(self._ready(work, store.filing))
-            sent = (
-                one for one in records if one.id in filing and (one.state is State.REPLIED or one.bounced)
-            )
+            sent = self._to_be_filed(records)
             for record in self._in_time(sent, until):
                 done += self._file(record)
             work = "settling"
@@ -139,11 +137,11 @@ class Upkeep:
             self._rest(work, error)
         return done
 
-    def _keep_drafts(self) -> None:
+    def _keep_drafts(self, ids: Sequence[str]) -> bool:
         """Bring Drafts into line over its own connection, whose faults stop nothing else."""
-        ids = self._ready("drafting", self.store.drafting)
         if ids and self.drafts:
             self._at_peoples_folders("drafting", partial(self.drafts.keep_up, ids))
+        return bool(ids)
 
     def look(self) -> None:
         """Look what people have answered, and what became of drafts; after the inbox, so that it is known."""
@@ -165,20 +163,48 @@ class Upkeep:
         else:
             self._works(work, [work])
 
-    def _ready(self, work: str, due: DueList) -> list[str]:
-        """Return the ids that are due, none while this work rests: they are put off until then."""
-        now = self.clock()
-        ids, rest = due.due(now), self.store.ticks.tick_left_ms(work)
-        if rest <= 0:
+    def _ready_each(self) -> list[list[str]]:
+        """Return the ids that are due of each list: for Drafts, flags, uncertain mail, and mail to fetch."""
+        store, now = self.store, self.clock()
+        lists = ((store.drafting, 500, "drafting"), (store.filing, MOST_FLAGS, "flags"))
+        more = ((store.settling, 500, "settling"), (store.fetching, 500, "fetching"))
+        works = (*lists, *more)
+        found = store.due_work.read(now, works)
+        return [
+            self._ready(due, now, ids, rest, most)
+            for (due, most, _), (ids, rest) in zip(works, found, strict=True)
+        ]
+
+    def _ready(self, due: DueList, now: int, ids: list[str], rest: int, most: int) -> list[str]:
+        """Return the ids that are due, none while this work rests (ms): they are put off until then.
+
+        Of more than ``most`` the first and the last: what was answered just now does not wait for a backlog.
+        """
+        if rest > 0:
+            due.put_off(ids, now + rest)
+            return []
+        if len(ids) < most:
             return ids
-        due.put_off(ids, now + rest)
-        return []
+        return list(dict.fromkeys((*ids[: most // 2], *due.latest(now, most // 2))))
 
     def _rest(self, work: str, error: MailboxError, rests: Sequence[int] = RESTS_MS) -> None:
         faults = self.store.health.upkeep_fault(work, f"{WORK[work]}: {error}")
         rest = rests[min(faults, len(rests)) - 1]
         self.store.ticks.next_tick(work, rest)
         log.warning("%s (this rests for %d minutes): %s", WORK[work], rest // MINUTE, error)
+
+    def _to_be_filed(self, records: Sequence[Record]) -> list[Record]:
+        """Return those of which a copy is to be put into Sent: what was answered soon before what waited.
+
+        Until it is known who files, the oldest come first: only the time since an answer left tells it.
+        """
+        sent = [one for one in records if one.state is State.REPLIED or one.bounced]
+        rest = self.store.ticks.tick_left_ms("filing") if sent else 0
+        if rest > 0:
+            self.store.filing.put_off([one.id for one in sent], self.clock() + rest)
+            return []
+        known = sent and self.store.mailbox.sent_mode()
+        return sorted(sent, key=lambda one: one.updated_at - (one.received_at if known else 0))
 
     def _works(self, work: str, items: Sequence[object]) -> None:
         if items:

@@ -8,12 +8,13 @@ from cleo_email.store.figures import Figures
 from cleo_email.store.files import WaitingFiles
 from cleo_email.store.health import HealthStore
 from cleo_email.store.locks import Lock, Locks, Ticks
-from cleo_email.store.mailbox import DueList, MailboxState
+from cleo_email.store.mailbox import DueList, DueWork, MailboxState
 from cleo_email.store.messages import (
     AT_WORK,
     LOGIN,
     WAITING,
     Accepted,
+    Arrival,
     Effects,
     Identity,
     Messages,
@@ -30,7 +31,7 @@ from cleo_email.store.messages import (
 from cleo_email.store.sessions import Sessions
 from cleo_email.store.threads import Conversations, Threads
 
-__all__ = ["AT_WORK", "LOGIN", "WAITING", "Accepted", "Claim", "Draft", "Drafts", "Effects"]
+__all__ = ["AT_WORK", "LOGIN", "WAITING", "Accepted", "Arrival", "Claim", "Draft", "Drafts", "Effects"]
 __all__ += [
     "Events",
     "Identity",
@@ -62,6 +63,7 @@ class Store:
         self.ticks = Ticks(redis)
         self.locks = Locks(redis)
         self.mailbox = MailboxState(redis, account)
+        self.due_work = DueWork(redis)
         self.filing = DueList(redis, "filing")
         self.settling = DueList(redis, "settling")
         self.fetching = DueList(redis, "fetching")

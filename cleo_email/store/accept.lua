@@ -9,6 +9,8 @@
 -- Returns {'accepted' | 'duplicate' | 'stranger', id, thread id}. Without an id nothing is stored: it only looks.
 local P, id, thread = ARGV[1], ARGV[2], ARGV[8]
 local seen = P .. 'seen:' .. ARGV[3]
+
+
 local function read(claim) -- those of earlier versions are a date alone
   local date, kind, content, proven = string.match(claim, '^(%-?%d*)|(%a*)|(%x*)|(1?)$')
   return {date = date or claim, kind = kind or '', content = content or '', proven = proven == '1'}
@@ -59,10 +61,10 @@ local key = P .. 'm:' .. id
 redis.call('HSET', key, unpack(fields))
 if answer then
   redis.call('HSET', key .. ':answer', unpack(answer.fields))
-  redis.call('SET', key .. ':answer:bytes', ARGV[10])
+  keep(key .. ':answer:bytes', ARGV[10])
   redis.call('SET', P .. 'ours:' .. answer.our_id, cjson.encode({thread, id}), 'EX', answer.keep_s)
 else
-  redis.call('SET', key .. ':source', ARGV[10])
+  keep(key .. ':source', ARGV[10])
 end
 if ARGV[11] ~= '' then redis.call('EXPIRE', key .. ':source', ARGV[11]) end
 for _, entry in ipairs(history) do redis.call('RPUSH', key .. ':history', entry) end

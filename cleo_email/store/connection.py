@@ -166,17 +166,25 @@ class StorePart:
                 setattr(cls, name, redis_errors()(member))
 
     def _run(self, name: str, *, args: list[Any], keys: list[str] | None = None, pipe: Any = None) -> Any:
-        """Run the script in ``name``.lua beside this file; on ``pipe``, when that is executed.
+        """Run the script in ``name``.lua beside this file; on ``pipe``, which has loaded it, when that is
+        executed.
 
-        Strings of an arrival are made fit for UTF-8 here; JSON among them is made by ``json_text``. A pipe
-        gets the script's text: it may be executed again after a failover, on a server without our scripts.
+        Strings of an arrival are made fit for UTF-8 here; JSON among them is made by ``json_text``.
         """
         clean = [no_surrogates(arg) if isinstance(arg, str) else arg for arg in args]
+        script = self._script(name)
         if pipe is not None:
-            return pipe.eval(_source(name), len(keys or ()), *(keys or ()), *clean)
+            return pipe.evalsha(script.sha, len(keys or ()), *(keys or ()), *clean)
+        return script(keys=keys, args=clean)
+
+    def _load_script(self, name: str, pipe: Any) -> None:
+        """Let the pipe begin with the script: it may be executed again on a server without our scripts."""
+        pipe.script_load(self._script(name).script)
+
+    def _script(self, name: str) -> Script:
         if name not in self._scripts:
             self._scripts[name] = self._redis.register_script(_source(name))
-        return self._scripts[name](keys=keys, args=clean)
+        return self._scripts[name]
 
 
 def json_text(value: object) -> str:
@@ -186,7 +194,8 @@ def json_text(value: object) -> str:
 
 @cache
 def _source(name: str) -> str:
-    return files(__package__).joinpath(f"{name}.lua").read_text("utf-8")
+    text = files(__package__).joinpath(f"{name}.lua").read_text("utf-8")
+    return f"{_source('keep')}{text}" if "keep(" in text and name != "keep" else text
 
 
 PIECE = 1 << 20  # bytes

@@ -49,6 +49,17 @@ class Trouble:
     recorded: bool = False
 
 
+@dataclass(frozen=True)
+class Noted:
+    """What earlier polls have noted. ``again``: UID to when it is to be looked at again (ms), 0 for one at
+    which none has looked since the last :meth:`MailboxState.begin`."""
+
+    state: UidState | None  # how far the mailbox was read, None before its first poll (of this version)
+    troubles: Mapping[int, Trouble]
+    again: Mapping[int, int]
+    knows_read_mail: bool  # whether anything is known of mail that people had read before the first poll
+
+
 class MailboxState(StorePart):
     """Keeps what polls need. ``account`` is '' where there is no mailbox.
 
@@ -83,27 +94,37 @@ class MailboxState(StorePart):
             pipe.hset(f"{self._key}:uids", mapping=state.dump())
             pipe.execute()
 
-    def was_read_before(self, identity: bytes) -> bool:
-        """Return whether people had read a mail of this identity before the first poll."""
-        return bool(self._redis.sismember(f"{self._key}:read-before", cast("str", identity)))
-
-    def knows_read_mail(self) -> bool:
-        return bool(self._redis.exists(f"{self._key}:read-before"))
+    def read_before(self, identities: Sequence[bytes]) -> set[bytes]:
+        """Return those of mail that people had read before the first poll."""
+        if not identities:
+            return set()
+        found = self._redis.smismember(f"{self._key}:read-before", list(identities))
+        return {one for one, known in zip(identities, cast("list[int]", found), strict=True) if known}
 
     def again(self, now: int) -> set[int]:
         """Return the UIDs that are to be looked at (again) by now."""
         raw = self._redis.zrange(f"{self._key}:again", "-inf", now, byscore=True)
         return {int(uid) for uid in cast("list[bytes]", raw)}
 
+    def noted(self) -> Noted:
+        with self._redis.pipeline(transaction=False) as pipe:
+            pipe.hgetall(f"{self._key}:uids")
+            pipe.hgetall(f"{self._key}:troubles")
+            pipe.zrange(f"{self._key}:again", 0, -1, withscores=True)
+            pipe.exists(f"{self._key}:read-before")
+            state, troubles, again, knows_read_mail = pipe.execute()
+        found = {int(uid): [int(part) for part in value.split()] for uid, value in troubles.items()}
+        return Noted(
+            UidState.load(state) if state else None,
+            {uid: Trouble(tries, since, bool(known)) for uid, (tries, since, known) in found.items()},
+            {int(uid): int(score) for uid, score in again},
+            bool(knows_read_mail),
+        )
+
     def looked_at(self, uids: Iterable[int], now: int) -> None:
         """Note that UIDs which wait since the last :meth:`begin` have been looked at."""
         for chunk in _chunks(uids):
             self._redis.zadd(f"{self._key}:again", dict.fromkeys(map(str, chunk), now), xx=True)
-
-    def troubles(self) -> dict[int, Trouble]:
-        raw = cast("dict[bytes, bytes]", self._redis.hgetall(f"{self._key}:troubles"))
-        found = {int(uid): [int(part) for part in value.split()] for uid, value in raw.items()}
-        return {uid: Trouble(tries, since, bool(known)) for uid, (tries, since, known) in found.items()}
 
     def left(self) -> set[int]:
         """Return the UIDs that stay unread on purpose, as far as no keyword says so."""
@@ -187,26 +208,46 @@ class DueList(StorePart):
 
     def __init__(self, redis: Redis, name: str) -> None:
         super().__init__(redis)
-        self._key = f"{PREFIX}{name}"
+        self.key = f"{PREFIX}{name}"
 
     def due(self, now: int, limit: int = 500) -> list[str]:
-        raw = self._redis.zrange(self._key, "-inf", now, byscore=True, offset=0, num=limit)
+        raw = self._redis.zrange(self.key, "-inf", now, byscore=True, offset=0, num=limit)
+        return [item.decode() for item in cast("list[bytes]", raw)]
+
+    def latest(self, now: int, limit: int) -> list[str]:
+        """Return what became due last."""
+        raw = self._redis.zrange(self.key, now, "-inf", byscore=True, desc=True, offset=0, num=limit)
         return [item.decode() for item in cast("list[bytes]", raw)]
 
     def add(self, id_: str, due: int) -> None:
-        self._redis.zadd(self._key, {id_: due})
+        self._redis.zadd(self.key, {id_: due})
 
     def put_off(self, ids: Iterable[str], due: int) -> None:
         """Let those that still wait be due at ``due`` or, where that is later, as they are."""
         if later := dict.fromkeys(ids, due):
-            self._redis.zadd(self._key, later, xx=True, gt=True)
+            self._redis.zadd(self.key, later, xx=True, gt=True)
 
     def done(self, id_: str) -> None:
-        self._redis.zrem(self._key, id_)
+        self._redis.zrem(self.key, id_)
 
     def done_in(self, id_: str, state: str) -> None:
         """Take it off unless the record has changed its state meanwhile, which asks for it anew."""
-        self._run("done_in", args=[PREFIX, self._key, id_, state])
+        self._run("done_in", args=[PREFIX, self.key, id_, state])
+
+
+class DueWork(StorePart):
+    """Reads several lists of due work at once."""
+
+    def read(self, now: int, works: Sequence[tuple[DueList, int, str]]) -> list[tuple[list[str], int]]:
+        """Return for each (list, most, tick) what is due in the list, and how far the tick is away (ms)."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            for due, most, tick in works:
+                pipe.zrange(due.key, "-inf", now, byscore=True, offset=0, num=most)
+                pipe.pttl(f"{PREFIX}tick:{tick}")
+            found = pipe.execute()
+        return [
+            ([id_.decode() for id_ in ids], left) for ids, left in zip(found[::2], found[1::2], strict=True)
+        ]
 
 
 class TokenStore(StorePart):

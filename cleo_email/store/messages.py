@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import io
 import json
 import logging
 import re
@@ -18,10 +19,11 @@ from redis import Redis
 
 from cleo_email.errors import CleoError, LockLost, NotFound, WrongState
 from cleo_email.mail.model import AttachedFile, OutboundEmail
-from cleo_email.store.connection import PREFIX, StorePart, json_text, read_large
+from cleo_email.store.connection import PREFIX, StorePart, json_text
 from cleo_email.store.figures import figure_of
 from cleo_email.store.files import WaitingFiles
 from cleo_email.store.locks import Lock
+from cleo_email.store.source import PIECE, packed, unpacked
 
 log = logging.getLogger(__name__)
 
@@ -81,18 +83,21 @@ SEARCHED_AT_ONCE = 5000  # records
 
 DAY_S = 86_400
 SOURCE_AFTER_FINAL_S = 7 * DAY_S
+TOGETHER_OCTETS = 4 * 1024 * 1024  # of mails that are stored in one round trip
 MAX_DAMAGED_LOGGED = 1000  # records, by one process
 # The field that tells a review, which is stored as ``held``, from what is held. A version without reviews
 # that takes over for a while would pass over a state that it does not know.
 _REVIEW = "review"
+_ALWAYS = frozenset({"data_ended_at", "received_at", "updated_at"})
 _ID = re.compile(r"[0-9a-f]{24}")
 _PUBLIC = ["id", "state", "reason", "thread_id", "message_id", "in_reply_to", "from_address", "subject"]
 _PUBLIC += ["received_at", "updated_at", "attempts", "reply_message_id", "recipients"]
 
 
-def new_id(now_ms: int) -> str:
-    """Return a record's id: 24 hexadecimal digits that sort by time of arrival."""
-    return f"{now_ms:012x}{secrets.token_hex(6)}"
+def new_id(now_ms: int, after: str = "") -> str:
+    """Return a record's id: 24 hexadecimal digits that sort by time of arrival, and behind ``after``."""
+    id_ = f"{now_ms:012x}{secrets.token_hex(6)}"
+    return id_ if id_ > after else f"{int(after, 16) + 1 + secrets.randbelow(1 << 20):024x}"
 
 
 def iso(ms: int) -> str:
@@ -178,7 +183,8 @@ class Record:
         return cls(**known)
 
     def dump(self) -> dict[str, str | int]:
-        return {name: value for name, value in vars(self).items() if value != ""}
+        """Return the fields that say something. Scripts compare ``data_ended_at`` with 0."""
+        return {name: value for name, value in vars(self).items() if value or name in _ALWAYS}
 
     @property
     def told(self) -> str:
@@ -231,6 +237,18 @@ class Identity:
     @property
     def claim(self) -> str:
         return f"{self.date}|{self.kind}|{self.content}|{'1' if self.proven else ''}"
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A mail that is to be stored. ``people`` then take part in its thread. If by then the thread has
+    participants and ``sender`` is none of them, nothing is stored; '' is one of each."""
+
+    record: Record
+    source: bytes = field(repr=False)
+    identity: Identity
+    people: Sequence[str]
+    sender: str = ""
 
 
 @dataclass(frozen=True)
@@ -341,12 +359,25 @@ class Messages(StorePart):
 
     def source(self, id_: str) -> bytes | None:
         """Return the mail, None if it was removed, some days after the final state."""
-        return read_large(self._redis, f"{PREFIX}m:{id_}:source")
+        return self._kept(f"{PREFIX}m:{id_}:source")
+
+    def _kept(self, key: str) -> bytes | None:
+        whole, number, kind = io.BytesIO(), 0, b""
+        while whole.tell() == number * PIECE:
+            kind, piece = self._run("piece", keys=[key], args=[number, PIECE])
+            whole.write(piece)
+            number += 1
+        if kind == b"none":
+            return None
+        return unpacked(whole.getvalue()) if kind == b"list" else whole.getvalue()
+
+    def _kept_size(self, key: str) -> int:
+        return int(self._run("piece", keys=[key], args=["", PIECE])[1] or 0)
 
     def answer(self, id_: str) -> OutboundEmail | None:
         """Return the stored answer, exactly as it is or was submitted."""
         raw = cast("dict[bytes, bytes]", self._redis.hgetall(f"{PREFIX}m:{id_}:answer"))
-        source = read_large(self._redis, f"{PREFIX}m:{id_}:answer:bytes") if raw else None
+        source = self._kept(f"{PREFIX}m:{id_}:answer:bytes") if raw else None
         if source is None:
             return None
         recipients = tuple(json.loads(raw[b"recipients"]))
@@ -354,11 +385,11 @@ class Messages(StorePart):
 
     def source_size(self, id_: str) -> int:
         """Return the size of the stored mail in octets, 0 where there is none."""
-        return self._redis.strlen(f"{PREFIX}m:{id_}:source")
+        return self._kept_size(f"{PREFIX}m:{id_}:source")
 
     def answer_size(self, id_: str) -> int:
         """Return the size of the stored answer in octets, 0 where there is none."""
-        return self._redis.strlen(f"{PREFIX}m:{id_}:answer:bytes")
+        return self._kept_size(f"{PREFIX}m:{id_}:answer:bytes")
 
     def history(self, id_: str) -> list[dict[str, str]]:
         raw = cast("list[bytes]", self._redis.lrange(f"{PREFIX}m:{id_}:history", 0, -1))
@@ -497,6 +528,29 @@ class Messages(StorePart):
             raise ThreadClosed(f"{record.thread_id[:200]} is a thread of others")
         return _accepted(reply, record)
 
+    def accept_each(self, arrivals: Sequence[Arrival]) -> list[Accepted | None]:
+        """Store each mail as ``accept`` does, in their order; None where it would raise ThreadClosed.
+
+        They share round trips and, being one transaction, one fsync. Raise StoreUnavailable where one could
+        not be stored: others may be.
+        """
+        accepted: list[Accepted | None] = []
+        for some in _of_size(arrivals, TOGETHER_OCTETS):
+            if len(some) == 1:
+                replies = [self._store_arrival(some[0])]
+            else:
+                with self._redis.pipeline(transaction=True) as pipe:
+                    self._load_script("accept", pipe)
+                    for arrival in some:
+                        self._store_arrival(arrival, pipe)
+                    replies = pipe.execute()[1:]
+            for one, reply in zip(some, replies, strict=True):
+                accepted.append(None if reply[0] == b"stranger" else _accepted(reply, one.record))
+        return accepted
+
+    def _store_arrival(self, one: Arrival, pipe: Any = None) -> Any:
+        return self._store(one.record, one.source, one.identity, one.people, sender=one.sender, pipe=pipe)
+
     def accept_together(
         self, starts: Sequence[Start], *, batch: str = "", files: Sequence[AttachedFile] = ()
     ) -> list[Accepted]:
@@ -505,11 +559,12 @@ class Messages(StorePart):
         ``files`` are kept under the name ``batch`` until each of the records has said that it is done.
         """
         with self._redis.pipeline(transaction=True) as pipe:
+            self._load_script("accept", pipe)
             for start in starts:
                 self._store(start.record, b"", start.identity, start.people, keys=start.keys, pipe=pipe)
             if files:
                 WaitingFiles.put(pipe, batch, files, [start.record.id for start in starts])
-            replies = pipe.execute()[: len(starts)]
+            replies = pipe.execute()[1 : len(starts) + 1]
         return [_accepted(reply, start.record) for reply, start in zip(replies, starts, strict=True)]
 
     def first_value(self, name: str, value: str, seconds: int) -> str:
@@ -534,10 +589,10 @@ class Messages(StorePart):
         steps = [_entry(State.RECEIVED, record.received_at, "")]
         if record.state is not State.RECEIVED:
             steps.append(_entry(record.state, record.received_at, record.reason))
-        kept = ""
+        kept, source = "", packed(source)
         if answer is not None:
             record = replace(record, recipients=json.dumps(answer.recipients))
-            source = answer.source
+            source = packed(answer.source)
             kept = json_text({"fields": _kept(answer), "our_id": answer.message_id, "keep_s": self._keep_s})
         args = [
             *(PREFIX, record.id, identity.fingerprint, identity.claim, identity.remember_s),
@@ -582,7 +637,9 @@ class Messages(StorePart):
             values["reply_message_id"] = options["our_id"] = effects.answer.message_id
             values["recipients"] = json_text(effects.answer.recipients)
             options["answer"] = _kept(effects.answer)
-        options["fields"] = [str(item) for pair in (values or {"id": id_}).items() for item in pair]
+        kept = {name: value for name, value in values.items() if value or name in _ALWAYS} or {"id": id_}
+        options["fields"] = [str(item) for pair in kept.items() for item in pair]
+        options["unset"] = sorted(values.keys() - kept.keys())
         if not quiet:
             options["history"] = _entry(to, now, reason, by)
         if to in WAITING:
@@ -599,7 +656,7 @@ class Messages(StorePart):
         if given:
             options["given"] = [given[0], str(given[1])]
         args = [PREFIX, id_, ",".join(allowed), to, now, lock.token if lock else "", secrets.token_hex(6)]
-        source = effects.answer.source if effects.answer else b""
+        source = packed(effects.answer.source) if effects.answer else b""
         outcome, state = self._run("move", args=[*args, json_text(options), source])
         if outcome == b"missing":
             raise _not_found(id_)
@@ -624,11 +681,23 @@ class Messages(StorePart):
 
     def replace_source(self, id_: str, source: bytes) -> None:
         """Store the whole mail in place of its header. Do nothing if the record was removed."""
-        self._run("note", args=[PREFIX, id_, "partial", 0, source])
+        self._run("note", args=[PREFIX, id_, "partial", 0, packed(source)])
 
     def forget(self, id_: str, *, unless: Collection[State] = ()) -> bool:
         """Remove the record unless it is in one of these states. Return whether it was there and is gone."""
         return bool(self._run("forget", args=[PREFIX, id_, ",".join(unless), ",".join(State)]))
+
+
+def _of_size(arrivals: Sequence[Arrival], octets: int) -> Iterator[list[Arrival]]:
+    """Yield the arrivals in lists of at most so many octets, or of one."""
+    some: list[Arrival] = []
+    for one in arrivals:
+        if some and sum(len(other.source) for other in some) + len(one.source) > octets:
+            yield some
+            some = []
+        some.append(one)
+    if some:
+        yield some
 
 
 def _accepted(reply: Sequence[bytes], record: Record) -> Accepted:

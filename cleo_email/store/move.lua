@@ -1,7 +1,7 @@
 -- Moves a record from one state to another, with everything that must be true at the same instant.
 -- ARGV: 1 prefix, 2 id, 3 allowed states (comma-separated), 4 new state, 5 now (ms), 6 lock token ('' none needed),
 --       7 operation token (a repeated call with it changes nothing), 8 options (JSON object), 9 kept answer's bytes
--- options: fields (flat list), history (string), pop, push, due (ms), filing (ms), settling (ms),
+-- options: fields (flat list), unset (names of fields), history (string), pop, push, due (ms), filing (ms), settling (ms),
 --          resuming (ms), keep_source_s, keep_s, answer (flat list), our_id, people (list),
 --          given (field, value it must have), later (ms), conversation (in place of the thread's), drop_answer,
 --          drafting (ms), person (JSON of why a person has the thread), unless_taken (refuse if a person has it),
@@ -35,6 +35,7 @@ end
 local kept = ARGV[4] == 'review' and 'held' or ARGV[4]
 if ARGV[4] == 'review' then redis.call('HSET', key, 'review', 1) else redis.call('HDEL', key, 'review') end
 redis.call('HSET', key, 'state', kept, 'updated_at', now, 'operation', ARGV[7], unpack(options.fields))
+if #options.unset > 0 then redis.call('HDEL', key, unpack(options.unset)) end
 if options.history then redis.call('RPUSH', key .. ':history', options.history) end
 if state ~= ARGV[4] then
   redis.call('ZREM', P .. 'index:state:' .. state, id)
@@ -52,7 +53,7 @@ if options.drop_answer then redis.call('DEL', key .. ':answer', key .. ':answer:
 if options.answer then
   redis.call('DEL', key .. ':answer')
   redis.call('HSET', key .. ':answer', unpack(options.answer))
-  redis.call('SET', key .. ':answer:bytes', ARGV[9])
+  keep(key .. ':answer:bytes', ARGV[9])
 end
 if options.our_id then
   redis.call('SET', P .. 'ours:' .. options.our_id, cjson.encode({thread, id}), 'EX', options.keep_s)

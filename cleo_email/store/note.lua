@@ -4,5 +4,5 @@
 local key = ARGV[1] .. 'm:' .. ARGV[2]
 if redis.call('HEXISTS', key, 'state') == 0 then return 0 end
 redis.call('HSET', key, ARGV[3], ARGV[4])
-if ARGV[5] then redis.call('SET', key .. ':source', ARGV[5]) end
+if ARGV[5] then keep(key .. ':source', ARGV[5]) end
 return 1

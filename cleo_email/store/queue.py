@@ -5,6 +5,7 @@ import json
 import logging
 import pickle
 import zlib
+from collections.abc import Sequence
 from typing import Any
 
 from redis import Redis
@@ -14,8 +15,7 @@ from rq.job import Job
 
 from cleo_email.crashpoints import crashpoint
 from cleo_email.errors import CleoError, StoreUnavailable
-from cleo_email.store.connection import redis_errors
-from cleo_email.store.threads import Conversations
+from cleo_email.store.connection import PREFIX, redis_errors
 
 log = logging.getLogger(__name__)
 
@@ -81,29 +81,65 @@ class PlainJob(Job):
 
 # A wake-up that has not been taken for so long counts as lost, and the sweeper repeats it.
 WOKEN_S = 20
+MOST_WAITING = 500  # wake-ups in the queue: those of a backlog are made as the queue drains
+CROWD = 50  # wake-ups in the queue, of a backlog: whoever writes meanwhile does not wait for all of them
 
 
 class WakeQueue:
     """Puts wake-ups into the queues. Losing one is harmless: the sweeper repeats it."""
 
     def __init__(self, redis: Redis, *, answer_timeout_s: int = 600) -> None:
-        self._conversations = Conversations(redis)
+        self._redis = redis
         self._answers = queue(redis, ANSWERS)
         self._mailbox = queue(redis, MAILBOX)
         self._timeout = answer_timeout_s
 
     def wake(self, thread_id: str) -> None:
         """Ask a worker to handle the thread. Its mail is stored already, so an error here loses nothing."""
+        self.wake_each([thread_id])
+
+    def wake_each(self, thread_ids: Sequence[str], *, backlog: bool = False) -> int:
+        """Ask for each thread, as ``wake`` does, and return how many were woken by that.
+
+        Threads of a ``backlog`` are asked for as far as there is room in the queue; the sweeper does the rest
+        as the queue drains. Others pass a crowd that waits there: whoever wrote just now gets an answer soon.
+        """
+        if not thread_ids:
+            return 0
         try:
-            if self._conversations.claim_wake(thread_id, WOKEN_S):
+            if backlog:
+                thread_ids = thread_ids[: max(MOST_WAITING - self.waiting(), 0)]
+            claimed, waiting = self._claim(thread_ids)
+            for _ in claimed:
                 crashpoint("wake-after-claim")
-                self.conversation(thread_id)
+            self._conversations(claimed, at_front=not backlog and waiting > CROWD)
+            return len(claimed)
         except StoreUnavailable as error:
             log.warning("a wake-up was lost and will be repeated: %s", error)
+            return 0
+
+    def _claim(self, thread_ids: Sequence[str]) -> tuple[list[str], int]:
+        """Return those threads that nobody else has woken a moment ago, and how many wake-ups wait.
+
+        Each goes to one caller in WOKEN_S: a lost wake-up is repeated, not multiplied.
+        """
+        with redis_errors(), self._redis.pipeline(transaction=False) as pipe:
+            for thread in thread_ids:
+                pipe.set(f"{PREFIX}woken:{thread}", 1, nx=True, ex=WOKEN_S)
+            pipe.llen(self._answers.key)
+            *claimed, waiting = pipe.execute()
+        return [thread for thread, ours in zip(thread_ids, claimed, strict=True) if ours], waiting
 
     def conversation(self, thread_id: str) -> None:
         """Ask a worker to handle the thread. Raise StoreUnavailable."""
-        self._put(self._answers, ANSWER_JOB, thread_id, timeout=self._timeout, what="conversation")
+        self._conversations([thread_id])
+
+    def _conversations(self, thread_ids: Sequence[str], *, at_front: bool = False) -> None:
+        how: dict[str, Any] = {"timeout": self._timeout, "description": "conversation", **KEPT_S}
+        jobs = [Queue.prepare_data(ANSWER_JOB, (one,), at_front=at_front, **how) for one in thread_ids]
+        if jobs:
+            with redis_errors():
+                self._answers.enqueue_many(reversed(jobs) if at_front else jobs)
 
     def poll(self, every_s: int) -> None:
         """Ask for one poll; the job expires when the next but one is due."""

@@ -114,11 +114,28 @@ class Threads(StorePart):
 
     def by_our_ids(self, message_ids: Sequence[str]) -> dict[str, tuple[str, str]]:
         """Return those of the Message-IDs that we sent, each with its thread and its record."""
-        if not message_ids:
-            return {}
-        found = cast("list[bytes | None]", self._redis.mget([f"{PREFIX}ours:{i}" for i in message_ids]))
-        pairs = zip(message_ids, found, strict=True)
-        return {key: cast("tuple[str, str]", tuple(json.loads(raw))) for key, raw in pairs if raw}
+        return self.by_our_ids_and_people(message_ids, ())[0]
+
+    def by_our_ids_and_people(
+        self, message_ids: Sequence[str], thread_ids: Sequence[str]
+    ) -> tuple[dict[str, tuple[str, str]], dict[str, frozenset[str]]]:
+        """Return what ``by_our_ids`` and ``people`` do, in one round trip."""
+        if not message_ids and not thread_ids:
+            return {}, {}
+        with self._redis.pipeline(transaction=False) as pipe:
+            if message_ids:
+                pipe.mget([f"{PREFIX}ours:{one}" for one in message_ids])
+            for thread in thread_ids:
+                pipe.smembers(f"{PREFIX}people:{thread}")
+            found = pipe.execute()
+        places = zip(message_ids, found.pop(0) if message_ids else (), strict=True)
+        return (
+            {one: cast("tuple[str, str]", tuple(json.loads(raw))) for one, raw in places if raw},
+            {
+                thread: frozenset(item.decode() for item in members)
+                for thread, members in zip(thread_ids, found, strict=True)
+            },
+        )
 
     def known(self, message_ids: Sequence[str]) -> tuple[str, str]:
         """Return the thread, and the record in it, to which the first of these ids leads that leads to any.
@@ -144,14 +161,7 @@ class Threads(StorePart):
 
     def people(self, thread_ids: Sequence[str]) -> dict[str, frozenset[str]]:
         """Return the addresses of those who take part, in lower case, per thread."""
-        with self._redis.pipeline(transaction=False) as pipe:
-            for thread in thread_ids:
-                pipe.smembers(f"{PREFIX}people:{thread}")
-            found = pipe.execute()
-        return {
-            thread: frozenset(item.decode() for item in members)
-            for thread, members in zip(thread_ids, found, strict=True)
-        }
+        return self.by_our_ids_and_people((), thread_ids)[1]
 
     def admit(self, id_: str, sender: str, people: Sequence[str], own: Sequence[str], now: int) -> str:
         """Add ``people`` to the thread of record ``id_``, and return the thread it then belongs to.
@@ -305,13 +315,10 @@ class Conversations(StorePart):
         """Make work that is due later due now. Return False where there is none."""
         return bool(self._redis.zadd(f"{PREFIX}active", {thread_id: now}, xx=True, lt=True, ch=True))
 
-    def unlocked(self, threads: list[str]) -> list[str]:
+    def idle(self, threads: list[str]) -> list[str]:
+        """Return those that no worker is handling, and that nobody has woken a moment ago."""
         with self._redis.pipeline(transaction=False) as pipe:
             for thread in threads:
-                pipe.exists(f"{PREFIX}lock:conversation:{thread}")
-            held = pipe.execute()
-        return [thread for thread, taken in zip(threads, held, strict=True) if not taken]
-
-    def claim_wake(self, thread_id: str, seconds: int) -> bool:
-        """Return True for one caller in ``seconds``: a lost wake-up is repeated, not multiplied."""
-        return bool(self._redis.set(f"{PREFIX}woken:{thread_id}", 1, nx=True, ex=seconds))
+                pipe.exists(f"{PREFIX}lock:conversation:{thread}", f"{PREFIX}woken:{thread}")
+            busy = pipe.execute()
+        return [thread for thread, count in zip(threads, busy, strict=True) if not count]

@@ -473,7 +473,7 @@ def test_old_records_are_forgotten_with_all_that_leads_to_them(bench: Bench) -> 
 
 def test_the_sweeper_wakes_what_lost_its_wake_up(bench: Bench) -> None:
     bench.receive(mail(1))
-    assert bench.sweeping.run() == 1
+    assert bench.sweeping.run() == 0
     assert bench.redis.llen("rq:queue:cleo-email") == 1, "one wake-up is still on its way"
     bench.redis.delete("rq:queue:cleo-email", "cleo:woken:<q1@example.test>")
     bench.sweeping.run()
@@ -491,10 +491,10 @@ def test_the_sweeper_sees_past_whatever_is_being_handled(
     bench.redis.delete("rq:queue:cleo-email", *bench.redis.keys("cleo:woken:*"))
     bench.clock.pass_(60)
     with monkeypatch.context() as patch:
-        patch.setattr("cleo_email.pipeline.sweep.MOST_WAITING", 2)
+        patch.setattr("cleo_email.store.queue.MOST_WAITING", 2)
         assert bench.sweeping.run() == 2, "no more than there is room for"
         assert bench.sweeping.run() == 0, "those wake-ups wait to be taken"
-    assert bench.sweeping.run() == 3
+    assert bench.sweeping.run() == 1
     assert bench.redis.llen("rq:queue:cleo-email") == 3
     assert {bench.redis.exists(f"cleo:woken:{thread}") for thread in idle} == {1}
 
@@ -504,6 +504,7 @@ def test_a_sweep_looks_at_so_much_and_no_more(bench: Bench, monkeypatch: pytest.
     monkeypatch.setattr("cleo_email.pipeline.sweep.MOST_PAGES", 2)
     for number in range(5):
         bench.receive(mail(number))
+    bench.redis.delete("rq:queue:cleo-email", *bench.redis.keys("cleo:woken:*"))
     assert bench.sweeping.run() == 4
 
 

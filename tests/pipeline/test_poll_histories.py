@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -60,11 +60,12 @@ class CountingReceiver(Receiver):
 
     to_answer: Counter[str]
 
-    def accept(self, incoming: IncomingMail) -> Accepted:
-        accepted = super().accept(incoming)
-        if not accepted.duplicate and accepted.state is State.RECEIVED:
-            self.to_answer[self.store.messages.get(accepted.id).message_id] += 1
-        return accepted
+    def accept_each(self, mails: Sequence[IncomingMail], *, backlog: bool = False) -> list[Accepted]:
+        found = super().accept_each(mails, backlog=backlog)
+        for accepted in found:
+            if not accepted.duplicate and accepted.state is State.RECEIVED:
+                self.to_answer[self.store.messages.get(accepted.id).message_id] += 1
+        return found
 
 
 @dataclass

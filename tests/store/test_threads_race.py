@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -24,16 +24,16 @@ def test_whoever_comes_second_by_a_moment_is_a_stranger(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A newsletter that the channel never saw: two customers answer it in the same second."""
-    real = bench.store.threads.people
+    real = bench.store.threads.by_our_ids_and_people
     first: list[Accepted] = []
 
-    def overtaken(threads: Sequence[str]) -> Mapping[str, frozenset[str]]:
-        found = real(threads)
-        monkeypatch.setattr(bench.store.threads, "people", real)
+    def overtaken(*asked: Any) -> Any:
+        found = real(*asked)
+        monkeypatch.setattr(bench.store.threads, "by_our_ids_and_people", real)
         first.append(bench.receive(mail(1, sender="anna@example.test", references="<news@shop.test>")))
         return found
 
-    monkeypatch.setattr(bench.store.threads, "people", overtaken)
+    monkeypatch.setattr(bench.store.threads, "by_our_ids_and_people", overtaken)
     second = bench.receive(mail(2, sender="bert@example.test", references="<news@shop.test>"))
     assert first[0].thread_id == "<news@shop.test>"
     assert second.thread_id == "<q2@example.test>"
