@@ -4,18 +4,21 @@ import io
 import json
 import logging
 import pickle
+import secrets
+import socket
 import zlib
-from typing import Any
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any, cast
 
 from redis import Redis
 from rq import Queue
 from rq.exceptions import NoSuchJobError
-from rq.job import Job
+from rq.job import Job, JobStatus
+from rq.suspension import WORKERS_SUSPENDED
 
-from cleo_email.crashpoints import crashpoint
 from cleo_email.errors import CleoError, StoreUnavailable
-from cleo_email.store.connection import redis_errors
-from cleo_email.store.threads import Conversations
+from cleo_email.store.connection import PREFIX, StorePart
 
 log = logging.getLogger(__name__)
 
@@ -83,11 +86,14 @@ class PlainJob(Job):
 WOKEN_S = 20
 
 
-class WakeQueue:
+OURS = "wake-"  # how the ids of wake-ups begin, whose jobs are gone once they are taken
+
+
+class WakeQueue(StorePart):
     """Puts wake-ups into the queues. Losing one is harmless: the sweeper repeats it."""
 
     def __init__(self, redis: Redis, *, answer_timeout_s: int = 600) -> None:
-        self._conversations = Conversations(redis)
+        super().__init__(redis)
         self._answers = queue(redis, ANSWERS)
         self._mailbox = queue(redis, MAILBOX)
         self._timeout = answer_timeout_s
@@ -95,30 +101,91 @@ class WakeQueue:
     def wake(self, thread_id: str) -> None:
         """Ask a worker to handle the thread. Its mail is stored already, so an error here loses nothing."""
         try:
-            if self._conversations.claim_wake(thread_id, WOKEN_S):
-                crashpoint("wake-after-claim")
-                self.conversation(thread_id)
+            mark = f"{PREFIX}woken:{thread_id}"
+            self._put(self._answers, ANSWER_JOB, thread_id, timeout=self._timeout, mark=mark)
         except StoreUnavailable as error:
             log.warning("a wake-up was lost and will be repeated: %s", error)
 
     def conversation(self, thread_id: str) -> None:
         """Ask a worker to handle the thread. Raise StoreUnavailable."""
-        self._put(self._answers, ANSWER_JOB, thread_id, timeout=self._timeout, what="conversation")
+        self._put(self._answers, ANSWER_JOB, thread_id, timeout=self._timeout)
 
     def poll(self, every_s: int) -> None:
         """Ask for one poll; the job expires when the next but one is due."""
-        self._put(self._mailbox, POLL_JOB, timeout=3600, ttl=max(2, 2 * every_s), what="poll")
+        self._put(self._mailbox, POLL_JOB, timeout=3600, ttl=max(2, 2 * every_s))
 
     def upkeep(self) -> None:
-        self._put(self._mailbox, UPKEEP_JOB, timeout=600, ttl=60, what="mailbox upkeep")
+        self._put(self._mailbox, UPKEEP_JOB, timeout=600, ttl=60)
 
     def waiting(self) -> int:
-        with redis_errors():
-            return int(self._answers.count)
+        return int(self._answers.count)
 
-    def _put(self, to: Queue, name: str, *args: str, timeout: int, what: str, ttl: int | None = None) -> None:
-        with redis_errors():
-            to.enqueue_call(name, args=args, timeout=timeout, ttl=ttl, description=what, **KEPT_S)
+    def _put(
+        self, to: Queue, name: str, *args: str, timeout: int, ttl: int | None = None, mark: str = ""
+    ) -> None:
+        """Put a job into the queue, as RQ would. With ``mark`` only one that is not there yet."""
+        id_ = f"{OURS}{secrets.token_hex(12)}"
+        job = to.create_job(name, args=args, timeout=timeout, ttl=ttl, job_id=id_, description=name, **KEPT_S)
+        job.origin, job.enqueued_at = to.name, datetime.now(UTC)
+        fields = {**job.to_dict(), "status": JobStatus.QUEUED.value, "woken": mark}
+        flat = [item for pair in fields.items() for item in pair]
+        where = [to.redis_queues_keys, to.key, job.key, job.id]
+        self._run("wake", args=[mark, WOKEN_S, *where, "" if ttl is None else ttl, *flat])
+
+
+class QueueReader(StorePart):
+    """Takes jobs off one queue, and waits for them on a connection of its own that another thread can cut."""
+
+    def __init__(self, redis: Redis, to: Queue) -> None:
+        super().__init__(redis)
+        self._queue = to
+        self._connection = redis.connection_pool.get_connection()
+        self._is_cut = False
+
+    def take(self) -> tuple[str, PlainJob | None]:
+        """Return ``ours`` and a wake-up, ``other`` and a job of RQ's, ``suspended``, ``none``.
+
+        The job is None also where it was void, or cannot be read.
+        """
+        to = self._queue
+        names = [to.key, to.intermediate_queue_key, Job.key_for(""), OURS, WORKERS_SUSPENDED]
+        outcome, *found = self._run("take", args=[PREFIX, *names])
+        kind = cast("bytes", outcome).decode()
+        if not found:
+            return kind, None
+        id_ = found[0].decode("utf-8", "replace")
+        with suppress(NoSuchJobError):
+            if kind == "other":
+                return kind, cast("PlainJob", PlainJob.fetch(id_, to.connection, PlainSerializer))
+            job = PlainJob(id_, connection=to.connection, serializer=PlainSerializer)
+            flat = found[1]
+            if flat:
+                job.restore(dict(zip(flat[::2], flat[1::2], strict=True)))
+                return kind, job
+        return kind, None
+
+    def wait(self, seconds: float) -> None:
+        """Wait until there is a job, at most so long, or until ``cut``. It stays where it is."""
+        key, connection = self._queue.key, self._connection
+
+        def ask() -> None:
+            if not self._is_cut:
+                command = ("BLMOVE", key, key, "LEFT", "LEFT", seconds)
+                connection.send_command(*command)  # type: ignore[no-untyped-call]
+                connection.read_response()
+
+        def leave(_error: Exception) -> None:
+            connection.disconnect()  # type: ignore[no-untyped-call]
+
+        connection.retry.call_with_retry(ask, leave)
+
+    def cut(self) -> None:
+        """End the waiting, now and for good."""
+        self._is_cut = True
+        if (link := getattr(self._connection, "_sock", None)) is not None:
+            with suppress(OSError):
+                # Not that of an SSLSocket, which another thread is reading.
+                socket.socket.shutdown(link, socket.SHUT_RDWR)
 
 
 def queue(redis: Redis, name: str) -> Queue:
