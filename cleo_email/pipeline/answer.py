@@ -260,13 +260,14 @@ class Answerer:
         outlook = self._begin(work)
         if outlook is None or not self._is_proven(work, source):
             return
-        record = work.record
+        if record is not work.record:  # the proof may have taken seconds
+            record, outlook = work.record, replace(outlook, is_alone=False)
         if record.colleague and not record.released:
             self._end_of_colleague(work, parse(source))
             return
         if outlook.is_taken:
             with suppress(ThreadFree):
-                self._leave_to_person(work, self._question(record, source, outlook.workflow).text)
+                self._leave_to_person(work, self._question(record, source, outlook).text)
                 return
         if self.agent is None:
             work.finish(State.HELD, NO_AGENT)
@@ -276,7 +277,7 @@ class Answerer:
             return
         if outlook.has_reviews:
             self._supersede(record)
-        question = self._question(record, source, outlook.workflow)
+        question = self._question(record, source, outlook)
         fields = {"tries": record.tries + 1, "attempts": record.attempts + 1, **_ENDED}
         work.move(State.ANSWERING, "", Effects(fields=fields))
         text = {"text": question.text[:REMEMBERED]} if question.text else {}
@@ -441,12 +442,14 @@ class Answerer:
         first = self.store.messages.first_value(f"proven:{name}", record.id, 100 * DAY // 1000)
         return first if first != record.id else ""
 
-    def _question(self, record: Record, source: bytes, workflow: dict[str, Any] | None = None) -> Question:
+    def _question(self, record: Record, source: bytes, outlook: Outlook) -> Question:
         if record.ingress == INGRESS and self.opening is not None:
             return self.opening.question(record)
         mail = parse(source)
         sender = person(mail.from_address)
-        earlier = self.store.threads.history(record.thread_id, but=record.id, among=[sender])
+        earlier: tuple[Turn, ...] = ()
+        if not outlook.is_alone:
+            earlier = self.store.threads.history(record.thread_id, but=record.id, among=[sender])
         members = frozenset[str]().union(*(turn.people | turn.answered for turn in earlier))
         to, cc, note = recipients_of(
             mail,
@@ -461,7 +464,7 @@ class Answerer:
         if self._is_signed(record):  # then the Reply-To is, too
             strangers -= {person(to.addr)}
         text = new_part(mail, history, self.closing.texts)
-        own = own_workflow(workflow, readers)
+        own = own_workflow(outlook.workflow, readers)
         request = self._request(record, mail, text, history, own, strangers)
 
         def compose(answer: Answer) -> tuple[OutboundEmail, str]:

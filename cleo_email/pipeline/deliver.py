@@ -256,10 +256,10 @@ class Delivery:
             return
         mail = replace(mail, recipients=tuple(record.addresses("pending")) or mail.recipients)
         if self.people and self.people.concerns(record):
-            if why := self.people.clear(record):
+            if why := (cleared := self.people.clear(record)):
                 self._wait(submission, why, PEOPLE_PAUSE_MS)
                 return
-            if submission.reload().state is not record.state:
+            if cleared is not None and submission.reload().state is not record.state:
                 return
         if not submission.is_rest and (used := self.budget.before_sending(record, mail)):
             submission.finish(State.HELD, used.reason, resuming=used.resumes)

@@ -141,6 +141,7 @@ class QueueReader(StorePart):
         self._queue = to
         self._connection = redis.connection_pool.get_connection()
         self._is_cut = False
+        self.is_empty = False  # as far as it is known
 
     def take(self) -> tuple[str, PlainJob | None]:
         """Return ``ours`` and a wake-up, ``other`` and a job of RQ's, ``suspended``, ``none``.
@@ -151,6 +152,7 @@ class QueueReader(StorePart):
         names = [to.key, to.intermediate_queue_key, Job.key_for(""), OURS, WORKERS_SUSPENDED]
         outcome, *found = self._run("take", args=[PREFIX, *names])
         kind = cast("bytes", outcome).decode()
+        self.is_empty = kind == "none"
         if not found:
             return kind, None
         id_ = found[0].decode("utf-8", "replace")
@@ -158,7 +160,8 @@ class QueueReader(StorePart):
             if kind == "other":
                 return kind, cast("PlainJob", PlainJob.fetch(id_, to.connection, PlainSerializer))
             job = PlainJob(id_, connection=to.connection, serializer=PlainSerializer)
-            flat = found[1]
+            flat, left = found[1:]
+            self.is_empty = not left
             if flat:
                 job.restore(dict(zip(flat[::2], flat[1::2], strict=True)))
                 return kind, job
@@ -177,6 +180,7 @@ class QueueReader(StorePart):
         def leave(_error: Exception) -> None:
             connection.disconnect()  # type: ignore[no-untyped-call]
 
+        self.is_empty = False
         connection.retry.call_with_retry(ask, leave)
 
     def cut(self) -> None:

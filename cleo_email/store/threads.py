@@ -109,6 +109,7 @@ class Outlook:
     is_taken: bool
     has_reviews: bool
     workflow: dict[str, Any] | None
+    is_alone: bool = False  # the thread has no other record
 
 
 class Threads(StorePart):
@@ -176,8 +177,11 @@ class Threads(StorePart):
             pipe.get(_person_key(record.thread_id))
             pipe.zcard(f"{PREFIX}index:state:{State.REVIEW}")
             pipe.get(f"{PREFIX}{workflow_key(record.thread_id)}")
-            _, person_, reviews, workflow = pipe.execute()
-        return Outlook(person_ is not None, reviews > 0, json.loads(workflow) if workflow else None)
+            pipe.zcard(f"{PREFIX}index:thread:{record.thread_id}")
+            _, person_, reviews, workflow, others = pipe.execute()
+        return Outlook(
+            person_ is not None, reviews > 0, json.loads(workflow) if workflow else None, is_alone=others <= 1
+        )
 
     def person(self, thread_id: str) -> dict[str, str] | None:
         """Return why a person has the thread (``reason``), ``by`` whom and ``at`` (ISO 8601), or None."""

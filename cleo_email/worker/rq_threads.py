@@ -143,15 +143,17 @@ class ThreadWorker(SimpleWorker):
         return None
 
     def _next_job(self) -> Job | None:
-        """Return the next job, after a wait where there is none; None where there still is none."""
+        """Return the next job, after a wait where there is none; None where it is to be tried again."""
         self.heartbeat()
         if self.should_run_maintenance_tasks:
             self.run_maintenance_tasks()  # type: ignore[no-untyped-call]
+        if self._reader.is_empty:
+            self._reader.wait(DEQUEUE_S)
+        if self._stop_requested:
+            return None
         kind, job = self._reader.take()
         self.dequeued_at = time.monotonic()
-        if kind == "none":
-            self._reader.wait(DEQUEUE_S)
-        elif kind == "suspended":
+        if kind == "suspended":
             super().check_for_suspension(burst=False)
         return job
 
