@@ -55,6 +55,11 @@ if TYPE_CHECKING:
     from cleo_email.webhooks.handler import WebhookHandler
 
 
+# Of a worker's conversations together to Redis: each command takes a fraction of a millisecond, and some
+# hosted servers allow few connections.
+CONNECTIONS = 16
+
+
 class App:
     """The parts of one process.
 
@@ -80,9 +85,9 @@ class App:
 
     @classmethod
     def for_worker(cls, settings: Settings, environ: Mapping[str, str] = os.environ) -> App:
-        """Return the app of a worker, whose connections to Redis wait and are one for each conversation."""
+        """Return the app of a worker, whose connections to Redis wait."""
         url = settings.redis_url.get_secret_value()
-        redis = connect_worker(url, connections=settings.concurrency + 16)
+        redis = connect_worker(url, connections=min(settings.concurrency, CONNECTIONS) + 16)
         return cls(settings, redis=redis, quick=connect_web(url), environ=environ)
 
     # --- what every process needs ---------------------------------------------------------------------
@@ -92,7 +97,8 @@ class App:
         settings = self.settings
         account = f"{settings.user.casefold()}@{settings.imap_host}:{settings.imap_port}"
         account = account if settings.imap_host else ""
-        return Store(self.redis, account=account, retention_days=settings.retention_days)
+        days = settings.retention_days
+        return Store(self.redis, account=account, retention_days=days, quick=self._quick)
 
     @cached_property
     def clock(self) -> ServerClock:

@@ -10,7 +10,7 @@ from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cleo_email import errors
 from cleo_email.agents.base import NO_FINAL_ANSWER, Agent, AgentAttachment, AgentMessage, AgentRequest
@@ -39,14 +39,14 @@ from cleo_email.pipeline.workflows import (
     ThreadOpener,
     agent_request,
     is_first_answer,
-    workflow_of,
+    own_workflow,
 )
 from cleo_email.runtime import DAY, HOUR, MINUTE, Clock, backoff_ms, now_ms
 from cleo_email.screening.screen import Policy
 from cleo_email.store import (
     AT_WORK,
     Effects,
-    Lock,
+    Head,
     Record,
     State,
     Store,
@@ -57,7 +57,7 @@ from cleo_email.store import (
 )
 from cleo_email.store.messages import AGENT
 from cleo_email.store.queue import WakeQueue
-from cleo_email.store.threads import taken_by
+from cleo_email.store.threads import Outlook, taken_by
 
 if TYPE_CHECKING:  # it loads a resolver and more, which are needed where the worker checks signatures only
     from cleo_email.screening.dkim import SenderCheck
@@ -204,27 +204,22 @@ class Answerer:
 
         Raise StoreUnavailable; the sweeper wakes the conversation again.
         """
-        with self.store.locks.hold(f"conversation:{thread_id}") as lock:
-            if lock is None:
+        with self.store.locks.hold_conversation(thread_id, self.clock) as head:
+            if head is None:
                 return
             crashpoint("answer-after-lock")
-            id_ = self.store.conversations.head(thread_id, self.clock())
-            if id_ is None:
-                return
-            crashpoint("answer-after-head")
             try:
-                self._handle_one(thread_id, id_, lock)
+                self._handle_one(thread_id, head)
             except errors.LockLost:
-                log.warning("message %s was taken over by another worker", id_)
+                log.warning("message %s was taken over by another worker", head.id)
         crashpoint("answer-before-next")
-        # A message added while we held the lock woke a worker that found the lock taken: look once more.
-        if self.store.conversations.head(thread_id, self.clock()) is not None:
+        # A message added while we held the lock woke a worker that found the lock taken.
+        if head.goes_on:
             self.wake.wake(thread_id)
 
-    def _handle_one(self, thread_id: str, id_: str, lock: Lock) -> None:
-        record: Record | None = None
-        with suppress(errors.NotFound):
-            record = self.store.messages.get(id_)
+    def _handle_one(self, thread_id: str, head: Head) -> None:
+        id_, lock = head.id, head.lock
+        record = self.store.messages.loaded(id_, head.fields)
         is_rest = thread_id == later_of(id_)  # some recipients still are to get what others have
         at_work = record is not None and (
             record.state is State.REPLIED and record.pending if is_rest else record.state in AT_WORK
@@ -238,8 +233,7 @@ class Answerer:
                 self.delivery.submit(work)
                 return
             if record.state is not State.SUBMITTING:
-                self._make_answer(work)
-                work.reload()
+                self._make_answer(work, head.source)
             if work.record.state is State.SUBMITTING:
                 self.delivery.submit(work)
             if record.ingress == INGRESS and self.opening:
@@ -257,25 +251,27 @@ class Answerer:
             log.error("message %s: unexpected %s", id_, what)
             self._after_fault(work, f"unexpected {what}")
 
-    def _make_answer(self, work: LockedRecord) -> None:
+    def _make_answer(self, work: LockedRecord, source: bytes | None) -> None:
         record = work.record
         if record.tries >= MAX_TRIES:
             why = record.reason or "the worker died during the last"
             work.finish(State.FAILED, f"given up after {MAX_TRIES} tries: {why}")
             return
-        source = self.store.messages.source(record.id)
+        source = source or self.store.messages.source(record.id)
         if source is None:
             work.finish(State.FAILED, "the stored mail is gone")
             return
-        if not self._begin(work) or not self._is_proven(work, source):
+        outlook = self._begin(work)
+        if outlook is None or not self._is_proven(work, source):
             return
-        record = work.reload()
+        if record is not work.record:  # the proof may have taken seconds
+            record, outlook = work.record, replace(outlook, is_alone=False)
         if record.colleague and not record.released:
             self._end_of_colleague(work, parse(source))
             return
-        if self.store.threads.person(record.thread_id):
+        if outlook.is_taken:
             with suppress(ThreadFree):
-                self._leave_to_person(work, self._question(record, source).text)
+                self._leave_to_person(work, self._question(record, source, outlook).text)
                 return
         if self.agent is None:
             work.finish(State.HELD, NO_AGENT)
@@ -283,8 +279,9 @@ class Answerer:
         if used := self.budget.before_asking(record):
             work.finish(State.HELD, used.reason, resuming=used.resumes)
             return
-        self._supersede(record)
-        question = self._question(record, source)
+        if outlook.has_reviews:
+            self._supersede(record)
+        question = self._question(record, source, outlook)
         fields = {"tries": record.tries + 1, "attempts": record.attempts + 1, **_ENDED}
         work.move(State.ANSWERING, "", Effects(fields=fields))
         text = {"text": question.text[:REMEMBERED]} if question.text else {}
@@ -319,7 +316,7 @@ class Answerer:
 
     def _supersede(self, record: Record) -> None:
         """Withdraw the answers of the thread that wait for a review: the agent is asked about both mails."""
-        if record.ingress == INGRESS or not self.store.messages.count(State.REVIEW):
+        if record.ingress == INGRESS:
             return
         waiting, _ = self.store.messages.page(
             thread_id=record.thread_id, state=State.REVIEW, limit=MOST_WAITING
@@ -382,8 +379,8 @@ class Answerer:
         if self.hand_over:
             self.hand_over.complete(record.id)
 
-    def _begin(self, work: LockedRecord) -> bool:
-        """Record that the reading of the mail begins, and return True; hold it if that was always the end.
+    def _begin(self, work: LockedRecord) -> Outlook | None:
+        """Record that the reading of the mail begins; hold it, and return None, if that was always the end.
 
         What strangers write may take time, memory or a fault of a library that ends the whole process, and
         then nobody is left to count the attempt. So it is counted beforehand, and taken back afterwards.
@@ -392,9 +389,8 @@ class Answerer:
         if record.begun >= MAX_DEATHS:
             deaths = f"{record.begun} times a worker died, or lost the conversation, while it read this mail"
             work.finish(State.HELD, f"{deaths} or checked its sender: look at it before it is released")
-            return False
-        self.store.messages.note(record.id, "begun", record.begun + 1)
-        return True
+            return None
+        return self.store.threads.begin(record)
 
     def _is_proven(self, work: LockedRecord, source: bytes) -> bool:
         """Return whether the mail may go on; else it is held, or waits until DNS answers."""
@@ -425,6 +421,7 @@ class Answerer:
             if thread != record.thread_id:  # the thread has other participants now: continue in a new one
                 self.store.messages.note(record.id, "begun", 0)
                 self.wake.wake(thread)
+            work.reload()
             return thread == record.thread_id
         if finding.outcome is Outcome.UNKNOWN and now - record.received_at < PROOF_HORIZON_MS:
             due = now + backoff_ms(record.attempts + 1)
@@ -451,12 +448,14 @@ class Answerer:
         first = self.store.messages.first_value(f"proven:{name}", record.id, 100 * DAY // 1000)
         return first if first != record.id else ""
 
-    def _question(self, record: Record, source: bytes) -> Question:
+    def _question(self, record: Record, source: bytes, outlook: Outlook) -> Question:
         if record.ingress == INGRESS and self.opening is not None:
             return self.opening.question(record)
         mail = parse(source)
         sender = person(mail.from_address)
-        earlier = self.store.threads.history(record.thread_id, but=record.id, among=[sender])
+        earlier: tuple[Turn, ...] = ()
+        if not outlook.is_alone:
+            earlier = self.store.threads.history(record.thread_id, but=record.id, among=[sender])
         members = frozenset[str]().union(*(turn.people | turn.answered for turn in earlier))
         to, cc, note = recipients_of(
             mail,
@@ -471,7 +470,8 @@ class Answerer:
         if self._is_signed(record):  # then the Reply-To is, too
             strangers -= {person(to.addr)}
         text = new_part(mail, history, self.closing.texts)
-        request = self._request(record, mail, text, history, readers, strangers)
+        own = own_workflow(outlook.workflow, readers)
+        request = self._request(record, mail, text, history, own, strangers)
 
         def compose(answer: Answer) -> tuple[OutboundEmail, str]:
             return self._compose(record, mail, answer, to, cc, request.language), note
@@ -489,7 +489,7 @@ class Answerer:
         mail: InboundEmail,
         text: str,
         history: tuple[Turn, ...],
-        readers: Collection[str],
+        workflow: dict[str, Any] | None,
         strangers: Collection[str],
     ) -> AgentRequest:
         limit = self.max_attachment_bytes
@@ -514,7 +514,6 @@ class Answerer:
             attachments=tuple(_shown(attachment, limit) for attachment in mail.attachments),
             notes=notes,
         )
-        workflow = workflow_of(self.store, record.thread_id, readers)
         return agent_request(record, message, history, workflow, language_of(mail, text))
 
     def _compose(

@@ -62,12 +62,11 @@ class Budget:
         """Return why the agent may not be asked now, None if it may be. Raise StoreUnavailable."""
         if record.released:
             return None
-        # The mailbox's limit is only checked here, since the agent may not answer; it is checked first, so
-        # that nothing is counted for the thread and the sender when it is reached.
-        most = self._of_mailbox(record)
-        if self.store.threads.units(MAILBOX, self.clock() - HOUR) >= most:
-            return self._reached(MAILBOX)
-        return self._take(record, [*self._of_answers(record), (ASKED, HOUR, CALLS * most, 1)])
+        # The mailbox's limit is only checked here, since the agent may not answer.
+        most = self.limits.per_hour
+        mailbox = (MAILBOX, HOUR, most, most // RESERVE, 0)
+        asked = (ASKED, HOUR, CALLS * most, CALLS * (most // RESERVE), 1)
+        return self._take(record, [mailbox, *self._of_answers(record), asked])
 
     def before_sending(self, record: Record, mail: OutboundEmail) -> LimitReached | None:
         """Return why the mail may not leave now, None if it may. Raise StoreUnavailable."""
@@ -78,32 +77,29 @@ class Budget:
             # Reply-To and Cc may name others: many senders together must not flood that address.
             names = dict.fromkeys(f"sender:{without_details(one)}" for one in mail.recipients)
             taken = {name for name, *_ in budgets}
-            budgets += [(name, WINDOW_MS, self.limits.per_sender, 1) for name in names if name not in taken]
+            most = self.limits.per_sender
+            budgets += [(name, WINDOW_MS, most, 0, 1) for name in names if name not in taken]
         if record.answer_text.strip():
-            budgets.append((f"same:{_digest(record, mail)}", WINDOW_MS, self.limits.repeats, 1))
-        most = self._of_mailbox(record)
-        return self._take(record, [*budgets, (MAILBOX, HOUR, most, len(mail.recipients))])
+            budgets.append((f"same:{_digest(record, mail)}", WINDOW_MS, self.limits.repeats, 0, 1))
+        most = self.limits.per_hour
+        return self._take(record, [*budgets, (MAILBOX, HOUR, most, most // RESERVE, len(mail.recipients))])
 
     def room(self) -> int:
         """Return how many more mails may leave within this hour. Raise StoreUnavailable."""
         return self.limits.per_hour - self.store.threads.units(MAILBOX, self.clock() - HOUR)
 
-    def _of_mailbox(self, record: Record) -> int:
-        """Return the mailbox's limit for this message."""
-        most = self.limits.per_hour
-        known = self.store.threads.has_met(person(record.from_address), self.clock() - HOUR)
-        return most + most // RESERVE if known and record.ingress not in UNASKED else most
-
-    def _of_answers(self, record: Record) -> list[tuple[str, int, int, int]]:
+    def _of_answers(self, record: Record) -> list[tuple[str, int, int, int, int]]:
         if record.ingress in UNASKED:
             return []
         return [
-            (f"thread:{record.thread_id}", WINDOW_MS, self.limits.per_thread, 1),
-            (f"sender:{without_details(record.from_address)}", WINDOW_MS, self.limits.per_sender, 1),
+            (f"thread:{record.thread_id}", WINDOW_MS, self.limits.per_thread, 0, 1),
+            (f"sender:{without_details(record.from_address)}", WINDOW_MS, self.limits.per_sender, 0, 1),
         ]
 
-    def _take(self, record: Record, budgets: list[tuple[str, int, int, int]]) -> LimitReached | None:
-        used = self.store.threads.reserve(record.id, self.clock(), budgets)
+    def _take(self, record: Record, budgets: list[tuple[str, int, int, int, int]]) -> LimitReached | None:
+        known = "" if record.ingress in UNASKED else person(record.from_address)
+        now = self.clock()
+        used = self.store.threads.reserve(record.id, now, budgets, known=known, since=now - HOUR)
         return self._reached(used) if used else None
 
     def _reached(self, name: str) -> LimitReached:

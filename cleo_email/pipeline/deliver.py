@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cleo_email import errors
 from cleo_email.crashpoints import crashpoint
@@ -46,6 +46,7 @@ LARGE_AT_ONCE = 2
 LARGE_PAUSE_MS = 5 * SECOND
 # When an answer is tried again that waits until nobody else can send it.
 PEOPLE_PAUSE_MS = 2 * SECOND
+MOST_REMEMBERED = 256 * 1024  # bytes of an answer that waits in memory for its submission
 UNMARKED = {"data_ended_at": 0}
 
 
@@ -67,6 +68,7 @@ class LockedRecord:
     lock: Lock
     clock: Clock
     conversation: str = ""
+    answer: OutboundEmail | None = None  # a small one that was stored under this lock
 
     def reload(self) -> Record:
         """Read the record again. Raise NotFound if it was removed."""
@@ -84,7 +86,12 @@ class LockedRecord:
             only_from=[self.record.state],
             quiet=quiet,
         )
-        self.record = replace(self.record, state=to)
+        # What this worker has changed it need not read again; what people change, each move finds out.
+        changed: dict[str, Any] = {"state": to, **effects.fields} | ({} if quiet else {"reason": reason})
+        if (mail := effects.answer) is not None:
+            changed |= {"reply_message_id": mail.message_id, "recipients": json.dumps(mail.recipients)}
+            self.answer = mail if len(mail.source) <= MOST_REMEMBERED else None
+        self.record = replace(self.record, **changed)
 
     def rest(self, due: int, reason: str, fields: Mapping[str, str | int], *, quiet: bool = False) -> None:
         """Keep the state and continue the conversation at ``due`` (ms)."""
@@ -201,7 +208,7 @@ class Delivery:
     def _submit(self, work: LockedRecord) -> None:
         record = work.record
         submission = _Submission(
-            work.store, record, work.lock, work.clock, work.conversation, insist=self._insist
+            work.store, record, work.lock, work.clock, work.conversation, work.answer, insist=self._insist
         )
         if record.data_ended_at:
             self.call_uncertain(submission, "the process ended after the end of DATA and before its answer")
@@ -214,7 +221,8 @@ class Delivery:
         if fault and not self.store.ticks.tick("submission-probe", PROBE_MS):
             self._wait(submission, fault, LOGIN_PAUSE_MS)
             return
-        size = self.store.messages.answer_size(record.id)
+        kept = submission.answer
+        size = len(kept.source) if kept else self.store.messages.answer_size(record.id)
         with self._large.turn(size, patience=SENDING_TURN_S) as turn:
             if turn:
                 self._submit_kept(submission, fault)
@@ -242,16 +250,16 @@ class Delivery:
 
     def _submit_kept(self, submission: _Submission, fault: str) -> None:
         record = submission.record
-        mail = self.store.messages.answer(record.id)
+        mail = submission.answer or self.store.messages.answer(record.id)
         if mail is None:
             submission.finish(State.FAILED, "the kept answer is gone; nothing was sent", UNMARKED)
             return
         mail = replace(mail, recipients=tuple(record.addresses("pending")) or mail.recipients)
         if self.people and self.people.concerns(record):
-            if why := self.people.clear(record):
+            if why := (cleared := self.people.clear(record)):
                 self._wait(submission, why, PEOPLE_PAUSE_MS)
                 return
-            if submission.reload().state is not record.state:
+            if cleared is not None and submission.reload().state is not record.state:
                 return
         if not submission.is_rest and (used := self.budget.before_sending(record, mail)):
             submission.finish(State.HELD, used.reason, resuming=used.resumes)
@@ -330,6 +338,7 @@ class Delivery:
         else:
             filing = now if self.has_mailbox else None
             effects = Effects(fields, pop=True, later=due or None, filing=filing, people=people)
+        effects = replace(effects, met=[person(one) for one in mail.recipients])
         self._insist(
             lambda: self.store.messages.move(
                 record.id,
@@ -341,8 +350,6 @@ class Delivery:
             )
         )
         log.info("message %s replied%s", record.id, f" ({reason})" if reason else "")
-        with suppress(errors.StoreUnavailable):  # it counts for a limit only
-            self.store.threads.met([person(one) for one in mail.recipients], self.clock())
         if fault:
             self.store.health.submission_fault("")
 

@@ -210,14 +210,14 @@ class DraftFolder:
 
     # --- taking them out ------------------------------------------------------------------------------------
 
-    def clear(self, record: Record) -> str:
+    def clear(self, record: Record) -> str | None:
         """Take the drafts of the thread out before an answer of ours leaves.
 
-        Return why the answer has to wait, '' where it need not. The record itself goes back to ``review``, or
-        is ``replied``, where a person had the draft first.
+        Return why the answer has to wait, '' where it need not, None where there were no drafts. The record
+        itself goes back to ``review``, or is ``replied``, where a person had the draft first.
         """
         if not self.store.drafts.of_thread(record.thread_id):
-            return ""
+            return None
         try:
             with self.store.locks.hold(LOCK) as lock:
                 if lock is None:

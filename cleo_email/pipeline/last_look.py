@@ -41,8 +41,8 @@ class LastLook:
         """Return whether a person may answer in place of what is about to be submitted."""
         return is_unsent(record)
 
-    def clear(self, record: Record) -> str:
-        """Take the drafts of the thread out. Return why the answer has to wait, or ''."""
+    def clear(self, record: Record) -> str | None:
+        """Take the drafts of the thread out. Return why the answer has to wait, '', None for no drafts."""
         return self.drafts.clear(record)
 
     def look(self, record: Record) -> str:

@@ -77,7 +77,7 @@ class Sweeper:
         for page in range(MOST_PAGES):
             threads = self.store.conversations.due(now, PAGE, offset=page * PAGE)
             if threads:
-                yield from self.store.conversations.idle(threads)
+                yield from self.store.locks.free(threads)
             if len(threads) < PAGE:
                 return
 

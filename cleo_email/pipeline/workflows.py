@@ -329,12 +329,11 @@ class ThreadOpener:
                 yield from _supplied(entry, self.suppliers[entry.reference], context, limit)
 
 
-def workflow_of(store: Store, thread_id: str, readers: Collection[str]) -> dict[str, Any] | None:
-    """Return the workflow of the thread if it is about the one who reads the answer: its data are private.
+def own_workflow(workflow: dict[str, Any] | None, readers: Collection[str]) -> dict[str, Any] | None:
+    """Return the thread's workflow if it is about the one who reads the answer: its data are private.
 
-    ``readers`` are addresses as of ``mail.address.person``. Raise StoreUnavailable.
+    ``readers`` are addresses as of ``mail.address.person``.
     """
-    workflow = store.threads.workflow(thread_id)
     if workflow and set(readers) == {person(validate_address("user_id", workflow["user_id"]).addr)}:
         return workflow
     return None

@@ -267,7 +267,7 @@ class Settings(WebhookSettings):
     )
     max_attachment_bytes: Whole = env("EMAIL_MAX_ATTACHMENT_BYTES", _WHOLE, 10_485_760)
     concurrency: Annotated[int, Field(ge=1, le=1000)] = env(
-        "EMAIL_CONCURRENCY", "a whole number from 1 to 1000", 50
+        "EMAIL_CONCURRENCY", "a whole number from 1 to 1000", 200
     )
     max_replies_per_thread: Whole = env("EMAIL_MAX_REPLIES_PER_THREAD", _WHOLE, 20)
     max_replies_per_sender: Whole = env("EMAIL_MAX_REPLIES_PER_SENDER", _WHOLE, 60)

@@ -7,7 +7,7 @@ from cleo_email.store.events import Claim, Events, Failures
 from cleo_email.store.figures import Figures
 from cleo_email.store.files import WaitingFiles
 from cleo_email.store.health import HealthStore
-from cleo_email.store.locks import Lock, Locks, Ticks
+from cleo_email.store.locks import Head, Lock, Locks, Ticks
 from cleo_email.store.mailbox import DueList, DueWork, MailboxState
 from cleo_email.store.messages import (
     AT_WORK,
@@ -34,6 +34,7 @@ from cleo_email.store.threads import Conversations, Threads
 __all__ = ["AT_WORK", "LOGIN", "WAITING", "Accepted", "Arrival", "Claim", "Draft", "Drafts", "Effects"]
 __all__ += [
     "Events",
+    "Head",
     "Identity",
     "Lock",
     "Locks",
@@ -53,15 +54,17 @@ __all__ += [
 
 
 class Store:
-    """The parts of the store on one connection."""
+    """The parts of the store on one connection, and ``quick`` for what must not wait long."""
 
-    def __init__(self, redis: Redis, *, account: str = "", retention_days: int = 90) -> None:
+    def __init__(
+        self, redis: Redis, *, account: str = "", retention_days: int = 90, quick: Redis | None = None
+    ) -> None:
         self.messages = Messages(redis, retention_days=retention_days)
         self.conversations = Conversations(redis)
         self.threads = Threads(redis)
         self.health = HealthStore(redis)
         self.ticks = Ticks(redis)
-        self.locks = Locks(redis)
+        self.locks = Locks(redis, beats=quick)
         self.mailbox = MailboxState(redis, account)
         self.due_work = DueWork(redis)
         self.filing = DueList(redis, "filing")

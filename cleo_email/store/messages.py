@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import heapq
 import io
 import json
@@ -290,6 +291,7 @@ class Effects:
     unless_taken: bool = False  # raise ThreadTaken where a person has the thread
     only_if_taken: bool = False  # raise ThreadFree where no person has it
     people: Sequence[str] = ()
+    met: Sequence[str] = ()  # to whom mail has gone out by now, as of ``mail.address.person``
     later: int | None = None  # the record goes on in a conversation of its own, from then on
     conversation: str = ""  # whose lock is held and of which pop, push and due speak; '' for the thread's
 
@@ -298,6 +300,14 @@ _OPTIONS = (
     *("pop", "push", "due", "filing", "settling", "resuming", "later", "conversation"),
     *("drop_answer", "drafting", "person", "unless_taken", "only_if_taken"),
 )
+
+
+REMEMBER_PEOPLE_S = 180 * DAY_S
+
+
+def met_key(one: str) -> str:
+    """Return where is kept since when that person, as of ``mail.address.person``, has had mail from us."""
+    return f"{PREFIX}met:{hashlib.sha256(one.encode()).hexdigest()[:32]}"
 
 
 def later_of(id_: str) -> str:
@@ -322,7 +332,7 @@ class Messages(StorePart):
             raw = cast("dict[bytes, bytes]", self._redis.hgetall(f"{PREFIX}m:{id_}"))
         if not raw:
             raise _not_found(id_)
-        record = self._load(id_, raw)
+        record = self.loaded(id_, raw)
         if record is None:
             raise NotFound(f"the record of message {id_} is damaged and cannot be read")
         return record
@@ -340,12 +350,14 @@ class Messages(StorePart):
         found: list[Record] = []
         for id_, row in zip(ids, rows, strict=True):
             raw = {name.encode(): value for name, value in zip(_LIGHT, row, strict=True) if value is not None}
-            if raw and (record := self._load(id_, raw)) is not None:
+            if raw and (record := self.loaded(id_, raw)) is not None:
                 found.append(record)
         return found
 
-    def _load(self, id_: str, raw: dict[bytes, bytes]) -> Record | None:
-        """Return None for a damaged record (edited in Redis, say), so that the others can be listed."""
+    def loaded(self, id_: str, raw: dict[bytes, bytes]) -> Record | None:
+        """Return the record in a hash, None for none or a damaged one, so that the others can be listed."""
+        if not raw:
+            return None
         try:
             return Record.load(raw)
         except (KeyError, ValueError, TypeError) as error:
@@ -653,6 +665,8 @@ class Messages(StorePart):
                 options[name] = value
         if effects.people:
             options["people"] = list(effects.people)
+        if effects.met:
+            options["met"], options["met_s"] = [met_key(one) for one in effects.met], REMEMBER_PEOPLE_S
         if given:
             options["given"] = [given[0], str(given[1])]
         args = [PREFIX, id_, ",".join(allowed), to, now, lock.token if lock else "", secrets.token_hex(6)]

@@ -6,7 +6,7 @@
 --          given (field, value it must have), later (ms), conversation (in place of the thread's), drop_answer,
 --          drafting (ms), person (JSON of why a person has the thread), unless_taken (refuse if a person has it),
 --          only_if_taken (refuse if no person has it), figure (what counts in the day's figures where the state
---          changes), unasked (where it is replied: the ingress of records with which no mail came in)
+--          changes), met (keys of people who have had mail by now), met_s (how long that is kept), unasked (where it is replied: the ingress of records with which no mail came in)
 -- Returns {'moved' | 'missing' | 'lost' | 'wrong' | 'taken' | 'free', state}.
 local P, id, now = ARGV[1], ARGV[2], ARGV[5]
 local key = P .. 'm:' .. id
@@ -60,6 +60,11 @@ if options.our_id then
 end
 if options.people then
   for _, address in ipairs(options.people) do redis.call('SADD', P .. 'people:' .. thread, address) end
+end
+
+for _, one in ipairs(options.met or {}) do
+  redis.call('SET', one, now, 'NX')
+  redis.call('EXPIRE', one, options.met_s)
 end
 
 local list = P .. 'conversation:' .. conversation

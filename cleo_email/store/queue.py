@@ -4,18 +4,24 @@ import io
 import json
 import logging
 import pickle
+import secrets
+import socket
 import zlib
 from collections.abc import Sequence
-from typing import Any
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any, cast
 
 from redis import Redis
+from redis.exceptions import RedisError
 from rq import Queue
 from rq.exceptions import NoSuchJobError
-from rq.job import Job
+from rq.job import Job, JobStatus
+from rq.suspension import WORKERS_SUSPENDED
 
-from cleo_email.crashpoints import crashpoint
-from cleo_email.errors import CleoError, StoreUnavailable
-from cleo_email.store.connection import PREFIX, redis_errors
+from cleo_email.errors import CleoError
+from cleo_email.store.connection import PREFIX, StorePart
+from cleo_email.store.faults import explain
 
 log = logging.getLogger(__name__)
 
@@ -84,12 +90,14 @@ WOKEN_S = 20
 MOST_WAITING = 500  # wake-ups in the queue: those of a backlog are made as the queue drains
 CROWD = 50  # wake-ups in the queue, of a backlog: whoever writes meanwhile does not wait for all of them
 
+OURS = "wake-"  # how the ids of wake-ups begin, whose jobs are gone once they are taken
 
-class WakeQueue:
+
+class WakeQueue(StorePart):
     """Puts wake-ups into the queues. Losing one is harmless: the sweeper repeats it."""
 
     def __init__(self, redis: Redis, *, answer_timeout_s: int = 600) -> None:
-        self._redis = redis
+        super().__init__(redis)
         self._answers = queue(redis, ANSWERS)
         self._mailbox = queue(redis, MAILBOX)
         self._timeout = answer_timeout_s
@@ -104,57 +112,120 @@ class WakeQueue:
         Threads of a ``backlog`` are asked for as far as there is room in the queue; the sweeper does the rest
         as the queue drains. Others pass a crowd that waits there: whoever wrote just now gets an answer soon.
         """
-        if not thread_ids:
-            return 0
         try:
-            if backlog:
-                thread_ids = thread_ids[: max(MOST_WAITING - self.waiting(), 0)]
-            claimed, waiting = self._claim(thread_ids)
-            for _ in claimed:
-                crashpoint("wake-after-claim")
-            self._conversations(claimed, at_front=not backlog and waiting > CROWD)
-            return len(claimed)
-        except StoreUnavailable as error:
-            log.warning("a wake-up was lost and will be repeated: %s", error)
+            if len(thread_ids) == 1:
+                return int(self._wake(thread_ids[0], backlog=backlog))
+            with self._redis.pipeline(transaction=False) as pipe:
+                for thread in thread_ids:
+                    self._wake(thread, backlog=backlog, pipe=pipe)
+                return sum(pipe.execute())
+        except (RedisError, OSError) as error:
+            log.warning("a wake-up was lost and will be repeated: %s", explain(error))
             return 0
-
-    def _claim(self, thread_ids: Sequence[str]) -> tuple[list[str], int]:
-        """Return those threads that nobody else has woken a moment ago, and how many wake-ups wait.
-
-        Each goes to one caller in WOKEN_S: a lost wake-up is repeated, not multiplied.
-        """
-        with redis_errors(), self._redis.pipeline(transaction=False) as pipe:
-            for thread in thread_ids:
-                pipe.set(f"{PREFIX}woken:{thread}", 1, nx=True, ex=WOKEN_S)
-            pipe.llen(self._answers.key)
-            *claimed, waiting = pipe.execute()
-        return [thread for thread, ours in zip(thread_ids, claimed, strict=True) if ours], waiting
 
     def conversation(self, thread_id: str) -> None:
         """Ask a worker to handle the thread. Raise StoreUnavailable."""
-        self._conversations([thread_id])
+        self._put(self._answers, ANSWER_JOB, thread_id, timeout=self._timeout)
 
-    def _conversations(self, thread_ids: Sequence[str], *, at_front: bool = False) -> None:
-        how: dict[str, Any] = {"timeout": self._timeout, "description": "conversation", **KEPT_S}
-        jobs = [Queue.prepare_data(ANSWER_JOB, (one,), at_front=at_front, **how) for one in thread_ids]
-        if jobs:
-            with redis_errors():
-                self._answers.enqueue_many(reversed(jobs) if at_front else jobs)
+    def _wake(self, thread_id: str, *, backlog: bool, pipe: Any = None) -> Any:
+        mark, crowd = f"{PREFIX}woken:{thread_id}", "" if backlog else CROWD
+        most = MOST_WAITING if backlog else ""
+        how: dict[str, Any] = {"timeout": self._timeout, "mark": mark, "crowd": crowd, "most": most}
+        return self._put(self._answers, ANSWER_JOB, thread_id, **how, pipe=pipe)
 
     def poll(self, every_s: int) -> None:
         """Ask for one poll; the job expires when the next but one is due."""
-        self._put(self._mailbox, POLL_JOB, timeout=3600, ttl=max(2, 2 * every_s), what="poll")
+        self._put(self._mailbox, POLL_JOB, timeout=3600, ttl=max(2, 2 * every_s))
 
     def upkeep(self) -> None:
-        self._put(self._mailbox, UPKEEP_JOB, timeout=600, ttl=60, what="mailbox upkeep")
+        self._put(self._mailbox, UPKEEP_JOB, timeout=600, ttl=60)
 
     def waiting(self) -> int:
-        with redis_errors():
-            return int(self._answers.count)
+        return int(self._answers.count)
 
-    def _put(self, to: Queue, name: str, *args: str, timeout: int, what: str, ttl: int | None = None) -> None:
-        with redis_errors():
-            to.enqueue_call(name, args=args, timeout=timeout, ttl=ttl, description=what, **KEPT_S)
+    def _put(
+        self,
+        to: Queue,
+        name: str,
+        *args: str,
+        timeout: int,
+        ttl: int | None = None,
+        mark: str = "",
+        crowd: int | str = "",
+        most: int | str = "",
+        pipe: Any = None,
+    ) -> Any:
+        """Put a job into the queue, as RQ would. With ``mark`` only one that is not there yet.
+
+        It goes to the front where more than ``crowd`` wait, and nowhere where ``most`` do; '' for no bound.
+        """
+        id_ = f"{OURS}{secrets.token_hex(12)}"
+        job = to.create_job(name, args=args, timeout=timeout, ttl=ttl, job_id=id_, description=name, **KEPT_S)
+        job.origin, job.enqueued_at = to.name, datetime.now(UTC)
+        fields = {**job.to_dict(), "status": JobStatus.QUEUED.value, "woken": mark}
+        flat = [item for pair in fields.items() for item in pair]
+        where = [to.redis_queues_keys, to.key, job.key, job.id]
+        void = "" if ttl is None else ttl
+        return self._run("wake", args=[mark, WOKEN_S, *where, void, crowd, most, *flat], pipe=pipe)
+
+
+class QueueReader(StorePart):
+    """Takes jobs off one queue, and waits for them on a connection of its own that another thread can cut."""
+
+    def __init__(self, redis: Redis, to: Queue) -> None:
+        super().__init__(redis)
+        self._queue = to
+        self._connection = redis.connection_pool.get_connection()
+        self._is_cut = False
+        self.is_empty = False  # as far as it is known
+
+    def take(self) -> tuple[str, PlainJob | None]:
+        """Return ``ours`` and a wake-up, ``other`` and a job of RQ's, ``suspended``, ``none``.
+
+        The job is None also where it was void, or cannot be read.
+        """
+        to = self._queue
+        names = [to.key, to.intermediate_queue_key, Job.key_for(""), OURS, WORKERS_SUSPENDED]
+        outcome, *found = self._run("take", args=[PREFIX, *names])
+        kind = cast("bytes", outcome).decode()
+        self.is_empty = kind == "none"
+        if not found:
+            return kind, None
+        id_ = found[0].decode("utf-8", "replace")
+        with suppress(NoSuchJobError):
+            if kind == "other":
+                return kind, cast("PlainJob", PlainJob.fetch(id_, to.connection, PlainSerializer))
+            job = PlainJob(id_, connection=to.connection, serializer=PlainSerializer)
+            flat, left = found[1:]
+            self.is_empty = not left
+            if flat:
+                job.restore(dict(zip(flat[::2], flat[1::2], strict=True)))
+                return kind, job
+        return kind, None
+
+    def wait(self, seconds: float) -> None:
+        """Wait until there is a job, at most so long, or until ``cut``. It stays where it is."""
+        key, connection = self._queue.key, self._connection
+
+        def ask() -> None:
+            if not self._is_cut:
+                command = ("BLMOVE", key, key, "LEFT", "LEFT", seconds)
+                connection.send_command(*command)  # type: ignore[no-untyped-call]
+                connection.read_response()
+
+        def leave(_error: Exception) -> None:
+            connection.disconnect()  # type: ignore[no-untyped-call]
+
+        self.is_empty = False
+        connection.retry.call_with_retry(ask, leave)
+
+    def cut(self) -> None:
+        """End the waiting, now and for good."""
+        self._is_cut = True
+        if (link := getattr(self._connection, "_sock", None)) is not None:
+            with suppress(OSError):
+                # Not that of an SSLSocket, which another thread is reading.
+                socket.socket.shutdown(link, socket.SHUT_RDWR)
 
 
 def queue(redis: Redis, name: str) -> Queue:

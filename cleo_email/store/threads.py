@@ -3,7 +3,6 @@
 A thread's conversation is the list of those of its messages that still have to be handled.
 """
 
-import hashlib
 import json
 import secrets
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -15,7 +14,7 @@ from redis import Redis
 from cleo_email.mail.address import person
 from cleo_email.mail.model import Turn
 from cleo_email.store.connection import PREFIX, StorePart, json_text
-from cleo_email.store.messages import AGENT, MAILBOX, UNASKED, State, iso
+from cleo_email.store.messages import AGENT, MAILBOX, REMEMBER_PEOPLE_S, UNASKED, Record, State, iso, met_key
 
 
 class SigningKeys(StorePart):
@@ -73,9 +72,6 @@ def workflow_key(thread_id: str) -> str:
     return f"workflow:{thread_id}"
 
 
-REMEMBER_PEOPLE_S = 180 * 86_400
-
-
 def taken_by(by: str, reason: str, now: int) -> str:
     """Return what is kept of a thread that a person has from ``now`` (ms) on."""
     return json_text({"reason": reason, "by": by, "at": iso(now)})
@@ -83,10 +79,6 @@ def taken_by(by: str, reason: str, now: int) -> str:
 
 def _person_key(thread_id: str) -> str:
     return f"{PREFIX}person:{thread_id}"
-
-
-def _met_key(one: str) -> str:
-    return f"{PREFIX}met:{hashlib.sha256(one.encode()).hexdigest()[:32]}"
 
 
 def _turns_of(raw: Mapping[str, str]) -> Iterator[Turn]:
@@ -107,6 +99,17 @@ def _turns_of(raw: Mapping[str, str]) -> Iterator[Turn]:
         # A colleague's mail that a person has released is a mail to the agent.
         by_colleague = int(raw["colleague"] or 0) and raw["state"] == State.IGNORED
         yield Turn("person" if by_colleague else "user", raw["text"], frozenset(people), reached)
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What decides about a mail: whether a person has its thread, whether any answer waits for a review
+    anywhere, and the workflow of its thread."""
+
+    is_taken: bool
+    has_reviews: bool
+    workflow: dict[str, Any] | None
+    is_alone: bool = False  # the thread has no other record
 
 
 class Threads(StorePart):
@@ -177,6 +180,19 @@ class Threads(StorePart):
         raw = cast("bytes | None", self._redis.get(f"{PREFIX}{workflow_key(thread_id)}"))
         return cast("dict[str, Any]", json.loads(raw)) if raw else None
 
+    def begin(self, record: Record) -> Outlook:
+        """Count that the reading of the mail begins, and read what decides what becomes of it."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            self._run("note", args=[PREFIX, record.id, "begun", record.begun + 1], pipe=pipe)
+            pipe.get(_person_key(record.thread_id))
+            pipe.zcard(f"{PREFIX}index:state:{State.REVIEW}")
+            pipe.get(f"{PREFIX}{workflow_key(record.thread_id)}")
+            pipe.zcard(f"{PREFIX}index:thread:{record.thread_id}")
+            _, person_, reviews, workflow, others = pipe.execute()
+        return Outlook(
+            person_ is not None, reviews > 0, json.loads(workflow) if workflow else None, is_alone=others <= 1
+        )
+
     def person(self, thread_id: str) -> dict[str, str] | None:
         """Return why a person has the thread (``reason``), ``by`` whom and ``at`` (ISO 8601), or None."""
         raw = cast("bytes | None", self._redis.get(_person_key(thread_id)))
@@ -214,9 +230,8 @@ class Threads(StorePart):
 
     def _turns(self, thread_id: str, but: str) -> Iterator[Turn]:
         """Yield every turn of the thread, newest first."""
-        for id_, row in self._rows(thread_id, _OF_TURNS):
-            if id_ != but:
-                yield from _turns_of(row)
+        for _, row in self._rows(thread_id, _OF_TURNS, but=but):
+            yield from _turns_of(row)
 
     def turns(self, thread_id: str) -> list[ThreadTurn]:
         """Return what was said in the thread as people see it, oldest first, with mail that waits."""
@@ -241,19 +256,22 @@ class Threads(StorePart):
         found.sort(key=lambda turn: turn.at)  # at one time: as they arrived, a mail before its answer
         return found
 
-    def _rows(self, thread_id: str, names: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
-        """Yield the id and these fields of every record of the thread, newest first."""
+    def _rows(
+        self, thread_id: str, names: Sequence[str], *, but: str = ""
+    ) -> Iterator[tuple[str, dict[str, str]]]:
+        """Yield the id and these fields of every record of the thread but one, newest first."""
         start = "+"
         for _ in range(HISTORY_PAGES):
             raw = self._redis.zrange(
                 f"{PREFIX}index:thread:{thread_id}", start, "-", desc=True, bylex=True, offset=0, num=_PAGE
             )
             ids = [item.decode() for item in cast("list[bytes]", raw)]
+            others = [id_ for id_ in ids if id_ != but]
             with self._redis.pipeline(transaction=False) as pipe:
-                for id_ in ids:
+                for id_ in others:
                     pipe.hmget(f"{PREFIX}m:{id_}", *names)
                 rows = pipe.execute()
-            for id_, row in zip(ids, rows, strict=True):
+            for id_, row in zip(others, rows, strict=True):
                 if row[0]:  # else it was forgotten meanwhile
                     values = [value.decode() if value else "" for value in row]
                     yield id_, dict(zip(names, values, strict=True))
@@ -269,22 +287,27 @@ class Threads(StorePart):
         """Remember that mail has gone out to these people, as of ``mail.address.person``."""
         with self._redis.pipeline(transaction=False) as pipe:
             for one in people:
-                pipe.set(_met_key(one), now, nx=True)
-                pipe.expire(_met_key(one), REMEMBER_PEOPLE_S)
+                pipe.set(met_key(one), now, nx=True)
+                pipe.expire(met_key(one), REMEMBER_PEOPLE_S)
             pipe.execute()
 
     def has_met(self, one: str, before: int) -> bool:
         """Return whether mail went out to that person before that time (ms)."""
-        raw = cast("bytes | None", self._redis.get(_met_key(one)))
+        raw = cast("bytes | None", self._redis.get(met_key(one)))
         return raw is not None and int(raw) < before
 
-    def reserve(self, id_: str, now: int, budgets: Sequence[tuple[str, int, int, int]]) -> str:
-        """Take units of every budget (name, window in ms, limit, units), or of none.
+    def reserve(
+        self, id_: str, now: int, budgets: Sequence[tuple[str, int, int, int, int]], *, known: str, since: int
+    ) -> str:
+        """Take units of every budget (name, window in ms, limit, more, units), or of none.
 
-        Return '' or the name of a full one. A mail of more units than the limit needs an empty budget.
+        The limit is higher by ``more`` where mail went out to the person ``known`` before ``since`` (ms).
+        Return '' or the name of a full one. A mail of more units than the limit needs an empty budget; one
+        of no units is refused by a full budget, and takes nothing.
         """
         flat = [str(item) for budget in budgets for item in budget]
-        return cast("bytes", self._run("reserve", args=[PREFIX, id_, now, *flat])).decode()
+        key = met_key(known) if known else ""
+        return cast("bytes", self._run("reserve", args=[PREFIX, id_, now, key, since, *flat])).decode()
 
 
 class Conversations(StorePart):
@@ -295,8 +318,7 @@ class Conversations(StorePart):
         with self._redis.pipeline(transaction=False) as pipe:
             pipe.lindex(f"{PREFIX}conversation:{thread_id}", 0)
             pipe.zscore(f"{PREFIX}active", thread_id)
-            pipe.delete(f"{PREFIX}woken:{thread_id}")
-            head, due, _ = pipe.execute()
+            head, due = pipe.execute()
         if head is None or (due is not None and due > now):
             return None
         return cast("bytes", head).decode()
@@ -314,11 +336,3 @@ class Conversations(StorePart):
     def hurry(self, thread_id: str, now: int) -> bool:
         """Make work that is due later due now. Return False where there is none."""
         return bool(self._redis.zadd(f"{PREFIX}active", {thread_id: now}, xx=True, lt=True, ch=True))
-
-    def idle(self, threads: list[str]) -> list[str]:
-        """Return those that no worker is handling, and that nobody has woken a moment ago."""
-        with self._redis.pipeline(transaction=False) as pipe:
-            for thread in threads:
-                pipe.exists(f"{PREFIX}lock:conversation:{thread}", f"{PREFIX}woken:{thread}")
-            busy = pipe.execute()
-        return [thread for thread, count in zip(threads, busy, strict=True) if not count]

@@ -1,5 +1,11 @@
--- Renews (ARGV 2 > 0 milliseconds) or releases (ARGV 2 = 0) a lock, only while it is still ours.
--- KEYS: 1 the lock. ARGV: 1 token, 2 milliseconds. Returns 1, or 0 if it is not ours.
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-if tonumber(ARGV[2]) > 0 then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
-return redis.call('DEL', KEYS[1])
+-- Releases a lock, only while it is still ours, and says whether its conversation has more that is due.
+-- ARGV: 1 prefix, 2 the lock's key, 3 token, 4 conversation ('' none), 5 now (ms).
+-- Returns 0 if it was not ours, 1, or 2 where the conversation goes on.
+local P, conversation = ARGV[1], ARGV[4]
+if redis.call('GET', ARGV[2]) ~= ARGV[3] then return 0 end
+redis.call('DEL', ARGV[2])
+if conversation == '' or redis.call('EXISTS', P .. 'conversation:' .. conversation) == 0 then return 1 end
+local due = redis.call('ZSCORE', P .. 'active', conversation)
+if due and tonumber(due) > tonumber(ARGV[5]) then return 1 end
+redis.call('DEL', P .. 'woken:' .. conversation)
+return 2

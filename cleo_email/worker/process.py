@@ -73,7 +73,7 @@ def _start_worker(app: App, name: str, slots: int, stop: threading.Event) -> lis
 
     def build() -> ThreadWorker:
         # Connections of its own: RQ stretches their time-outs for its blocking reads.
-        return ThreadWorker(connect_worker(url, connections=slots + 8), name, slots=slots)
+        return ThreadWorker(connect_worker(url, connections=8), name, slots=slots)
 
     args = (build, holder, stop)
     threading.Thread(target=work_until_stopped, args=args, name=name, daemon=True).start()

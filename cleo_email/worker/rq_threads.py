@@ -15,25 +15,28 @@ from collections.abc import Callable
 
 from redis import Redis
 from redis.client import Pipeline
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import RedisError
 from rq.executions import Execution
 from rq.job import Job
 from rq.queue import Queue
 from rq.timeouts import BaseDeathPenalty
 from rq.worker import SimpleWorker
 
-from cleo_email.errors import place_of
+from cleo_email.errors import StoreUnavailable, place_of
 from cleo_email.runtime import SeldomLog, stuck_calls
 from cleo_email.store.faults import explain
-from cleo_email.store.queue import PlainJob, PlainSerializer, queue
+from cleo_email.store.queue import OURS, PlainJob, PlainSerializer, QueueReader, queue
 
 log = logging.getLogger(__name__)
 
-HEARTBEAT_S = 10
-DEQUEUE_S = 2  # how long a stop request may go unnoticed
-DEQUEUED_S = 30.0  # a worker whose last look at its queue is older does not dequeue
+HEARTBEAT_S = 10  # between two signs of a job that RQ keeps account of
+WORKER_S = 30.0  # between two signs of life of the worker
+MAINTENANCE_S = 600
+DEQUEUE_S = 15  # the longest wait for a job, which a stop request cuts
+DEQUEUED_S = 30.0  # a worker whose last look at its queue is older does not dequeue; more than DEQUEUE_S
 WATCH_S = 5.0  # between two looks at the jobs
 OVERTIME_S = 60
+FAULT_S = 1.0  # of rest after a fault of Redis
 
 
 class NoDeathPenalty(BaseDeathPenalty):
@@ -59,23 +62,21 @@ class ThreadWorker(SimpleWorker):
             connection=redis,
             serializer=PlainSerializer,
             job_class=PlainJob,
-            maintenance_interval=30,
+            maintenance_interval=MAINTENANCE_S,
             worker_ttl=60,
             job_monitoring_interval=HEARTBEAT_S,
             log_job_description=False,
         )
         self._slots = threading.Semaphore(slots)
-        self._running: dict[str, tuple[Job, Execution, float]] = {}
+        self._reader = QueueReader(redis, self.queues[0])
+        self._running: dict[str, tuple[Job, Execution | None, float]] = {}
         self._guard = threading.Lock()
         self._idle = threading.Condition(self._guard)
+        self._stopped = threading.Event()
         self._over = False
         self.dequeued_at = -math.inf  # by the monotonic clock; waiting for a free slot counts
         self._next_beat = 0.0
         threading.Thread(target=self._beat, name=f"{name}-heartbeat", daemon=True).start()
-
-    @property
-    def dequeue_timeout(self) -> int:
-        return DEQUEUE_S
 
     @property
     def connection_timeout(self) -> int:
@@ -102,7 +103,7 @@ class ThreadWorker(SimpleWorker):
         if pipeline is None and time.monotonic() < self._next_beat:
             return
         if pipeline is None:
-            self._next_beat = time.monotonic() + HEARTBEAT_S / 2
+            self._next_beat = time.monotonic() + WORKER_S
         super().heartbeat(timeout, pipeline)
 
     def set_state(self, state: str, pipeline: Pipeline | None = None) -> None:
@@ -111,6 +112,11 @@ class ThreadWorker(SimpleWorker):
 
     def stop(self) -> None:
         self._stop_requested = True
+        self._stopped.set()
+        self._reader.cut()
+
+    def check_for_suspension(self, burst: bool) -> None:
+        """Leave it to the taking of a job, which asks for it in the same step."""
 
     def dequeue_job_and_maintain_ttl(
         self, timeout: int | None, max_idle_time: int | None = None
@@ -121,45 +127,64 @@ class ThreadWorker(SimpleWorker):
                 self.dequeued_at = time.monotonic()
                 self.heartbeat()
                 continue
-            found: tuple[Job, Queue] | None = None
+            job: Job | None = None
             try:
-                found = super().dequeue_job_and_maintain_ttl(timeout, max_idle_time=1)
-                self.dequeued_at = time.monotonic()
-            except ResponseError as error:  # RQ would write a traceback every two seconds
-                if _faults.is_due(str(error)):
-                    log.error("no job can be taken: %s", explain(error))
-                return None
+                job = self._next_job()
+            except (StoreUnavailable, RedisError, OSError) as error:  # RQ would write a traceback each time
+                why = explain(error) if isinstance(error, RedisError) else str(error)
+                if not self._stop_requested and _faults.is_due(why):
+                    log.error("no job can be taken: %s", why)
+                self._stopped.wait(FAULT_S)
             finally:
-                if found is None:
+                if job is None:
                     self._slots.release()
-            if found is not None and self._stop_requested:  # the stop came while we waited for a job
-                self._slots.release()
-                _give_back(*found)
-            elif found is not None:
-                return found
+            if job is not None:
+                return job, self.queues[0]
         return None
 
+    def _next_job(self) -> Job | None:
+        """Return the next job, after a wait where there is none; None where it is to be tried again."""
+        self.heartbeat()
+        if self.should_run_maintenance_tasks:
+            self.run_maintenance_tasks()  # type: ignore[no-untyped-call]
+        if self._reader.is_empty:
+            self._reader.wait(DEQUEUE_S)
+        if self._stop_requested:
+            return None
+        kind, job = self._reader.take()
+        self.dequeued_at = time.monotonic()
+        if kind == "suspended":
+            super().check_for_suspension(burst=False)
+        return job
+
     def execute_job(self, job: Job, queue: Queue) -> None:
+        """Perform the job in a thread. RQ keeps account of those of others; ours are wake-ups."""
         try:
-            execution = self.prepare_execution(job)
+            execution = None if job.id.startswith(OURS) else self.prepare_execution(job)
         except BaseException:
             self._slots.release()
             raise
         with self._guard:
-            self._running[execution.id] = (job, execution, time.monotonic())
-        args, name = (job, queue, execution), f"job-{job.id[:8]}"
+            self._running[job.id] = (job, execution, time.monotonic())
+        args, name = (job, queue, execution), f"job-{job.id[:12]}"
         threading.Thread(target=self._perform, args=args, name=name, daemon=True).start()
 
-    def _perform(self, job: Job, queue: Queue, execution: Execution) -> None:
+    def _perform(self, job: Job, queue: Queue, execution: Execution | None) -> None:
         try:
-            self.perform_job(job, queue, execution)
+            if execution is None:
+                job.perform()
+            else:
+                self.perform_job(job, queue, execution)
         except (RedisError, OSError) as error:
             # The job's own work is recorded; only RQ's record of the job is missing.
             log.warning("the queue could not note the end of a job: %s", type(error).__name__)
+        except Exception as error:  # noqa: BLE001 - the thread's outermost edge
+            log.error("job %s failed: unexpected %s", job.id, place_of(error))
         finally:
             with self._idle:
-                self._running.pop(execution.id, None)
-                self.executions.pop(execution.id, None)
+                self._running.pop(job.id, None)
+                if execution is not None:
+                    self.executions.pop(execution.id, None)
                 self._idle.notify_all()
             self._slots.release()
 
@@ -194,6 +219,8 @@ class ThreadWorker(SimpleWorker):
             if self._over and not running:
                 return
             for job, execution, _ in running:
+                if execution is None:
+                    continue
                 try:
                     self.maintain_heartbeats(job, execution)
                 except (RedisError, OSError):
@@ -222,17 +249,6 @@ def work_until_stopped(
                 why = explain(error) if isinstance(error, RedisError) else place_of(error)
                 log.warning("the queue's worker ended (%s); it starts again", why)
         stop.wait(2)
-
-
-def _give_back(job: Job, queue: Queue) -> None:
-    """Put the job back into the queue. If this fails, the sweeper wakes its conversation."""
-    try:
-        with queue.connection.pipeline() as pipe:
-            pipe.lrem(queue.intermediate_queue_key, 1, job.id)
-            queue.push_job_id(job.id, pipeline=pipe, at_front=True)
-            pipe.execute()
-    except (RedisError, OSError) as error:
-        log.warning("a wake-up was not given back and will be repeated: %s", type(error).__name__)
 
 
 def all_dequeue(holders: list[list[ThreadWorker]]) -> bool:

@@ -22,6 +22,7 @@ from cleo_email.pipeline.budget import Limits
 from cleo_email.pipeline.decide import _INSTEAD
 from cleo_email.pipeline.send import NewMail, Sender
 from cleo_email.store import Accepted, Draft, Effects, Record, State
+from cleo_email.store.threads import Outlook
 from tests.support.bench import FROM, Bench
 from tests.support.mails import mail
 
@@ -34,13 +35,16 @@ def bench(redis_url: str) -> Bench:
     return Bench(redis_url)
 
 
+ALONE = Outlook(is_taken=False, has_reviews=False, workflow=None)
+
+
 def review(bench: Bench, number: int = 1, *, answer: Answer | None = None, **what: Any) -> Accepted:
     """A mail whose answer waits for a review."""
     answer = answer or Answer("**fine**", (FILE,))
     accepted = bench.receive(mail(number, **what))
     source = bench.store.messages.source(accepted.id)
     assert source is not None
-    question = bench.answering._question(bench.record(accepted), source)
+    question = bench.answering._question(bench.record(accepted), source, ALONE)
     kept, _ = question.compose(answer)
     move = bench.store.messages.move
     move(accepted.id, State.ANSWERING, now=bench.clock())
@@ -411,7 +415,7 @@ def test_an_answer_that_a_limit_keeps_back_does_not_leave_in_a_persons_thread(re
     bench.smtp.during = lambda: None
     source = bench.store.messages.source(second.id)
     assert source is not None
-    kept, _ = bench.answering._question(bench.record(second), source).compose(Answer("late"))
+    kept, _ = bench.answering._question(bench.record(second), source, ALONE).compose(Answer("late"))
     now = bench.clock()
     move = bench.store.messages.move
     move(second.id, State.ANSWERING, now=now)

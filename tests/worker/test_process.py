@@ -194,6 +194,7 @@ def test_only_a_worker_that_looks_into_its_queue_counts_as_dequeuing(
 ) -> None:
     """Else /readyz would be 200 while a worker can write its heartbeat, and take no job."""
     monkeypatch.setattr(threads, "DEQUEUED_S", 3.0)
+    monkeypatch.setattr(threads, "DEQUEUE_S", 1)
     with Redis.from_url(redis_url) as redis:
         worker = ThreadWorker(Redis.from_url(redis_url), ANSWERS, slots=1)
         assert not threads.all_dequeue([[worker]]), "it has not begun"
@@ -204,7 +205,7 @@ def test_only_a_worker_that_looks_into_its_queue_counts_as_dequeuing(
             assert time.monotonic() < until
             time.sleep(0.01)
         assert not threads.all_dequeue([[worker], []]), "the other queue has no worker"
-        redis.execute_command("ACL SETUSER", "default", "-blmove")
+        redis.execute_command("ACL SETUSER", "default", "-lindex")
         try:
             until = time.monotonic() + 20
             while threads.all_dequeue([[worker]]):

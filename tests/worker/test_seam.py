@@ -18,7 +18,7 @@ from cleo_email.worker.rq_threads import ThreadWorker
 
 OVERRIDDEN = (
     "_set_ip_address _install_signal_handlers procline subscribe unsubscribe heartbeat set_state"
-    " dequeue_job_and_maintain_ttl execute_job teardown"
+    " check_for_suspension dequeue_job_and_maintain_ttl execute_job teardown"
 ).split()
 
 
@@ -34,7 +34,6 @@ def test_what_is_overridden_is_still_there_and_called_alike(name: str) -> None:
 def test_the_constants_that_are_replaced_are_still_there() -> None:
     for name in ("death_penalty_class", "job_class", "max_connection_wait_time", "log_result_lifespan"):
         assert hasattr(SimpleWorker, name), name
-    assert isinstance(SimpleWorker.dequeue_timeout, property)
     assert isinstance(SimpleWorker.connection_timeout, property)
 
 
@@ -52,7 +51,6 @@ def test_the_attributes_of_a_worker_and_a_queue(redis_url: str) -> None:
         assert worker._stop_requested is False
         assert worker._state == "starting"
         assert worker.executions == {}
-        assert worker.dequeue_timeout == 2
         assert [queue.name for queue in worker.queues] == ["seam"]
         assert worker.queues[0].intermediate_queue_key.endswith(":seam:intermediate")
         worker._over = True  # ends its thread of heartbeats

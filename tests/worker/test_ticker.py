@@ -24,7 +24,8 @@ class Steps:
     """What the ticker drives. ``faults``: what a step raises instead of being done."""
 
     def __init__(self, store: Store, faults: dict[str, Exception]) -> None:
-        store.filing.add("a" * 24, 1)
+        for one in (store.filing, store.resuming, store.handing_over):
+            one.add("a" * 24, 1)
         self.done: dict[str, threading.Semaphore] = {name: threading.Semaphore(0) for name in STEPS}
         self._faults = faults
         self.app = cast(
@@ -56,9 +57,10 @@ class Steps:
 
 @pytest.fixture
 def store(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    for name in ("SWEEP_MS", "FORGET_MS", "SCHEDULE_MS", "UPKEEP_MS", "UNTOLD_MS"):
+    for name in ("SWEEP_MS", "HAND_OVER_MS", "FORGET_MS", "SCHEDULE_MS", "UPKEEP_MS", "UNTOLD_MS"):
         monkeypatch.setattr(ticking, name, 1)
-    monkeypatch.setattr(ticking, "STEP_S", 0.005)
+    for name in ("STEP_S", "MARGIN_S"):
+        monkeypatch.setattr(ticking, name, 0.005)
     with Redis.from_url(redis_url) as redis:
         yield Store(redis)
 
@@ -94,6 +96,7 @@ def test_an_absent_redis_is_told_once_and_tried_again(
     with Redis.from_url(redis_url) as redis:
         for _ in range(3):
             redis.delete("cleo:tick:sweep", "cleo:tick:poll")
+            ticker._due.clear()
             ticker._round()
     assert waits == [1, 1, 1]
     assert [record.getMessage() for record in caplog.records] == ["Redis is away; trying again"]
@@ -104,3 +107,34 @@ def test_a_worker_that_cannot_dequeue_is_not_seen(store: Store) -> None:
     ticker._round()
     assert store.health.read().worker_seen == 0
     assert store.ticks.tick("life", 10_000), "another worker gets the tick"
+
+
+def test_an_idle_ticker_asks_redis_for_little(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some bill by the command. These are ten minutes of rounds, by a clock of the test's."""
+    now = [1000.0]
+    monkeypatch.setattr(ticking.time, "monotonic", lambda: now[0])
+    with Redis.from_url(redis_url) as redis:
+        store = Store(redis)
+        steps = Steps(store, {})
+        for one in (store.filing, store.resuming, store.handing_over):
+            one.done("a" * 24)
+        app = cast("Any", steps.app)
+        app.settings.poll_interval, app.workflow_starter.scheduled = 60, False
+        ticker = Ticker(steps.app, threading.Event())
+        before = redis.info("stats")["total_commands_processed"]
+        for _ in range(2400):
+            now[0] += ticking.STEP_S
+            ticker._round()
+        spent = redis.info("stats")["total_commands_processed"] - before
+    assert not steps.done["sweep"].acquire(blocking=False), "nothing waits anywhere"
+    assert spent / 600 < 2.5
+
+
+def test_a_tick_is_one_workers_and_each_step_is_run_as_often_as_it_says(redis_url: str) -> None:
+    with Redis.from_url(redis_url) as redis:
+        ticks = Store(redis).ticks
+        steps = [("a", 60_000, ""), ("b", 60_000, "empty"), ("c", 60_000, "empty there")]
+        redis.zadd("cleo:there", {"x": 1})
+        first, second = ticks.take(steps), ticks.take(steps)
+    assert first == [0, 60_000, 0]
+    assert [0 < left <= 60_000 for left in second] == [True, True, True]
