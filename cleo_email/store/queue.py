@@ -98,11 +98,11 @@ class WakeQueue:
         """Ask a worker to handle the thread. Its mail is stored already, so an error here loses nothing."""
         self.wake_each([thread_id])
 
-    def wake_each(self, thread_ids: Sequence[str], *, backlog: bool = False) -> int:
+    def wake_each(self, thread_ids: Sequence[str], *, backlog: bool = False, fresh: bool = False) -> int:
         """Ask for each thread, as ``wake`` does, and return how many were woken by that.
 
         Threads of a ``backlog`` are asked for as far as there is room in the queue; the sweeper does the rest
-        as the queue drains. Others pass a crowd that waits there: whoever wrote just now gets an answer soon.
+        as the queue drains. ``fresh`` ones pass a crowd: whoever wrote just now gets an answer soon.
         """
         if not thread_ids:
             return 0
@@ -112,7 +112,7 @@ class WakeQueue:
             claimed, waiting = self._claim(thread_ids)
             for _ in claimed:
                 crashpoint("wake-after-claim")
-            self._conversations(claimed, at_front=not backlog and waiting > CROWD)
+            self._conversations(claimed, at_front=fresh and waiting > CROWD)
             return len(claimed)
         except StoreUnavailable as error:
             log.warning("a wake-up was lost and will be repeated: %s", error)
