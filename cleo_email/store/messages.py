@@ -643,7 +643,8 @@ class Messages(StorePart):
             options["answer"] = _kept(effects.answer)
         kept = {name: value for name, value in values.items() if value or name in _ALWAYS} or {"id": id_}
         options["fields"] = [str(item) for pair in kept.items() for item in pair]
-        options["unset"] = sorted(values.keys() - kept.keys())
+        if unset := sorted(values.keys() - kept.keys()):
+            options["unset"] = unset
         if not quiet:
             options["history"] = _entry(to, now, reason, by)
         if to in WAITING:
