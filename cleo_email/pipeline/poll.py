@@ -12,7 +12,7 @@ from dataclasses import KW_ONLY, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from cleo_email.crashpoints import crashpoint
 from cleo_email.errors import MailboxError, MailboxLoginRefused, MailboxUnavailable
@@ -41,6 +41,7 @@ from cleo_email.pipeline.upkeep import Upkeep, flags_of
 from cleo_email.runtime import DAY, HOUR, MINUTE, SECOND, Clock, backoff_ms, now_ms
 from cleo_email.store import Accepted, Identity, Record, State, Store
 from cleo_email.store.mailbox import Noted, Trouble, UidState
+from cleo_email.store.source import packed
 
 log = logging.getLogger(__name__)
 
@@ -200,6 +201,12 @@ class Poller:
             if logged:
                 log.warning("the mailbox fails (the next attempt is in %d s): %s", rest // SECOND, error)
             raise
+
+
+class _Fetched(NamedTuple):
+    info: MessageInfo
+    source: bytes
+    packed: bytes | None = None
 
 
 @dataclass
@@ -515,13 +522,15 @@ class _Reading:
         if not _is_seen(info):
             self.left.add(info.uid)
 
-    def _why_held(self, mails: Sequence[tuple[MessageInfo, bytes]]) -> list[str]:
+    def _why_held(self, mails: Sequence[_Fetched]) -> list[str]:
         """Return why each mail is to be held by what its header says, '' for one to be answered."""
-        headers = [parse_header(source) if self._depends_on_header(info) else None for info, source in mails]
-        identities = [_identity(info, mail) for (info, _), mail in zip(mails, headers, strict=True) if mail]
+        headers = [
+            parse_header(source) if self._depends_on_header(info) else None for info, source, _ in mails
+        ]
+        identities = [_identity(one.info, mail) for one, mail in zip(mails, headers, strict=True) if mail]
         read = self.store.mailbox.read_before(identities)
         whys: list[str] = []
-        for (info, _), mail in zip(mails, headers, strict=True):
+        for (info, _, _), mail in zip(mails, headers, strict=True):
             known = mail is not None and _identity(info, mail) in read
             whys.append(READ_BEFORE if known else self._why_held_by_header(info, mail) if mail else "")
         return whys
@@ -593,10 +602,11 @@ class _Reading:
         much = behind and sum(info.size for info in (*behind, *batch)) > 2 * BATCH_OCTETS
         return [] if much else batch
 
-    def _fetch(self, batch: Sequence[MessageInfo]) -> list[tuple[MessageInfo, bytes]]:
+    def _fetch(self, batch: Sequence[MessageInfo]) -> list[_Fetched]:
+        """Return the mails, compressed too: that takes a third of the time of all the rest, and no lock."""
         infos = {info.uid: info for info in batch}
-        sizes = [(uid, 0) for uid in infos]
-        return [(infos[one.uid], one.source) for one in self.mailbox.fetch(sizes) if one.uid in infos]
+        mails = self.mailbox.fetch([(uid, 0) for uid in infos])
+        return [_Fetched(infos[one.uid], one.source, packed(one.source)) for one in mails if one.uid in infos]
 
     # --- a long pass lets others in -----------------------------------------------------------------------
 
@@ -605,8 +615,10 @@ class _Reading:
         if self.timer() < self.next_break or not self.waiting:
             return
         self._save()
-        self._take_newer()
         self.upkeep.run(BREAK_S)
+        if self.mailbox.open().uidvalidity != self.status.uidvalidity:
+            raise MailboxUnavailable("UIDVALIDITY has changed during the poll, all UIDs are void")
+        self._take_newer()
         self.store.health.polled(self.clock())
         self.next_break = self.timer() + BREAK_S
 
@@ -623,7 +635,6 @@ class _Reading:
 
         What answers a mail waits behind it: an earlier mail of its thread may be among those that wait.
         """
-        self.mailbox.open()
         new = set(self.mailbox.search_since_uid(self.state.cursor)) - self.wanted
         if not new:
             return
@@ -638,10 +649,10 @@ class _Reading:
         self.waiting.update((info.uid, info) for info in whole)
         first = [info for info in whole if info.size <= BATCH_OCTETS][:BATCH_MESSAGES]
         fetched = self._fetch(first) if first else []
-        begun = [(info, source) for info, source in fetched if _begins_conversation(source)]
+        begun = [mail for mail in fetched if _begins_conversation(mail.source)]
         self._take(begun)
-        for info, _ in begun:
-            del self.waiting[info.uid]
+        for mail in begun:
+            del self.waiting[mail.info.uid]
         self._flush()
 
     def _one_by_one(self, infos: Sequence[MessageInfo]) -> None:
@@ -657,7 +668,7 @@ class _Reading:
                 self.failed[info.uid] = error
                 continue
             if fetched is not None:
-                self._take([(info, fetched.source)])
+                self._take([_Fetched(info, fetched.source)])
             self.done.add(info.uid)
             self._flush_many()
 
@@ -681,14 +692,12 @@ class _Reading:
                 continue
             self.done.add(info.uid)
             if header:  # else it was deleted meanwhile
-                self._take([(info, header)], hold=hold)
+                self._take([_Fetched(info, header)], hold=hold)
             self._flush_many()
 
-    def _take(
-        self, fetched: Sequence[tuple[MessageInfo, bytes]], *, hold: str = "", backlog: bool = False
-    ) -> None:
+    def _take(self, fetched: Sequence[_Fetched], *, hold: str = "", backlog: bool = False) -> None:
         mails: list[tuple[MessageInfo, IncomingMail]] = []
-        for (info, source), why in zip(fetched, self._why_held(fetched), strict=True):
+        for (info, source, small), why in zip(fetched, self._why_held(fetched), strict=True):
             crashpoint("poll-after-fetch")
             unread = not _is_seen(info)
             self.fetched += 1
@@ -696,7 +705,8 @@ class _Reading:
                 self._leave_alone(info)
                 continue
             facts: dict[str, Any] = {"hold": hold or why, "partial": bool(hold), "unread": unread}
-            mails.append((info, IncomingMail(source, "imap", mailbox=self._where(info.uid), **facts)))
+            facts |= {"mailbox": self._where(info.uid), "packed": small}
+            mails.append((info, IncomingMail(source, "imap", **facts)))
         newer = [(info, mail) for info, mail in mails if not backlog or info.uid in self.newer]
         rest = [(info, mail) for info, mail in mails if backlog and info.uid not in self.newer]
         for some, waits in ((rest, True), (newer, False)):

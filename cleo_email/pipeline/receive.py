@@ -140,6 +140,7 @@ class IncomingMail:
     fingerprint: str = ""
     same_for_s: int | None = None  # how long an equal mail without a Message-ID counts as the same
     authenticated: bool | None = None  # whether the sender is proven, None where that is unknown
+    packed: bytes | None = field(default=None, repr=False)  # ``source`` as it is stored, where it is made
 
 
 def unfetched(mailbox: str) -> IncomingMail:
@@ -230,7 +231,7 @@ class Receiver:
             together, waiting = _without_relations(waiting)
             last = self._accept_together(together, last)
             woken.update((one.accepted.thread_id, None) for one in together if one.is_to_be_answered)
-        self.wake.wake_each(list(woken), backlog=backlog)
+        self.wake.wake_each(list(woken), backlog=backlog, fresh=not backlog)
         for _ in woken:
             crashpoint("accept-after-wake")
         return [one.accepted if isinstance(one, _Arriving) else one for one in found]
@@ -294,7 +295,7 @@ class Receiver:
         if one.among:
             record, sender = self._of_colleague(record, mail, one.among, proven=proven), ""
         identity = self._identity(mail, incoming, one.trusted)
-        return Arrival(record, incoming.source, identity, people, sender)
+        return Arrival(record, incoming.source, identity, people, sender, incoming.packed)
 
     def _accepted(self, one: _Arriving, accepted: Accepted) -> Accepted:
         """Do what follows once a mail is stored, but the wake-up, and return what became of it."""

@@ -250,6 +250,7 @@ class Arrival:
     identity: Identity
     people: Sequence[str]
     sender: str = ""
+    packed: bytes | None = field(default=None, repr=False)  # the source as of ``source.packed``
 
 
 @dataclass(frozen=True)
@@ -561,7 +562,8 @@ class Messages(StorePart):
         return accepted
 
     def _store_arrival(self, one: Arrival, pipe: Any = None) -> Any:
-        return self._store(one.record, one.source, one.identity, one.people, sender=one.sender, pipe=pipe)
+        more: dict[str, Any] = {"sender": one.sender, "packed_source": one.packed, "pipe": pipe}
+        return self._store(one.record, one.source, one.identity, one.people, **more)
 
     def accept_together(
         self, starts: Sequence[Start], *, batch: str = "", files: Sequence[AttachedFile] = ()
@@ -596,19 +598,21 @@ class Messages(StorePart):
         answer: OutboundEmail | None = None,
         keys: Sequence[tuple[str, str, int]] = (),
         sender: str = "",
+        packed_source: bytes | None = None,
         pipe: Redis | None = None,
     ) -> Any:
         steps = [_entry(State.RECEIVED, record.received_at, "")]
         if record.state is not State.RECEIVED:
             steps.append(_entry(record.state, record.received_at, record.reason))
-        kept, source = "", packed(source)
+        kept = ""
         if answer is not None:
             record = replace(record, recipients=json.dumps(answer.recipients))
-            source = packed(answer.source)
+            source = answer.source
             kept = json_text({"fields": _kept(answer), "our_id": answer.message_id, "keep_s": self._keep_s})
         args = [
             *(PREFIX, record.id, identity.fingerprint, identity.claim, identity.remember_s),
-            *(record.received_at, record.state, record.thread_id, record.message_id, source),
+            *(record.received_at, record.state, record.thread_id, record.message_id),
+            packed(source) if packed_source is None else packed_source,
             SOURCE_AFTER_FINAL_S if record.state in FINAL else "",
             json_text([str(item) for pair in record.dump().items() for item in pair]),
             *(json_text(steps), json_text(list(people)), kept, json_text(list(keys)) if keys else ""),
@@ -651,7 +655,8 @@ class Messages(StorePart):
             options["answer"] = _kept(effects.answer)
         kept = {name: value for name, value in values.items() if value or name in _ALWAYS} or {"id": id_}
         options["fields"] = [str(item) for pair in kept.items() for item in pair]
-        options["unset"] = sorted(values.keys() - kept.keys())
+        if unset := sorted(values.keys() - kept.keys()):
+            options["unset"] = unset
         if not quiet:
             options["history"] = _entry(to, now, reason, by)
         if to in WAITING:

@@ -35,7 +35,7 @@ end
 local kept = ARGV[4] == 'review' and 'held' or ARGV[4]
 if ARGV[4] == 'review' then redis.call('HSET', key, 'review', 1) else redis.call('HDEL', key, 'review') end
 redis.call('HSET', key, 'state', kept, 'updated_at', now, 'operation', ARGV[7], unpack(options.fields))
-if #options.unset > 0 then redis.call('HDEL', key, unpack(options.unset)) end
+if options.unset then redis.call('HDEL', key, unpack(options.unset)) end
 if options.history then redis.call('RPUSH', key .. ':history', options.history) end
 if state ~= ARGV[4] then
   redis.call('ZREM', P .. 'index:state:' .. state, id)

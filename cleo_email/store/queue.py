@@ -106,18 +106,18 @@ class WakeQueue(StorePart):
         """Ask a worker to handle the thread. Its mail is stored already, so an error here loses nothing."""
         self.wake_each([thread_id])
 
-    def wake_each(self, thread_ids: Sequence[str], *, backlog: bool = False) -> int:
+    def wake_each(self, thread_ids: Sequence[str], *, backlog: bool = False, fresh: bool = False) -> int:
         """Ask for each thread, as ``wake`` does, and return how many were woken by that.
 
         Threads of a ``backlog`` are asked for as far as there is room in the queue; the sweeper does the rest
-        as the queue drains. Others pass a crowd that waits there: whoever wrote just now gets an answer soon.
+        as the queue drains. ``fresh`` ones pass a crowd: whoever wrote just now gets an answer soon.
         """
         try:
             if len(thread_ids) == 1:
-                return int(self._wake(thread_ids[0], backlog=backlog))
+                return int(self._wake(thread_ids[0], backlog, fresh))
             with self._redis.pipeline(transaction=False) as pipe:
                 for thread in thread_ids:
-                    self._wake(thread, backlog=backlog, pipe=pipe)
+                    self._wake(thread, backlog, fresh, pipe)
                 return sum(pipe.execute())
         except (RedisError, OSError) as error:
             log.warning("a wake-up was lost and will be repeated: %s", explain(error))
@@ -127,10 +127,9 @@ class WakeQueue(StorePart):
         """Ask a worker to handle the thread. Raise StoreUnavailable."""
         self._put(self._answers, ANSWER_JOB, thread_id, timeout=self._timeout)
 
-    def _wake(self, thread_id: str, *, backlog: bool, pipe: Any = None) -> Any:
-        mark, crowd = f"{PREFIX}woken:{thread_id}", "" if backlog else CROWD
-        most = MOST_WAITING if backlog else ""
-        how: dict[str, Any] = {"timeout": self._timeout, "mark": mark, "crowd": crowd, "most": most}
+    def _wake(self, thread_id: str, backlog: bool, fresh: bool, pipe: Any = None) -> Any:
+        how: dict[str, Any] = {"timeout": self._timeout, "mark": f"{PREFIX}woken:{thread_id}"}
+        how |= {"crowd": CROWD if fresh else "", "most": MOST_WAITING if backlog else ""}
         return self._put(self._answers, ANSWER_JOB, thread_id, **how, pipe=pipe)
 
     def poll(self, every_s: int) -> None:

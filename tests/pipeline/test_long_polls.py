@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import pytest
 from redis import Redis
 
-from cleo_email.errors import StoreUnavailable
+from cleo_email.errors import MailboxUnavailable, StoreUnavailable
 from cleo_email.imap.mailbox import Mailbox
 from cleo_email.pipeline import poll
 from cleo_email.pipeline.poll import Poller
@@ -141,6 +141,30 @@ def test_what_a_long_pass_has_done_is_kept_when_redis_fails(
     assert again.accepted == MAILS + 1 - len(taken)
     assert again.duplicates <= 3, "only the batch that was not flagged"
     assert desk.order()[:MAILS] == list(range(MAILS))
+
+
+def test_a_mailbox_that_is_made_anew_during_a_long_pass_gives_no_mail_twice(desk: LongPoll) -> None:
+    """The UIDs that wait are those of other mails then."""
+
+    def renewed() -> None:
+        desk.server.uidvalidity += 1
+        desk.server.inbox.reverse()
+        for uid, message in enumerate(desk.server.inbox, 1):
+            message.uid = uid
+
+    upkeep, turns = desk.upkeep.run, itertools.count()
+
+    def at_upkeep(*seconds: float) -> int:
+        if next(turns) == 0:
+            renewed()
+            desk.polling.mailbox.close()
+        return upkeep(*seconds)
+
+    desk.upkeep.run = at_upkeep  # type: ignore[method-assign]
+    with pytest.raises(MailboxUnavailable, match="UIDVALIDITY"):
+        desk.polling.run()
+    desk.polling.run(force=True)
+    assert sorted(desk.order()) == list(range(MAILS))
 
 
 def test_large_mail_is_not_fetched_ahead(desk: LongPoll, monkeypatch: pytest.MonkeyPatch) -> None:

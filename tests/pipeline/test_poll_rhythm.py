@@ -251,6 +251,25 @@ def test_many_copies_for_sent_let_new_mail_in_between(
     assert [message.source for message in server.folders["Sent"]] == [_answer(r).source for r in records]
 
 
+def test_what_was_answered_soon_is_filed_before_what_waited_long(
+    receiver: Receiver, store: Store, server: FakeImapServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the copy for whoever wrote during a backlog would wait for those of the backlog."""
+    monkeypatch.setattr("cleo_email.pipeline.upkeep.MOST_FLAGS", 4)
+    store.mailbox.set_sent_mode("client")
+    waited = [
+        dataclasses.replace(_record(State.REPLIED, number), received_at=NOW - 3_600_000)
+        for number in range(8)
+    ]
+    soon = dataclasses.replace(_record(State.REPLIED, 9), received_at=NOW - 61_000)
+    for due, record in enumerate((*waited, soon)):
+        store.messages.accept(record, b"", Identity(record.id), (), answer=_answer(record))
+        store.filing.add(record.id, NOW + due)
+    with Mailbox(server.account(), ssl_context=server.ssl_context()) as mailbox:
+        assert upkeep_of(store, mailbox, receiver, timer=itertools.count(0.0, RUN_S).__next__).run() == 1
+    assert [message.source for message in server.folders["Sent"]] == [_answer(soon).source]
+
+
 def test_upkeep_that_piled_up_is_done_once(polling: Poller, store: Store, server: FakeImapServer) -> None:
     """While a long poll has the mailbox, a wake-up for upkeep comes every other second."""
     assert polling.run_upkeep() == 0
