@@ -35,7 +35,7 @@ POINTS = {
     "submit-after-end-of-data": "the final dot is sent, its answer not read",
     "submit-after-250": "the server has accepted the mail, nothing is recorded",
     "submit-after-record": "the record says replied",
-    "answer-before-next": "the conversation's lock is released, the next message not looked for",
+    "answer-before-next": "the conversation's lock is released, nobody is woken for the next message",
     "chores-before-flags": "the mail in the inbox is about to be flagged as answered",
     "chores-after-flags": "it is flagged",
     "chores-before-sent": "our copy is about to be put into Sent",

@@ -114,13 +114,21 @@ class Locks(StorePart):
         tokens, marks = found[: len(threads)], found[len(threads) :]
         others = {_process_of(token) for token in tokens if token} - {"", self._process}
         dead: set[str] = set()
-        if others and self._is_steady():
+        if others and self.is_steady():
             with self._redis.pipeline(transaction=False) as pipe:
                 for one in others:
                     pipe.exists(_alive_key(one))
                 dead = {one for one, alive in zip(others, pipe.execute(), strict=True) if not alive}
         rows = zip(threads, tokens, marks, strict=True)
         return [one for one, token, mark in rows if not mark and (not token or _process_of(token) in dead)]
+
+    def is_steady(self) -> bool:
+        """Return whether this process may call another one dead; it may some seconds after the first call."""
+        now = time.monotonic()
+        with self._guard:
+            self._watched_until = now + WATCHED_S
+            self._begin()
+            return now - self._beaten <= 2 * BEAT_S and now - self._steady_since >= STEADY_S
 
     def release_all(self) -> None:
         """Release every lock, so that other processes continue the unfinished work at once."""
@@ -132,7 +140,7 @@ class Locks(StorePart):
         return Lock(name, f"{self._process}.{secrets.token_hex(8)}")
 
     def _take(self, lock: Lock, about: list[Any]) -> list[Any]:
-        inherits = "1" if self._is_steady() else ""
+        inherits = "1" if self.is_steady() else ""
         args = [PREFIX, lock.name, lock.token, self._ttl, ALIVE_MS, inherits, *about]
         with redis_errors():
             return cast("list[Any]", self._run("lock", args=args))
@@ -150,14 +158,6 @@ class Locks(StorePart):
         return False
 
     # --- signs of life --------------------------------------------------------------------------------------
-
-    def _is_steady(self) -> bool:
-        """Return whether this process may call another one dead, and see to it that it may soon."""
-        now = time.monotonic()
-        with self._guard:
-            self._watched_until = now + WATCHED_S
-            self._begin()
-            return now - self._beaten <= 2 * BEAT_S and now - self._steady_since >= STEADY_S
 
     def _begin(self) -> None:
         if self._thread is None and not self._stop.is_set():

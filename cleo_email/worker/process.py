@@ -53,6 +53,7 @@ def run_worker(settings: Settings) -> int:
     # Build what a job uses before the first job comes, so that a fault in a setting shows at once.
     _ = (app.answerer, app.poller, app.sweeper, app.workflow_starter)
     _announce(app)
+    app.store.locks.is_steady()  # from here on it counts how long Redis has been within reach
     holders = [_start_worker(app, ANSWERS, settings.concurrency, stop)]
     if app.poller is not None:
         holders.append(_start_worker(app, MAILBOX, 1, stop))

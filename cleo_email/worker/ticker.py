@@ -13,7 +13,7 @@ from cleo_email.runtime import SeldomLog
 log = logging.getLogger(__name__)
 
 STEP_S = 0.25  # the longest sleep between two looks at which steps are due
-SWEEP_MS = 2_000
+SWEEP_MS = 1_000
 HAND_OVER_MS = 10_000
 UPKEEP_MS = 2_000
 FORGET_MS = 600_000

@@ -16,13 +16,7 @@ from tests.support.channel import Channel, children
 GROUP = "kill -9"
 POLL_ONLY = {point for point in POINTS if point.startswith("poll-")}
 # With the webhook these instants are gunicorn's, not the worker's.
-IN_WEB = {
-    "accept-before-store",
-    "accept-after-store",
-    "wake-after-claim",
-    "accept-after-wake",
-    "web-before-answer",
-}
+IN_WEB = {"accept-before-store", "accept-after-store", "accept-after-wake", "web-before-answer"}
 WEB_ONLY = {"web-before-answer"}
 # The process ends between the end of DATA and the record of its answer: nobody can know.
 IN_THE_WINDOW = {"submit-after-mark", "submit-after-end-of-data", "submit-after-250"}

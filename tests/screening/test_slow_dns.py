@@ -17,7 +17,7 @@ from tests.support.bench import Bench
 from tests.support.name_server import NameServer
 
 FLOOD = 150
-SLOTS = 50  # EMAIL_CONCURRENCY
+SLOTS = 50  # EMAIL_CONCURRENCY; by default there are more
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ def test_defaults_are_those_of_the_contract() -> None:
     settings = read()
     assert settings.enabled
     assert (settings.smtp_port, settings.imap_port, settings.poll_interval) == (587, 993, 60)
-    assert (settings.concurrency, settings.max_message_bytes) == (50, 26_214_400)
+    assert (settings.concurrency, settings.max_message_bytes) == (200, 26_214_400)
     assert (settings.max_replies_per_thread, settings.max_replies_per_sender) == (20, 60)
     assert (settings.max_age_days, settings.retention_days, settings.agent_timeout) == (7, 90, 300)
     assert settings.agent == "", "nobody: what is not chosen answers no customer"
