@@ -52,7 +52,10 @@ OURS = {"cleo_email.oauth.tokens", "cleo_email.oauth.endpoint", "cleo_email.embe
         ("import cleo_email", SERVERS | FEW_NEED | OURS | {"redis", "pydantic", "flask", "click", "email"}),
         (HELP, SERVERS | FEW_NEED | OURS | {"redis", "pydantic", "flask", "rq", "cleo_email.app"}),
         (COMPLETION, SERVERS | FEW_NEED | OURS | {"redis", "pydantic", "flask", "rq", "cleo_email.app"}),
-        ("import cleo_email.settings", SERVERS | FEW_NEED | OURS | {"flask", "rq", "cleo_email.app"}),
+        (
+            "import cleo_email.settings",
+            SERVERS | FEW_NEED | OURS | {"flask", "rq", "redis", "cleo_email.app"},
+        ),
         (WEB, SERVERS | FEW_NEED | OURS | {"cleo_email.pipeline.answer"}),
         (WORKER, {"flask", "pycurl", "dkim", "dns.resolver", "croniter", "cryptography.x509"} | OURS),
     ],

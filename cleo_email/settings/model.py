@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
-from redis.connection import parse_url
 
 from cleo_email.accounts import ImapAccount, Login, SmtpAccount
 from cleo_email.errors import InvalidField, SettingsError
@@ -78,6 +77,8 @@ def _redis_url(text: str) -> str:
         raise ValueError("scheme")
     if parts.scheme != "unix" and not re.fullmatch(r"/?|/\d+", parts.path):
         raise ValueError("the database is no number")
+    from redis.connection import parse_url
+
     # Raises ValueError on nonsense in the port, the database or an option.
     parse_url(text)  # type: ignore[no-untyped-call]
     return text

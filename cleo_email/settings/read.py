@@ -27,7 +27,6 @@ from cleo_email.settings.model import NAMED_TOKEN, Settings, read_address
 from cleo_email.settings.providers import find_preset, presets
 from cleo_email.settings.signature import read_signature, signature_files
 from cleo_email.settings.workflows import read_workflows
-from cleo_email.store.faults import ESCAPES
 
 _FIELDS = {str(field.alias): field for field in Settings.model_fields.values()}
 _SECRET = {name for name, field in _FIELDS.items() if "SecretStr" in repr(field)}
@@ -209,6 +208,8 @@ def _line(name: str, values: Values, expected: str | None = None) -> str:
         found = repr(value if len(value) <= 60 else value[:57] + "...")
     hint = ""
     if name == "REDIS_URL" and "@" in (value or ""):
+        from cleo_email.store.faults import ESCAPES
+
         hint = f"; {ESCAPES}"
     if name in ("EMAIL_SMTP_HOST", "EMAIL_IMAP_HOST"):
         hint = _port_apart(name, value or "")
