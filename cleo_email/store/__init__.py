@@ -6,8 +6,8 @@ from cleo_email.store.drafts import Draft, Drafts
 from cleo_email.store.events import Claim, Events, Failures
 from cleo_email.store.figures import Figures
 from cleo_email.store.files import WaitingFiles
-from cleo_email.store.health import HealthStore
-from cleo_email.store.locks import Lock, Locks, Ticks
+from cleo_email.store.health import LISTENING, HealthStore
+from cleo_email.store.locks import Lease, Lock, Locks, Ticks
 from cleo_email.store.mailbox import DueList, MailboxState
 from cleo_email.store.messages import (
     AT_WORK,
@@ -34,6 +34,7 @@ __all__ = ["AT_WORK", "LOGIN", "WAITING", "Accepted", "Claim", "Draft", "Drafts"
 __all__ += [
     "Events",
     "Identity",
+    "Lease",
     "Lock",
     "Locks",
     "Messages",
@@ -61,6 +62,7 @@ class Store:
         self.health = HealthStore(redis)
         self.ticks = Ticks(redis)
         self.locks = Locks(redis)
+        self.listening = Lease(redis, LISTENING)
         self.mailbox = MailboxState(redis, account)
         self.filing = DueList(redis, "filing")
         self.settling = DueList(redis, "settling")
