@@ -42,6 +42,7 @@ class Listener(threading.Thread):
         self._told = SeldomLog()
         self._losses = self._began = 0
         self._rests_until = 0.0  # monotonic
+        self._refused = -1  # how many logins the poll had made when one was refused here
         self._said = False
 
     def end(self) -> None:
@@ -72,9 +73,10 @@ class Listener(threading.Thread):
 
     def _turn(self) -> float:
         """Listen, if this process is to do it, until that is over. Return the seconds to the next turn."""
+        self._began = self._began or self._app.clock()
         if taken_ms := self._lease.take(self._token, LEASE_MS):
             return min(taken_ms / SECOND + 0.01, LOOK_S)
-        if time.monotonic() < self._rests_until or not self._may_log_in():
+        if not self._may_log_in():
             return BEAT_S
         self._lease.take(self._token, CONNECT_MS)
         begun = 0.0
@@ -88,10 +90,18 @@ class Listener(threading.Thread):
         return 0.1
 
     def _may_log_in(self) -> bool:
-        """Return whether the poll of these settings has succeeded: no login is tried that may be refused."""
-        store = self._app.store
-        self._began = self._began or self._app.clock()
+        """Return whether a login is due, and will be taken: the poll has succeeded since this process began.
+
+        After a login that was refused this process's poll must have logged in anew.
+        """
+        store, rests = self._app.store, time.monotonic() < self._rests_until
+        if rests and not 0 <= self._refused < self._logins():
+            return False
         return store.health.read().polled >= self._began and not store.ticks.resting("poll")
+
+    def _logins(self) -> int:
+        """Return how often the poll of this process has logged in."""
+        return self._app.mailbox.logins if self._app.mailbox else 0
 
     def _listen(self) -> None:
         """Wake the poll at each news until the connection, or the lease, is lost, or the process ends."""
@@ -124,18 +134,21 @@ class Listener(threading.Thread):
 
     def _note(self, fault: MailboxError, lasted_s: float | None) -> None:
         """Rest after a fault; ``lasted_s`` is None where there was no listening. What lasts is said once."""
-        why, store = str(fault), self._app.store
+        why, store, now = str(fault), self._app.store, time.monotonic()
+        is_said, self._refused = True, -1
         if isinstance(fault, LoginsUsedUp):
-            self._rests_until = time.monotonic() + fault.ms / SECOND
-        elif isinstance(fault, IdleRefused | MailboxLoginRefused):
+            is_said, self._rests_until = False, now + fault.ms / SECOND
+        elif isinstance(fault, MailboxLoginRefused):
+            self._refused, self._rests_until = self._logins(), now + REFUSED_MS / SECOND
+        elif isinstance(fault, IdleRefused):
             store.listening.close(REFUSED_MS)
         elif lasted_s is None and is_of_a_limit(fault):
             why = f"{LIMITED}: {fault}"
             store.listening.close(LIMITED_MS)
         else:
             self._losses = 1 if (lasted_s or 0) >= LASTED_S else self._losses + 1
-            self._rests_until = time.monotonic() + RESTS_S[min(self._losses, len(RESTS_S)) - 1]
+            self._rests_until = now + RESTS_S[min(self._losses, len(RESTS_S)) - 1]
+            is_said = self._losses > 1  # once in a while every server ends a connection
         store.health.listens(0, why)
-        ends_as_servers_do = self._losses == 1 and self._rests_until > time.monotonic()
-        if not ends_as_servers_do and self._told.is_due(why):
+        if is_said and self._told.is_due(why):
             log.warning("new mail waits for the poll, every %d s: %s", self._app.settings.poll_interval, why)
