@@ -287,7 +287,7 @@ def _inbox(mailbox: Mailbox) -> str:
 
 
 def _idle(app: App, mailbox: Mailbox) -> str:
-    """Say whether the server tells of new mail by itself, and whether a worker listens. Raise MailboxError."""
+    """Say whether the server tells of new mail by itself, and a worker listens. Raise MailboxError."""
     waits = f"new mail waits for the poll, at most {app.settings.poll_interval} s"
     if not mailbox.offers("IDLE"):
         return f"the server has no IDLE: {waits}"
@@ -298,7 +298,8 @@ def _idle(app: App, mailbox: Mailbox) -> str:
     except StoreUnavailable:
         return "the server has IDLE"
     if health.idle_since:
-        return f"the server has IDLE, and a worker listens since {iso(health.idle_since)}: new mail is read at once"
+        since = iso(health.idle_since)
+        return f"the server has IDLE, and a worker listens since {since}: new mail is read at once"
     return f"the server has IDLE, and no worker listens: {health.idle_fault or 'none has begun'}; {waits}"
 
 
