@@ -40,7 +40,8 @@ class Listener(threading.Thread):
         self._awake, self._waking = socket.socketpair()
         self._ending = threading.Event()
         self._told = SeldomLog()
-        self._losses = self._began = 0
+        self._began = app.clock()
+        self._losses = 0
         self._rests_until = 0.0  # monotonic
         self._refused = -1  # how many logins the poll had made when one was refused here
         self._said = False
@@ -73,7 +74,6 @@ class Listener(threading.Thread):
 
     def _turn(self) -> float:
         """Listen, if this process is to do it, until that is over. Return the seconds to the next turn."""
-        self._began = self._began or self._app.clock()
         if taken_ms := self._lease.take(self._token, LEASE_MS):
             return min(taken_ms / SECOND + 0.01, LOOK_S)
         if not self._may_log_in():

@@ -57,10 +57,10 @@ def run_worker(settings: Settings) -> int:
     holders = [_start_worker(app, ANSWERS, settings.concurrency, stop)]
     if app.poller is not None:
         holders.append(_start_worker(app, MAILBOX, 1, stop))
-    Ticker(app, stop, dequeues=lambda: all_dequeue(holders)).start()
     listener = Listener(app, app.idle) if app.idle else None
     if listener:
         listener.start()
+    Ticker(app, stop, dequeues=lambda: all_dequeue(holders)).start()
     threading.Thread(target=watch, args=(holders, stop), name="cleo-watchdog", daemon=True).start()
     signals.wait()
     log.info("stopping: taking no more work, finishing for at most %d s", DRAIN_S)

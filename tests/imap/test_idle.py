@@ -159,11 +159,14 @@ def test_the_end_of_the_connection_is_no_silence(server: FakeImapServer, idle: I
 def test_news_in_the_last_breath_count(server: FakeImapServer, idle: Idle) -> None:
     def dies(session: Session, tag: str, rest: str) -> None:
         session.send("+ idling")
+        begun.wait(LONG_S)
         session.wfile.write(b"* 4 EXISTS\r\n* BYE shutting down\r\n")
         raise HangUp
 
+    begun = threading.Event()
     server.answers["IDLE"] = dies
     idle.begin()
+    begun.set()
     assert idle.wait(LONG_S)
     with pytest.raises(MailboxUnavailable):
         idle.wait(LONG_S)
