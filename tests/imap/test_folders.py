@@ -31,8 +31,7 @@ def folders(
     dovecot: Dovecot, user: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Folders]:
     """Where Sent is large the inbox gets a connection of its own."""
-    if request.param == "one for the inbox":
-        monkeypatch.setattr(folders_module, "SLOW_S", -1)
+    monkeypatch.setattr(folders_module, "SLOW_S", -1 if request.param == "one for the inbox" else 1000)
     with Folders(dovecot.account(user), ssl_context=dovecot.ssl_context()) as found:
         yield found
 
@@ -108,6 +107,23 @@ def test_what_somebody_answered_is_told_by_its_flag(
     assert folders.answered(set()) == frozenset()
     person.select_folder("INBOX")
     assert b"\\Seen" not in person.fetch([1], ["FLAGS"])[1][b"FLAGS"]
+
+
+def test_flags_and_sent_mail_are_seen_the_moment_they_are_there_by_turns(
+    dovecot: Dovecot, user: str, folders: Folders, person: IMAPClient
+) -> None:
+    dovecot.deliver(user, mail("<1@x>"))
+    place = f"{person.select_folder('INBOX')[b'UIDVALIDITY']}/1"
+    person.create_folder("Sent")
+    validity, _ = folders.sent_position() or (0, 0)
+    for number in range(1, 16):
+        person.append("Sent", mail(f"<{number}@x>"))
+        assert [one.uid for one in folders.sent_after(validity, number - 1) or ()] == [number]
+        assert folders.answered([place]) == frozenset()
+        person.add_flags([1], ["\\Answered"])
+        assert folders.answered([place]) == {place}
+        person.remove_flags([1], ["\\Answered"])
+    assert (folders._beside is not None) == (folders_module.SLOW_S < 0)
 
 
 def test_where_sent_is_slow_to_select_the_inbox_is_looked_at_beside_it(
