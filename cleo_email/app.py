@@ -19,7 +19,7 @@ from redis import Redis
 
 from cleo_email.accounts import Login
 from cleo_email.crashpoints import arm
-from cleo_email.errors import BAD_SETTINGS, SettingsError
+from cleo_email.errors import BAD_SETTINGS, MailboxError, SettingsError
 from cleo_email.mail.message_id import Signer, derive_key
 from cleo_email.mail.model import Action
 from cleo_email.pipeline.receive import Receiver
@@ -35,6 +35,7 @@ from cleo_email.store.queue import WakeQueue
 from cleo_email.store.threads import SigningKeys
 
 if TYPE_CHECKING:
+    from cleo_email.imap.idle import Idle
     from cleo_email.imap.mailbox import Mailbox
     from cleo_email.oauth.tokens import TokenSource
     from cleo_email.pipeline.answer import Answerer
@@ -248,7 +249,31 @@ class App:
             return None
         from cleo_email.imap.mailbox import Mailbox
 
-        return Mailbox(replace(account, login=self._login))
+        mailbox = Mailbox(replace(account, login=self._login))
+        mailbox.login_failed = self._stop_listening
+        return mailbox
+
+    @cached_property
+    def idle(self) -> Idle | None:
+        """None without a mailbox, or with EMAIL_IDLE=0."""
+        account, settings = self.settings.imap, self.settings
+        if account is None or not settings.idle:
+            return None
+        from cleo_email.imap.idle import Idle
+        from cleo_email.imap.values import ImapTimeouts
+        from cleo_email.pipeline.logins import limit_listener_logins
+
+        drafts = settings.drafts and settings.takeover != "off"
+        timeouts = ImapTimeouts(connect=5, read=10, command=20)  # within the lease of who listens
+        idle = Idle(replace(account, login=self._login), drafts=drafts, timeouts=timeouts)
+        idle.before_login = partial(limit_listener_logins, self.store.ticks)
+        return idle
+
+    def _stop_listening(self, fault: MailboxError) -> None:
+        """Give way where the server allows no further connection: all others matter more than IDLE's."""
+        from cleo_email.pipeline.logins import stop_listening
+
+        stop_listening(self.store, fault)
 
     @cached_property
     def takeover(self) -> Takeover | None:
@@ -265,6 +290,7 @@ class App:
         hasty = ImapTimeouts(connect=5, read=10, liveness=3, command=30)
         folders = Folders(replace(account, login=self._login), timeouts=hasty)
         folders.before_login = partial(limit_spare_logins, self.store.ticks)
+        folders.login_failed = self._stop_listening
         return Takeover(
             self.store,
             SharedFolders(folders),

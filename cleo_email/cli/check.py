@@ -24,7 +24,7 @@ from cleo_email.imap.special_use import DRAFTS, SENT
 from cleo_email.pipeline.workflows import load_suppliers, next_due
 from cleo_email.runtime import DAY, CallFailed, Deadline, call_within, now_ms
 from cleo_email.settings import DOTENV, Settings, doubts, gather, no_dotenv
-from cleo_email.store import State, Store
+from cleo_email.store import State, Store, iso
 from cleo_email.store.clock import ServerClock
 from cleo_email.store.connection import connect_web
 
@@ -205,6 +205,7 @@ def _mail_servers(settings: Settings) -> Iterator[CheckResult]:
             found = _with_needs(settings, _tried("imap", lambda: _inbox(mailbox)))
             yield found
             if found.level == "ok":
+                yield _tried("idle", lambda: _idle(app, mailbox))
                 yield from _accepted_elsewhere(app)
                 yield from examine_people(settings, mailbox)
     with app.submitter as submitter:
@@ -283,6 +284,23 @@ def _inbox(mailbox: Mailbox) -> str:
     if mailbox.open().read_only:
         raise MailboxError(f"{text}; give EMAIL_USER the right to write to its INBOX")
     return text
+
+
+def _idle(app: App, mailbox: Mailbox) -> str:
+    """Say whether the server tells of new mail by itself, and a worker listens. Raise MailboxError."""
+    waits = f"new mail waits for the poll, at most {app.settings.poll_interval} s"
+    if not mailbox.offers("IDLE"):
+        return f"the server has no IDLE: {waits}"
+    if not app.settings.idle:
+        return f"the server has IDLE, which EMAIL_IDLE=0 switches off: {waits}"
+    try:
+        health = app.store.health.read()
+    except StoreUnavailable:
+        return "the server has IDLE"
+    if health.idle_since:
+        since = iso(health.idle_since)
+        return f"the server has IDLE, and a worker listens since {since}: new mail is read at once"
+    return f"the server has IDLE, and no worker listens: {health.idle_fault or 'none has begun'}; {waits}"
 
 
 def _with_needs(settings: Settings, result: CheckResult) -> CheckResult:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Self
 
 from cleo_email.accounts import ImapAccount, LoginMemory
+from cleo_email.errors import MailboxError
 from cleo_email.imap.session import ImapConnection, folder_name
 from cleo_email.imap.special_use import SpecialUse, create_folder, find_folder
 from cleo_email.imap.values import ImapTimeouts
@@ -14,6 +15,10 @@ QUIET = 30.0  # seconds without an answer after which a kept connection is tried
 
 def no_limit() -> None:
     """Let every login be made."""
+
+
+def tell_nobody(_fault: MailboxError) -> None:
+    """Do nothing about a connection that could not be made."""
 
 
 class KeptConnection:
@@ -34,6 +39,8 @@ class KeptConnection:
         self.logins = 0
         # Called before each connection is made; a MailboxError that it raises forbids it.
         self.before_login: Callable[[], None] = no_limit
+        # Called where a connection cannot be made.
+        self.login_failed: Callable[[MailboxError], None] = tell_nobody
         self._account = account
         self._context = ssl_context
         self._timeouts = timeouts or ImapTimeouts()
@@ -58,6 +65,10 @@ class KeptConnection:
         """Connect and log in, unless a kept connection lives."""
         self._connection(try_after=0)
 
+    def offers(self, capability: str) -> bool:
+        """Return whether the server has this capability."""
+        return self._connection().offers(capability)
+
     def look_up(self, use: SpecialUse) -> tuple[str, bool]:
         """Return the folder's name, '' where there is none, and whether this login may write to it."""
         folder = self._folder(use, create=False)
@@ -71,7 +82,11 @@ class KeptConnection:
         if self._kept is None or not self._kept.is_alive(try_after):
             self._kept = None
             self.before_login()
-            self._kept = ImapConnection(self._account, self._context, self._timeouts, self._memory)
+            try:
+                self._kept = ImapConnection(self._account, self._context, self._timeouts, self._memory)
+            except MailboxError as fault:
+                self.login_failed(fault)
+                raise
             self.logins += 1
         return self._kept
 

@@ -7,12 +7,15 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
 
+from cleo_email.errors import MailboxError
 from cleo_email.imap.connection import KeptConnection
 from cleo_email.imap.session import ImapConnection, RefusedForGood, RefusedForNow, folder_name
 from cleo_email.imap.special_use import DRAFTS, SENT, SpecialUse, naming
 from cleo_email.imap.values import ANSWERED, DELETED, DRAFT, SEEN, content_of, having, search_date, uid_sets
 
-SELECTED_S = 60.0  # after which Sent is selected anew, and folders that were not there are looked for again
+SELECTED_S = 60.0  # after which a folder is selected anew, and those that were not there are looked for again
+SLOW_S = 0.2  # to select Sent anew; the inbox then gets a connection of its own
+ALONE_S = 3600.0  # without another try to make that, where the server allows none
 HEADER_OCTETS = 65_536  # of a header that is fetched
 NO_DRAFTS = "there is no folder for drafts any more: give it its name back, or create one named Drafts"
 _MESSAGE_ID = re.compile(rb"^message-id:\s*(<[^<>\s]+>)", re.IGNORECASE | re.MULTILINE)
@@ -30,12 +33,26 @@ class SentMail:
 class Folders(KeptConnection):
     """Sent and Drafts over a connection of their own. The inbox is only looked at.
 
+    To select a Sent with 100,000 mails anew after each copy that was put into it takes Dovecot half a second,
+    to ask what is new in it a few milliseconds. So where it is slow, Sent stays selected, and the inbox is
+    looked at over a second connection, if the server lets us in once more.
+
     UIDs of Drafts and of the inbox are ``UIDVALIDITY/UID``; those of another UIDVALIDITY name nothing.
     """
 
     inbox = "INBOX"
     _sent: tuple[int, float] | None = None  # UIDVALIDITY of Sent, and when (monotonic) it was selected
     _missing: dict[SpecialUse, float] | None = None  # when (monotonic) a folder was last found to be missing
+    _is_slow = False  # to select Sent anew
+    _alone_until = 0.0  # monotonic
+    _beside: KeptConnection | None = None  # for the inbox
+    _inbox: tuple[int, float] | None = None  # as of Sent, over the second connection
+
+    def close(self) -> None:
+        self._is_slow = False
+        if self._beside is not None:
+            self._beside.close()
+        super().close()
 
     # --- Sent -------------------------------------------------------------------------------------------
 
@@ -89,8 +106,10 @@ class Folders(KeptConnection):
             and time.monotonic() - self._sent[1] < SELECTED_S
         ):
             return self._sent[0]
+        anew, began = self._sent is not None, time.monotonic()
         validity = self._select(SENT, folder, read_only=True)
         self._sent = (validity, time.monotonic())
+        self._is_slow |= anew and time.monotonic() - began > SLOW_S
         return validity
 
     # --- the inbox --------------------------------------------------------------------------------------
@@ -99,9 +118,26 @@ class Folders(KeptConnection):
         r"""Return those of the mails in the inbox that carry ``\Answered``."""
         if not places:
             return frozenset()
-        connection = self._connection()
-        validity = _validity(connection, self.inbox, connection.select(self.inbox, read_only=True))
-        return self._having(places, validity, ANSWERED)
+        beside, kept, now = self._beside_sent(), self._inbox, time.monotonic()
+        connection = beside or self._connection()
+        is_kept = beside is not None and beside.selected == (self.inbox, True)
+        if kept is None or not is_kept or now - kept[1] > SELECTED_S:
+            validity = _validity(connection, self.inbox, connection.select(self.inbox, read_only=True))
+            kept = self._inbox = (validity, now)
+        return self._having(places, kept[0], ANSWERED, connection=connection)
+
+    def _beside_sent(self) -> ImapConnection | None:
+        """Return the connection for the inbox, which knows what is new there; None where there is none."""
+        if not self._is_slow or time.monotonic() < self._alone_until:
+            return None
+        if self._beside is None:
+            self._beside = KeptConnection(self._account, ssl_context=self._context, timeouts=self._timeouts)
+        self._beside.before_login = self.before_login
+        try:
+            return self._beside._connection(try_after=0)
+        except MailboxError:  # one connection for both does as well, only slower
+            self._alone_until = time.monotonic() + ALONE_S
+            return None
 
     # --- Drafts -----------------------------------------------------------------------------------------
 
@@ -195,12 +231,14 @@ class Folders(KeptConnection):
             raise RefusedForGood(f"{folder_name(folder)} is read-only for this login")
         return _validity(connection, folder, data)
 
-    def _having(self, places: Iterable[str], validity: int, *flags: str) -> frozenset[str]:
+    def _having(
+        self, places: Iterable[str], validity: int, *flags: str, connection: ImapConnection | None = None
+    ) -> frozenset[str]:
         r"""Return those that are there in the selected folder with these flags, and without ``\Deleted``."""
         uids = {_uid(place) for place in places if place.partition("/")[0] == str(validity)}
         found: set[int] = set()
         for _, uid_set in uid_sets(uids):
-            messages = self._connection().fetch(uid_set, "(UID FLAGS)")
+            messages = (connection or self._connection()).fetch(uid_set, "(UID FLAGS)")
             found |= (having(messages, flags) - having(messages, [DELETED])) & uids
         return frozenset(f"{validity}/{uid}" for uid in found)
 

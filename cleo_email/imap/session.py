@@ -116,6 +116,7 @@ class ImapConnection:
         self._client = self._connect(context)
         self._imap: Any = self._client._imap
         self._alive = True
+        self._asked_capabilities = False
         self.refusals = 0  # of any command
         self.selected: tuple[str | bytes, bool] | None = None  # (folder, read-only)
         try:
@@ -140,6 +141,31 @@ class ImapConnection:
             except MailboxError:
                 self._discard()
         return self._alive
+
+    def offers(self, capability: str) -> bool:
+        """Return whether the server has it. Some tell the whole list only where they are asked for it."""
+        if capability not in self._capabilities and not self._asked_capabilities:
+            self._asked_capabilities = True
+            told = self._run("CAPABILITY", self._imap.capability)
+            self._capabilities |= frozenset(_as_text(told).upper().split())
+        return capability in self._capabilities
+
+    def hand_over(self) -> tuple[socket.socket, bytes]:
+        """Return the socket, and what it has brought that nobody has read yet.
+
+        From then on the caller reads and writes; ``log_out`` closes it, and nothing else may be called.
+        """
+        self._alive = False
+        sock: socket.socket = self._client.socket()
+        sock.settimeout(0)
+        kept = getattr(self._imap, "_readbuf", None)  # imaplib's own buffer, from Python 3.14 on
+        if kept is not None:
+            return sock, b"".join(kept)
+        unread = b""
+        with contextlib.suppress(BlockingIOError, ssl.SSLWantReadError):
+            while ahead := self._imap.file.peek():
+                unread += self._imap.file.read(len(ahead))
+        return sock, unread
 
     # --- mailboxes (bytes: a name as the server spells it) -----------------------------------------------
 

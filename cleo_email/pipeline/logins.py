@@ -4,17 +4,26 @@ A normal login is kept for days; what is counted here are connections of workers
 that start again and again. What a person asks for (``check``, ``poll``) does not count and is never refused.
 """
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-from cleo_email.errors import MailboxUnavailable
-from cleo_email.runtime import MINUTE
-from cleo_email.store import Ticks
+from cleo_email.errors import MailboxError, MailboxUnavailable
+from cleo_email.runtime import HOUR, MINUTE
+from cleo_email.store import Store, Ticks
 
 LOGINS = 6  # of all processes together
 LOGINS_MS = 3 * MINUTE  # within any
 _PLACES = tuple(f"login-{number}" for number in range(LOGINS))
-_SPARE = _PLACES[LOGINS // 2 :]  # the others are the poll's alone
+LIMITED_MS = 12 * HOUR
+LIMITED = "the server limits connections, and the one that listens (IDLE) gives way"
+_SPARE = _PLACES[LOGINS // 2 :]
+_LISTENER = _PLACES[:1:-1]  # two are the poll's alone
+# Words of a server about how many connections or logins it allows.
+_LIMIT = re.compile(
+    r"\[(LIMIT|INUSE|THROTTLED)\b|too many|maximum|\blimit|connections|sessions|throttl|back-?\s?off",
+    re.IGNORECASE,
+)
 
 
 class LoginsUsedUp(MailboxUnavailable):
@@ -45,6 +54,23 @@ def limit_logins(ticks: Ticks) -> None:
 def limit_spare_logins(ticks: Ticks) -> None:
     """Count a login that the poll can do without: some are left to it. Raise as ``limit_logins``."""
     _count(ticks, _SPARE)
+
+
+def limit_listener_logins(ticks: Ticks) -> None:
+    """Count a login of the process that listens. Raise as ``limit_logins``."""
+    _count(ticks, _LISTENER)
+
+
+def is_of_a_limit(error: MailboxError) -> bool:
+    """Return whether the server allows no further connection of this account."""
+    return not isinstance(error, LoginsUsedUp) and bool(_LIMIT.search(str(error)))
+
+
+def stop_listening(store: Store, fault: MailboxError) -> None:
+    """Let no process listen for a while where a connection was refused as one too many."""
+    if is_of_a_limit(fault):
+        store.listening.close(LIMITED_MS)
+        store.health.listens(0, f"{LIMITED}: {fault}")
 
 
 def _count(ticks: Ticks, places: Sequence[str]) -> None:

@@ -65,9 +65,11 @@ OUTLINE_FAULTS = 40  # at the first poll, after which the read mails that are le
 PROBED = 5  # other mails, of which the smallest shows whether the server delivers any
 READ_BEFORE = "it had been read before Cleo was installed"
 BUSY_MS = 3 * SECOND
+TOLD_BUSY_MS = SECOND // 2  # where the server has told of new mail
 UPKEEP_PAUSE_MS = SECOND  # between two runs of upkeep
 # A poll whose end is not recorded by then is asked for again: its process may have died.
 UNTOLD_MS = 20 * SECOND
+ANNOUNCED = "announced"  # the tick that stands while the server has told of news and no poll has begun since
 # How long the mailbox rests after the first fault in a row, the second …: few enough logins by themselves.
 # After a refused login longer, since many servers lock an account that tries too often.
 RESTS_MS = (2 * SECOND, 5 * SECOND, 15 * SECOND, 45 * SECOND, MINUTE)
@@ -129,8 +131,10 @@ class Poller:
         with self.store.locks.hold(LOCK) as lock:
             if lock is None:
                 # Another process polls, or has died: its lock remains for some seconds.
-                ticks.next_tick("poll", min(BUSY_MS, interval))
+                busy_ms = TOLD_BUSY_MS if ticks.tick_left_ms(ANNOUNCED) > 0 else BUSY_MS
+                ticks.next_tick("poll", min(busy_ms, interval))
                 return PollResult(busy=True)
+            ticks.forget(ANNOUNCED)
             with self._resting_after_a_fault(logged=not force):
                 limits = (self.max_bytes, self.max_age_days)
                 reading = _Reading(

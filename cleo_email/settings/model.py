@@ -231,6 +231,7 @@ class Settings(WebhookSettings):
     imap_host: Host | None = env("EMAIL_IMAP_HOST", "the IMAP server's name, such as imap.example.com")
     imap_port: Port = env("EMAIL_IMAP_PORT", _PORT, 993)
     poll_interval: Whole = env("EMAIL_POLL_INTERVAL_SECONDS", "a whole number of seconds from 1", 60)
+    idle: bool = env("EMAIL_IDLE", _FLAG, True)
     redis_url: RedisUrl = env(
         "REDIS_URL",
         "a URL such as redis://host:6379/0, rediss://… or unix:///path?db=0",

@@ -6,8 +6,8 @@ from cleo_email.store.drafts import Draft, Drafts
 from cleo_email.store.events import Claim, Events, Failures
 from cleo_email.store.figures import Figures
 from cleo_email.store.files import WaitingFiles
-from cleo_email.store.health import HealthStore
-from cleo_email.store.locks import Head, Lock, Locks, Ticks
+from cleo_email.store.health import LISTENING, HealthStore
+from cleo_email.store.locks import Head, Lease, Lock, Locks, Ticks
 from cleo_email.store.mailbox import DueList, DueWork, MailboxState
 from cleo_email.store.messages import (
     AT_WORK,
@@ -36,6 +36,7 @@ __all__ += [
     "Events",
     "Head",
     "Identity",
+    "Lease",
     "Lock",
     "Locks",
     "Messages",
@@ -65,6 +66,7 @@ class Store:
         self.health = HealthStore(redis)
         self.ticks = Ticks(redis)
         self.locks = Locks(redis, beats=quick)
+        self.listening = Lease(redis, LISTENING)
         self.mailbox = MailboxState(redis, account)
         self.due_work = DueWork(redis)
         self.filing = DueList(redis, "filing")

@@ -10,6 +10,7 @@ from cleo_email.runtime import backoff_ms
 from cleo_email.store.connection import PREFIX, StorePart
 
 WORKER_MS = 90_000
+LISTENING = "idle"  # the lease of the process that listens
 _SUBMISSION = ("submission_fault", "submission_limits", "submission_rests_until")
 
 
@@ -22,6 +23,8 @@ class Health:
     poll_fault: str
     submission_fault: str
     submission_rests_until: int = 0  # no mail is to be tried before
+    idle_since: int = 0  # since when the server tells of new mail by itself
+    idle_fault: str = ""  # why it does not
 
     def worker_is_away(self, now: int) -> bool:
         """Return whether no worker has been seen in the last 90 seconds."""
@@ -77,7 +80,7 @@ class HealthStore(StorePart):
         Refused logins stay counted: a worker that is started again and again must not knock each time anew.
         """
         with self._redis.pipeline() as pipe:
-            pipe.hdel(f"{PREFIX}pulse", *_SUBMISSION, "poll_faults")
+            pipe.hdel(f"{PREFIX}pulse", *_SUBMISSION, "poll_faults", "idle_fault")
             pipe.delete(f"{PREFIX}rest:poll", f"{PREFIX}tick:poll", f"{PREFIX}tick:submission-probe")
             pipe.execute()
 
@@ -110,14 +113,23 @@ class HealthStore(StorePart):
             pipe.delete(f"{PREFIX}tick:submission-probe")
             pipe.execute()
 
+    def listens(self, since: int, fault: str = "") -> None:
+        """Record since when the server tells of new mail by itself (IDLE); 0: it does not, and why."""
+        self._redis.hset(f"{PREFIX}pulse", mapping={"idle_since": since, "idle_fault": fault})
+
     def read(self) -> Health:
-        raw = cast("dict[bytes, bytes]", self._redis.hgetall(f"{PREFIX}pulse"))
+        with self._redis.pipeline(transaction=False) as pipe:
+            pipe.hgetall(f"{PREFIX}pulse")
+            pipe.exists(f"{PREFIX}lock:{LISTENING}")  # a process that was killed has recorded nothing
+            raw, listens = cast("tuple[dict[bytes, bytes], int]", pipe.execute())
         return Health(
             int(raw.get(b"worker", 0)),
             int(raw.get(b"polled", 0)),
             raw.get(b"poll_fault", b"").decode(),
             raw.get(b"submission_fault", b"").decode(),
             int(raw.get(b"submission_rests_until", 0)),
+            int(raw.get(b"idle_since", 0)) if listens else 0,
+            raw.get(b"idle_fault", b"").decode(),
         )
 
     def try_writes(self) -> None:

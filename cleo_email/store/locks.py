@@ -199,6 +199,31 @@ def _process_of(token: bytes) -> str:
     return process if dot else ""
 
 
+class Lease(StorePart):
+    """A lock for as long as a process lives, which anybody may close to all of them for a while."""
+
+    _CLOSED = "closed"
+
+    def __init__(self, redis: Redis, name: str) -> None:
+        super().__init__(redis)
+        self._key = f"{PREFIX}lock:{name}"
+
+    def take(self, token: str, ms: int) -> int:
+        """Take or renew it. Return 0 where it is ours then, else in how many milliseconds it is free."""
+        return int(self._run("lease", keys=[self._key], args=[token, ms]))
+
+    def release(self, token: str) -> None:
+        self._run("unlock", args=[PREFIX, self._key, token, "", ""])
+
+    def close(self, ms: int) -> None:
+        """Take it from its holder, who finds out when it renews it, and give it to nobody."""
+        self._redis.set(self._key, self._CLOSED, px=ms)
+
+    def reopen(self) -> None:
+        """Let it be taken again, unless somebody holds it."""
+        self.release(self._CLOSED)
+
+
 class Ticks(StorePart):
     """Lets one of all processes act, by keys that expire."""
 
@@ -221,6 +246,10 @@ class Ticks(StorePart):
     def opened(self, name: str, quiet_ms: int) -> bool:
         """Return True for the first call, and for the first after ``quiet_ms`` without one."""
         return self._redis.set(f"{PREFIX}open:{name}", 1, px=quiet_ms, get=True) is None
+
+    def forget(self, name: str) -> None:
+        """Let the next tick come at once."""
+        self._redis.delete(f"{PREFIX}tick:{name}")
 
     def tick_left_ms(self, name: str) -> int:
         return self._redis.pttl(f"{PREFIX}tick:{name}")

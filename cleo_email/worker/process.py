@@ -14,6 +14,7 @@ from cleo_email.http.address import web_address
 from cleo_email.settings import Settings, doubts, gather, no_dotenv
 from cleo_email.store.connection import connect_worker
 from cleo_email.store.queue import ANSWERS, MAILBOX
+from cleo_email.worker.listener import Listener
 from cleo_email.worker.rq_threads import ThreadWorker, all_dequeue, watch, work_until_stopped
 from cleo_email.worker.ticker import Ticker
 
@@ -57,10 +58,15 @@ def run_worker(settings: Settings) -> int:
     holders = [_start_worker(app, ANSWERS, settings.concurrency, stop)]
     if app.poller is not None:
         holders.append(_start_worker(app, MAILBOX, 1, stop))
+    listener = Listener(app, app.idle) if app.idle else None
+    if listener:
+        listener.start()
     Ticker(app, stop, dequeues=lambda: all_dequeue(holders)).start()
     threading.Thread(target=watch, args=(holders, stop), name="cleo-watchdog", daemon=True).start()
     signals.wait()
     log.info("stopping: taking no more work, finishing for at most %d s", DRAIN_S)
+    if listener:
+        listener.end()
     _drain(holders)
     app.store.locks.release_all()
     app.submitter.close()

@@ -9,11 +9,12 @@ import pytest
 from imapclient import IMAPClient  # type: ignore[import-untyped]
 from imapclient.imap_utf7 import encode  # type: ignore[import-untyped]
 
+from cleo_email.imap import folders as folders_module
 from cleo_email.imap.folders import Folders
 from cleo_email.imap.session import RefusedForGood, RefusedForNow
 from cleo_email.imap.special_use import DRAFTS, usual_names
 from tests.support.dovecot import Dovecot
-from tests.support.imap_server import FakeImapServer
+from tests.support.imap_server import FakeImapServer, says
 
 pytestmark = pytest.mark.servers("dovecot")
 
@@ -25,8 +26,12 @@ def mail(message_id: str, *, answers: str = "<in@x>", text: str = "hello") -> by
     return f"{head}\r\n{text}\r\n".encode()
 
 
-@pytest.fixture
-def folders(dovecot: Dovecot, user: str) -> Iterator[Folders]:
+@pytest.fixture(params=["one connection", "one for the inbox"])
+def folders(
+    dovecot: Dovecot, user: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Folders]:
+    """Where Sent is large the inbox gets a connection of its own."""
+    monkeypatch.setattr(folders_module, "SLOW_S", -1 if request.param == "one for the inbox" else 1000)
     with Folders(dovecot.account(user), ssl_context=dovecot.ssl_context()) as found:
         yield found
 
@@ -102,6 +107,51 @@ def test_what_somebody_answered_is_told_by_its_flag(
     assert folders.answered(set()) == frozenset()
     person.select_folder("INBOX")
     assert b"\\Seen" not in person.fetch([1], ["FLAGS"])[1][b"FLAGS"]
+
+
+def test_flags_and_sent_mail_are_seen_the_moment_they_are_there_by_turns(
+    dovecot: Dovecot, user: str, folders: Folders, person: IMAPClient
+) -> None:
+    dovecot.deliver(user, mail("<1@x>"))
+    place = f"{person.select_folder('INBOX')[b'UIDVALIDITY']}/1"
+    person.create_folder("Sent")
+    validity, _ = folders.sent_position() or (0, 0)
+    for number in range(1, 16):
+        person.append("Sent", mail(f"<{number}@x>"))
+        assert [one.uid for one in folders.sent_after(validity, number - 1) or ()] == [number]
+        assert folders.answered([place]) == frozenset()
+        person.add_flags([1], ["\\Answered"])
+        assert folders.answered([place]) == {place}
+        person.remove_flags([1], ["\\Answered"])
+    assert (folders._beside is not None) == (folders_module.SLOW_S < 0)
+
+
+def test_where_sent_is_slow_to_select_the_inbox_is_looked_at_beside_it(
+    server: FakeImapServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folders_module, "SLOW_S", -1)
+    with Folders(server.account(), ssl_context=server.ssl_context()) as folders:
+        for looks in range(6):
+            assert folders.sent_after(7, 0) == []
+            server.inbox[1].flags = {"\\Answered"} if looks % 2 else set()
+            assert folders.answered({"7/2"}) == ({"7/2"} if looks % 2 else set())
+        assert len(server.sent("AUTHENTICATE")) == 2
+        assert len(server.sent("EXAMINE")) == 4, "Sent and the inbox, then both once more, each kept since"
+
+
+@pytest.mark.parametrize("answer", ["NO [LIMIT] too many connections", "NO LOGIN failed."])
+def test_a_server_that_allows_no_second_connection_is_asked_for_it_once(
+    server: FakeImapServer, monkeypatch: pytest.MonkeyPatch, answer: str
+) -> None:
+    monkeypatch.setattr(folders_module, "SLOW_S", -1)
+    with Folders(server.account(), ssl_context=server.ssl_context()) as folders:
+        folders.connect()
+        server.answers["AUTHENTICATE"] = says(answer)
+        for looks in range(6):
+            assert folders.sent_after(7, 0) == []
+            server.inbox[1].flags = {"\\Answered"} if looks % 2 else set()
+            assert folders.answered({"7/2"}) == ({"7/2"} if looks % 2 else set())
+        assert len(server.sent("AUTHENTICATE")) == 2
 
 
 # --- Drafts -----------------------------------------------------------------------------------------------

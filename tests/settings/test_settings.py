@@ -42,6 +42,7 @@ def test_defaults_are_those_of_the_contract() -> None:
     assert settings.agent == "", "nobody: what is not chosen answers no customer"
     assert settings.imap is None
     assert settings.save_sent
+    assert settings.idle
     assert not settings.reply_all
     assert settings.redis_url.get_secret_value() == "redis://localhost:6379/0"
     assert settings.from_address.addr == "agent@example.com"
@@ -78,6 +79,7 @@ def test_an_empty_value_counts_as_missing() -> None:
         ("EMAIL_ALLOWED_SENDERS", "@*.firma.de"),
         ("EMAIL_ALLOWED_ROBOTS", "anna@example.com,*@firma.de"),
         ("EMAIL_SAVE_SENT", "maybe"),
+        ("EMAIL_IDLE", "sometimes"),
         ("REDIS_URL", "http://localhost"),
         ("REDIS_URL", "redis://localhost/0?db=one"),
         ("REDIS_URL", "redis://localhost:port/0"),

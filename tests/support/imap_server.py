@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import queue
 import re
+import select
 import socket
 import socketserver
 import ssl
@@ -31,6 +33,9 @@ from cleo_email.accounts import ImapAccount, Login
 HOST = "127.0.0.1"
 _CA = trustme.CA()
 _CERTIFICATE = _CA.issue_cert("localhost", HOST)
+
+
+HANG_UP = "hang up"
 
 
 class HangUp(Exception):
@@ -158,6 +163,37 @@ class Session(socketserver.StreamRequestHandler):
 
     def do_noop(self, tag: str, rest: str) -> None:
         self.send(f"{tag} OK done")
+
+    def do_idle(self, tag: str, rest: str) -> None:
+        news: queue.SimpleQueue[str] = queue.SimpleQueue()
+        heard, told = socket.socketpair()
+        with heard, told:
+            self.server.idling[self] = (news, told)
+            try:
+                self.send("+ idling")
+                while True:
+                    ready, _, _ = select.select([self.request, heard], [], [])
+                    if heard in ready:
+                        heard.recv(1)
+                        if (line := news.get()) == HANG_UP:
+                            raise HangUp
+                        self.send(line.replace("TAG", tag))
+                        if line.startswith("TAG"):
+                            return
+                    if self.request in ready:
+                        break
+            finally:
+                del self.server.idling[self]
+        line = self.rfile.readline().decode().strip()
+        self.server.commands.append(line)
+        if not line:
+            raise HangUp
+        self.server.done_idle.release()
+        self.answer_done(tag)
+
+    def answer_done(self, tag: str) -> None:
+        if self.server.answers_done:
+            self.send(f"{tag} OK idled")
 
     def do_logout(self, tag: str, rest: str) -> None:
         self.send("* BYE see you", f"{tag} OK done")
@@ -298,6 +334,10 @@ class FakeImapServer(socketserver.ThreadingTCPServer):
         self.answers: dict[str, Answer] = {}
         self.commands: list[str] = []
         self.sasl: list[bytes] = []
+        # Each session that idles: what is to be sent to it (a tagged line begins with TAG), and its bell.
+        self.idling: dict[Session, tuple[queue.SimpleQueue[str], socket.socket]] = {}
+        self.done_idle = threading.Semaphore(0)
+        self.answers_done = True
         self.stopping = threading.Event()
         super().__init__((HOST, 0), Session)
 
@@ -321,6 +361,13 @@ class FakeImapServer(socketserver.ThreadingTCPServer):
         """What clients have sent of that command, without the tags."""
         lines = [line.partition(" ")[2] for line in self.commands]
         return [line for line in lines if _command(line) == command]
+
+    def announce(self, *lines: str) -> None:
+        """Send lines to every client that idles; HANG_UP ends its connection."""
+        for news, bell in list(self.idling.values()):
+            for line in lines:
+                news.put(line)
+                bell.send(b"x")
 
     def get_request(self) -> tuple[socket.socket, Any]:
         request, address = super().get_request()

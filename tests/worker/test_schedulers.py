@@ -16,7 +16,7 @@ from tests.support.mails import mail
 
 pytestmark = pytest.mark.servers("dovecot")
 # Any whole number is taken. The worker's own schedule then polls at its start only.
-NEVER = {"EMAIL_POLL_INTERVAL_SECONDS": "3000000000000"}
+NEVER = {"EMAIL_POLL_INTERVAL_SECONDS": "3000000000000", "EMAIL_IDLE": "0"}
 
 
 def settled(rig: Rig) -> None:
