@@ -67,6 +67,7 @@ class LockedRecord:
     lock: Lock
     clock: Clock
     conversation: str = ""
+    counts: dict[str, int] = field(default_factory=dict)  # what the next move adds to the totals
 
     def reload(self) -> Record:
         """Read the record again. Raise NotFound if it was removed."""
@@ -80,11 +81,13 @@ class LockedRecord:
             now=self.clock(),
             reason=reason,
             lock=self.lock,
-            effects=replace(effects, conversation=self.conversation),
+            effects=replace(
+                effects, conversation=self.conversation, counts={**self.counts, **effects.counts}
+            ),
             only_from=[self.record.state],
             quiet=quiet,
         )
-        self.record = replace(self.record, state=to)
+        self.record, self.counts = replace(self.record, state=to), {}
 
     def rest(self, due: int, reason: str, fields: Mapping[str, str | int], *, quiet: bool = False) -> None:
         """Keep the state and continue the conversation at ``due`` (ms)."""
@@ -159,7 +162,9 @@ class _Submission(LockedRecord):
                 to,
                 now=self.clock(),
                 reason=reason,
-                effects=replace(effects, push=not effects.pop, conversation=self.conversation),
+                effects=replace(
+                    effects, push=not effects.pop, conversation=self.conversation, counts=self.counts
+                ),
                 only_from=[self.record.state, State.UNCERTAIN],
                 given=("data_ended_at", self.marked),
                 quiet=quiet,
@@ -224,6 +229,7 @@ class Delivery:
     def call_uncertain(self, work: LockedRecord, why: str) -> None:
         """Record that the server may have the mail. Raise LockLost, StoreUnavailable."""
         record = work.record
+        work.counts |= {"submission:uncertain": 1}
         if record.pending:
             # Our copy in Sent, and what it proves, is of the first submission.
             who = ", ".join(record.addresses("pending"))
@@ -268,6 +274,7 @@ class Delivery:
             why = str(error)
             log.error("nothing can be sent: %s", why)
             self._insist(lambda: self.store.health.submission_fault(why))
+            submission.counts = {"submission:temporary": 1}
             self._wait(submission, why, LOGIN_PAUSE_MS)
         except errors.SubmissionLimited as error:
             self._limited(submission, error)
@@ -276,6 +283,7 @@ class Delivery:
         except errors.SubmissionUncertain as error:
             self.call_uncertain(submission, str(error))
         except errors.SubmissionError as error:
+            submission.counts = {"submission:permanent": 1}
             submission.finish(State.FAILED, str(error), UNMARKED)
         else:
             crashpoint("submit-after-250")
@@ -330,6 +338,7 @@ class Delivery:
         else:
             filing = now if self.has_mailbox else None
             effects = Effects(fields, pop=True, later=due or None, filing=filing, people=people)
+        effects = replace(effects, counts={"submission:sent": 1})
         self._insist(
             lambda: self.store.messages.move(
                 record.id,
@@ -363,6 +372,7 @@ class Delivery:
 
     def _later(self, submission: _Submission, why: str, pause_ms: int = 0) -> None:
         record, now = submission.record, self.clock()
+        submission.counts = {"submission:temporary": 1}
         since, sends = record.sends_since or now, record.sends + 1
         if now - since > HORIZON_MS:
             submission.finish(State.FAILED, f"given up after 72 h: {why}", UNMARKED)

@@ -22,6 +22,7 @@ from cleo_email.store.connection import PREFIX, StorePart, json_text, read_large
 from cleo_email.store.figures import figure_of
 from cleo_email.store.files import WaitingFiles
 from cleo_email.store.locks import Lock
+from cleo_email.store.totals import REPLY_BOUNDS
 
 log = logging.getLogger(__name__)
 
@@ -274,11 +275,12 @@ class Effects:
     people: Sequence[str] = ()
     later: int | None = None  # the record goes on in a conversation of its own, from then on
     conversation: str = ""  # whose lock is held and of which pop, push and due speak; '' for the thread's
+    counts: Mapping[str, int] = field(default_factory=dict)  # what is added to the totals: see Totals
 
 
 _OPTIONS = (
     *("pop", "push", "due", "filing", "settling", "resuming", "later", "conversation"),
-    *("drop_answer", "drafting", "person", "unless_taken", "only_if_taken"),
+    *("drop_answer", "drafting", "person", "unless_taken", "only_if_taken", "counts"),
 )
 
 
@@ -588,7 +590,7 @@ class Messages(StorePart):
         if to in WAITING:
             options["figure"] = figure_of(to, reason)
         if to is State.REPLIED:
-            options["unasked"] = sorted(UNASKED)
+            options |= {"unasked": sorted(UNASKED), "bounds": REPLY_BOUNDS}
         if to in FINAL:
             options["keep_source_s"] = SOURCE_AFTER_FINAL_S
         for name in _OPTIONS:

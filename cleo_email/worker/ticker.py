@@ -1,6 +1,8 @@
 """Start polls, sweeps, upkeep and heartbeats at intervals; of all workers one gets each tick."""
 
 import logging
+import os
+import socket
 import threading
 from collections.abc import Callable
 
@@ -17,6 +19,7 @@ UPKEEP_MS = 2_000
 FORGET_MS = 600_000
 SCHEDULE_MS = 1_000
 SEEN_MS = 10_000
+ALERTS_MS = 15_000
 UPKEEP = "chores"  # the names of ticks in Redis
 LIFE = "life"
 
@@ -38,9 +41,11 @@ class Ticker(threading.Thread):
         self._away = False
         self._faults = SeldomLog()
         sweeper, workflows, every_s = app.sweeper, app.workflow_starter, app.settings.poll_interval
+        own = f"{socket.gethostname()}:{os.getpid()}"
+        self._life = f"{LIFE}:{own}"  # every worker gets this one
         # The name of the tick, how often it comes (ms), and what the one worker that gets it does.
         self._steps: list[tuple[str, int, Callable[[], object]]] = [
-            (LIFE, SEEN_MS, lambda: app.store.health.worker_seen(app.clock())),
+            (self._life, SEEN_MS, lambda: app.store.health.worker_seen(app.clock(), own)),
             ("sweep", SWEEP_MS, sweeper.run),
             ("hand-over", SWEEP_MS, sweeper.hand_over),
             ("forget", FORGET_MS, sweeper.forget),
@@ -48,6 +53,8 @@ class Ticker(threading.Thread):
         ]
         if workflows.scheduled:
             self._steps.append(("schedule", SCHEDULE_MS, workflows.start_due))
+        if app.alerts is not None:
+            self._steps.append(("alerts", ALERTS_MS, app.alerts.look))
         if app.poller is not None:
             self._steps.append(("poll", min(every_s * 1000, UNTOLD_MS), lambda: app.wake.poll(every_s)))
             self._steps.append((UPKEEP, UPKEEP_MS, app.wake.upkeep))
@@ -62,8 +69,8 @@ class Ticker(threading.Thread):
         mailbox_work = (store.drafting, store.filing, store.settling, store.fetching)
         for name, every_ms, step in self._steps:
             try:
-                if name == LIFE and not self._dequeues():
-                    continue  # before the tick is taken, which another worker may deserve
+                if name == self._life and not self._dequeues():
+                    continue
                 if name == UPKEEP and not any(one.due(self._app.clock(), 1) for one in mailbox_work):
                     continue
                 if store.ticks.tick(name, every_ms):

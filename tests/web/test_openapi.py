@@ -50,6 +50,7 @@ CODES = {
     ("get", "/email/threads"): "200 401 404 422 429 503",
     ("get", "/healthz"): "200",
     ("get", "/readyz"): "200 503",
+    ("get", "/metrics"): "200 401 404 429 503",
 }
 BODIES: dict[str, type[BaseModel]] = {
     "FileFields": FileFields,

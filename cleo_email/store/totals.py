@@ -1,0 +1,92 @@
+"""The totals since the beginning, and what is so now: what ``/metrics`` shows and alerts look at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from redis.exceptions import ResponseError
+
+from cleo_email.store.connection import PREFIX, StorePart
+from cleo_email.store.health import TOTALS, WORKER_MS, WORKERS, Health, load_health
+
+# Upper bounds of the buckets, in milliseconds. A field of the totals is named by its bound: with other bounds
+# what was counted before goes into the next larger ones.
+REPLY_BOUNDS = (
+    *(100, 250, 500, 1000, 2500, 5000, 10_000, 30_000, 60_000, 120_000, 300_000, 900_000),
+    *(3_600_000, 14_400_000, 86_400_000),
+)
+AGENT_BOUNDS = (
+    *(50, 100, 250, 500, 1000, 2500, 5000, 10_000, 20_000, 30_000, 60_000, 120_000, 300_000),
+    *(900_000, 3_600_000),
+)
+HANDED_OVER = "handed-over"
+
+
+def timed(name: str, bounds: Sequence[int], ms: int) -> dict[str, int]:
+    """Return what one more duration adds to the totals."""
+    bound = next((one for one in bounds if ms <= one), "inf")
+    return {f"{name}:{bound}": 1, f"{name}:ms": ms}
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What was read at one moment. Memory is None where Redis does not say.
+
+    ``totals`` are by the names that the scripts give them. ``waiting`` has of each state how many records are
+    in it, and when (ms) the oldest of them arrived, 0 for none.
+    """
+
+    totals: Mapping[str, int]
+    waiting: Mapping[str, tuple[int, int]]
+    health: Health
+    workers: int
+    memory_used: int | None = None
+    memory_limit: int | None = None
+
+    def count(self, *names: str) -> int:
+        """Return the sum of these totals; a name that ends with a colon stands for all that begin so."""
+        whole = sum(self.totals.get(name, 0) for name in names)
+        begins = tuple(name for name in names if name.endswith(":"))
+        return whole + sum(value for name, value in self.totals.items() if begins and name.startswith(begins))
+
+
+class Totals(StorePart):
+    """Reads everything in one round trip, however many records there are."""
+
+    def read(self, states: Sequence[str], now: int) -> Snapshot:
+        with self._redis.pipeline(transaction=False) as pipe:
+            pipe.hgetall(TOTALS)
+            pipe.hgetall(f"{PREFIX}pulse")
+            pipe.zcount(WORKERS, now - WORKER_MS, "+inf")
+            pipe.info("memory")
+            for state in states:
+                pipe.zcard(f"{PREFIX}index:state:{state}")
+                pipe.zrange(f"{PREFIX}index:state:{state}", 0, 0)
+            # A hosted Redis may refuse INFO, and that alone.
+            totals, pulse, workers, info, *rest = pipe.execute(raise_on_error=False)
+        for answer in (totals, pulse, workers, *rest):
+            if isinstance(answer, Exception):
+                raise answer
+        memory: dict[str, Any] = {} if isinstance(info, ResponseError) else info
+        used = memory.get("used_memory")
+        return Snapshot(
+            {name.decode("utf-8", "replace"): int(value) for name, value in totals.items()},
+            {
+                state: (int(count), _arrived(cast("list[bytes]", first)))
+                for state, count, first in zip(states, rest[::2], rest[1::2], strict=True)
+            },
+            load_health(pulse),
+            int(workers),
+            None if used is None else int(used),
+            int(memory["maxmemory"]) if "maxmemory" in memory else None,
+        )
+
+
+def _arrived(first: list[bytes]) -> int:
+    """Return the time in the id of a record, with which it begins."""
+    try:
+        return int(first[0][:12], 16) if first else 0
+    except ValueError:
+        return 0
