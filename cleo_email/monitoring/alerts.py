@@ -21,7 +21,8 @@ from cleo_email.monitoring.ways import AlertWay
 from cleo_email.runtime import DAY, HOUR, MINUTE, Clock, SeldomLog, now_ms
 from cleo_email.store import WAITING, Store
 from cleo_email.store.health import WORKER_MS
-from cleo_email.store.totals import HANDED_OVER, Snapshot
+from cleo_email.store.messages import HANDED_OVER
+from cleo_email.store.totals import Snapshot
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ _SENT = "submission:sent"
 
 
 @dataclass(frozen=True)
-class Finding:
+class Condition:
     """What is found out about one kind of alert.
 
     ``news`` grows with each further thing to tell. Where ``passes`` it is told, and is not over at some time.
@@ -97,8 +98,8 @@ class Alerts:
             if lock is None:
                 return
             told = self.store.alerts.read()
-            for finding in self._findings(self.store.totals.read(STATES, self.clock()), told):
-                self._settle(finding, told.get(finding.kind, {}))
+            for condition in self._conditions(self.store.totals.read(STATES, self.clock()), told):
+                self._settle(condition, told.get(condition.kind, {}))
 
     def try_ways(self) -> Iterator[tuple[AlertWay, str]]:
         """Send a test by every way. Yield each with why it failed, or ''."""
@@ -112,33 +113,33 @@ class Alerts:
 
     # --- what is found ----------------------------------------------------------------------------------
 
-    def _findings(self, now: Snapshot, told: Mapping[str, Mapping[str, int]]) -> Iterator[Finding]:
+    def _conditions(self, now: Snapshot, told: Mapping[str, Mapping[str, int]]) -> Iterator[Condition]:
         health, at = now.health, self.clock()
         counts = {state: count for state, (count, _) in now.waiting.items()}
         news = now.count(*(f"state:{state}:" for state in STATES))
         waits = sum(counts.values()) > 0
-        yield Finding("waiting", waits, is_over=not waits, news=news, values=counts)
+        yield Condition("waiting", waits, is_over=not waits, news=news, values=counts)
         over = now.count(HANDED_OVER)
         since = {"count": over - told.get("handover", {}).get("seen", 0)}
-        yield Finding("handover", False, is_over=False, news=over, passes=True, values=since)
+        yield Condition("handover", False, is_over=False, news=over, passes=True, values=since)
         away = health.worker_is_away(at)
         # A worker that has just started is seen only once it reads its queues.
-        yield Finding("worker", away and at - self._born > WORKER_MS, is_over=not away)
+        yield Condition("worker", away and at - self._born > WORKER_MS, is_over=not away)
         yield self._login(now, told.get("login", {}))
         if self.polls_every_s and not away:  # without a worker there are no polls, which is told already
             yield self._polls(now, at)
         if now.memory_used is not None:
             share = now.memory_used / now.memory_limit if now.memory_limit else 0.0
             percent = {"count": round(share * 100)}
-            yield Finding("memory", share > FULL, is_over=share < EMPTIER, values=percent)
+            yield Condition("memory", share > FULL, is_over=share < EMPTIER, values=percent)
 
-    def _login(self, now: Snapshot, told: Mapping[str, int]) -> Finding:
+    def _login(self, now: Snapshot, told: Mapping[str, int]) -> Condition:
         health, sent = now.health, now.count(_SENT)
         imap, smtp = health.login_faults > 0, health.smtp_login_refused
         said = [health.poll_fault] * imap + [health.submission_fault] * smtp
         # A worker that starts forgets that SMTP refused it: it is over once a mail has left.
         unproven = "sent" in told and sent <= told["sent"] - 1
-        return Finding(
+        return Condition(
             "login",
             imap or smtp,
             is_over=not (imap or smtp or unproven),
@@ -146,7 +147,7 @@ class Alerts:
             values={"sent": sent + 1 if smtp else 0},
         )
 
-    def _polls(self, now: Snapshot, at: int) -> Finding:
+    def _polls(self, now: Snapshot, at: int) -> Condition:
         health = now.health
         since = max(health.polled, self._born)
         # A look at a large mailbox takes long without a fault.
@@ -154,31 +155,33 @@ class Alerts:
         refused = health.login_faults > 0  # which is told already
         values = {"count": (at - since) // MINUTE}
         works = not (late or health.poll_fault)
-        return Finding("polls", late and not refused, is_over=works, values=values, said=[health.poll_fault])
+        return Condition(
+            "polls", late and not refused, is_over=works, values=values, said=[health.poll_fault]
+        )
 
     # --- what is told -----------------------------------------------------------------------------------
 
-    def _settle(self, finding: Finding, told: Mapping[str, int]) -> None:
+    def _settle(self, condition: Condition, told: Mapping[str, int]) -> None:
         """Tell what has begun, goes on or is over, and keep that it was told."""
         now, last = self.clock(), told.get("told", 0)
         if now < told.get("retry", 0):
             return
-        due = finding.news > told.get("seen", 0)
-        if finding.is_on:
+        due = condition.news > told.get("seen", 0)
+        if condition.is_on:
             due = due or not told.get("open") or now - last >= REMINDER_MS
-        if (finding.is_on or finding.passes) and due and now - last >= APART_MS:
-            if self._tell(finding, "title"):
-                kept = {name: value for name, value in finding.values.items() if name == "sent"}
-                opened = int(not finding.passes)
+        if (condition.is_on or condition.passes) and due and now - last >= APART_MS:
+            if self._tell(condition, "title"):
+                kept = {name: value for name, value in condition.values.items() if name == "sent"}
+                opened = int(not condition.passes)
                 self.store.alerts.write(
-                    finding.kind, told=now, open=opened, seen=finding.news, retry=0, **kept
+                    condition.kind, told=now, open=opened, seen=condition.news, retry=0, **kept
                 )
-        elif told.get("open") and finding.is_over and self._tell(finding, "over"):
-            self.store.alerts.write(finding.kind, open=0, sent=0, retry=0)
+        elif told.get("open") and condition.is_over and self._tell(condition, "over"):
+            self.store.alerts.write(condition.kind, open=0, sent=0, retry=0)
 
-    def _tell(self, finding: Finding, what: str) -> bool:
+    def _tell(self, condition: Condition, what: str) -> bool:
         """Tell it by every way. Return whether one of them worked; else it is tried again later."""
-        subject, text = self._message(finding.kind, what, finding.values, finding.said)
+        subject, text = self._message(condition.kind, what, condition.values, condition.said)
         reached = False
         for way in self.ways:
             try:
@@ -188,11 +191,11 @@ class Alerts:
                 raise
             except CleoError as error:
                 if self._faults.is_due(f"{way.name} {type(error).__name__}"):
-                    log.error("an alert (%s) cannot be sent by %s: %s", finding.kind, way.name, error)
+                    log.error("an alert (%s) cannot be sent by %s: %s", condition.kind, way.name, error)
         if reached:
             log.info("people were told: %s", subject)
         else:
-            self.store.alerts.write(finding.kind, retry=self.clock() + RETRY_MS)
+            self.store.alerts.write(condition.kind, retry=self.clock() + RETRY_MS)
         return reached
 
     def _message(

@@ -13,8 +13,8 @@ from prometheus_client.metrics_core import InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from cleo_email import __version__
-from cleo_email.store.messages import AT_WORK, FINAL, WAITING, State
-from cleo_email.store.totals import AGENT_BOUNDS, HANDED_OVER, REPLY_BOUNDS, Snapshot
+from cleo_email.store.messages import AGENT_BOUNDS, AT_WORK, FINAL, HANDED_OVER, REPLY_BOUNDS, WAITING, State
+from cleo_email.store.totals import Snapshot
 
 PREFIX = "cleo_email_"
 WAITING_STATES = tuple(str(state) for state in State if state in AT_WORK | WAITING)
@@ -22,10 +22,10 @@ ENDS = tuple(str(state) for state in State if state in FINAL | WAITING)
 OUTCOMES = ("sent", "temporary", "permanent", "uncertain")
 
 HELP = {
-    "messages_accepted": "Messages stored, by the way they came (send, workflow, handoff, login: mail of ours).",
+    "messages_accepted": "Messages stored, by the way they came (send, workflow, handoff, login: our own).",
     "messages": "Messages that came into a state in which no work goes on; one may leave it and come again.",
     "messages_waiting": "Messages in each state but replied and ignored.",
-    "oldest_waiting_age_seconds": "Seconds since the oldest message in each of these states arrived, 0 for none.",
+    "oldest_waiting_age_seconds": "Seconds since the oldest message in each state arrived, 0 for none.",
     "threads_handed_over": "Threads that the agent handed over to people.",
     "reply_duration_seconds": "Seconds from the arrival of a mail until it was answered.",
     "agent_duration_seconds": "Seconds that the agent took for one answer, or to fail.",

@@ -53,10 +53,9 @@ from cleo_email.store import (
     iso,
     later_of,
 )
-from cleo_email.store.messages import AGENT
+from cleo_email.store.messages import AGENT, AGENT_BOUNDS, HANDED_OVER, timed
 from cleo_email.store.queue import WakeQueue
 from cleo_email.store.threads import taken_by
-from cleo_email.store.totals import AGENT_BOUNDS, HANDED_OVER, timed
 
 log = logging.getLogger(__name__)
 

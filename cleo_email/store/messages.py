@@ -22,7 +22,6 @@ from cleo_email.store.connection import PREFIX, StorePart, json_text, read_large
 from cleo_email.store.figures import figure_of
 from cleo_email.store.files import WaitingFiles
 from cleo_email.store.locks import Lock
-from cleo_email.store.totals import REPLY_BOUNDS
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +75,18 @@ UNASKED = frozenset({"send", "workflow", "handoff", "person", LOGIN})
 NO_ANSWERS = UNASKED - {"workflow"}
 
 AGENT, MAILBOX = "agent", "mailbox"  # who moves records: this program, and people by what they do there
+
+# Upper bounds of the buckets, in milliseconds. A field of the totals is named by its bound: with other bounds
+# what was counted before goes into the next larger ones.
+REPLY_BOUNDS = (
+    *(100, 250, 500, 1000, 2500, 5000, 10_000, 30_000, 60_000, 120_000, 300_000, 900_000),
+    *(3_600_000, 14_400_000, 86_400_000),
+)
+AGENT_BOUNDS = (
+    *(50, 100, 250, 500, 1000, 2500, 5000, 10_000, 20_000, 30_000, 60_000, 120_000, 300_000),
+    *(900_000, 3_600_000),
+)
+HANDED_OVER = "handed-over"  # of the totals
 
 SEARCHED = 300  # characters
 SEARCHED_AT_ONCE = 5000  # records
@@ -638,6 +649,12 @@ def _accepted(reply: Sequence[bytes], record: Record) -> Accepted:
     # A call that redis-py repeats after a lost reply finds its own record.
     duplicate = outcome == "duplicate" and first != record.id
     return Accepted(first, thread or record.thread_id, duplicate, record.state)
+
+
+def timed(name: str, bounds: Sequence[int], ms: int) -> dict[str, int]:
+    """Return what one more duration adds to the totals."""
+    bound = next((one for one in bounds if ms <= one), "inf")
+    return {f"{name}:{bound}": 1, f"{name}:ms": ms}
 
 
 def search_text(record: Record) -> str:

@@ -11,24 +11,6 @@ from redis.exceptions import ResponseError
 from cleo_email.store.connection import PREFIX, StorePart
 from cleo_email.store.health import TOTALS, WORKER_MS, WORKERS, Health, load_health
 
-# Upper bounds of the buckets, in milliseconds. A field of the totals is named by its bound: with other bounds
-# what was counted before goes into the next larger ones.
-REPLY_BOUNDS = (
-    *(100, 250, 500, 1000, 2500, 5000, 10_000, 30_000, 60_000, 120_000, 300_000, 900_000),
-    *(3_600_000, 14_400_000, 86_400_000),
-)
-AGENT_BOUNDS = (
-    *(50, 100, 250, 500, 1000, 2500, 5000, 10_000, 20_000, 30_000, 60_000, 120_000, 300_000),
-    *(900_000, 3_600_000),
-)
-HANDED_OVER = "handed-over"
-
-
-def timed(name: str, bounds: Sequence[int], ms: int) -> dict[str, int]:
-    """Return what one more duration adds to the totals."""
-    bound = next((one for one in bounds if ms <= one), "inf")
-    return {f"{name}:{bound}": 1, f"{name}:ms": ms}
-
 
 @dataclass(frozen=True)
 class Snapshot:
@@ -70,15 +52,16 @@ class Totals(StorePart):
             if isinstance(answer, Exception):
                 raise answer
         memory: dict[str, Any] = {} if isinstance(info, ResponseError) else info
-        used = memory.get("used_memory")
+        used, health = memory.get("used_memory"), load_health(pulse)
         return Snapshot(
             {name.decode("utf-8", "replace"): int(value) for name, value in totals.items()},
             {
                 state: (int(count), _arrived(cast("list[bytes]", first)))
                 for state, count, first in zip(states, rest[::2], rest[1::2], strict=True)
             },
-            load_health(pulse),
-            int(workers),
+            health,
+            # One of a version that does not tell itself from the others may be at work alone.
+            int(workers) or int(not health.worker_is_away(now)),
             None if used is None else int(used),
             int(memory["maxmemory"]) if "maxmemory" in memory else None,
         )

@@ -17,7 +17,7 @@ from cleo_email.store import Store
 from cleo_email.worker import ticker as ticking
 from cleo_email.worker.ticker import Ticker
 
-STEPS = ("sweep", "hand-over", "forget", "memory", "schedule", "poll", "upkeep")
+STEPS = ("sweep", "hand-over", "forget", "memory", "schedule", "poll", "upkeep", "alerts")
 
 
 class Steps:
@@ -42,6 +42,7 @@ class Steps:
                 ),
                 workflow_starter=SimpleNamespace(scheduled=True, start_due=self._step("schedule")),
                 poller=object(),
+                alerts=SimpleNamespace(look=self._step("alerts")),
             ),
         )
 
@@ -56,7 +57,7 @@ class Steps:
 
 @pytest.fixture
 def store(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    for name in ("SWEEP_MS", "FORGET_MS", "SCHEDULE_MS", "UPKEEP_MS", "UNTOLD_MS"):
+    for name in ("SWEEP_MS", "FORGET_MS", "SCHEDULE_MS", "UPKEEP_MS", "UNTOLD_MS", "ALERTS_MS"):
         monkeypatch.setattr(ticking, name, 1)
     monkeypatch.setattr(ticking, "STEP_S", 0.005)
     with Redis.from_url(redis_url) as redis:
@@ -103,4 +104,10 @@ def test_a_worker_that_cannot_dequeue_is_not_seen(store: Store) -> None:
     ticker = Ticker(Steps(store, {}).app, threading.Event(), dequeues=lambda: False)
     ticker._round()
     assert store.health.read().worker_seen == 0
-    assert store.ticks.tick("life", 10_000), "another worker gets the tick"
+
+
+def test_each_worker_is_seen(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in (1, 2, 2):
+        monkeypatch.setattr(ticking.os, "getpid", lambda number=number: number)
+        Ticker(Steps(store, {}).app, threading.Event())._round()
+    assert store.totals.read((), now_ms()).workers == 2
