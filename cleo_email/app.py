@@ -37,6 +37,7 @@ from cleo_email.store.threads import SigningKeys
 if TYPE_CHECKING:
     from cleo_email.imap.idle import Idle
     from cleo_email.imap.mailbox import Mailbox
+    from cleo_email.monitoring.alerts import Alerts
     from cleo_email.oauth.tokens import TokenSource
     from cleo_email.pipeline.answer import Answerer
     from cleo_email.pipeline.budget import Budget
@@ -195,6 +196,22 @@ class App:
 
         most = self.settings.max_message_bytes
         return Decisions(self.store, self.wake, self.policy, max_bytes=most, clock=self.clock)
+
+    @cached_property
+    def alerts(self) -> Alerts | None:
+        """None where nobody is to be told."""
+        settings = self.settings
+        if not settings.alert_to:
+            return None
+        from cleo_email.monitoring.alerts import Alerts
+        from cleo_email.monitoring.ways import AlertWay, ByApprise, ByMail
+
+        ways: list[AlertWay] = [ByApprise(url) for url in settings.alert_urls]
+        if people := settings.alert_addresses:
+            ways.append(ByMail(self.store, lambda: self.submitter, settings.from_address, people))
+        page = f"{settings.public_url}/operator/" if settings.public_url else ""
+        every_s = settings.poll_interval if settings.imap_host else 0
+        return Alerts(self.store, ways, page, polls_every_s=every_s, clock=self.clock)
 
     # --- the web process ------------------------------------------------------------------------------
 

@@ -31,6 +31,7 @@ _PACKAGES = {
     "postfix": "postfix",
     "nginx": "nginx-light",
     "chromium": "chromium",
+    "promtool": "prometheus",
 }
 
 

@@ -21,6 +21,7 @@ from cleo_email.http.address import web_address
 from cleo_email.http.client import HttpClient, TlsFailed, UntrustedCertificate
 from cleo_email.imap.mailbox import Mailbox
 from cleo_email.imap.special_use import DRAFTS, SENT
+from cleo_email.monitoring.ways import ByApprise
 from cleo_email.pipeline.workflows import load_suppliers, next_due
 from cleo_email.runtime import DAY, CallFailed, Deadline, call_within, now_ms
 from cleo_email.settings import DOTENV, Settings, doubts, gather, no_dotenv
@@ -51,13 +52,16 @@ class CheckResult:
 
 @click.command(cls=SettingsCommand)
 @as_json
-def check(as_json: bool) -> int:
+@click.option("--alert", is_flag=True, help="Send a test to CLEO_ALERT_TO, too.")
+def check(as_json: bool, alert: bool) -> int:
     """Test settings, Redis, IMAP, SMTP and the agent, a line each.
 
-    Nothing is sent, and the agent is asked nothing, for an answer may cost money. The exit status is 1 where
-    something is wrong.
+    Nothing is sent without --alert, and the agent is asked nothing, for an answer may cost money. The exit
+    status is 1 where something is wrong.
     """
     results = examine()
+    if alert and results[0].level == "ok":
+        results += try_alerts(settings_here())
     if as_json:
         print(json.dumps([asdict(result) for result in results], indent=1))
     else:
@@ -84,7 +88,7 @@ def examine() -> list[CheckResult]:
         text = "ENABLED_CLIENTS does not list email: set ENABLED_CLIENTS=email" + no_dotenv()
         return [CheckResult("settings", "wrong", text), *warnings]
     results = [CheckResult("settings", "ok", f"mail goes out as {settings.from_address.addr}"), *warnings]
-    for examiner in (examine_redis, _mail_servers, examine_agent, _workflows, _access):
+    for examiner in (examine_redis, _mail_servers, examine_agent, _workflows, examine_alerts, _access):
         results += examiner(settings)
     return results
 
@@ -383,6 +387,31 @@ def _workflows(settings: Settings) -> Iterator[CheckResult]:
         yield CheckResult("workflows", "ok", text)
 
 
+def examine_alerts(settings: Settings) -> Iterator[CheckResult]:
+    """Say who is told that something waits or has stopped."""
+    alerts = App(settings).alerts
+    if alerts is None:
+        yield CheckResult("alerts", "ok", "nobody is told, since CLEO_ALERT_TO is not set")
+        return
+    for way in alerts.ways:
+        if isinstance(way, ByApprise):
+            try:
+                way.sender()
+            except CleoError as error:
+                yield CheckResult("alerts", "wrong", str(error))
+                continue
+        yield CheckResult("alerts", "ok", f"{way.name}; to send a test: cleo-email check --alert")
+
+
+def try_alerts(settings: Settings) -> Iterator[CheckResult]:
+    """Send a test by every way."""
+    app = App(settings)
+    with app.submitter:
+        for way, fault in app.alerts.try_ways() if app.alerts else ():
+            level, said = ("wrong", f"not sent: {fault}") if fault else ("ok", "a test was sent")
+            yield CheckResult("alerts", level, f"{way.name}: {said}")
+
+
 def _access(settings: Settings) -> Iterator[CheckResult]:
     if not settings.webhook_secrets:
         text = "EMAIL_WEBHOOK_SECRET is not set: webhooks are taken only from this machine itself"
@@ -390,7 +419,7 @@ def _access(settings: Settings) -> Iterator[CheckResult]:
     if not settings.api_tokens:
         text = (
             "CLEO_API_TOKEN is not set: gunicorn lets programs of its own user on this machine call "
-            "/email/send, /email/messages, /email/threads and /workflows, and nobody else; "
+            "/email/send, /email/messages, /email/threads, /workflows and /metrics, and nobody else; "
             "cleo-email run makes a token"
         )
         yield CheckResult("api", "ok", text)

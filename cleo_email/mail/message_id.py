@@ -27,6 +27,7 @@ _KEY_NAME = 3
 _SIGNED_RECIPIENTS = 3
 _LOOKED_AT = 10
 _CANDIDATES = 300
+_ALERT = "cleo-alert."
 _OURS = re.compile(rf"<cleo-([a-z2-7]{{3}})([a-z2-7]{{13}})\.((?:[a-z2-7]{{{_TAG}}}){{1,3}})@([^<>@]+)>")
 # The thread of a mail that begins one is named by the very id that is being made.
 ITSELF = ""
@@ -96,6 +97,15 @@ def new_message_id(domain: str, *, token: str) -> str:
     if len(message_id) > wire.LONGEST_LINE - 20:
         raise InvalidField("message_id", "message_id: too long")
     return message_id
+
+
+def new_alert_id(domain: str) -> str:
+    """Return the Message-ID of an alert, which ``is_of_alert`` knows again in what comes back."""
+    return new_message_id(domain, token=f"{_ALERT}{_base32(secrets.token_bytes(NONCE_BYTES))}")
+
+
+def is_of_alert(message_id: str) -> bool:
+    return message_id.lower().startswith(f"<{_ALERT}")
 
 
 def derive_key(secret: bytes) -> bytes:

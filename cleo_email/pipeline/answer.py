@@ -55,7 +55,7 @@ from cleo_email.store import (
     iso,
     later_of,
 )
-from cleo_email.store.messages import AGENT
+from cleo_email.store.messages import AGENT, AGENT_BOUNDS, HANDED_OVER, timed
 from cleo_email.store.queue import WakeQueue
 from cleo_email.store.threads import Outlook, taken_by
 
@@ -287,7 +287,7 @@ class Answerer:
         text = {"text": question.text[:REMEMBERED]} if question.text else {}
         crashpoint("answer-before-agent")
         try:
-            answer = self.agent.answer(question.request, deadline=self.agent_timeout)
+            answer = self._ask(self.agent, work, question.request)
         except errors.AgentUnavailable as error:
             self._ask_later(work, str(error), text)
             return
@@ -301,6 +301,13 @@ class Answerer:
             # Handed back by now, it is still at work: the agent is asked again, with what a person wrote.
             with suppress(ThreadFree):
                 self._leave_to_person(work, question.text)
+
+    def _ask(self, agent: Agent, work: LockedRecord, request: AgentRequest) -> Answer:
+        begun = time.monotonic()
+        try:
+            return agent.answer(request, deadline=self.agent_timeout)
+        finally:
+            work.counts |= timed("agent", AGENT_BOUNDS, round(1000 * (time.monotonic() - begun)))
 
     def _take_answer(
         self, work: LockedRecord, question: Question, answer: Answer, text: dict[str, str]
@@ -371,7 +378,8 @@ class Answerer:
         self.store.handing_over.add(record.id, now + HAND_OVER_MS)
         taken = taken_by(AGENT, f"the agent handed it over: {answer.handoff}", now)
         fields = {**effects.fields, "handoff": answer.handoff, "handoffs": record.handoffs + 1}
-        return replace(effects, fields=fields, person=taken, unless_taken=True)
+        counts = {HANDED_OVER: 1}
+        return replace(effects, fields=fields, person=taken, unless_taken=True, counts=counts)
 
     def _handed_over(self, record: Record) -> None:
         log.info("message %s: the agent handed its thread over to people", record.id)

@@ -69,6 +69,7 @@ class LockedRecord:
     clock: Clock
     conversation: str = ""
     answer: OutboundEmail | None = None  # a small one that was stored under this lock
+    counts: dict[str, int] = field(default_factory=dict)  # what the next move adds to the totals
 
     def reload(self) -> Record:
         """Read the record again. Raise NotFound if it was removed."""
@@ -82,7 +83,9 @@ class LockedRecord:
             now=self.clock(),
             reason=reason,
             lock=self.lock,
-            effects=replace(effects, conversation=self.conversation),
+            effects=replace(
+                effects, conversation=self.conversation, counts={**self.counts, **effects.counts}
+            ),
             only_from=[self.record.state],
             quiet=quiet,
         )
@@ -91,7 +94,7 @@ class LockedRecord:
         if (mail := effects.answer) is not None:
             changed |= {"reply_message_id": mail.message_id, "recipients": json.dumps(mail.recipients)}
             self.answer = mail if len(mail.source) <= MOST_REMEMBERED else None
-        self.record = replace(self.record, **changed)
+        self.record, self.counts = replace(self.record, **changed), {}
 
     def rest(self, due: int, reason: str, fields: Mapping[str, str | int], *, quiet: bool = False) -> None:
         """Keep the state and continue the conversation at ``due`` (ms)."""
@@ -166,7 +169,9 @@ class _Submission(LockedRecord):
                 to,
                 now=self.clock(),
                 reason=reason,
-                effects=replace(effects, push=not effects.pop, conversation=self.conversation),
+                effects=replace(
+                    effects, push=not effects.pop, conversation=self.conversation, counts=self.counts
+                ),
                 only_from=[self.record.state, State.UNCERTAIN],
                 given=("data_ended_at", self.marked),
                 quiet=quiet,
@@ -232,6 +237,7 @@ class Delivery:
     def call_uncertain(self, work: LockedRecord, why: str) -> None:
         """Record that the server may have the mail. Raise LockLost, StoreUnavailable."""
         record = work.record
+        work.counts |= {"submission:uncertain": 1}
         if record.pending:
             # Our copy in Sent, and what it proves, is of the first submission.
             who = ", ".join(record.addresses("pending"))
@@ -276,6 +282,7 @@ class Delivery:
             why = str(error)
             log.error("nothing can be sent: %s", why)
             self._insist(lambda: self.store.health.submission_fault(why))
+            submission.counts = {"submission:temporary": 1}
             self._wait(submission, why, LOGIN_PAUSE_MS)
         except errors.SubmissionLimited as error:
             self._limited(submission, error)
@@ -284,6 +291,7 @@ class Delivery:
         except errors.SubmissionUncertain as error:
             self.call_uncertain(submission, str(error))
         except errors.SubmissionError as error:
+            submission.counts = {"submission:permanent": 1}
             submission.finish(State.FAILED, str(error), UNMARKED)
         else:
             crashpoint("submit-after-250")
@@ -338,7 +346,8 @@ class Delivery:
         else:
             filing = now if self.has_mailbox else None
             effects = Effects(fields, pop=True, later=due or None, filing=filing, people=people)
-        effects = replace(effects, met=[person(one) for one in mail.recipients])
+        met = [person(one) for one in mail.recipients]
+        effects = replace(effects, met=met, counts={"submission:sent": 1})
         self._insist(
             lambda: self.store.messages.move(
                 record.id,
@@ -370,6 +379,7 @@ class Delivery:
 
     def _later(self, submission: _Submission, why: str, pause_ms: int = 0) -> None:
         record, now = submission.record, self.clock()
+        submission.counts = {"submission:temporary": 1}
         since, sends = record.sends_since or now, record.sends + 1
         if now - since > HORIZON_MS:
             submission.finish(State.FAILED, f"given up after 72 h: {why}", UNMARKED)

@@ -12,7 +12,7 @@ from cleo_email.crashpoints import crashpoint
 from cleo_email.errors import NotFound, UnreadableMessage, WrongState
 from cleo_email.mail.address import person
 from cleo_email.mail.headers import shown
-from cleo_email.mail.message_id import Signer
+from cleo_email.mail.message_id import Signer, is_of_alert
 from cleo_email.mail.model import Action, InboundEmail, Verdict
 from cleo_email.mail.parse import parse
 from cleo_email.mail.thread import (
@@ -122,6 +122,7 @@ def colleague_reason(sender: str) -> str:
 
 # Ways on which a mail has passed the operator's own mail server, whose Authentication-Results may count.
 THROUGH_OUR_SERVER = frozenset({"imap", "raw"})
+ANSWERS_ALERT = "It answers an alert of this mailbox: alerts are sent by a program, and nobody reads answers."
 _BECOMES = {Action.ANSWER: State.RECEIVED, Action.IGNORE: State.IGNORED, Action.HOLD: State.HELD}
 
 
@@ -391,6 +392,9 @@ class Receiver:
         if by_colleague:  # who may write to the agent is another question
             policy = replace(policy, allowed_senders=())
         verdict = screen(mail, envelope_from=incoming.envelope_from, policy=policy, authenticated=trusted)
+        if verdict.action is not Action.IGNORE and any(map(is_of_alert, quoted_ids(mail)[:10])):
+            # Nothing is held either: an alert must not lead to another one.
+            verdict = Verdict(Action.IGNORE, ANSWERS_ALERT)
         if incoming.hold and verdict.action is not Action.IGNORE:
             verdict = Verdict(Action.HOLD, incoming.hold)
         # A polled mail is held at once: nothing is to look as if somebody saw to it. Of other mail the worker

@@ -51,6 +51,15 @@ def read_address(text: str) -> Address:
         raise ValueError(str(error)) from None
 
 
+def _alert_target(text: str) -> Address | SecretStr:
+    """Read an address, or a URL for apprise, which mostly holds a token."""
+    if "://" not in text:
+        return read_address(text)
+    if not re.fullmatch(r"[a-z0-9]+://[\x21-\x7e]+", text, re.IGNORECASE):
+        raise ValueError("no URL")
+    return SecretStr(text)
+
+
 def _host(text: str) -> str:
     """Accept a name or an IP address: no URL, and no port behind it (that has a setting of its own)."""
     if ":" in text:
@@ -156,6 +165,7 @@ Csv = Annotated[tuple[str, ...], _list()]
 # Lower case and not casefold: that takes "straße.de" to "strasse.de", which is another domain.
 Patterns = Annotated[tuple[str, ...], _list(_matching("[^ @*]*@[^ @*]+")), Lower]
 Addresses = Annotated[tuple[Address, ...], _list(read_address)]
+AlertTargets = Annotated[tuple[Address | SecretStr, ...], _list(_alert_target)]
 OneAddress = Annotated[Address | None, BeforeValidator(read_address)]
 Host = Annotated[str, AfterValidator(_host)]
 Word = Annotated[str, Field(pattern=r"^[^\x00-\x20;]+$")]
@@ -254,6 +264,9 @@ class Settings(WebhookSettings):
     colleagues: Patterns = env("EMAIL_COLLEAGUES", _PATTERNS, ())
     drafts: bool = env("EMAIL_DRAFTS", _FLAG, True)
     operators: Addresses = env("CLEO_OPERATORS", "addresses separated by commas", ())
+    alert_to: AlertTargets = env(
+        "CLEO_ALERT_TO", "addresses, and URLs that apprise understands, separated by commas", ()
+    )
     public_url: PublicUrl = env(
         "CLEO_PUBLIC_URL",
         "a URL that begins with https:// and has no path, such as https://cleo.example.com",
@@ -329,6 +342,14 @@ class Settings(WebhookSettings):
         given = (token.get_secret_value() for token in self.api_tokens)
         found = ((NAMED_TOKEN.fullmatch(text), text) for text in given)
         return tuple((named[1], named[2]) if named else ("token", text) for named, text in found)
+
+    @property
+    def alert_addresses(self) -> tuple[Address, ...]:
+        return tuple(one for one in self.alert_to if isinstance(one, Address))
+
+    @property
+    def alert_urls(self) -> tuple[str, ...]:
+        return tuple(one.get_secret_value() for one in self.alert_to if isinstance(one, SecretStr))
 
     @property
     def closing(self) -> Closing:

@@ -11,6 +11,7 @@ import re
 import stat
 from collections.abc import Mapping
 from difflib import get_close_matches
+from importlib.util import find_spec
 from pathlib import Path
 
 from dotenv.parser import parse_stream
@@ -81,7 +82,7 @@ def make_settings(given: Values) -> Settings:
     faults += [f"EMAIL_SIGNATURE: {line}" for line in unread]
     faults += [*_missing(values), *_oauth(values), *_trust(values), *_agent(values)]
     if settings is not None:
-        faults += _handoff(settings)
+        faults += [*_handoff(settings), *_alerts(settings)]
     if settings is None or faults:
         raise SettingsError(faults)
     return settings
@@ -294,6 +295,19 @@ def _handoff(settings: Settings) -> list[str]:
     return [
         f"EMAIL_HANDOFF_TO: found {one!r}, which is this mailbox, expected addresses of people" for one in own
     ]
+
+
+def _alerts(settings: Settings) -> list[str]:
+    """Return a line where an alert would come back to this mailbox, and where apprise is not installed."""
+    own = [one.addr for one in settings.alert_addresses if is_own(one.addr, settings.own_addresses)]
+    faults = [
+        f"CLEO_ALERT_TO: found {one!r}, which is this mailbox, expected addresses of people" for one in own
+    ]
+    if settings.alert_urls and find_spec("apprise") is None:
+        faults.append(
+            "CLEO_ALERT_TO: found a URL, which needs the package apprise: pip install 'cleo-email[alerts]'"
+        )
+    return faults
 
 
 def _agent(values: Values) -> list[str]:

@@ -2,6 +2,7 @@
 
 from redis import Redis
 
+from cleo_email.store.alerts import AlertState
 from cleo_email.store.drafts import Draft, Drafts
 from cleo_email.store.events import Claim, Events, Failures
 from cleo_email.store.figures import Figures
@@ -30,6 +31,7 @@ from cleo_email.store.messages import (
 )
 from cleo_email.store.sessions import Sessions
 from cleo_email.store.threads import Conversations, Threads
+from cleo_email.store.totals import Totals
 
 __all__ = ["AT_WORK", "LOGIN", "WAITING", "Accepted", "Arrival", "Claim", "Draft", "Drafts", "Effects"]
 __all__ += [
@@ -81,3 +83,5 @@ class Store:
         self.files = WaitingFiles(redis)
         self.sessions = Sessions(redis)
         self.figures = Figures(redis)
+        self.totals = Totals(redis)
+        self.alerts = AlertState(redis)

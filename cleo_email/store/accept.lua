@@ -76,6 +76,11 @@ for _, name in ipairs(figures) do
   redis.call('HINCRBY', day, name, 1)
   redis.call('EXPIRE', day, 3456000)
 end
+local ingress = redis.call('HGET', key, 'ingress') or ''
+redis.call('HINCRBY', P .. 'totals', 'accepted:' .. ingress, 1)
+if ARGV[7] ~= 'received' and ARGV[7] ~= 'submitting' then
+  redis.call('HINCRBY', P .. 'totals', 'state:' .. ARGV[7] .. ':' .. ingress, 1)
+end
 redis.call('ZADD', P .. 'index:state:' .. ARGV[7], 0, id)
 redis.call('ZADD', P .. 'index:thread:' .. thread, 0, id)
 if ARGV[9] ~= '' then redis.call('ZADD', P .. 'index:message-id:' .. ARGV[9], 0, id) end

@@ -1,6 +1,7 @@
 """The times of the last poll and of the worker's last heartbeat, and lasting errors, for ``/readyz``."""
 
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import cast
 
@@ -11,6 +12,9 @@ from cleo_email.store.connection import PREFIX, StorePart
 
 WORKER_MS = 90_000
 LISTENING = "idle"  # the lease of the process that listens
+PULSE, LISTENS = f"{PREFIX}pulse", f"{PREFIX}lock:{LISTENING}"
+WORKERS = f"{PREFIX}workers"  # each process, by when it was last seen
+TOTALS = f"{PREFIX}totals"
 _SUBMISSION = ("submission_fault", "submission_limits", "submission_rests_until")
 
 
@@ -23,24 +27,52 @@ class Health:
     poll_fault: str
     submission_fault: str
     submission_rests_until: int = 0  # no mail is to be tried before
+    submission_limits: int = 0  # how often in a row the server refused mail by a limit of the account
+    login_faults: int = 0  # polls in a row whose login was refused
     idle_since: int = 0  # since when the server tells of new mail by itself
     idle_fault: str = ""  # why it does not
+
+    @property
+    def smtp_login_refused(self) -> bool:
+        return bool(self.submission_fault) and not self.submission_limits
 
     def worker_is_away(self, now: int) -> bool:
         """Return whether no worker has been seen in the last 90 seconds."""
         return now - self.worker_seen > WORKER_MS
 
 
+def load_health(raw: Mapping[bytes, bytes], listens: int) -> Health:
+    """Return what the hash PULSE says; ``listens``: LISTENS exists, as a killed process has recorded nothing."""
+    return Health(
+        int(raw.get(b"worker", 0)),
+        int(raw.get(b"polled", 0)),
+        raw.get(b"poll_fault", b"").decode(),
+        raw.get(b"submission_fault", b"").decode(),
+        int(raw.get(b"submission_rests_until", 0)),
+        int(raw.get(b"submission_limits", 0)),
+        int(raw.get(b"login_faults", 0)),
+        int(raw.get(b"idle_since", 0)) if listens else 0,
+        raw.get(b"idle_fault", b"").decode(),
+    )
+
+
 class HealthStore(StorePart):
     """Keeps the times of the last heartbeat and poll, and the errors that a person has to mend."""
 
-    def worker_seen(self, now: int) -> None:
-        self._redis.hset(f"{PREFIX}pulse", "worker", now)
+    def worker_seen(self, now: int, name: str = "") -> None:
+        """Record the heartbeat of a worker process, which ``name`` tells from the others."""
+        with self._redis.pipeline() as pipe:
+            pipe.hset(f"{PREFIX}pulse", "worker", now)
+            if name:
+                pipe.zadd(WORKERS, {name: now})
+                pipe.zremrangebyscore(WORKERS, "-inf", now - 10 * WORKER_MS)
+            pipe.execute()
 
     def polled(self, now: int) -> None:
         """Record a successful poll, and remove the error of earlier ones."""
         with self._redis.pipeline() as pipe:
             pipe.hset(f"{PREFIX}pulse", "polled", now)
+            pipe.hincrby(TOTALS, "polls:success", 1)
             pipe.hdel(f"{PREFIX}pulse", "poll_fault", "poll_faults", "login_faults")
             pipe.execute()
 
@@ -49,6 +81,7 @@ class HealthStore(StorePart):
         with self._redis.pipeline() as pipe:
             pipe.hset(f"{PREFIX}pulse", "poll_fault", text)
             pipe.hincrby(f"{PREFIX}pulse", "login_faults" if login_refused else "poll_faults", 1)
+            pipe.hincrby(TOTALS, "polls:failure", 1)
             return int(pipe.execute()[1])
 
     def poll_rests(self, why: str) -> None:
@@ -119,18 +152,9 @@ class HealthStore(StorePart):
 
     def read(self) -> Health:
         with self._redis.pipeline(transaction=False) as pipe:
-            pipe.hgetall(f"{PREFIX}pulse")
-            pipe.exists(f"{PREFIX}lock:{LISTENING}")  # a process that was killed has recorded nothing
-            raw, listens = cast("tuple[dict[bytes, bytes], int]", pipe.execute())
-        return Health(
-            int(raw.get(b"worker", 0)),
-            int(raw.get(b"polled", 0)),
-            raw.get(b"poll_fault", b"").decode(),
-            raw.get(b"submission_fault", b"").decode(),
-            int(raw.get(b"submission_rests_until", 0)),
-            int(raw.get(b"idle_since", 0)) if listens else 0,
-            raw.get(b"idle_fault", b"").decode(),
-        )
+            pipe.hgetall(PULSE)
+            pipe.exists(LISTENS)
+            return load_health(*pipe.execute())
 
     def try_writes(self) -> None:
         """Do what mail needs on scratch keys: all that scripts write, a transaction, RQ's blocking move.

@@ -79,6 +79,18 @@ NO_ANSWERS = UNASKED - {"workflow"}
 
 AGENT, MAILBOX = "agent", "mailbox"  # who moves records: this program, and people by what they do there
 
+# Upper bounds of the buckets, in milliseconds. A field of the totals is named by its bound: with other bounds
+# what was counted before goes into the next larger ones.
+REPLY_BOUNDS = (
+    *(100, 250, 500, 1000, 2500, 5000, 10_000, 30_000, 60_000, 120_000, 300_000, 900_000),
+    *(3_600_000, 14_400_000, 86_400_000),
+)
+AGENT_BOUNDS = (
+    *(50, 100, 250, 500, 1000, 2500, 5000, 10_000, 20_000, 30_000, 60_000, 120_000, 300_000),
+    *(900_000, 3_600_000),
+)
+HANDED_OVER = "handed-over"  # of the totals
+
 SEARCHED = 300  # characters
 SEARCHED_AT_ONCE = 5000  # records
 
@@ -295,11 +307,12 @@ class Effects:
     met: Sequence[str] = ()  # to whom mail has gone out by now, as of ``mail.address.person``
     later: int | None = None  # the record goes on in a conversation of its own, from then on
     conversation: str = ""  # whose lock is held and of which pop, push and due speak; '' for the thread's
+    counts: Mapping[str, int] = field(default_factory=dict)  # what is added to the totals: see Totals
 
 
 _OPTIONS = (
     *("pop", "push", "due", "filing", "settling", "resuming", "later", "conversation"),
-    *("drop_answer", "drafting", "person", "unless_taken", "only_if_taken"),
+    *("drop_answer", "drafting", "person", "unless_taken", "only_if_taken", "counts"),
 )
 
 
@@ -662,7 +675,7 @@ class Messages(StorePart):
         if to in WAITING:
             options["figure"] = figure_of(to, reason)
         if to is State.REPLIED:
-            options["unasked"] = sorted(UNASKED)
+            options |= {"unasked": sorted(UNASKED), "bounds": REPLY_BOUNDS}
         if to in FINAL:
             options["keep_source_s"] = SOURCE_AFTER_FINAL_S
         for name in _OPTIONS:
@@ -724,6 +737,12 @@ def _accepted(reply: Sequence[bytes], record: Record) -> Accepted:
     # A call that redis-py repeats after a lost reply finds its own record.
     duplicate = outcome == "duplicate" and first != record.id
     return Accepted(first, thread or record.thread_id, duplicate, record.state)
+
+
+def timed(name: str, bounds: Sequence[int], ms: int) -> dict[str, int]:
+    """Return what one more duration adds to the totals."""
+    bound = next((one for one in bounds if ms <= one), "inf")
+    return {f"{name}:{bound}": 1, f"{name}:ms": ms}
 
 
 def search_text(record: Record) -> str:

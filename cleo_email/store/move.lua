@@ -6,7 +6,9 @@
 --          given (field, value it must have), later (ms), conversation (in place of the thread's), drop_answer,
 --          drafting (ms), person (JSON of why a person has the thread), unless_taken (refuse if a person has it),
 --          only_if_taken (refuse if no person has it), figure (what counts in the day's figures where the state
---          changes), met (keys of people who have had mail by now), met_s (how long that is kept), unasked (where it is replied: the ingress of records with which no mail came in)
+--          changes), met (keys of people who have had mail by now), met_s (how long that is kept),
+--          unasked (where it is replied: the ingress of records with which no mail came in),
+--          bounds (where it is replied: of the buckets of the time to the reply, ms), counts (what it adds to the totals)
 -- Returns {'moved' | 'missing' | 'lost' | 'wrong' | 'taken' | 'free', state}.
 local P, id, now = ARGV[1], ARGV[2], ARGV[5]
 local key = P .. 'm:' .. id
@@ -87,7 +89,13 @@ if options.later then
   if not redis.call('LPOS', P .. 'conversation:' .. own, id) then redis.call('RPUSH', P .. 'conversation:' .. own, id) end
   redis.call('ZADD', P .. 'active', options.later, own)
 end
+local totals = P .. 'totals'
+for name, count in pairs(options.counts or {}) do redis.call('HINCRBY', totals, name, count) end
 if state ~= ARGV[4] then
+  if not string.find(',received,answering,submitting,', ',' .. ARGV[4] .. ',', 1, true) then
+    local ingress = redis.call('HGET', key, 'ingress') or ''
+    redis.call('HINCRBY', totals, 'state:' .. ARGV[4] .. ':' .. ingress, 1)
+  end
   -- The figures of the day. They are counts alone: nobody reads all records to draw a picture.
   local day, figure = P .. 'figures:' .. math.floor(now / 86400000), options.figure
   local asked = options.unasked ~= nil
@@ -99,6 +107,12 @@ if state ~= ARGV[4] then
     figure = 'answered'
     local waited = math.max(now - redis.call('HGET', key, 'received_at'), 1)
     redis.call('HINCRBY', day, 'time:' .. math.floor(math.log(waited) / math.log(2) * 4), 1)
+    local bound = 'inf'
+    for _, one in ipairs(options.bounds) do
+      if waited <= one then bound = one; break end
+    end
+    redis.call('HINCRBY', totals, 'reply:' .. bound, 1)
+    redis.call('HINCRBY', totals, 'reply:ms', waited)
   end
   if figure and figure ~= '' then
     redis.call('HINCRBY', day, figure, 1)

@@ -1,6 +1,9 @@
 """The Flask application factory."""
 
 import logging
+import os
+import threading
+import time
 
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
@@ -17,6 +20,7 @@ from cleo_email.webhooks.base import Fetch
 log = logging.getLogger(__name__)
 
 AGAIN = {"Retry-After": "30"}
+WATCH_S = 15.0
 NOT_ENABLED = "the email channel is not enabled: ENABLED_CLIENTS does not list email"
 # The answers are no web pages: no browser may show, embed, cache or guess their type.
 SECURITY_HEADERS = {
@@ -42,7 +46,7 @@ def from_environment(*, own_callers: bool = False) -> Flask:
             "EMAIL_WEBHOOK_SECRET": (settings.webhook_secrets, "/email/incoming and /email/incoming/raw"),
             "CLEO_API_TOKEN": (
                 settings.api_tokens,
-                "/email/send, /email/messages, /email/threads, /workflows",
+                "/email/send, /email/messages, /email/threads, /workflows, /metrics",
             ),
         }
         for name, (secrets, paths) in opens.items():
@@ -54,7 +58,37 @@ def from_environment(*, own_callers: bool = False) -> Flask:
             )
     app = create_app(settings)
     app.config[OWN_CALLERS] = own_callers
+    if settings.enabled and settings.alert_to:
+        watch = _WorkerWatch(settings)
+        app.before_request(watch.start)
+        os.register_at_fork(after_in_child=watch.start)  # by gunicorn, where the application was loaded first
     return app
+
+
+class _WorkerWatch:
+    """Sends the alerts while no worker does, whether or not anybody calls: that is an alert itself."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._process = 0
+
+    def start(self) -> None:
+        """Begin with it, once in each process: no thread outlives a fork."""
+        if self._process != os.getpid():
+            self._process = os.getpid()
+            threading.Thread(target=self._watch, name="cleo-worker-watch", daemon=True).start()
+
+    def _watch(self) -> None:
+        app = App(self._settings)
+        while app.alerts is not None:
+            time.sleep(WATCH_S)
+            try:
+                if app.store.ticks.tick("worker-watch", round(WATCH_S * 1000)):
+                    app.alerts.look_for_worker()
+            except StoreUnavailable as error:
+                log.debug("%s", error)
+            except Exception as error:  # noqa: BLE001 - the thread's outermost edge
+                log.error("alerts: unexpected %s", place_of(error))
 
 
 def create_app(settings: Settings, *, fetch: Fetch | None = None) -> Flask:
@@ -72,7 +106,7 @@ def create_app(settings: Settings, *, fetch: Fetch | None = None) -> Flask:
     @app.before_request
     def only_where_enabled() -> None:
         """Answer 404 with the reason where the channel is off, before any other check."""
-        if not enabled and (request.path.startswith("/email/") or request.path.startswith("/workflows")):
+        if not enabled and request.path.startswith(("/email/", "/workflows", "/metrics")):
             raise RequestRefused(404, NOT_ENABLED)
 
     @app.after_request

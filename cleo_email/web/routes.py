@@ -194,6 +194,18 @@ def why_not_ready(app: App, now: int) -> str:
     return ""
 
 
+@bp.get("/metrics")
+def metrics() -> Response:
+    """Tell Prometheus what is counted, in the format that it asks for."""
+    require_api_token()
+    from cleo_email.monitoring.metrics import WAITING_STATES, exposition
+
+    now = current().clock()
+    snapshot = current().store.totals.read(WAITING_STATES, now)
+    body, content_type = exposition(snapshot, now, request.headers.get("Accept", ""))
+    return Response(body, content_type=content_type)
+
+
 # --- the description --------------------------------------------------------------------------------------
 #
 # It is a file, which tests compare with the routes, models and answers. What depends on the settings (the

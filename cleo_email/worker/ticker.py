@@ -1,6 +1,8 @@
 """Start polls, sweeps, upkeep and heartbeats at intervals; of all workers one gets each tick."""
 
 import logging
+import os
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -19,6 +21,7 @@ UPKEEP_MS = 2_000
 FORGET_MS = 600_000
 SCHEDULE_MS = 1_000
 SEEN_MS = 10_000
+ALERTS_MS = 15_000
 # A poll sets when the next one is due, so its tick is asked for so often; others when they are due.
 LOOK_MS = 2_000
 UPKEEP = "chores"  # the names of ticks in Redis
@@ -52,9 +55,11 @@ class Ticker(threading.Thread):
         self._faults = SeldomLog()
         self._due: dict[str, float] = {}  # the name of a step -> when to ask for it, by the monotonic clock
         sweeper, workflows, every_s = app.sweeper, app.workflow_starter, app.settings.poll_interval
+        own = f"{socket.gethostname()}:{os.getpid()}"
+        self._life = f"{LIFE}:{own}"  # every worker gets this one
         # The name of the tick, how often it comes (ms), and what the one worker that gets it does.
         self._steps: list[tuple[str, int, Callable[[], object]]] = [
-            (LIFE, SEEN_MS, lambda: app.store.health.worker_seen(app.clock())),
+            (self._life, SEEN_MS, lambda: app.store.health.worker_seen(app.clock(), own)),
             ("sweep", SWEEP_MS, sweeper.run),
             ("hand-over", HAND_OVER_MS, sweeper.hand_over),
             ("forget", FORGET_MS, sweeper.forget),
@@ -62,6 +67,8 @@ class Ticker(threading.Thread):
         ]
         if workflows.scheduled:
             self._steps.append(("schedule", SCHEDULE_MS, workflows.start_due))
+        if app.alerts is not None:
+            self._steps.append(("alerts", ALERTS_MS, app.alerts.look))
         if app.poller is not None:
             self._steps.append((POLL, min(every_s * 1000, UNTOLD_MS), lambda: app.wake.poll(every_s)))
             self._steps.append((UPKEEP, UPKEEP_MS, self._upkeep))
@@ -75,7 +82,7 @@ class Ticker(threading.Thread):
         now = time.monotonic()
         due = [step for step in self._steps if self._due.get(step[0], 0.0) <= now]
         if not self._dequeues():
-            due = [step for step in due if step[0] != LIFE]  # another worker may deserve the tick
+            due = [step for step in due if step[0] != self._life]
         away = False
         try:
             asked = [(name, every_ms, WAITS_IN.get(name, "")) for name, every_ms, _ in due]

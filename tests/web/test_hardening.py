@@ -41,6 +41,7 @@ PATHS = [
     "/workflows",
     "/healthz",
     "/readyz",
+    "/metrics",
     "/nothing",
 ]
 
