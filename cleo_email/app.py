@@ -36,6 +36,7 @@ from cleo_email.store.threads import SigningKeys
 
 if TYPE_CHECKING:
     from cleo_email.imap.mailbox import Mailbox
+    from cleo_email.monitoring.events import EventSender
     from cleo_email.oauth.tokens import TokenSource
     from cleo_email.pipeline.answer import Answerer
     from cleo_email.pipeline.budget import Budget
@@ -92,7 +93,8 @@ class App:
         settings = self.settings
         account = f"{settings.user.casefold()}@{settings.imap_host}:{settings.imap_port}"
         account = account if settings.imap_host else ""
-        return Store(self.redis, account=account, retention_days=settings.retention_days)
+        told = bool(settings.events_url.get_secret_value())
+        return Store(self.redis, account=account, retention_days=settings.retention_days, events=told)
 
     @cached_property
     def clock(self) -> ServerClock:
@@ -197,7 +199,7 @@ class App:
         from cleo_email.webhooks.handler import WebhookHandler
 
         fetch = self._fetch or Https(self._environ)
-        return WebhookHandler(self.settings, fetch, self.receiver, self.store.events)
+        return WebhookHandler(self.settings, fetch, self.receiver, self.store.claims)
 
     # --- the worker -----------------------------------------------------------------------------------
 
@@ -404,6 +406,18 @@ class App:
             handing_over=self.hand_over,
             clock=self.clock,
         )
+
+    @cached_property
+    def event_sender(self) -> EventSender | None:
+        """None where CLEO_EVENTS_URL is not set."""
+        settings = self.settings
+        url = settings.events_url.get_secret_value()
+        if not url:
+            return None
+        from cleo_email.monitoring.events import EventReceiver, EventSender
+
+        secrets = [secret.get_secret_value() for secret in settings.events_secrets]
+        return EventSender(self.store.event_log, EventReceiver(url, secrets, self._environ), clock=self.clock)
 
     @cached_property
     def recoverer(self) -> Recoverer | None:

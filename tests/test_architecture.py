@@ -18,7 +18,7 @@ FLOORS = (
     "http  screening  store  smtp",
     "agents  oauth",
     "settings",
-    "pipeline",
+    "pipeline  monitoring",
     "webhooks",
     "app",
     "jobs  library  web  worker  cli",

@@ -24,7 +24,7 @@ from cleo_email.imap.special_use import DRAFTS, SENT
 from cleo_email.pipeline.workflows import load_suppliers, next_due
 from cleo_email.runtime import DAY, CallFailed, Deadline, call_within, now_ms
 from cleo_email.settings import DOTENV, Settings, doubts, gather, no_dotenv
-from cleo_email.store import State, Store
+from cleo_email.store import State, Store, iso
 from cleo_email.store.clock import ServerClock
 from cleo_email.store.connection import connect_web
 
@@ -84,7 +84,7 @@ def examine() -> list[CheckResult]:
         text = "ENABLED_CLIENTS does not list email: set ENABLED_CLIENTS=email" + no_dotenv()
         return [CheckResult("settings", "wrong", text), *warnings]
     results = [CheckResult("settings", "ok", f"mail goes out as {settings.from_address.addr}"), *warnings]
-    for examiner in (examine_redis, _mail_servers, examine_agent, _workflows, _access):
+    for examiner in (examine_redis, _mail_servers, examine_agent, _workflows, _access, _events):
         results += examiner(settings)
     return results
 
@@ -376,3 +376,22 @@ def _access(settings: Settings) -> Iterator[CheckResult]:
             "cleo-email run makes a token"
         )
         yield CheckResult("api", "ok", text)
+
+
+def _events(settings: Settings) -> Iterator[CheckResult]:
+    url = settings.events_url.get_secret_value()
+    if not url:
+        return
+    yield _tried("events", lambda: _connected("CLEO_EVENTS_URL", url, "path and signature"))
+    try:
+        status = App(settings).store.event_log.status()
+    except StoreUnavailable:  # said above
+        return
+    if status.fault:
+        text = f"{status.fault}; of {status.messages} messages events wait since {iso(status.failing_since)}"
+        yield CheckResult("events", "warning", text)
+    if status.dropped or status.given_up:
+        text = (
+            f"{status.given_up} were given up, {status.dropped} not kept: cleo-email events resend --since …"
+        )
+        yield CheckResult("events", "warning", text)

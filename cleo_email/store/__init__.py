@@ -1,9 +1,12 @@
 """All Redis keys and scripts of the project. The state of each message is kept here, not in the queue."""
 
+import threading
+
 from redis import Redis
 
+from cleo_email.store.claims import Claim, Claims, Failures
 from cleo_email.store.drafts import Draft, Drafts
-from cleo_email.store.events import Claim, Events, Failures
+from cleo_email.store.event_log import Event, EventLog
 from cleo_email.store.figures import Figures
 from cleo_email.store.files import WaitingFiles
 from cleo_email.store.health import HealthStore
@@ -30,9 +33,10 @@ from cleo_email.store.messages import (
 from cleo_email.store.sessions import Sessions
 from cleo_email.store.threads import Conversations, Threads
 
-__all__ = ["AT_WORK", "LOGIN", "WAITING", "Accepted", "Claim", "Draft", "Drafts", "Effects"]
+__all__ = ["AT_WORK", "LOGIN", "WAITING", "Accepted", "Claim", "Claims", "Draft", "Drafts", "Effects"]
 __all__ += [
-    "Events",
+    "Event",
+    "EventLog",
     "Identity",
     "Lock",
     "Locks",
@@ -52,10 +56,15 @@ __all__ += [
 
 
 class Store:
-    """The parts of the store on one connection."""
+    """The parts of the store on one connection. ``events``: changes of state are told to somebody."""
 
-    def __init__(self, redis: Redis, *, account: str = "", retention_days: int = 90) -> None:
-        self.messages = Messages(redis, retention_days=retention_days)
+    def __init__(
+        self, redis: Redis, *, account: str = "", retention_days: int = 90, events: bool = False
+    ) -> None:
+        added = threading.Event()
+        told = added if events else None
+        self.messages = Messages(redis, retention_days=retention_days, event_added=told)
+        self.event_log = EventLog(redis, added)
         self.conversations = Conversations(redis)
         self.threads = Threads(redis)
         self.health = HealthStore(redis)
@@ -69,7 +78,7 @@ class Store:
         self.drafting = DueList(redis, "drafting")
         self.handing_over = DueList(redis, "handing-over")
         self.drafts = Drafts(redis)
-        self.events = Events(redis)
+        self.claims = Claims(redis)
         self.failures = Failures(redis)
         self.files = WaitingFiles(redis)
         self.sessions = Sessions(redis)

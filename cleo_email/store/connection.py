@@ -186,7 +186,8 @@ def json_text(value: object) -> str:
 
 @cache
 def _source(name: str) -> str:
-    return files(__package__).joinpath(f"{name}.lua").read_text("utf-8")
+    text = files(__package__).joinpath(f"{name}.lua").read_text("utf-8")
+    return f"{_source('event')}\n{text}" if "add_event(" in text and name != "event" else text
 
 
 PIECE = 1 << 20  # bytes

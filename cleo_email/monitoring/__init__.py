@@ -1,0 +1,1 @@
+"""What people and programs are told of the channel: metrics, alerts, events."""
