@@ -84,7 +84,7 @@ def examine() -> list[CheckResult]:
         text = "ENABLED_CLIENTS does not list email: set ENABLED_CLIENTS=email" + no_dotenv()
         return [CheckResult("settings", "wrong", text), *warnings]
     results = [CheckResult("settings", "ok", f"mail goes out as {settings.from_address.addr}"), *warnings]
-    for examiner in (examine_redis, _mail_servers, examine_agent, _workflows, _access, _events):
+    for examiner in (examine_redis, _mail_servers, examine_agent, _workflows, _access, examine_events):
         results += examiner(settings)
     return results
 
@@ -378,7 +378,8 @@ def _access(settings: Settings) -> Iterator[CheckResult]:
         yield CheckResult("api", "ok", text)
 
 
-def _events(settings: Settings) -> Iterator[CheckResult]:
+def examine_events(settings: Settings) -> Iterator[CheckResult]:
+    """Say whether the receiver of events can be reached, and what waits for it; it is told nothing."""
     url = settings.events_url.get_secret_value()
     if not url:
         return
@@ -388,7 +389,8 @@ def _events(settings: Settings) -> Iterator[CheckResult]:
     except StoreUnavailable:  # said above
         return
     if status.fault:
-        text = f"{status.fault}; of {status.messages} messages events wait since {iso(status.failing_since)}"
+        since = iso(status.failing_since)
+        text = f"{status.fault}; events of {status.messages} messages wait, and it has failed since {since}"
         yield CheckResult("events", "warning", text)
     if status.dropped or status.given_up:
         text = (
