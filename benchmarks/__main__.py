@@ -18,7 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
-from benchmarks import conversations, cost, ingest, webhook
+from benchmarks import conversations, cost, events, ingest, webhook
 from benchmarks.harness import Plan, Row, say, server_name, table
 from tests.support.redis_server import binary
 from tests.support.signals import give_children_default_signals
@@ -30,6 +30,7 @@ MEASUREMENTS: dict[str, Callable[[Plan], Iterator[Row]]] = {
     "conversations": conversations.many,
     "backlog": conversations.backlog,
     "kill": conversations.kill,
+    "events": events.rows,
     "records": cost.records,
     "roundtrips": cost.round_trips,
     "idle": cost.idle,

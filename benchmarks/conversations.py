@@ -84,7 +84,7 @@ def _all_at_once(count: int) -> tuple[float, float]:
 
 
 def latency(plan: Plan) -> Iterator[Row]:
-    count = plan.size(12, 60)
+    count = plan.size(8, 60)
     with _rig(EMAIL_IDLE="0") as rig:
         times = _one_by_one(rig, count)
     yield Row(

@@ -83,7 +83,7 @@ def _used(client: object) -> int:
 
 def idle(plan: Plan) -> Iterator[Row]:
     """The processes of the Procfile with a mailbox that is polled every minute, and nothing to do."""
-    seconds = plan.size(15, 120)
+    seconds = plan.size(10, 120)
     with tempfile.TemporaryDirectory() as folder, RedisServer(Path(folder) / "redis") as redis:
         env = {"EMAIL_POLL_INTERVAL_SECONDS": "60"}
         with Rig(Path(folder), redis.url, inbox=inbox(Path(folder)), env=env) as rig:

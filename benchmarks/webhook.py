@@ -25,7 +25,7 @@ def rows(plan: Plan) -> Iterator[Row]:
 
 def _rows(plan: Plan, fsync: str) -> Iterator[Row]:
     """Take turns, both under the gunicorn of the Procfile and on the same Redis."""
-    count, rounds = plan.size(600, 3000), plan.size(3, 5)
+    count, rounds = plan.size(400, 3000), plan.size(3, 5)
     rates: dict[str, list[float]] = {"bare": [], "JSON": [], "raw": []}
     cpu: dict[str, float] = dict.fromkeys(rates, 0.0)
     with (

@@ -62,8 +62,8 @@ class EventReceiver:
 class EventSender:
     """Delivers events from a thread of its own: those of one message in order, several messages at once."""
 
-    def __init__(self, log: EventLog, receiver: EventReceiver, *, clock: Clock = now_ms) -> None:
-        self._log = log
+    def __init__(self, event_log: EventLog, receiver: EventReceiver, *, clock: Clock = now_ms) -> None:
+        self._log = event_log
         self._receiver = receiver
         self._clock = clock
         self._slots = threading.Semaphore(AT_ONCE)
@@ -115,6 +115,7 @@ class EventSender:
         """Post the event, and note what came of it. Raise StoreUnavailable."""
         body = event.body()
         if body is None:
+            self._log.rest_until(0)
             self._give_up(event, "its record is damaged")
             return
         crashpoint("event-before-post")
@@ -122,6 +123,7 @@ class EventSender:
         try:
             status = self._receiver.post(event.id, json.dumps(body))
             if status == GONE:
+                self._log.rest_until(0)
                 self._give_up(event, f"{self._receiver} answered 410 (gone)")
                 return
             if not 200 <= status < 300:
@@ -139,9 +141,9 @@ class EventSender:
     def _failed(self, event: Event, fault: str, *, away: bool) -> None:
         now = self._clock()
         since, dropped = self._log.failure(now, fault)
-        if away:
-            # Each of the others would fail too; the first one that is taken ends the rest.
-            self._log.rest_until(now + min(max((now - since) // 4, SECOND), MOST_REST_MS))
+        # Where it is away each of the others would fail too; where it answers, only this one is at fault.
+        rest = now + min(max((now - since) // 4, SECOND), MOST_REST_MS)
+        self._log.rest_until(rest if away else 0)
         if dropped and self._faults.is_due(f"{dropped} dropped"):
             log.error(
                 "%d changes of state were not kept for %s: too many events wait for it", dropped, SETTING

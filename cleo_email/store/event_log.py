@@ -107,7 +107,7 @@ class EventLog(StorePart):
             return int(since), int(dropped or 0)
 
     def rest_until(self, until: int) -> None:
-        """Let nothing be taken until then, and one event at a time afterwards until one is delivered."""
+        """Let nothing be taken until then, then one event at a time until one is delivered; 0: go on."""
         self._redis.hset(f"{PREFIX}events-state", "rests_until", until)
 
     def status(self) -> EventStatus:

@@ -264,6 +264,22 @@ def test_while_the_receiver_is_away_it_is_asked_once_in_a_while_only(bench: Benc
         assert len(receiver.events) == len(mails)
 
 
+@pytest.mark.parametrize("status", [500, 410])
+def test_a_refused_event_after_an_outage_keeps_no_other_waiting(
+    bench: Bench, receiver: EventServer, status: int
+) -> None:
+    mails = [bench.receive(mail(number)) for number in range(10)]
+    sender = sender_of(bench, receiver.url)
+    receiver.answer = lambda _: 503
+    tell(sender, bench)
+    bench.clock.pass_(61)
+    first = bench.redis.zrange("cleo:events", 0, 0)[0].decode()
+    receiver.answer = lambda event: status if event.message == first else 200
+    tell(sender, bench)
+    told = {event.message for event in receiver.events}
+    assert told == {accepted.id for accepted in mails} - {first}
+
+
 def test_a_message_is_taken_by_one_process_at_a_time(bench: Bench) -> None:
     accepted = answered(bench, 1)
     (event,) = bench.store.event_log.take(bench.clock(), 8)
