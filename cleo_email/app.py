@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from cleo_email.imap.idle import Idle
     from cleo_email.imap.mailbox import Mailbox
     from cleo_email.monitoring.alerts import Alerts
+    from cleo_email.monitoring.events import EventSender
     from cleo_email.oauth.tokens import TokenSource
     from cleo_email.pipeline.answer import Answerer
     from cleo_email.pipeline.budget import Budget
@@ -99,8 +100,9 @@ class App:
         settings = self.settings
         account = f"{settings.user.casefold()}@{settings.imap_host}:{settings.imap_port}"
         account = account if settings.imap_host else ""
-        days = settings.retention_days
-        return Store(self.redis, account=account, retention_days=days, quick=self._quick)
+        told = bool(settings.events_url.get_secret_value())
+        days, quick = settings.retention_days, self._quick
+        return Store(self.redis, account=account, retention_days=days, quick=quick, events=told)
 
     @cached_property
     def clock(self) -> ServerClock:
@@ -221,7 +223,7 @@ class App:
         from cleo_email.webhooks.handler import WebhookHandler
 
         fetch = self._fetch or Https(self._environ)
-        return WebhookHandler(self.settings, fetch, self.receiver, self.store.events)
+        return WebhookHandler(self.settings, fetch, self.receiver, self.store.claims)
 
     # --- the worker -----------------------------------------------------------------------------------
 
@@ -457,6 +459,18 @@ class App:
             handing_over=self.hand_over,
             clock=self.clock,
         )
+
+    @cached_property
+    def event_sender(self) -> EventSender | None:
+        """None where CLEO_EVENTS_URL is not set."""
+        settings = self.settings
+        url = settings.events_url.get_secret_value()
+        if not url:
+            return None
+        from cleo_email.monitoring.events import EventReceiver, EventSender
+
+        secrets = [secret.get_secret_value() for secret in settings.events_secrets]
+        return EventSender(self.store.event_log, EventReceiver(url, secrets, self._environ), clock=self.clock)
 
     @cached_property
     def recoverer(self) -> Recoverer | None:

@@ -49,6 +49,8 @@ POINTS = {
     "takeover-before-cursor": "a mail in Sent is taken up, how far Sent was read is not noted",
     "decide-after-thread": "a person's decision has moved a thread, its messages are as before",
     "decide-after-move": "a person's decision is stored, nobody is woken",
+    "event-before-post": "an event is about to be told, nothing is sent",
+    "event-after-post": "the receiver has the event, which is not noted",
     "settle-after-find": "Sent shows that an uncertain mail was sent, which is not recorded",
 }
 

@@ -18,6 +18,7 @@ COMMANDS = {  # each in the module of its name
     "poll": "Read the mailbox once, now; a worker answers what it finds.",
     "send": "Send a mail from the agent's address; a worker submits it.",
     "messages": "See what became of each message, and decide about those that wait.",
+    "events": "See whether events wait to be told, and let them be told again.",
     "login": "Log in to the mailbox at Google or Microsoft with a browser.",
     "recover": "After Redis was lost: take up unanswered mail again.",
 }

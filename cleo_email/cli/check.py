@@ -88,7 +88,8 @@ def examine() -> list[CheckResult]:
         text = "ENABLED_CLIENTS does not list email: set ENABLED_CLIENTS=email" + no_dotenv()
         return [CheckResult("settings", "wrong", text), *warnings]
     results = [CheckResult("settings", "ok", f"mail goes out as {settings.from_address.addr}"), *warnings]
-    for examiner in (examine_redis, _mail_servers, examine_agent, _workflows, examine_alerts, _access):
+    examiners = (examine_redis, _mail_servers, examine_agent, _workflows, examine_alerts, examine_events)
+    for examiner in (*examiners, _access):
         results += examiner(settings)
     return results
 
@@ -423,3 +424,24 @@ def _access(settings: Settings) -> Iterator[CheckResult]:
             "cleo-email run makes a token"
         )
         yield CheckResult("api", "ok", text)
+
+
+def examine_events(settings: Settings) -> Iterator[CheckResult]:
+    """Say whether the receiver of events can be reached, and what waits for it; it is told nothing."""
+    url = settings.events_url.get_secret_value()
+    if not url:
+        return
+    yield _tried("events", lambda: _connected("CLEO_EVENTS_URL", url, "path and signature"))
+    try:
+        status = App(settings).store.event_log.status()
+    except StoreUnavailable:  # said above
+        return
+    if status.fault:
+        since = iso(status.failing_since)
+        text = f"{status.fault}; events of {status.messages} messages wait, and it has failed since {since}"
+        yield CheckResult("events", "warning", text)
+    if status.dropped or status.given_up:
+        text = (
+            f"{status.given_up} were given up, {status.dropped} not kept: cleo-email events resend --since …"
+        )
+        yield CheckResult("events", "warning", text)

@@ -123,6 +123,14 @@ def _svix_secret(text: str) -> str:
     return text
 
 
+def _events_secret(text: str) -> str:
+    """Accept a secret of Standard Webhooks, of a length that it asks for."""
+    prefix, _, secret = text.partition("_")
+    if prefix != "whsec" or not 24 <= len(base64.b64decode(secret, validate=True)) <= 64:
+        raise ValueError("no secret of this kind")
+    return text
+
+
 def _public_key(text: str) -> str:
     # Costs tens of milliseconds to load: only where there is a key to look at.
     from cryptography.exceptions import UnsupportedAlgorithm
@@ -180,6 +188,7 @@ Tokens = Annotated[tuple[SecretStr, ...], _SEVERAL, _list(_api_token)]
 SecretKeys = Annotated[tuple[SecretStr, ...], _SEVERAL, _list(_fernet_key)]
 Pairs = Annotated[tuple[SecretStr, ...], _SEVERAL, _list(_matching("[^:]+:.+"))]
 SvixSecrets = Annotated[tuple[SecretStr, ...], _SEVERAL, _list(_svix_secret)]
+EventsSecrets = Annotated[tuple[SecretStr, ...], _SEVERAL, _list(_events_secret)]
 PublicKeys = Annotated[tuple[str, ...], _SEVERAL, _list(_public_key)]
 Topics = Annotated[tuple[str, ...], _SEVERAL, _list(_matching(_TOPIC))]
 
@@ -200,6 +209,10 @@ _PATTERNS = (
 _A_KEY = (
     "32 random bytes in URL-safe base64, made with: python3 -c 'import base64, os; "
     "print(base64.urlsafe_b64encode(os.urandom(32)).decode())'"
+)
+_SIGNS_EVENTS = (
+    "whsec_ and 24 to 64 random bytes in base64 (several secrets separated by commas), made with: "
+    "python3 -c 'import base64, os; print(\"whsec_\" + base64.b64encode(os.urandom(32)).decode())'"
 )
 
 
@@ -272,6 +285,8 @@ class Settings(WebhookSettings):
         "a URL that begins with https:// and has no path, such as https://cleo.example.com",
         "",
     )
+    events_url: SecretStr = env("CLEO_EVENTS_URL", "http(s)://…", _NO_SECRET)
+    events_secrets: EventsSecrets = env("CLEO_EVENTS_SECRET", _SIGNS_EVENTS, ())
     allowed_senders: Patterns = env("EMAIL_ALLOWED_SENDERS", _PATTERNS, ())
     refused_senders: Literal["held", "ignored"] = env("EMAIL_REFUSED_SENDERS", "held or ignored", "held")
     allowed_robots: Patterns = env("EMAIL_ALLOWED_ROBOTS", _PATTERNS, ())

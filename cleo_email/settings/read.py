@@ -80,7 +80,7 @@ def make_settings(given: Values) -> Settings:
         faults += dict.fromkeys(_line(str(item["loc"][0]), values) for item in error.errors())
     faults += [f"CLEO_WORKFLOWS: {line}" for line in lines]
     faults += [f"EMAIL_SIGNATURE: {line}" for line in unread]
-    faults += [*_missing(values), *_oauth(values), *_trust(values), *_agent(values)]
+    faults += [*_missing(values), *_oauth(values), *_trust(values), *_agent(values), *_events(values)]
     if settings is not None:
         faults += [*_handoff(settings), *_alerts(settings)]
     if settings is None or faults:
@@ -321,6 +321,18 @@ def _agent(values: Values) -> list[str]:
     except SettingsError as error:
         return list(error.faults)
     return []
+
+
+def _events(values: Values) -> list[str]:
+    """Check the form of CLEO_EVENTS_URL. An event that is not signed could come from anybody."""
+    if "CLEO_EVENTS_URL" not in values:
+        return []
+    faults = [] if "CLEO_EVENTS_SECRET" in values else [_line("CLEO_EVENTS_SECRET", values)]
+    try:
+        web_address("CLEO_EVENTS_URL", values["CLEO_EVENTS_URL"])
+    except SettingsError as error:
+        faults += error.faults
+    return faults
 
 
 def _trust(values: Values) -> list[str]:

@@ -1,10 +1,13 @@
 """All Redis keys and scripts of the project. The state of each message is kept here, not in the queue."""
 
+import threading
+
 from redis import Redis
 
 from cleo_email.store.alerts import AlertState
+from cleo_email.store.claims import Claim, Claims, Failures
 from cleo_email.store.drafts import Draft, Drafts
-from cleo_email.store.events import Claim, Events, Failures
+from cleo_email.store.event_log import Event, EventLog
 from cleo_email.store.figures import Figures
 from cleo_email.store.files import WaitingFiles
 from cleo_email.store.health import LISTENING, HealthStore
@@ -33,9 +36,11 @@ from cleo_email.store.sessions import Sessions
 from cleo_email.store.threads import Conversations, Threads
 from cleo_email.store.totals import Totals
 
-__all__ = ["AT_WORK", "LOGIN", "WAITING", "Accepted", "Arrival", "Claim", "Draft", "Drafts", "Effects"]
+__all__ = ["AT_WORK", "LOGIN", "WAITING", "Accepted", "Arrival", "Claim", "Claims", "Draft", "Drafts"]
 __all__ += [
-    "Events",
+    "Effects",
+    "Event",
+    "EventLog",
     "Head",
     "Identity",
     "Lease",
@@ -57,12 +62,24 @@ __all__ += [
 
 
 class Store:
-    """The parts of the store on one connection, and ``quick`` for what must not wait long."""
+    """The parts of the store on one connection, and ``quick`` for what must not wait long.
+
+    ``events``: changes of state are told to somebody.
+    """
 
     def __init__(
-        self, redis: Redis, *, account: str = "", retention_days: int = 90, quick: Redis | None = None
+        self,
+        redis: Redis,
+        *,
+        account: str = "",
+        retention_days: int = 90,
+        quick: Redis | None = None,
+        events: bool = False,
     ) -> None:
-        self.messages = Messages(redis, retention_days=retention_days)
+        added = threading.Event()
+        told = added if events else None
+        self.messages = Messages(redis, retention_days=retention_days, event_added=told)
+        self.event_log = EventLog(redis, added)
         self.conversations = Conversations(redis)
         self.threads = Threads(redis)
         self.health = HealthStore(redis)
@@ -78,7 +95,7 @@ class Store:
         self.drafting = DueList(redis, "drafting")
         self.handing_over = DueList(redis, "handing-over")
         self.drafts = Drafts(redis)
-        self.events = Events(redis)
+        self.claims = Claims(redis)
         self.failures = Failures(redis)
         self.files = WaitingFiles(redis)
         self.sessions = Sessions(redis)

@@ -5,7 +5,8 @@
 --       15 kept answer (flat JSON list without its bytes, '' for none; the source then is its bytes),
 --       16 keys to set on acceptance (JSON list of [key, value, seconds or 0], '' for none),
 --       17 who has to take part in the thread if anybody does ('' nobody has to),
---       18 the text in which the record is searched for, 19 what counts in the day's figures (JSON list)
+--       18 the text in which the record is searched for, 19 what counts in the day's figures (JSON list),
+--       20 what an event carries (JSON, '' where nobody is told of it)
 -- Returns {'accepted' | 'duplicate' | 'stranger', id, thread id}. Without an id nothing is stored: it only looks.
 local P, id, thread = ARGV[1], ARGV[2], ARGV[8]
 local seen = P .. 'seen:' .. ARGV[3]
@@ -49,6 +50,7 @@ local fields, history, admitted = cjson.decode(ARGV[12]), cjson.decode(ARGV[13])
 local answer = ARGV[15] ~= '' and cjson.decode(ARGV[15])
 local more = ARGV[16] ~= '' and cjson.decode(ARGV[16]) or {}
 local figures = cjson.decode(ARGV[19])
+local event = ARGV[20] ~= '' and cjson.decode(ARGV[20])
 -- Two who quote an id that was unknown a moment ago: the second one is a stranger to the first one's thread.
 local people = P .. 'people:' .. thread
 if ARGV[17] ~= '' and redis.call('EXISTS', people) == 1 and redis.call('SISMEMBER', people, ARGV[17]) == 0 then
@@ -67,7 +69,10 @@ else
   keep(key .. ':source', ARGV[10])
 end
 if ARGV[11] ~= '' then redis.call('EXPIRE', key .. ':source', ARGV[11]) end
-for _, entry in ipairs(history) do redis.call('RPUSH', key .. ':history', entry) end
+for _, entry in ipairs(history) do
+  local number = redis.call('RPUSH', key .. ':history', entry)
+  if event then add_event(P, id, ARGV[6], number, entry, event) end
+end
 
 redis.call('ZADD', P .. 'index:all', 0, id)
 redis.call('ZADD', P .. 'index:search', 0, id .. ' ' .. ARGV[18])

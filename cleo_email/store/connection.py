@@ -195,7 +195,10 @@ def json_text(value: object) -> str:
 @cache
 def _source(name: str) -> str:
     text = files(__package__).joinpath(f"{name}.lua").read_text("utf-8")
-    return f"{_source('keep')}{text}" if "keep(" in text and name != "keep" else text
+    for shared, call in (("keep", "keep("), ("event", "add_event(")):
+        if call in text and name != shared:
+            text = f"{_source(shared)}\n{text}"
+    return text
 
 
 PIECE = 1 << 20  # bytes

@@ -9,6 +9,7 @@ import json
 import logging
 import re
 import secrets
+import threading
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -219,6 +220,11 @@ class Record:
 _HEAVY = ("text", "answer_text", "people")
 _LIGHT = [*(spec.name for spec in fields(Record) if spec.name not in _HEAVY), _REVIEW]
 
+# What an event carries of the record; bounds of what waits while the receiver does not answer.
+EVENT_FIELDS = [*_PUBLIC, "to_address", "outbound", "handoff", "filing_fault", _REVIEW]
+MOST_TOLD = 20_000  # messages
+EVENTS_KEPT_S = 3 * DAY_S
+
 
 class ThreadTaken(CleoError):
     """A person has the thread, so nothing is answered in it."""
@@ -330,10 +336,16 @@ def later_of(id_: str) -> str:
 
 
 class Messages(StorePart):
-    """Reads, accepts and changes records."""
+    """Reads, accepts and changes records.
 
-    def __init__(self, redis: Redis, *, retention_days: int = 90) -> None:
+    ``event_added``: changes of state are told to somebody, and this is set where one was stored.
+    """
+
+    def __init__(
+        self, redis: Redis, *, retention_days: int = 90, event_added: threading.Event | None = None
+    ) -> None:
         super().__init__(redis)
+        self._event_added = event_added
         self._keep_s = (retention_days + 7) * DAY_S
         self._damaged: set[str] = set()  # ids that were logged
 
@@ -592,6 +604,8 @@ class Messages(StorePart):
             if files:
                 WaitingFiles.put(pipe, batch, files, [start.record.id for start in starts])
             replies = pipe.execute()[1 : len(starts) + 1]
+        if self._event_added:
+            self._event_added.set()
         return [_accepted(reply, start.record) for reply, start in zip(replies, starts, strict=True)]
 
     def first_value(self, name: str, value: str, seconds: int) -> str:
@@ -630,8 +644,12 @@ class Messages(StorePart):
             json_text([str(item) for pair in record.dump().items() for item in pair]),
             *(json_text(steps), json_text(list(people)), kept, json_text(list(keys)) if keys else ""),
             *(sender, search_text(record), json_text(_figures(record))),
+            json_text(_event(always=True)) if self._event_added else "",
         ]
-        return self._run("accept", args=args, pipe=pipe)
+        reply = self._run("accept", args=args, pipe=pipe)
+        if self._event_added:
+            self._event_added.set()
+        return reply
 
     # --- changing -------------------------------------------------------------------------------------------
 
@@ -672,6 +690,9 @@ class Messages(StorePart):
             options["unset"] = unset
         if not quiet:
             options["history"] = _entry(to, now, reason, by)
+            if self._event_added:
+                # A retry is no news; that a mail bounced is, although its state may stay.
+                options["event"] = _event(always=to not in AT_WORK)
         if to in WAITING:
             options["figure"] = figure_of(to, reason)
         if to is State.REPLIED:
@@ -690,6 +711,8 @@ class Messages(StorePart):
         args = [PREFIX, id_, ",".join(allowed), to, now, lock.token if lock else "", secrets.token_hex(6)]
         source = packed(effects.answer.source) if effects.answer else b""
         outcome, state = self._run("move", args=[*args, json_text(options), source])
+        if self._event_added:
+            self._event_added.set()
         if outcome == b"missing":
             raise _not_found(id_)
         if outcome == b"lost":
@@ -761,6 +784,10 @@ def _kept(mail: OutboundEmail) -> list[str]:
     """Return the fields of a stored answer without its bytes."""
     recipients = json_text(mail.recipients)
     return ["message_id", mail.message_id, "envelope_from", mail.envelope_from, "recipients", recipients]
+
+
+def _event(*, always: bool) -> dict[str, object]:
+    return {"fields": EVENT_FIELDS, "most": MOST_TOLD, "keep_s": EVENTS_KEPT_S, "always": always}
 
 
 def _entry(state: State, at: int, reason: str, by: str = AGENT) -> str:

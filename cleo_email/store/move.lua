@@ -8,7 +8,8 @@
 --          only_if_taken (refuse if no person has it), figure (what counts in the day's figures where the state
 --          changes), met (keys of people who have had mail by now), met_s (how long that is kept),
 --          unasked (where it is replied: the ingress of records with which no mail came in),
---          bounds (where it is replied: of the buckets of the time to the reply, ms), counts (what it adds to the totals)
+--          bounds (where it is replied: of the buckets of the time to the reply, ms), counts (what it adds to the totals),
+--          event (fields, most, keep_s; always: also where the state stays)
 -- Returns {'moved' | 'missing' | 'lost' | 'wrong' | 'taken' | 'free', state}.
 local P, id, now = ARGV[1], ARGV[2], ARGV[5]
 local key = P .. 'm:' .. id
@@ -38,7 +39,7 @@ local kept = ARGV[4] == 'review' and 'held' or ARGV[4]
 if ARGV[4] == 'review' then redis.call('HSET', key, 'review', 1) else redis.call('HDEL', key, 'review') end
 redis.call('HSET', key, 'state', kept, 'updated_at', now, 'operation', ARGV[7], unpack(options.fields))
 if options.unset then redis.call('HDEL', key, unpack(options.unset)) end
-if options.history then redis.call('RPUSH', key .. ':history', options.history) end
+local number = options.history and redis.call('RPUSH', key .. ':history', options.history)
 if state ~= ARGV[4] then
   redis.call('ZREM', P .. 'index:state:' .. state, id)
   redis.call('ZADD', P .. 'index:state:' .. ARGV[4], 0, id)
@@ -118,6 +119,9 @@ if state ~= ARGV[4] then
     redis.call('HINCRBY', day, figure, 1)
     redis.call('EXPIRE', day, 3456000)
   end
+end
+if options.event and number and (state ~= ARGV[4] or options.event.always) then
+  add_event(P, id, now, number, options.history, options.event)
 end
 if options.drafting then redis.call('ZADD', P .. 'drafting', options.drafting, id) end
 if options.person then redis.call('SET', P .. 'person:' .. thread, options.person) end

@@ -107,13 +107,13 @@ def proved_body(*media_types: str) -> Iterator[bytes]:
         data = read_bytes(current().settings.max_message_bytes)
         name = signature.verify(data, [secret.get_secret_value() for secret in secrets])
     require_type(*media_types)
-    events = current().store.events
-    with events.once(name) as claim:
+    claims = current().store.claims
+    with claims.once(name) as claim:
         if not claim.is_ours:
             text = f"this {header} was used before: every request is signed anew, a repeated one too"
             raise RequestRefused(403, text)
         yield data
-    events.done(claim, "used", WebhookSignature.REMEMBER_S)
+    claims.done(claim, "used", WebhookSignature.REMEMBER_S)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from cleo_email.errors import NotFound
 from cleo_email.pipeline.receive import IncomingMail, Receiver
 from cleo_email.scrub import JsonObject
 from cleo_email.settings import Settings
-from cleo_email.store import Accepted, Events
+from cleo_email.store import Accepted, Claims
 from cleo_email.webhooks.base import (
     Fetch,
     NoMail,
@@ -56,10 +56,10 @@ def _answer(mails: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 class WebhookHandler:
-    def __init__(self, settings: Settings, fetch: Fetch, receiver: Receiver, events: Events) -> None:
+    def __init__(self, settings: Settings, fetch: Fetch, receiver: Receiver, claims: Claims) -> None:
         self._providers = {provider.name: provider for provider in build_providers(settings, fetch)}
         self._receiver = receiver
-        self._events = events
+        self._claims = claims
         self._max_bytes = settings.max_message_bytes
         self._warned: set[str] = set()
 
@@ -92,7 +92,7 @@ class WebhookHandler:
         event = provider.event(request)
         if not event:
             return self._store(provider, request)
-        with self._events.once(f"{provider.name}:{event}") as claim:
+        with self._claims.once(f"{provider.name}:{event}") as claim:
             if claim.is_taken:
                 former = JsonObject.of(json.loads(claim.note))
                 mails = former.objects("messages") or ([former] if "id" in former else [])
@@ -101,7 +101,7 @@ class WebhookHandler:
                 raise NotNow("this very request is being stored at this moment")
             answer = self._store(provider, request)
         # If this fails the provider repeats the request, and the receiver recognises the mail.
-        self._events.done(claim, json.dumps(answer), provider.remember_s)
+        self._claims.done(claim, json.dumps(answer), provider.remember_s)
         return answer
 
     def _store(self, provider: WebhookProvider, request: WebhookRequest) -> dict[str, Any]:

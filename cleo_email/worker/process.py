@@ -52,7 +52,7 @@ def run_worker(settings: Settings) -> int:
         return 0
     app = shared_app("worker", None, lambda: App.for_worker(settings))
     # Build what a job uses before the first job comes, so that a fault in a setting shows at once.
-    _ = (app.answerer, app.poller, app.sweeper, app.workflow_starter)
+    _ = (app.answerer, app.poller, app.sweeper, app.workflow_starter, app.event_sender)
     _announce(app)
     app.store.locks.is_steady()  # from here on it counts how long Redis has been within reach
     holders = [_start_worker(app, ANSWERS, settings.concurrency, stop)]
@@ -62,6 +62,8 @@ def run_worker(settings: Settings) -> int:
     if listener:
         listener.start()
     Ticker(app, stop, dequeues=lambda: all_dequeue(holders)).start()
+    if app.event_sender is not None:
+        threading.Thread(target=app.event_sender.run, args=(stop,), name="cleo-events", daemon=True).start()
     threading.Thread(target=watch, args=(holders, stop), name="cleo-watchdog", daemon=True).start()
     signals.wait()
     log.info("stopping: taking no more work, finishing for at most %d s", DRAIN_S)

@@ -20,7 +20,7 @@ import traceback
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
-from tests.crash import faults, people, points, short, table
+from tests.crash import events, faults, people, points, short, table
 from tests.crash.randomly import Random, run_random
 from tests.crash.rig import Tally
 from tests.crash.scenario import Scenario
@@ -46,7 +46,7 @@ def main() -> int:
     rows = (
         short.scenarios()
         if options.short
-        else [*points.scenarios(), *people.scenarios(), *faults.scenarios()]
+        else [*points.scenarios(), *people.scenarios(), *events.scenarios(), *faults.scenarios()]
     )
     chosen = [scenario for scenario in rows if _is_meant(scenario, options.words)]
     if not chosen:

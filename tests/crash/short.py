@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.crash import faults, people, points
+from tests.crash import events, faults, people, points
 from tests.crash.rig import IMAP, WEBHOOK
 from tests.crash.scenario import Scenario
 
@@ -19,6 +19,7 @@ ROWS = (
     ("draft-after-put", WEBHOOK),
     ("draft-after-remove", WEBHOOK),
     ("takeover-after-store", WEBHOOK),
+    ("event-after-post", WEBHOOK),
     ("kill -9 after end of DATA", WEBHOOK),
     ("dot: accept+drop, files by itself", IMAP),
 )
@@ -27,6 +28,6 @@ ROWS = (
 def scenarios() -> list[Scenario]:
     found = {
         (row.name, row.ingress): row
-        for row in (*points.scenarios(), *people.scenarios(), *faults.scenarios())
+        for row in (*points.scenarios(), *people.scenarios(), *events.scenarios(), *faults.scenarios())
     }
     return [found[row] for row in ROWS]

@@ -97,6 +97,8 @@ def test_an_empty_value_counts_as_missing() -> None:
         ("EMAIL_TRUSTED_AUTHSERV_ID", "mx.example.com; dmarc=pass"),
         ("CLEO_AGENT_TIMEOUT_SECONDS", "soon"),
         ("SSL_CERT_FILE", "/does/not/exist.pem"),
+        ("CLEO_EVENTS_SECRET", "whsec_tooshort"),
+        ("CLEO_EVENTS_SECRET", "c2VjcmV0LW9mLXRoZS1ldmVudHMtb2YtdGhlLXRlc3Q="),
     ],
 )
 def test_nonsense_names_the_variable_what_was_found_and_what_is_expected(name: str, value: str) -> None:
@@ -259,3 +261,25 @@ def test_secrets_of_providers_are_not_in_a_repr() -> None:
 def test_a_hand_over_to_the_agents_own_mailbox_is_a_fault(address: str) -> None:
     with pytest.raises(SettingsError, match=r"EMAIL_HANDOFF_TO: found .*this mailbox"):
         read(EMAIL_FROM_ADDRESS="cleo@example.com", EMAIL_HANDOFF_TO=f"boss@example.com, {address}")
+
+
+EVENTS_SECRET = "whsec_c2VjcmV0LW9mLXRoZS1ldmVudHMtb2YtdGhlLXRlc3Q="
+
+
+def test_events_need_a_secret_and_a_url_that_is_one() -> None:
+    (line,) = faults({**WHOLE, "CLEO_EVENTS_URL": "https://example.com"})
+    assert line.startswith("CLEO_EVENTS_SECRET: found nothing, expected whsec_")
+    assert "python3 -c" in line
+    url = "ftp://a:password-of-the-test@example.com/key-of-the-test"
+    (line,) = faults({**WHOLE, "CLEO_EVENTS_URL": url, "CLEO_EVENTS_SECRET": EVENTS_SECRET})
+    assert line.startswith("CLEO_EVENTS_URL: found ftp://example.com, expected http://")
+
+
+def test_events_may_have_several_secrets() -> None:
+    env = {
+        "CLEO_EVENTS_URL": "https://example.com/path-of-the-test",
+        "CLEO_EVENTS_SECRET": f"{EVENTS_SECRET},{EVENTS_SECRET}",
+    }
+    found = read(**env)
+    assert [secret.get_secret_value() for secret in found.events_secrets] == [EVENTS_SECRET] * 2
+    assert "path-of-the-test" not in repr(found)

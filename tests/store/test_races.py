@@ -55,25 +55,25 @@ def test_who_gives_an_event_free_takes_it_from_nobody_else(
     interrupted: Interrupted, redis: Redis, store: Store
 ) -> None:
     """The claim expires just then, and the repeated request has stored the event."""
-    events = Store(interrupted).events
-    claim = events.claim("mailgun:1")
+    claims = Store(interrupted).claims
+    claim = claims.claim("mailgun:1")
 
     def meanwhile() -> None:
         redis.delete(claim.key)
-        again = store.events.claim("mailgun:1")
+        again = store.claims.claim("mailgun:1")
         assert again.is_ours
-        store.events.done(again, "stored", 60)
+        store.claims.done(again, "stored", 60)
 
     interrupted.between = meanwhile
-    events.release(claim)
+    claims.release(claim)
     if interrupted.between is not None:
         meanwhile()
-    assert store.events.claim("mailgun:1").note == "stored"
+    assert store.claims.claim("mailgun:1").note == "stored"
 
 
 def test_an_event_that_was_given_free_may_come_again(store: Store) -> None:
-    store.events.release(store.events.claim("mailgun:1"))
-    assert store.events.claim("mailgun:1").is_ours
+    store.claims.release(store.claims.claim("mailgun:1"))
+    assert store.claims.claim("mailgun:1").is_ours
 
 
 def note(store: Store, id_: str) -> None:

@@ -107,13 +107,14 @@ class Bench:
         sender_check: SenderCheck | None = None,
         signer: Signer | None = None,
         clock: FakeClock | None = None,
+        events: bool = False,
         **rules: Any,
     ) -> None:
         self.redis = Redis.from_url(url) if isinstance(url, str) else url
         self.clock = clock or FakeClock()
         self.agent = FakeAgent()
         self.smtp = FakeSubmitter()
-        self.store = Store(self.redis, account="test")
+        self.store = Store(self.redis, account="test", events=events)
         self.policy = policy or Policy(frozenset({FROM.addr}))
         self.wake = WakeQueue(self.redis)
         self.signer = signer or signer_on(self.redis)

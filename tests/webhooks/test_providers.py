@@ -460,11 +460,11 @@ def test_what_could_not_be_stored_is_503_and_taken_when_it_comes_again(
 def test_a_request_that_is_being_stored_is_not_stored_beside_itself(client: FlaskClient) -> None:
     request = VALID["mailgun"](1)
     posted = dict(field.split("=") for field in request.body.decode().split("&"))
-    events = app_of(client).store.events
-    claim = events.claim(f"mailgun:{posted['timestamp']}{posted['token']}")
+    claims = app_of(client).store.claims
+    claim = claims.claim(f"mailgun:{posted['timestamp']}{posted['token']}")
     assert claim.is_ours
     assert send(client, request).status_code == 503
-    events.release(claim)
+    claims.release(claim)
     assert send(client, request).json["status"] == "accepted"
 
 

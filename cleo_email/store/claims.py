@@ -30,7 +30,7 @@ class Claim:
         return bool(self.note)
 
 
-class Events(StorePart):
+class Claims(StorePart):
     """Lets each event be taken once within its time, even if the record is removed earlier."""
 
     def claim(self, name: str) -> Claim:
