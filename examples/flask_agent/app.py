@@ -47,13 +47,13 @@ def slow():
 
 
 def answer_later(question):
+    seconds = float(os.environ.get("SECONDS", "60"))
     try:
-        call_back(
-            question["callback"], {"reply": think(question, seconds=float(os.environ.get("SECONDS", "60")))}
-        )
+        call_back(question["callback"], {"reply": think(question, seconds)})
     except Exception:  # nobody reads the future: the log has to tell
-        begun.discard(question["id"])
         logging.exception("question %s was not answered", question["id"])
+    finally:
+        begun.discard(question["id"])  # it comes again where a person tries it again
 
 
 def think(question, seconds=0.0):
