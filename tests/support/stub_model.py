@@ -5,7 +5,7 @@
         model.asked   # the JSON bodies
 
 A single tool is called first where the mail says ``order 4711``, with that number. Of several the one is
-called whose name has a word of the mail in it, else the first, with the mail's text.
+called whose name has a long word of the mail in it, else the first, with the mail's text.
 """
 
 from __future__ import annotations
@@ -87,9 +87,8 @@ def _call(body: Mapping[str, Any]) -> dict[str, Any] | None:
     text = _text(last["content"])
     order = re.search(r"order (\d+)", text)
     by_name = {tool["function"]["name"]: tool["function"] for tool in tools}
-    wanted = next(
-        (name for name in by_name if any(word in name.lower() for word in text.lower().split())), ""
-    )
+    words = re.findall(r"\w{6,}", text.lower())
+    wanted = next((name for name in by_name if any(word in name.lower() for word in words)), "")
     function = by_name[wanted or next(iter(by_name))]
     if len(tools) == 1 and not order:
         return None
