@@ -1,8 +1,12 @@
-"""``cleo_email.send_message``: an application sends mail from the agent's address, as durably as answers."""
+"""What an application calls: ``send_message`` mails from the agent's address, as durably as answers;
+``get_message`` tells what became of a mail.
+"""
 
 import logging
 import os
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from redis import Redis
 
@@ -11,6 +15,7 @@ from cleo_email.embedded.redis import embedded_redis
 from cleo_email.errors import SettingsError
 from cleo_email.pipeline.send import Attachment, NewMail, SentMessage, read_addresses
 from cleo_email.settings.read import DOTENV, fingerprint, make_settings, merge, read_dotenv
+from cleo_email.store import State
 from cleo_email.store.connection import connect_web
 
 log = logging.getLogger(__name__)
@@ -62,6 +67,81 @@ def send_message(
         thread_id=thread_id or "",
     )
     return _app().sender.send(draft, idempotency_key=idempotency_key or "")
+
+
+@dataclass(frozen=True)
+class HistoryEntry:
+    """A state that a message entered: when, why, and by whom (``agent``, ``mailbox``, ``cli``, a person)."""
+
+    state: str
+    reason: str
+    by: str
+    at: datetime
+
+
+@dataclass(frozen=True)
+class Message:
+    """A message as it was at the call, with the fields of ``GET /email/messages/<id>``.
+
+    ``state`` is a string too: ``message.state == "replied"``. ``answer`` is what waits for a person's
+    approval, '' in all states but ``review``. Times are in UTC.
+    """
+
+    id: str
+    state: State
+    reason: str
+    thread_id: str
+    message_id: str
+    in_reply_to: str
+    from_address: str
+    subject: str
+    received_at: datetime
+    updated_at: datetime
+    attempts: int
+    reply_message_id: str
+    recipients: tuple[str, ...]
+    answer: str
+    history: tuple[HistoryEntry, ...]
+
+
+def get_message(id: str) -> Message:
+    """Return a message by its id: that of a mail that came in, or ``SentMessage.id``.
+
+    The settings come from the environment and ``.env`` as they are at the call; neither is changed.
+
+    :raises NotFound: there is no such message, or none any more (EMAIL_RETENTION_DAYS).
+    :raises StoreUnavailable: Redis did not answer; call again.
+    :raises SettingsError: the environment lacks what the channel needs, or does not enable it.
+    :raises TypeError: the id is no string.
+    """
+    _expect(isinstance(id, str), "id", id, "a string")
+    store = _app().store
+    record = store.messages.get(id)
+    history = store.messages.history(id)
+    return Message(
+        id=record.id,
+        state=record.state,
+        reason=record.told,
+        thread_id=record.thread_id,
+        message_id=record.message_id,
+        in_reply_to=record.in_reply_to,
+        from_address=record.from_address,
+        subject=record.subject,
+        received_at=_time(record.received_at),
+        updated_at=_time(record.updated_at or record.received_at),
+        attempts=record.attempts,
+        reply_message_id=record.reply_message_id,
+        recipients=tuple(record.addresses("recipients")),
+        answer=record.answer_text if record.state is State.REVIEW else "",
+        history=tuple(
+            HistoryEntry(one["state"], one["reason"], one["by"], datetime.fromisoformat(one["at"]))
+            for one in history
+        ),
+    )
+
+
+def _time(ms: int) -> datetime:
+    return datetime.fromtimestamp(ms / 1000, UTC)
 
 
 def _is_list_of(kind: type, value: object) -> bool:

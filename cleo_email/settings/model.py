@@ -104,10 +104,10 @@ def _https_url(text: str) -> str:
 
 
 def _public_url(text: str) -> str:
-    """Accept a host, with a port or without: links into it carry a login, and paths are ours."""
+    """Accept a host, with a port or without, and a path to what is mounted there: links carry a login."""
     parts = urlsplit(_https_url(text))
-    if parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc:
-        raise ValueError("more than a host")
+    if parts.query or parts.fragment or "@" in parts.netloc:
+        raise ValueError("more than a host and a path")
     return text.rstrip("/")
 
 
@@ -282,7 +282,7 @@ class Settings(WebhookSettings):
     )
     public_url: PublicUrl = env(
         "CLEO_PUBLIC_URL",
-        "a URL that begins with https:// and has no path, such as https://cleo.example.com",
+        "a URL that begins with https:// and has no query, such as https://cleo.example.com",
         "",
     )
     events_url: SecretStr = env("CLEO_EVENTS_URL", "http(s)://…", _NO_SECRET)

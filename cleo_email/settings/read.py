@@ -36,6 +36,7 @@ DOTENV = Path(".env")  # in the working directory
 _PREFIXES = ("EMAIL_", "CLEO_")
 # Variables with these prefixes of deploy/postfix-pipe, of the crash points and of the tests.
 _ELSEWHERE = {"CLEO_URL", "CLEO_SECRET_FILE", "CLEO_CRASH_AT", "CLEO_CORPORA", "CLEO_REQUIRE_SERVERS"}
+_ELSEWHERE |= {"CLEO_EXAMPLES"}  # where the tests find or make the environments of examples/
 
 
 def read_settings(

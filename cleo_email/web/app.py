@@ -5,32 +5,21 @@ import os
 import threading
 import time
 
-from flask import Flask, Response, request
-from werkzeug.exceptions import HTTPException, MethodNotAllowed
+from flask import Flask, request
 
 from cleo_email.app import App, start_process
-from cleo_email.errors import NotFound, StoreUnavailable, WrongState, place_of
-from cleo_email.settings import Settings
+from cleo_email.errors import StoreUnavailable, place_of
+from cleo_email.settings import Settings, read_settings
 from cleo_email.web import messages, routes
 from cleo_email.web.auth import OWN_CALLERS
-from cleo_email.web.bodies import RequestRefused, drain, error
+from cleo_email.web.bodies import RequestRefused, answer_to, finish
 from cleo_email.web.operator import first_page, operator_pages
 from cleo_email.webhooks.base import Fetch
 
 log = logging.getLogger(__name__)
 
-AGAIN = {"Retry-After": "30"}
 WATCH_S = 15.0
 NOT_ENABLED = "the email channel is not enabled: ENABLED_CLIENTS does not list email"
-# The answers are no web pages: no browser may show, embed, cache or guess their type.
-SECURITY_HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Resource-Policy": "same-origin",
-}
 
 
 def from_environment(*, own_callers: bool = False) -> Flask:
@@ -91,9 +80,17 @@ class _WorkerWatch:
                 log.error("alerts: unexpected %s", place_of(error))
 
 
-def create_app(settings: Settings, *, fetch: Fetch | None = None) -> Flask:
-    """Return the WSGI application; ``fetch`` replaces the HTTPS client of the webhook providers (tests)."""
+def create_app(settings: Settings | None = None, *, fetch: Fetch | None = None) -> Flask:
+    """Return the WSGI application, alone or to be mounted in another one under a path.
+
+    Nothing of the process is changed: neither its log nor its environment.
+
+    :param settings: by default those of the environment and ``.env``, as they are at the call.
+    :param fetch: replaces the HTTPS client of the webhook providers (tests).
+    :raises SettingsError: the environment holds missing or nonsensical values.
+    """
     app = Flask("cleo_email")
+    settings = read_settings() if settings is None else settings
     app.extensions["cleo_email"] = App(settings, fetch=fetch)
     enabled = settings.enabled
     app.json.sort_keys = False  # type: ignore[attr-defined]
@@ -101,7 +98,8 @@ def create_app(settings: Settings, *, fetch: Fetch | None = None) -> Flask:
     app.register_blueprint(messages.bp)
     app.register_blueprint(operator_pages())
     app.register_blueprint(first_page())
-    app.register_error_handler(Exception, _answer_to)
+    app.register_error_handler(Exception, answer_to)
+    app.after_request(finish)
 
     @app.before_request
     def only_where_enabled() -> None:
@@ -109,32 +107,4 @@ def create_app(settings: Settings, *, fetch: Fetch | None = None) -> Flask:
         if not enabled and request.path.startswith(("/email/", "/workflows", "/metrics")):
             raise RequestRefused(404, NOT_ENABLED)
 
-    @app.after_request
-    def finish(response: Response) -> Response:
-        if response.status_code >= 400:
-            drain()
-        for name, value in SECURITY_HEADERS.items():
-            response.headers.setdefault(name, value)
-        return response
-
     return app
-
-
-def _answer_to(fault: Exception) -> Response:
-    match fault:
-        case RequestRefused():
-            return error(fault.status, fault.message, fault.fields, fault.headers)
-        case StoreUnavailable():
-            log.error("%s", fault)
-            return error(503, "Redis did not answer: nothing was stored; try again", headers=AGAIN)
-        case NotFound():
-            return error(404, str(fault))
-        case WrongState():
-            return error(409, str(fault))
-        case HTTPException():
-            allowed = (fault.valid_methods or ()) if isinstance(fault, MethodNotAllowed) else ()
-            headers = {"Allow": ", ".join(allowed)} if allowed else {}
-            return error(fault.code or 500, fault.description or fault.name, headers=headers)
-        case _:  # any other error is caught here; its text may hold what a stranger sent
-            log.error("unexpected %s", place_of(fault))
-            return error(500, "an internal fault; it is in the log")

@@ -1,6 +1,7 @@
 """Read request bodies within limits, write JSON answers, and find the app of this process."""
 
 import json
+import logging
 import socket
 import threading
 import time
@@ -9,17 +10,31 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
-from flask import Response, current_app, jsonify, request
+from flask import Blueprint, Response, current_app, jsonify, request
 from gunicorn.http.errors import ParseException
 from pydantic import BaseModel, ValidationError
-from werkzeug.exceptions import ClientDisconnected
+from werkzeug.exceptions import ClientDisconnected, HTTPException, MethodNotAllowed
 from werkzeug.http import parse_options_header
 
 from cleo_email.app import App
-from cleo_email.errors import CleoError
+from cleo_email.errors import CleoError, NotFound, SettingsError, StoreUnavailable, WrongState, place_of
+from cleo_email.settings import read_settings
 from cleo_email.webhooks.forms import FormPart, MalformedForm, TooManyParts, read_multipart
 
+log = logging.getLogger(__name__)
+
 Strings = Mapping[str, str]
+
+AGAIN = {"Retry-After": "30"}
+# The answers are no web pages: no browser may show, embed, cache or guess their type.
+SECURITY_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
 
 
 class RequestRefused(CleoError):
@@ -36,7 +51,15 @@ class RequestRefused(CleoError):
 
 
 def current() -> App:
-    return cast("App", current_app.extensions["cleo_email"])
+    """Return the app of this process.
+
+    A blueprint of ours that somebody else's application has registered goes by the environment. Raise
+    SettingsError where that does not enable the channel.
+    """
+    known = current_app.extensions
+    if "cleo_email" not in known:
+        known["cleo_email"] = App(read_settings().with_email())
+    return cast("App", known["cleo_email"])
 
 
 def answer(status: int, body: Mapping[str, Any], headers: Strings | None = None) -> Response:
@@ -47,6 +70,45 @@ def error(
     status: int, message: str, fields: Strings | None = None, headers: Strings | None = None
 ) -> Response:
     return answer(status, {"error": message, "fields": dict(fields or {})}, headers)
+
+
+def answers_in_json(bp: Blueprint) -> Blueprint:
+    """Let a blueprint answer faults and finish its answers by itself, in whatever application it stands."""
+    bp.register_error_handler(Exception, answer_to)
+    bp.after_request(finish)
+    return bp
+
+
+def answer_to(fault: Exception) -> Response:
+    match fault:
+        case RequestRefused():
+            return error(fault.status, fault.message, fault.fields, fault.headers)
+        case StoreUnavailable():
+            log.error("%s", fault)
+            return error(503, "Redis did not answer: nothing was stored; try again", headers=AGAIN)
+        case SettingsError():  # it may tell a stranger how this machine is set up
+            log.error("%s", fault)
+            return error(503, "the email channel is not set up; the log says what is missing", headers=AGAIN)
+        case NotFound():
+            return error(404, str(fault))
+        case WrongState():
+            return error(409, str(fault))
+        case HTTPException():
+            allowed = (fault.valid_methods or ()) if isinstance(fault, MethodNotAllowed) else ()
+            headers = {"Allow": ", ".join(allowed)} if allowed else {}
+            return error(fault.code or 500, fault.description or fault.name, headers=headers)
+        case _:  # any other error is caught here; its text may hold what a stranger sent
+            log.error("unexpected %s", place_of(fault))
+            return error(500, "an internal fault; it is in the log")
+
+
+def finish(response: Response) -> Response:
+    """Read what is left of a refused request, and forbid what no browser may do with an answer."""
+    if response.status_code >= 400:
+        drain()
+    for name, value in SECURITY_HEADERS.items():
+        response.headers.setdefault(name, value)
+    return response
 
 
 # A refused body is still read up to this size, or the connection breaks before the caller has our answer.

@@ -13,10 +13,10 @@ from cleo_email.pipeline.decide import Decisions
 from cleo_email.pipeline.withdrawal import new_text
 from cleo_email.store import Record, State, Store, iso
 from cleo_email.web.auth import require_api_token
-from cleo_email.web.bodies import answer, bad_fields, current, read_optional_json, validated
+from cleo_email.web.bodies import answer, answers_in_json, bad_fields, current, read_optional_json, validated
 from cleo_email.web.models import ApproveFields, MessagesQuery, ReasonFields, ThreadQuery
 
-bp = Blueprint("messages", __name__)
+bp = answers_in_json(Blueprint("messages", __name__))
 
 
 @bp.get("/email/messages")

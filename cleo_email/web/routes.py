@@ -11,7 +11,7 @@ from functools import cache
 from hashlib import sha256
 from importlib.resources import files
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, request, url_for
 
 from cleo_email.app import App
 from cleo_email.crashpoints import crashpoint
@@ -22,6 +22,7 @@ from cleo_email.web.auth import is_ours, proved_body, require_api_token, unprove
 from cleo_email.web.bodies import (
     RequestRefused,
     answer,
+    answers_in_json,
     bad_fields,
     current,
     error,
@@ -38,7 +39,7 @@ from cleo_email.webhooks.handler import described
 
 log = logging.getLogger(__name__)
 
-bp = Blueprint("routes", __name__)
+bp = answers_in_json(Blueprint("routes", __name__))
 
 AGAIN = {"Retry-After": "60"}
 KEY_PATTERN = r"[!-~]{1,255}"
@@ -217,6 +218,8 @@ def metrics() -> Response:
 def openapi() -> Response:
     provider = "/email/incoming/{provider}"
     described = json.loads(_file("openapi.json"))
+    if mounted := url_for(".openapi").removesuffix("/openapi.json"):
+        described["servers"] = [{"url": mounted}]
     if not is_ours():  # a stranger need not know which doors there are
         return answer(200, described)
     settings, paths = current().settings, described["paths"]

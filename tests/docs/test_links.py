@@ -9,6 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES += [page for page in sorted((ROOT / "examples").rglob("*.md")) if ".venv" not in page.parts]
 
 
 def anchors(page: Path) -> set[str]:

@@ -30,6 +30,7 @@ ELSEWHERE = {
     "CLEO_SECRET",
     "CLEO_CRASH_AT",
     "CLEO_CORPORA",
+    "CLEO_EXAMPLES",
     "CLEO_REQUIRE_SERVERS",
 }
 FIELDS: dict[str, FieldInfo] = {str(field.alias): field for field in Settings.model_fields.values()}

@@ -10,18 +10,21 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import fields
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from redis import Redis
 
+from cleo_email import get_message, send_message
 from cleo_email import library as sending
-from cleo_email import send_message
 from cleo_email.embedded.mailserver import Certificates
 from cleo_email.embedded.redis import EmbeddedRedis
-from cleo_email.errors import SettingsError, StoreUnavailable
+from cleo_email.errors import NotFound, SettingsError, StoreUnavailable
 from cleo_email.settings import Settings, make_settings, read_settings
 from cleo_email.store import Store
+from cleo_email.web.app import create_app
 from tests.support.channel import ROOT
 from tests.web.test_incoming import BASE
 
@@ -74,6 +77,38 @@ def test_the_redis_of_run_in_the_same_directory_is_found_and_nothing_is_left(
         dotenv(REDIS_URL=redis_url)  # what is set counts, though the other one listens
         assert {send()} == stored(redis_url)
         assert stored(redis.url) == {id_}
+
+
+def test_a_message_is_shown_with_the_fields_of_the_http_interface(dotenv: Write, redis_url: str) -> None:
+    dotenv(REDIS_URL=redis_url)
+    sent = send_message("Anna <anna@example.test>", "Report", "Here it is.")
+    found = get_message(sent.id)
+    assert (found.id, found.reply_message_id, found.subject) == (sent.id, sent.message_id, "Report")
+    assert found.state == "submitting"
+    assert found.recipients == ("anna@example.test",)
+    assert [entry.state for entry in found.history][-1] == found.state
+    assert found.received_at <= found.history[0].at <= found.updated_at <= datetime.now(UTC)
+    shown = create_app().test_client().get(f"/email/messages/{sent.id}").json
+    assert shown is not None
+    assert {field.name for field in fields(found)} == {*shown, "answer"}
+    assert (found.state, found.updated_at) == (shown["state"], datetime.fromisoformat(shown["updated_at"]))
+
+
+def test_a_message_that_is_not_there_is_told_from_a_redis_that_does_not_answer(
+    dotenv: Write, redis_url: str
+) -> None:
+    dotenv(REDIS_URL=redis_url)
+    for unknown in ("01a20cebeb10295077625fe1", "", "../x"):
+        with pytest.raises(NotFound):
+            get_message(unknown)
+    with pytest.raises(TypeError, match="id is int, expected a string"):
+        get_message(4711)  # type: ignore[arg-type]
+    dotenv(REDIS_URL="redis://127.0.0.1:1/0")
+    with pytest.raises(StoreUnavailable):
+        get_message("01a20cebeb10295077625fe1")
+    dotenv(REDIS_URL=redis_url, EMAIL_SMTP_HOST="")
+    with pytest.raises(SettingsError, match="EMAIL_SMTP_HOST"):
+        get_message("01a20cebeb10295077625fe1")
 
 
 def test_missing_settings_are_told_with_the_file_that_was_looked_for(dotenv: Write, tmp_path: Path) -> None:

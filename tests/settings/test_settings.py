@@ -88,6 +88,8 @@ def test_an_empty_value_counts_as_missing() -> None:
         ("CLEO_AGENT", "ftp://agent.example"),
         ("CLEO_AGENT", "http:agent.example"),
         ("CLEO_AGENT", "https://agent.example:port/"),
+        ("CLEO_PUBLIC_URL", "https://cleo.example/?to=there"),
+        ("CLEO_PUBLIC_URL", "http://cleo.example/mail"),
         ("CLEO_AGENT_TIMEOUT_SECONDS", "1e9"),
         ("EMAIL_FROM_ADDRESS", "nobody"),
         ("EMAIL_FROM_ADDRESS", "cleo@example.com, anna@example.com"),
@@ -206,6 +208,11 @@ def test_a_token_without_a_secret_or_with_the_name_of_somebody_else_is_refused(v
     (line,) = faults({**WHOLE, "CLEO_API_TOKEN": value})
     assert line.startswith("CLEO_API_TOKEN: found a value that is not shown, expected bearer tokens")
     assert "s3cret" not in line
+
+
+def test_the_public_url_may_have_a_path() -> None:
+    given = {**WHOLE, "CLEO_PUBLIC_URL": "https://shop.example/mail/"}
+    assert read_settings(given, dotenv=None).public_url == "https://shop.example/mail"
 
 
 def test_no_token_has_a_name_by_which_records_mean_somebody_else() -> None:

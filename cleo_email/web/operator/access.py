@@ -11,7 +11,7 @@ import secrets
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlsplit
 
-from flask import Response, current_app, g, request
+from flask import Response, current_app, g, request, url_for
 from werkzeug.exceptions import Forbidden
 
 from cleo_email.store.sessions import SESSION_S
@@ -97,9 +97,15 @@ def is_https() -> bool:
     return request.is_secure or told == "https" or (public and not is_direct_loopback())
 
 
+def mounted() -> str:
+    """Return the path under which all our paths lie in another application, '' where this one is alone."""
+    return url_for("operator.messages").removesuffix("/").removesuffix("/operator")
+
+
 def cookie_name(what: str = "session") -> str:
-    # With this prefix no other host of the domain can set it (RFC 6265bis section 4.1.3).
-    return f"{'__Host-' if is_https() else ''}cleo-{what}"
+    # With __Host- no other host of the domain can set it; it must be of the whole host (RFC 6265bis, 4.1.3).
+    secure = "__Secure-" if mounted() else "__Host-"
+    return f"{secure if is_https() else ''}cleo-{what}"
 
 
 def set_cookie(response: Response, what: str, value: str, seconds: int) -> None:
@@ -110,7 +116,7 @@ def set_cookie(response: Response, what: str, value: str, seconds: int) -> None:
         httponly=True,
         samesite="Strict",
         secure=is_https(),
-        path="/",
+        path=f"{mounted()}/",
     )
 
 

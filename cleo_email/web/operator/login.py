@@ -20,6 +20,7 @@ from cleo_email.web.operator.access import (
     holder_of_address,
     holder_of_token,
     is_open,
+    mounted,
     set_cookie,
 )
 from cleo_email.web.operator.words import language, say, say_in
@@ -38,14 +39,14 @@ def safe_target(text: str) -> str:
 
 
 def link_base() -> str:
-    """Return where a mailed link leads, '' where that is not certain.
+    """Return where this interface is for the reader of a mailed link, '' where that is not certain.
 
     Without CLEO_PUBLIC_URL only the name under which a program of this machine calls is known to be ours: a
     stranger who asks for a link writes any other into the Host header, and would get the click.
     """
     if url := current().settings.public_url:
         return url
-    return request.host_url.rstrip("/") if is_direct_loopback() else ""
+    return request.host_url.rstrip("/") + mounted() if is_direct_loopback() else ""
 
 
 def login_page(status: int = 200, *, notice: str = "", target: str = "") -> Response:
@@ -86,7 +87,7 @@ def mail_link() -> Response:
     began = monotonic()
     _count(failed=False)
     base, holder = link_base(), holder_of_address(g.fields.get("address", "")[:320])
-    link = f"{base}{url_for('operator.show_link', secret='')}"
+    link = base + url_for("operator.show_link", secret="").removeprefix(mounted())
     page = login_page(
         notice=say("If that address may use this page, a mail with a link is on its way to it.")
     )
@@ -144,9 +145,7 @@ def use_token() -> AnyResponse:
 def logout() -> AnyResponse:
     _close()
     response = redirect(url_for("operator.login"), 303)
-    response.delete_cookie(
-        cookie_name(), httponly=True, samesite="Strict", secure=cookie_name().startswith("__"), path="/"
-    )
+    set_cookie(response, "session", "", 0)  # type: ignore[arg-type]
     # What the browser kept of the pages goes too.
     response.headers["Clear-Site-Data"] = '"cache"'
     return response

@@ -10,7 +10,7 @@ from flask import Blueprint, Response, g, redirect, render_template, request, ur
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as AnyResponse
 
-from cleo_email.errors import InvalidField, NotFound, StoreUnavailable, WrongState, place_of
+from cleo_email.errors import InvalidField, NotFound, SettingsError, StoreUnavailable, WrongState, place_of
 from cleo_email.mail.model import AttachedFile
 from cleo_email.pipeline.send import REMEMBERED
 from cleo_email.runtime import HOUR, MINUTE, SECOND
@@ -18,7 +18,7 @@ from cleo_email.scrub import no_surrogates
 from cleo_email.store import AT_WORK, LOGIN, WAITING, Record, State
 from cleo_email.store.figures import DAY_MS, DayFigures
 from cleo_email.store.messages import UNASKED
-from cleo_email.web.bodies import RequestRefused, current
+from cleo_email.web.bodies import RequestRefused, answer_to, current
 from cleo_email.web.operator import access, login, pictures, text
 from cleo_email.web.operator.conversation import conversation, html_of, incoming, kept_answer
 from cleo_email.web.operator.words import fault as fault_in_words
@@ -117,13 +117,15 @@ def _admit() -> AnyResponse | None:
 def _ask_to_log_in() -> AnyResponse:
     if request.headers.get("Sec-Fetch-Site") == "cross-site" and "again" not in request.args:
         # From a link in a mail no browser sends the session: it does when this page asks for the same again.
-        target = f"{request.path}?{urlencode({**request.args.to_dict(), 'again': 1})}"
+        query = urlencode({**request.args.to_dict(), "again": 1})
+        target = f"{request.script_root}{request.path}?{query}"
         return Response(render_template("operator/again.html", target=target))
     if "part" in request.args:
         raise RequestRefused(401, say("You are not logged in any more."))
     if access.is_open():
         return login.login_page(403)
-    return redirect(url_for("operator.login", next=request.full_path.rstrip("?")), 303)
+    target = request.script_root + request.full_path.rstrip("?")
+    return redirect(url_for("operator.login", next=target), 303)
 
 
 def _once_more(status: int) -> Response:
@@ -138,6 +140,8 @@ def nothing(rest: str) -> AnyResponse:
 
 
 def _fault_page(fault: Exception) -> Response:
+    if isinstance(fault, SettingsError):  # each page names the mailbox: there is none
+        return answer_to(fault)
     headers = {}
     match fault:
         case RequestRefused():
