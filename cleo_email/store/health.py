@@ -42,7 +42,7 @@ class Health:
 
 
 def load_health(raw: Mapping[bytes, bytes], listens: int) -> Health:
-    """Return what the hash PULSE says; ``listens``: LISTENS exists, as a killed process has recorded nothing."""
+    """Return what the hash PULSE says; ``listens``: LISTENS exists, for a killed process says nothing."""
     return Health(
         int(raw.get(b"worker", 0)),
         int(raw.get(b"polled", 0)),

@@ -1,4 +1,4 @@
-"""The image's files run without privileges, with nothing to write to; compose.yaml and app.json fit to them."""
+"""The files of the image run without privileges, with nothing to write to; compose.yaml and app.json fit."""
 
 from __future__ import annotations
 
