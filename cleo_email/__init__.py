@@ -4,22 +4,24 @@ import cleo_email
 
 report = cleo_email.Attachment("report.pdf", pdf_bytes)
 cleo_email.send_message("Anna <anna@example.com>", "Your report", "**Here** it is.", attachments=[report])
+
+An agent that takes long returns ``cleo_email.LATER``; ``cleo_email.answer(id, text)`` may be called anywhere.
 """
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cleo_email.library import send_message
+    from cleo_email.library import LATER, answer, send_message
     from cleo_email.pipeline.send import Attachment, SentMessage
 
-__all__ = ["Attachment", "SentMessage", "__version__", "send_message"]
+__all__ = ["LATER", "Attachment", "SentMessage", "__version__", "answer", "send_message"]
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> object:
     """Load a module only when its name is used, so that a process that needs only the version stays small."""
-    if name in ("Attachment", "SentMessage", "send_message"):
-        from cleo_email import library as sending
+    if name in __all__:
+        from cleo_email import library
 
-        return getattr(sending, name)
+        return getattr(library, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -16,6 +16,7 @@ from cleo_email.crashpoints import crashpoint
 from cleo_email.mail.address import person
 from cleo_email.mail.model import OutboundEmail, Receipt
 from cleo_email.pipeline.budget import Budget
+from cleo_email.pipeline.question import NO_LONGER, asking_of
 from cleo_email.runtime import (
     HOUR,
     MINUTE,
@@ -27,7 +28,7 @@ from cleo_email.runtime import (
     backoff_ms,
     now_ms,
 )
-from cleo_email.store import Effects, Lock, Record, State, Store, iso
+from cleo_email.store import QUESTION, Effects, Lock, Record, State, Store, ThreadTaken, iso
 
 if TYPE_CHECKING:
     from cleo_email.pipeline.last_look import LastLook
@@ -53,6 +54,10 @@ class _MustWait(errors.CleoError):
     """A person may be sending the answer just now."""
 
 
+class _NotWanted(errors.CleoError):
+    """A question of the agent's has become void."""
+
+
 @dataclass
 class LockedRecord:
     """A record whose conversation this worker has locked; every change is made under that lock.
@@ -67,6 +72,7 @@ class LockedRecord:
     lock: Lock
     clock: Clock
     conversation: str = ""
+    fence: tuple[str, int | str] | None = None  # a field of the record, and the value that it must still have
 
     def reload(self) -> Record:
         """Read the record again. Raise NotFound if it was removed."""
@@ -82,6 +88,7 @@ class LockedRecord:
             lock=self.lock,
             effects=replace(effects, conversation=self.conversation),
             only_from=[self.record.state],
+            given=self.fence,
             quiet=quiet,
         )
         self.record = replace(self.record, state=to)
@@ -264,6 +271,8 @@ class Delivery:
             receipt = self.submitter.submit(mail, before_end_of_data=lambda: self._mark(submission))
         except _MustWait as error:
             self._wait(submission, str(error), PEOPLE_PAUSE_MS)
+        except (_NotWanted, ThreadTaken) as error:
+            submission.finish(State.IGNORED, str(error), UNMARKED)
         except errors.SubmissionLoginRefused as error:
             why = str(error)
             log.error("nothing can be sent: %s", why)
@@ -284,10 +293,13 @@ class Delivery:
 
     def _mark(self, submission: _Submission) -> None:
         crashpoint("submit-before-end-of-data")
-        if self.people and self.people.concerns(submission.record):
-            if why := self.people.look(submission.record):
+        of_question = submission.record.ingress == QUESTION
+        if self.people and (of_question or self.people.concerns(submission.record)):
+            if why := self.people.look(self._asking(submission) if of_question else submission.record):
                 raise _MustWait(why)
             crashpoint("submit-after-look")
+        if of_question:
+            self._asking(submission)  # a person may have answered, as Sent shows by now
         now = self.clock()
         try:
             conversation = submission.conversation
@@ -302,6 +314,12 @@ class Delivery:
             raise
         submission.marked = now
         crashpoint("submit-after-mark")
+
+    def _asking(self, submission: _Submission) -> Record:
+        """Return the message about which a question is. Raise _NotWanted where it does not wait for it."""
+        if (found := asking_of(self.store, submission.record)) is None:
+            raise _NotWanted(NO_LONGER)
+        return found
 
     def _sent(self, submission: _Submission, mail: OutboundEmail, receipt: Receipt, fault: str) -> None:
         """Record who has the mail, even if the lock is lost or Redis is away for a short time.
@@ -330,6 +348,8 @@ class Delivery:
         else:
             filing = now if self.has_mailbox else None
             effects = Effects(fields, pop=True, later=due or None, filing=filing, people=people)
+            if record.ingress == QUESTION:  # who is asked takes no part in the thread by that
+                effects = replace(effects, people=(), conversation=submission.conversation)
         self._insist(
             lambda: self.store.messages.move(
                 record.id,

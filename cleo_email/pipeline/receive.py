@@ -25,12 +25,25 @@ from cleo_email.mail.thread import (
     threads_in_question,
 )
 from cleo_email.pipeline.colleagues import Colleagues
+from cleo_email.pipeline.question import give_up, reply_to_question
 from cleo_email.pipeline.send import REMEMBERED
 from cleo_email.runtime import DAY, Clock, now_ms
 from cleo_email.screening.authentication import authenticated
 from cleo_email.screening.reports import Report, ReportKind, read_report
 from cleo_email.screening.screen import Policy, screen
-from cleo_email.store import AT_WORK, Accepted, Effects, Identity, Record, State, Store, ThreadClosed, new_id
+from cleo_email.store import (
+    AT_WORK,
+    QUESTION,
+    Accepted,
+    Effects,
+    Identity,
+    Record,
+    State,
+    Store,
+    ThreadClosed,
+    conversation_of,
+    new_id,
+)
 from cleo_email.store.messages import MAILBOX
 from cleo_email.store.queue import WakeQueue
 
@@ -84,6 +97,8 @@ class ReportDesk:
             log.info("a report could not be attached: %s", error)
             return False
         log.warning("message %s: %s", record_id, report.reason)
+        if state is State.FAILED and record.ingress == QUESTION:
+            give_up(self.store, record, report.reason, self.clock)
         return True
 
     def _came_back(self, record: Record, report: Report) -> tuple[State, list[str]]:
@@ -175,8 +190,17 @@ class Receiver:
             mail = parse(incoming.source)
         except UnreadableMessage as error:
             return self.quarantine(incoming, f"the mail cannot be read: {error}")
-        among = self.colleagues.thread_of(mail) if self.colleagues else ""
-        verdict, trusted = self._judge(mail, incoming, by_colleague=bool(among))
+        reply = reply_to_question(self.store, mail)
+        asked = reply if reply and reply.answers else None
+        among = self.colleagues.thread_of(mail) if self.colleagues and not asked else ""
+        verdict, trusted = self._judge(mail, incoming, by_colleague=bool(among or asked))
+        if (
+            reply
+            and reply.hold
+            and verdict.action is Action.ANSWER
+            and not self._is_for_customer(mail, among)
+        ):
+            verdict = Verdict(Action.HOLD, reply.hold)
         if verdict.action is not Action.ANSWER:
             among = ""
         if verdict.action is Action.IGNORE:
@@ -184,7 +208,7 @@ class Receiver:
         identity = self._identity(mail, incoming, trusted)
         # The people named in a mail whose sender may be forged do not take part in its thread yet.
         proven = not self._waits_for_proof(trusted)
-        admitted = verdict.action is Action.ANSWER and proven and not among
+        admitted = verdict.action is Action.ANSWER and proven and not among and not asked
         people = people_of(mail, self.policy.own_addresses) if admitted else ()
         crashpoint("accept-before-store")
         while True:
@@ -193,6 +217,10 @@ class Receiver:
             sender = mail.from_[0].key if mail.from_ and record.thread_id != by_sender(mail) else ""
             if among:
                 record, sender = self._of_colleague(record, mail, among, proven=proven), ""
+            elif asked and verdict.action is not Action.IGNORE:
+                thread, id_ = asked.question.thread_id, asked.question.id
+                record, sender = replace(record, thread_id=thread, question=id_), ""
+                self._reports.settle([id_])
             try:
                 store = self.store.messages.accept
                 accepted = store(record, incoming.source, identity, people, sender=sender)
@@ -207,7 +235,7 @@ class Receiver:
         why = f" ({record.reason})" if record.reason and record.state is not State.RECEIVED else ""
         log.info("message %s accepted by %s: %s%s", accepted.id, incoming.ingress, record.state, why)
         if accepted.state is State.RECEIVED:
-            self.wake.wake(accepted.thread_id)
+            self.wake.wake(conversation_of(record))
             crashpoint("accept-after-wake")
         return accepted
 
@@ -224,6 +252,11 @@ class Receiver:
             verdict, trusted = self._judge(mail, incoming)
             identity, state = self._identity(mail, incoming, trusted), _BECOMES[verdict.action]
         return self.store.messages.first_of(identity) is not None, state
+
+    def _is_for_customer(self, mail: InboundEmail, among: str) -> bool:
+        """Return whether a colleague wrote it to somebody of the thread, and not to us alone."""
+        people = self.store.threads.people([among])[among] if among else frozenset()
+        return any(address.key in people for address in (*mail.to, *mail.cc))
 
     def _of_colleague(self, record: Record, mail: InboundEmail, thread: str, *, proven: bool) -> Record:
         """Return the record of a colleague's mail in that thread: a person's turn, where it is proven."""

@@ -2,6 +2,7 @@
 
 from redis import Redis
 
+from cleo_email.store.callbacks import CallbackStore, Given
 from cleo_email.store.drafts import Draft, Drafts
 from cleo_email.store.events import Claim, Events, Failures
 from cleo_email.store.figures import Figures
@@ -11,7 +12,9 @@ from cleo_email.store.locks import Lock, Locks, Ticks
 from cleo_email.store.mailbox import DueList, MailboxState
 from cleo_email.store.messages import (
     AT_WORK,
+    DAY_S,
     LOGIN,
+    QUESTION,
     WAITING,
     Accepted,
     Effects,
@@ -23,6 +26,7 @@ from cleo_email.store.messages import (
     ThreadClosed,
     ThreadFree,
     ThreadTaken,
+    conversation_of,
     iso,
     later_of,
     new_id,
@@ -32,7 +36,9 @@ from cleo_email.store.threads import Conversations, Threads
 
 __all__ = ["AT_WORK", "LOGIN", "WAITING", "Accepted", "Claim", "Draft", "Drafts", "Effects"]
 __all__ += [
+    "QUESTION",
     "Events",
+    "Given",
     "Identity",
     "Lock",
     "Locks",
@@ -45,6 +51,7 @@ __all__ += [
     "ThreadFree",
     "ThreadTaken",
     "Ticks",
+    "conversation_of",
     "iso",
     "later_of",
     "new_id",
@@ -57,6 +64,7 @@ class Store:
     def __init__(self, redis: Redis, *, account: str = "", retention_days: int = 90) -> None:
         self.messages = Messages(redis, retention_days=retention_days)
         self.conversations = Conversations(redis)
+        self.callbacks = CallbackStore(redis, keep_s=(retention_days + 7) * DAY_S)
         self.threads = Threads(redis)
         self.health = HealthStore(redis)
         self.ticks = Ticks(redis)

@@ -8,7 +8,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from cleo_email.app import App, start_process
 from cleo_email.errors import NotFound, StoreUnavailable, WrongState, place_of
 from cleo_email.settings import Settings
-from cleo_email.web import messages, routes
+from cleo_email.web import answers, messages, routes
 from cleo_email.web.auth import OWN_CALLERS
 from cleo_email.web.bodies import RequestRefused, drain, error
 from cleo_email.web.operator import operator_pages
@@ -65,6 +65,7 @@ def create_app(settings: Settings, *, fetch: Fetch | None = None) -> Flask:
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.register_blueprint(routes.bp)
     app.register_blueprint(messages.bp)
+    app.register_blueprint(answers.bp)
     app.register_blueprint(operator_pages())
     app.register_error_handler(Exception, _answer_to)
 
