@@ -49,10 +49,10 @@ def run_random(plan: Random, directory: Path) -> int:
     with AgentServer(delay=0.3) as agent:
         rig = CrashRig(directory, files=plan.files, env={**env, "CLEO_AGENT": agent.url})
         with rig:
-            return _Run(plan, rig).play()
+            return RandomRun(plan, rig).play()
 
 
-class _Run:
+class RandomRun:
     def __init__(self, plan: Random, rig: CrashRig) -> None:
         self.plan, self.rig = plan, rig
         self.chance = random.Random(plan.seed)
