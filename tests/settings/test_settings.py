@@ -94,6 +94,10 @@ def test_an_empty_value_counts_as_missing() -> None:
         ("EMAIL_IMAP_HOST", "imap.example.com other.example.com"),
         ("EMAIL_TRUSTED_AUTHSERV_ID", "mx.example.com; dmarc=pass"),
         ("CLEO_AGENT_TIMEOUT_SECONDS", "soon"),
+        ("CLEO_AGENT_DEADLINE_HOURS", "0"),
+        ("CLEO_AGENT_DEADLINE_HOURS", "a day"),
+        ("CLEO_AGENT_DEADLINE_HOURS", "10000"),
+        ("EMAIL_ASK_ALLOWED", "boss@example.com, *@firma.de"),
         ("SSL_CERT_FILE", "/does/not/exist.pem"),
     ],
 )
@@ -257,3 +261,10 @@ def test_secrets_of_providers_are_not_in_a_repr() -> None:
 def test_a_hand_over_to_the_agents_own_mailbox_is_a_fault(address: str) -> None:
     with pytest.raises(SettingsError, match=r"EMAIL_HANDOFF_TO: found .*this mailbox"):
         read(EMAIL_FROM_ADDRESS="cleo@example.com", EMAIL_HANDOFF_TO=f"boss@example.com, {address}")
+
+
+def test_how_long_an_agent_may_take_and_whom_it_may_ask() -> None:
+    assert (read().agent_deadline_hours, read().ask_allowed) == (24.0, ())
+    settings = read(CLEO_AGENT_DEADLINE_HOURS="0.5", EMAIL_ASK_ALLOWED="boss@example.com, @Firma.de")
+    assert settings.agent_deadline_hours == 0.5
+    assert settings.ask_allowed == ("boss@example.com", "@firma.de")
