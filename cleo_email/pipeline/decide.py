@@ -20,12 +20,23 @@ from cleo_email.mail.model import OutboundEmail
 from cleo_email.mail.parse import parse
 from cleo_email.mail.thread import own_threads, people_of
 from cleo_email.mail.wire import clean_text
+from cleo_email.pipeline.question import give_up
 from cleo_email.pipeline.send import REMEMBERED
 from cleo_email.pipeline.withdrawal import TAKEN, Withdrawal
 from cleo_email.runtime import Clock, now_ms
 from cleo_email.screening.screen import Policy
 from cleo_email.scrub import one_line
-from cleo_email.store import AT_WORK, WAITING, Effects, Record, State, Store, conversation_of, later_of
+from cleo_email.store import (
+    AT_WORK,
+    QUESTION,
+    WAITING,
+    Effects,
+    Record,
+    State,
+    Store,
+    conversation_of,
+    later_of,
+)
 from cleo_email.store.messages import AGENT, MAILBOX, NO_ANSWERS, UNASKED
 from cleo_email.store.queue import WakeQueue
 from cleo_email.store.threads import taken_by
@@ -173,6 +184,8 @@ class Decisions:
             elif record.state in WAITING:
                 before = f"before that {record.state}: {record.reason}"
                 self._end(record, "dismiss", f"{_told('dismissed by a person', reason)}; {before}", by)
+                if record.ingress == QUESTION:
+                    give_up(self.store, record, "a person dismissed it", self.clock)
             elif not (_was(record, "dismiss") or _was(record, "discard")):
                 waiting = ", ".join(str(state) for state in State if state in WAITING)
                 raise self._refusal(record, f"only what waits for a person ({waiting}) can be dismissed")

@@ -210,18 +210,20 @@ class Threads(StorePart):
         ``but`` hides its own, as the agent is shown them in another place.
         """
         within: dict[str, list[Turn]] = {}  # by the record in front of whose answer they stand, newest first
+        hidden = {but}
         for id_, row in self._rows(thread_id, _OF_TURNS):
             turns = list(_turns_of(row))
             about = row["outbound"] if row["ingress"] == QUESTION else row["question"]
             if about:
                 within.setdefault(about, []).extend((*within.pop(id_, ()), *turns))
+                hidden |= {id_} if about == but else set()
             elif id_ != but:
                 inner = within.pop(id_, [])
                 answers = [one for one in turns if one.role == "assistant"]
                 yield from (*answers, *inner, *(one for one in turns if one.role != "assistant"))
-        within.pop(but, None)
-        for turns in within.values():
-            yield from turns
+        for about, turns in within.items():
+            if about not in hidden:
+                yield from turns
 
     def turns(self, thread_id: str) -> list[ThreadTurn]:
         """Return what was said in the thread as people see it, oldest first, with mail that waits."""

@@ -69,11 +69,15 @@ class RandomRun:
         killer.start()
         try:
             self._feed()
+            self._linger()
         finally:
             self.over.set()
             killer.join()
         tally = self._finish()
         return self._report(tally)
+
+    def _linger(self) -> None:
+        """Let the kills go on for a while after the last mail."""
 
     # --- mail in ----------------------------------------------------------------------------------------
 

@@ -11,12 +11,14 @@ import pytest
 
 from cleo_email.errors import AlreadyAnswered, SubmissionError
 from cleo_email.mail.address import person
-from cleo_email.mail.model import Address, Answer, Ask, Receipt
+from cleo_email.mail.model import Address, Answer, Ask, InboundEmail, Receipt
 from cleo_email.pipeline.callback import read_given
 from cleo_email.pipeline.question import MAX_ASKS
 from cleo_email.runtime import HOUR
+from cleo_email.screening.dkim import Finding, Outcome
 from cleo_email.screening.screen import Policy
 from cleo_email.store import QUESTION, Accepted, Record, State, conversation_of
+from cleo_email.web.operator.conversation import conversation
 from tests.support.bench import FROM, Bench
 from tests.support.folders import FakeFolders
 from tests.support.mails import mail
@@ -31,6 +33,15 @@ TO_BOSS = Answer(ask=Ask("May I refund 40 €?", Address(BOSS)))
 @pytest.fixture
 def bench(redis_url: str) -> Bench:
     return Bench(redis_url, ask_allowed=("@firma.test",))
+
+
+class Check:
+    """Stands for the check of signatures."""
+
+    outcome = Outcome.PROVEN
+
+    def check(self, source: bytes, mail: InboundEmail) -> Finding:
+        return Finding(self.outcome, "" if self.outcome is Outcome.PROVEN else "no proof")
 
 
 def drain(bench: Bench) -> None:
@@ -59,6 +70,7 @@ def question(bench: Bench, accepted: Accepted) -> Record:
 def reply(bench: Bench, to: str, number: int = 50, **change: Any) -> Accepted:
     """A reply to the last mail that was sent, from its recipient."""
     sent = bench.smtp.sent[-1]
+    bench.clock.pass_(1)
     change.setdefault("sender", sent.recipients[0])
     accepted = bench.receive(
         mail(number, references=sent.message_id, text=to, subject="Re: Question 1", **change)
@@ -343,6 +355,56 @@ def test_a_question_to_a_customer_keeps_the_rule_of_reviews(redis_url: str) -> N
     assert len(bench.smtp.sent) == 1
     reply(bench, "May.")
     assert bench.record(accepted).state is State.REVIEW
+
+
+def test_a_question_that_a_person_dismisses_fails_the_message(redis_url: str) -> None:
+    bench = Bench(redis_url, review="first")
+    accepted = asked(bench, TO_CUSTOMER)
+    asked_ = question(bench, accepted)
+    assert [(one.role, one.text, one.kept) for one in conversation(bench.store, asked_)[0]] == [
+        ("user", "This is question 1.", False),
+        ("agent", "Which **order**?", True),
+    ]
+    bench.deciding.dismiss(asked_.id, by="cli", reason="rude")
+    assert bench.record(accepted).state is State.FAILED
+    assert "a person dismissed it" in bench.record(accepted).reason
+
+
+def test_people_see_question_and_reply_as_turns_of_the_thread(bench: Bench) -> None:
+    accepted = asked(bench, TO_BOSS)
+    reply(bench, "Yes, do.")
+    said, _ = conversation(bench.store, bench.record(accepted))
+    assert sorted((one.role, one.by, one.text) for one in said) == sorted(
+        [
+            ("user", CUSTOMER, "This is question 1."),
+            ("agent", "agent", "May I refund 40 €?"),
+            ("person", BOSS, "Yes, do."),
+            ("agent", "agent", "final"),
+        ]
+    )
+
+
+@pytest.mark.parametrize("proof", [Outcome.PROVEN, Outcome.UNPROVEN, Outcome.UNKNOWN])
+def test_a_reply_is_proven_by_its_signature_where_that_is_asked_for(redis_url: str, proof: Outcome) -> None:
+    """The worker looks while the thread waits: the reply needs no turn in it."""
+    check = Check()
+    bench = Bench(redis_url, sender_check=check, ask_allowed=(BOSS,))  # type: ignore[arg-type]
+    accepted = asked(bench, TO_BOSS)
+    check.outcome = proof
+    answered = reply(bench, "Yes.")
+    states = {
+        Outcome.PROVEN: (State.IGNORED, State.REPLIED),
+        Outcome.UNPROVEN: (State.HELD, State.ANSWERING),
+        Outcome.UNKNOWN: (State.RECEIVED, State.ANSWERING),
+    }
+    assert (bench.record(answered).state, bench.record(accepted).state) == states[proof]
+    check.outcome = Outcome.PROVEN
+    if proof is Outcome.UNKNOWN:
+        bench.clock.pass_(60)
+    elif proof is Outcome.UNPROVEN:
+        bench.deciding.release(answered.id, by="cli")
+    drain(bench)
+    assert (bench.record(answered).state, bench.record(accepted).state) == states[Outcome.PROVEN]
 
 
 def test_a_reply_whose_sender_is_not_proven_is_taken_only_once_a_person_releases_it(redis_url: str) -> None:
