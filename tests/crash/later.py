@@ -27,8 +27,9 @@ AFTERWARDS = (Letter(4, follows=1),)
 class LaterRig(CrashRig):
     """A rig with an agent that calls back; whoever it asks answers each of its questions once."""
 
-    def __init__(self, directory: Path, agent: LaterAgent, **env: str) -> None:
-        super().__init__(directory, env={"EMAIL_CONCURRENCY": "1", "EMAIL_ASK_ALLOWED": BOSS, **env})
+    def __init__(self, directory: Path, agent: LaterAgent, *, files: bool = False, **env: str) -> None:
+        env = {"EMAIL_CONCURRENCY": "1", "EMAIL_ASK_ALLOWED": BOSS, **env}
+        super().__init__(directory, files=files, env=env)
         self.agent = agent
         self.env["CLEO_PUBLIC_URL"] = f"http://127.0.0.1:{self.port}"
         self._over = threading.Event()
@@ -138,7 +139,7 @@ def run_later(mails: int, every: float, seed: int, directory: Path) -> int:
         "EMAIL_MAX_SENDS_PER_HOUR": "100000",
         "EMAIL_POLL_INTERVAL_SECONDS": "5",
     }
-    rig = LaterRig(directory, agent, **env)
+    rig = LaterRig(directory, agent, files=True, **env)
     rig.appendfsync = "always"
     with rig:
         run = LaterRun(Random(mails, duplicates=0, every=every, rate=15.0, seed=seed), rig)
