@@ -23,7 +23,7 @@ from cleo_email.errors import BAD_SETTINGS, MailboxError, SettingsError
 from cleo_email.mail.message_id import Signer, derive_key
 from cleo_email.mail.model import Action
 from cleo_email.pipeline.receive import Receiver
-from cleo_email.runtime import AROUND_THE_AGENT_S, give_back_large_blocks, set_up_logging
+from cleo_email.runtime import AROUND_THE_AGENT_S, HOUR, give_back_large_blocks, set_up_logging
 from cleo_email.screening.screen import Policy
 from cleo_email.settings import Settings, export_dotenv, no_dotenv, read_settings
 from cleo_email.settings.workflows import Supplied
@@ -42,12 +42,14 @@ if TYPE_CHECKING:
     from cleo_email.oauth.tokens import TokenSource
     from cleo_email.pipeline.answer import Answerer
     from cleo_email.pipeline.budget import Budget
+    from cleo_email.pipeline.callback import Callbacks
     from cleo_email.pipeline.colleagues import Colleagues
     from cleo_email.pipeline.decide import Decisions
     from cleo_email.pipeline.drafts import DraftFolder
     from cleo_email.pipeline.handoff import HandOver
     from cleo_email.pipeline.last_look import LastLook
     from cleo_email.pipeline.poll import Poller
+    from cleo_email.pipeline.question import Questions
     from cleo_email.pipeline.recover import Recoverer
     from cleo_email.pipeline.send import Sender
     from cleo_email.pipeline.sweep import Sweeper
@@ -134,6 +136,41 @@ class App:
         keys = [derive_key(key.get_secret_value().encode()) for key in self.settings.secret_keys]
         domain = self.settings.from_address.addr.rpartition("@")[2]
         return Signer(domain, SigningKeys(self.redis, keys))
+
+    @cached_property
+    def _agent_deadline_ms(self) -> int:
+        return max(1, int(self.settings.agent_deadline_hours * HOUR))
+
+    @cached_property
+    def callbacks(self) -> Callbacks:
+        from cleo_email.pipeline.callback import Callbacks
+
+        keys = [derive_key(key.get_secret_value().encode()) for key in self.settings.secret_keys]
+        return Callbacks(
+            self.store,
+            self.wake,
+            SigningKeys(self.redis, keys),
+            url=self.settings.public_url,
+            deadline_ms=self._agent_deadline_ms,
+            clock=self.clock,
+        )
+
+    @cached_property
+    def questions(self) -> Questions:
+        from cleo_email.pipeline.question import Questions
+
+        settings = self.settings
+        return Questions(
+            self.store,
+            self.wake,
+            self.signer,
+            settings.from_address,
+            (*(address.key for address in settings.operators), *settings.ask_allowed),
+            own=settings.own_addresses,
+            closing=settings.closing,
+            deadline_ms=self._agent_deadline_ms,
+            clock=self.clock,
+        )
 
     @cached_property
     def receiver(self) -> Receiver:
@@ -408,6 +445,8 @@ class App:
             closing=settings.closing,
             opening=opening,
             budget=self.budget,
+            callbacks=self.callbacks,
+            questions=self.questions,
             sender_check=sender_check,
             review=settings.review,
             drafts=settings.drafts,

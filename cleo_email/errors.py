@@ -82,6 +82,10 @@ class WrongState(CleoError):
     """The record's state does not allow the change."""
 
 
+class AlreadyAnswered(WrongState):
+    """The agent has given another answer to the question before, and the first one stands."""
+
+
 class NotFound(CleoError):
     """No record, thread or file of that name."""
 

@@ -1,18 +1,21 @@
 """What an application calls: ``send_message`` mails from the agent's address, as durably as answers;
-``get_message`` tells what became of a mail.
+``get_message`` tells what became of a mail; ``answer`` gives what the agent owes since it returned LATER.
 """
 
 import logging
 import os
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from redis import Redis
 
+from cleo_email.agents.base import LATER as LATER
+from cleo_email.agents.results import answer_in
 from cleo_email.app import App, shared_app
 from cleo_email.embedded.redis import embedded_redis
-from cleo_email.errors import SettingsError
+from cleo_email.errors import AgentError, SettingsError
+from cleo_email.pipeline.callback import read_given
 from cleo_email.pipeline.send import Attachment, NewMail, SentMessage, read_addresses
 from cleo_email.settings.read import DOTENV, fingerprint, make_settings, merge, read_dotenv
 from cleo_email.store import State
@@ -142,6 +145,44 @@ def get_message(id: str) -> Message:
 
 def _time(ms: int) -> datetime:
     return datetime.fromtimestamp(ms / 1000, UTC)
+
+
+def answer(
+    id: str, answer: object, *, attachments: Sequence[Attachment] = (), review: str | None = None
+) -> str:
+    """Give the answer to a message for which the agent returned LATER. Return once it is durable.
+
+    The settings come from the environment and ``.env`` as they are at the call; any process may call it.
+
+    :param id: the request's ``id``.
+    :param answer: what the agent could have returned at once: a text, messages, a dict such as
+        ``{"ignore": "reason"}`` or ``{"ask": {…}}``; ``{"progress": "…"}`` changes only the reason shown.
+    :param attachments: files beside a text.
+    :param review: why a person is to see the text before it leaves.
+    :returns: ``"accepted"``, or ``"duplicate"`` where the same answer was given before.
+    :raises NotFound: there is no such message.
+    :raises AlreadyAnswered: another answer was given before, and stands.
+    :raises WrongState: nobody waits for it: it is over, dismissed, or a person's.
+    :raises AgentError: it is no answer; the message still waits.
+    :raises StoreUnavailable: Redis did not answer; call again, which is safe.
+    :raises SettingsError: the environment lacks what the channel needs, or does not enable it.
+    :raises TypeError: an argument of another type, such as a path among the attachments.
+    """
+    _expect(isinstance(id, str), "id", id, "a string")
+    _expect(review is None or isinstance(review, str), "review", review, "a string or None")
+    wanted = "a list of cleo_email.Attachment(filename, content): no path is ever opened here"
+    _expect(_is_list_of(Attachment, attachments), "attachments", attachments, wanted)
+    if isinstance(answer, Mapping) and answer.get("progress") is not None:
+        return _app().callbacks.give(id, read_given(answer))
+    given = answer_in(answer)
+    if given.later:
+        raise AgentError("LATER is what the agent returns; answer() takes the answer itself")
+    if attachments or review is not None:
+        if not given.text:
+            raise AgentError("attachments and review stand beside a text, and there is none")
+        files = (*given.attachments, *(one.file() for one in attachments))
+        given = answer_in(replace(given, attachments=files, review=given.review or review or ""))
+    return _app().callbacks.give(id, given)
 
 
 def _is_list_of(kind: type, value: object) -> bool:

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import base64
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Any, Protocol
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 
-from cleo_email.errors import AgentError
+from cleo_email.errors import AgentError, InvalidField
+from cleo_email.mail.address import quoted_mailbox, validate_address
 from cleo_email.mail.attachment import safe_filename, usable_type
 from cleo_email.mail.decoding import decode_base64_strict
-from cleo_email.mail.model import Answer, AttachedFile
+from cleo_email.mail.model import Answer, Ask, AttachedFile
 from cleo_email.scrub import no_surrogates, one_line
 
 # --- the request ------------------------------------------------------------------------------------------
@@ -103,8 +112,30 @@ class HistoryTurn(_Frozen):
     content: Text = Field(repr=False)
 
 
-class AgentRequest(_Frozen):
-    """One question to the agent. ``id`` is the record's; it is also the ``Idempotency-Key``."""
+class _LeftOut(_Frozen):
+    """Leaves out of the JSON what is None there, by name: a key that most requests have no use for."""
+
+    @model_serializer(mode="wrap")
+    def _without(self, make: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        made: dict[str, Any] = make(self)
+        return {name: value for name, value in made.items() if value is not None or name not in _SELDOM}
+
+
+_SELDOM = frozenset({"callback", "resumed", "url"})
+
+
+class Callback(_LeftOut):
+    """Where the answer may be given later: POST to ``url``, None where it is not known from outside."""
+
+    url: str | None = None
+    token: str = Field(repr=False)
+
+
+class AgentRequest(_LeftOut):
+    """One question to the agent. ``id`` is the record's; it is also the ``Idempotency-Key``.
+
+    ``resumed`` is there after an ``ask``: its question, context, and who answered what.
+    """
 
     id: str = Field(pattern=r"^[!-~]+$")  # it travels in a header
     channel: str = "email"
@@ -114,6 +145,8 @@ class AgentRequest(_Frozen):
     workflow: JsonDict | None = None
     language: Text | None = None
     model: Text | None = None
+    callback: Callback | None = None
+    resumed: JsonDict | None = None
 
 
 class Agent(Protocol):
@@ -136,9 +169,22 @@ NO_FINAL_ANSWER = (
 NO_REASON = "the agent chose not to answer and gave no reason"
 NO_REASON_GIVEN = "the agent gave no reason"
 EXPECTED = (
-    'expected {"messages": [...]}, {"reply": "..."}, {"ignore": "reason"} or {"handoff": "reason"}, '
-    "the last also beside messages or reply"
+    'expected {"messages": [...]}, {"reply": "..."}, {"ignore": "reason"}, {"ask": {"question": "..."}} or '
+    '{"handoff": "reason"}, the last also beside messages or reply'
 )
+MAX_QUESTION = 100_000  # characters
+MAX_CONTEXT = 65_536  # bytes of JSON that an ``ask`` may give to be shown again
+
+
+class _Later:
+    """The type of LATER, of which there is one."""
+
+    def __repr__(self) -> str:
+        return "cleo_email.LATER"
+
+
+# What a Python agent returns, or yields last, where it calls ``cleo_email.answer`` when the work is done.
+LATER = _Later()
 
 
 def final_answer(payload: object) -> Answer:
@@ -152,7 +198,7 @@ def final_answer(payload: object) -> Answer:
     """
     if not isinstance(payload, Mapping):
         raise AgentError(f"the agent answered with {_kind(payload)}, {EXPECTED}")
-    given = [key for key in ("messages", "reply", "ignore") if payload.get(key) is not None]
+    given = [key for key in ("messages", "reply", "ignore", "ask") if payload.get(key) is not None]
     review, handoff = (_reason(payload, key) for key in ("review", "handoff"))
     if handoff and given not in ([], ["reply"], ["messages"]):
         raise AgentError(f"the agent answered with {' and '.join([*given, 'handoff'])} at once, {EXPECTED}")
@@ -161,6 +207,8 @@ def final_answer(payload: object) -> Answer:
         answer = Answer(ignore=NO_FINAL_ANSWER)
     elif len(given) != 1:
         found = " and ".join(given) + " at once" if given else "neither messages nor reply nor ignore"
+        if not given and payload.get("progress") is not None:
+            found = "progress, which is for callbacks"
         raise AgentError(f"the agent answered with {found}, {EXPECTED}")
     else:
         answer = _form(given[0], payload)
@@ -177,11 +225,53 @@ def _form(key: str, payload: Mapping[str, object]) -> Answer:
     value = payload[key]
     if key == "messages":
         return _from_messages(value)
+    if key == "ask":
+        return Answer(ask=_ask(value))
     if not isinstance(value, str):
         raise AgentError(f"the agent's {key} is {_kind(value)}, expected a string")
     if key == "ignore":
         return Answer(ignore=one_line(value) or NO_REASON)
     return _answer(value, payload)
+
+
+def _ask(value: object) -> Ask:
+    if not isinstance(value, Mapping):
+        raise AgentError(f"the agent's ask is {_kind(value)}, expected an object with a question")
+    question, to, context = (value.get(key) for key in ("question", "to", "context"))
+    if not isinstance(question, str) or not no_surrogates(question).replace("\0", "").strip():
+        raise AgentError("the agent's ask has no question, expected it as a string")
+    if len(question) > MAX_QUESTION:
+        raise AgentError(f"the question of the agent's ask has more than {MAX_QUESTION} characters")
+    if to is not None and not isinstance(to, str):
+        raise AgentError(f"the agent's ask.to is {_kind(to)}, expected an address as a string")
+    if context is not None and not isinstance(context, Mapping):
+        raise AgentError(f"the agent's ask.context is {_kind(context)}, expected an object")
+    try:
+        address = None if to is None else validate_address("ask.to", to)
+        kept = "" if context is None else json.dumps(well_formed_json(context))
+    except InvalidField as error:
+        raise AgentError(f"the agent's {error}") from None
+    except (TypeError, RecursionError):
+        raise AgentError("the agent's ask.context cannot be written as JSON") from None
+    if len(kept) > MAX_CONTEXT:
+        raise AgentError(f"the agent's ask.context has {len(kept)} bytes as JSON, at most {MAX_CONTEXT}")
+    return Ask(no_surrogates(question).replace("\0", ""), address, kept)
+
+
+def payload_of(answer: Answer) -> dict[str, Any]:
+    """Return the JSON object of which ``final_answer`` makes this answer again."""
+    if answer.ask:
+        to, context = answer.ask.to, answer.ask.context
+        asked = {"question": answer.ask.question, "to": to and quoted_mailbox(to.name, to.addr)}
+        return {"ask": {**asked, "context": json.loads(context) if context else None}}
+    payload: dict[str, Any] = {}
+    if answer.ignore and not answer.handoff:
+        payload["ignore"] = answer.ignore
+    if answer.text:
+        files = [AgentAttachment.of(file).model_dump(exclude={"size"}) for file in answer.attachments]
+        payload |= {"reply": answer.text, **({"attachments": files} if files else {})}
+    reasons = {"review": answer.review, "handoff": answer.handoff}
+    return payload | {name: reason for name, reason in reasons.items() if reason}
 
 
 def _reason(payload: Mapping[str, object], key: str) -> str:

@@ -1,19 +1,40 @@
 """An agent behind an HTTP URL, and JSON asked and answered over HTTP."""
 
 import re
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from urllib.parse import urljoin
 
 from pydantic_core import to_json
 
-from cleo_email.agents.base import AgentRequest, final_answer
+from cleo_email.agents.base import LATER, AgentRequest, final_answer
 from cleo_email.errors import AgentError, AgentUnavailable, SettingsError
 from cleo_email.http.address import web_address
 from cleo_email.http.client import AnswerTooLarge, HttpAnswer, HttpClient, NotHttp, UntrustedCertificate
 from cleo_email.mail.model import Answer
 from cleo_email.runtime import Deadline
 from cleo_email.scrub import JsonObject, one_line, read_json
+
+OF_A_PROXY = frozenset({502, 503, 504, 524})
+PATIENT_S = 25.0  # no proxy gives up earlier
+# Up to how many seconds it may have been which proxy's limit.
+_PROXIES = (
+    (45.0, "Heroku's router gives up after 30 s"),
+    (90.0, "nginx gives up after 60 s"),
+    (float("inf"), "Cloudflare gives up after 100 s"),
+)
+
+
+def proxy_limit(status: int, seconds: float) -> str:
+    """Return which proxy may have given up after so long, and what helps; '' where none is likely."""
+    if status not in OF_A_PROXY or seconds < PATIENT_S:
+        return ""
+    whose = next(words for until, words in _PROXIES if seconds < until)
+    return (
+        f"that was after {seconds:.0f} s, perhaps the limit of a proxy in between ({whose}): "
+        "an agent that takes so long answers 202 and calls back, see docs/agents.md"
+    )
 
 
 class JsonService:
@@ -42,14 +63,24 @@ class JsonService:
     def __str__(self) -> str:
         return str(self._client.address)
 
-    def ask(self, body: bytes, request_id: str, deadline: Deadline) -> object:
-        """Return the JSON value of the answer to ``body``, or raise as an agent does."""
+    def ask(
+        self, body: bytes, request_id: str, deadline: Deadline, *, accepted: object | None = None
+    ) -> object:
+        """Return the JSON value of the answer to ``body``, or raise as an agent does.
+
+        With ``accepted`` that is returned where the server answers 202 (RFC 9110 section 15.3.3).
+        """
+        begun = time.monotonic()
         answer = self._post(body, request_id, deadline)
+        if answer.status == 202 and accepted is not None:
+            return accepted
         if not 200 <= answer.status < 300:
             error = None  # an error in another form than JSON is not shown
             with suppress(ValueError):
                 error = JsonObject.of(read_json(answer.body)).get("error")
-            raise self.refusal(answer.status, error, answer.headers)
+            fault = self.refusal(answer.status, error, answer.headers)
+            limit = proxy_limit(answer.status, time.monotonic() - begun) if accepted is not None else ""
+            raise AgentUnavailable(f"{fault}; {limit}") if limit else fault
         return self._json(answer)
 
     def _post(self, body: bytes, request_id: str, deadline: Deadline) -> HttpAnswer:
@@ -125,4 +156,5 @@ class HttpAgent:
     def answer(self, request: AgentRequest, *, deadline: float) -> Answer:
         limit = Deadline(deadline)
         # Straight to bytes: a request with attachments is large, and each copy of it counts fifty times.
-        return final_answer(self._service.ask(to_json(request), request.id, limit))
+        given = self._service.ask(to_json(request), request.id, limit, accepted=LATER)
+        return Answer(later=True) if given is LATER else final_answer(given)

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from cleo_email.agents.base import EXPECTED, final_answer, safe_file
+from cleo_email.agents.base import EXPECTED, LATER, final_answer, payload_of, safe_file
 from cleo_email.errors import AgentError
 from cleo_email.mail.model import Answer, AttachedFile
 
@@ -56,6 +56,8 @@ def answer_in(given: object) -> Answer:
     one), a message or a list of messages, a ``str`` (the reply), None (no answer) or the result of a run.
     Raise AgentError for anything else.
     """
+    if given is LATER or (isinstance(given, (list, tuple)) and given and given[-1] is LATER):
+        return Answer(later=True)
     if isinstance(given, Answer):
         return _checked(given)
     given = _final(given)
@@ -69,10 +71,13 @@ def answer_in(given: object) -> Answer:
     if not isinstance(plain, Mapping):
         raise _refusal(given)
     if "__interrupt__" in plain:
-        raise AgentError("the agent's graph was interrupted and waits for a person: there is no answer yet")
+        raise AgentError(
+            "the agent's graph was interrupted and waits for a person: there is no answer yet; "
+            'write: return {"ask": {"question": ...}}'
+        )
     if isinstance(messages := plain.get("messages"), (list, tuple)):
         return final_answer({**plain, "messages": _messages(messages)})
-    if not plain.keys() & {*_FORMS}:
+    if not plain.keys() & {*_FORMS, "ask"}:  # ``ask`` is what many objects can do: it counts as a key only
         if "role" in plain and "stop_reason" not in plain:
             return final_answer({"messages": [plain]})
         if not isinstance(given, Mapping):
@@ -164,6 +169,10 @@ def _plain(value: object) -> object:
 
 def _checked(answer: Answer) -> Answer:
     """Check an Answer that the callable made by the same rules as every other."""
+    if answer.later:
+        return Answer(later=True)
+    if answer.ask:
+        return final_answer(payload_of(Answer(ask=answer.ask)))
     reasons = {name: getattr(answer, name) or None for name in ("ignore", "review", "handoff")}
     checked = final_answer({"reply": None if answer.ignore else answer.text, **reasons})
     if not checked.text:

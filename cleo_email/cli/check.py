@@ -178,6 +178,21 @@ def _processes(redis: Redis, now: int) -> Iterator[CheckResult]:
     else:
         yield CheckResult("worker", "ok", "at work")
     yield from _failures(redis)
+    yield from _waiting(redis)
+
+
+def _waiting(redis: Redis) -> Iterator[CheckResult]:
+    """Say how much of the newest mail waits for what the agent, or somebody whom it asked, says later."""
+    try:
+        records, _ = Store(redis).messages.page(state=State.ANSWERING, limit=LOOKED_AT)
+    except StoreUnavailable:
+        return
+    waiting = [one for one in records if one.waits_until]
+    if waiting:
+        count = f"{len(waiting)}{'+' if len(records) == LOOKED_AT else ''}"
+        next_ = min(waiting, key=lambda one: one.waits_until)
+        text = f"{count} wait for a later answer of the agent; the first: {next_.id}, {next_.reason}"
+        yield CheckResult("agent", "ok", text)
 
 
 def _failures(redis: Redis) -> Iterator[CheckResult]:

@@ -146,11 +146,21 @@ class Turn:
 
 
 @dataclass(frozen=True)
+class Ask:
+    """A question of the agent's: to the customer, or ``to`` an address. ``context`` is JSON, '' for none."""
+
+    question: str
+    to: Address | None = None
+    context: str = ""
+
+
+@dataclass(frozen=True)
 class Answer:
     """What the agent decided: ``text`` to be mailed (Markdown), or in ``ignore`` why nothing is.
 
     ``review`` says why a person is to look at the text before it leaves, ``handoff`` why the thread is handed
-    over to people; with the latter ``text`` is the agent's last word, and may be empty.
+    over to people; with the latter ``text`` is the agent's last word, and may be empty. ``later``: the answer
+    comes by callback. ``ask``: first somebody is to be asked by mail.
     """
 
     text: str = ""
@@ -158,6 +168,8 @@ class Answer:
     ignore: str = ""
     review: str = ""
     handoff: str = ""
+    later: bool = False
+    ask: Ask | None = None
 
 
 @dataclass(frozen=True)

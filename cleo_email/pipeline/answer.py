@@ -10,6 +10,7 @@ from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cleo_email import errors
@@ -27,9 +28,11 @@ from cleo_email.mail.parse import MAX_RECIPIENTS, attachment_text, parse
 from cleo_email.mail.quotes import cut_new_part
 from cleo_email.mail.thread import content_hash, fingerprint, own_threads, people_of
 from cleo_email.pipeline.budget import Budget
+from cleo_email.pipeline.callback import Callbacks
 from cleo_email.pipeline.colleagues import Colleagues
 from cleo_email.pipeline.deliver import Delivery, LockedRecord, joined
 from cleo_email.pipeline.handoff import HandOver
+from cleo_email.pipeline.question import Questions
 from cleo_email.pipeline.receive import THROUGH_OUR_SERVER, colleague_reason
 from cleo_email.pipeline.send import REMEMBERED
 from cleo_email.pipeline.withdrawal import TAKEN
@@ -45,6 +48,7 @@ from cleo_email.runtime import DAY, HOUR, MINUTE, Clock, backoff_ms, now_ms
 from cleo_email.screening.screen import Policy
 from cleo_email.store import (
     AT_WORK,
+    QUESTION,
     Effects,
     Head,
     Record,
@@ -52,10 +56,11 @@ from cleo_email.store import (
     Store,
     ThreadFree,
     ThreadTaken,
+    conversation_of,
     iso,
     later_of,
 )
-from cleo_email.store.messages import AGENT, AGENT_BOUNDS, HANDED_OVER, timed
+from cleo_email.store.messages import AGENT, AGENT_BOUNDS, HANDED_OVER, alone_of, timed
 from cleo_email.store.queue import WakeQueue
 from cleo_email.store.threads import Outlook, taken_by
 
@@ -187,6 +192,8 @@ class Answerer:
     policy: Policy
     _: KW_ONLY
     budget: Budget
+    callbacks: Callbacks
+    questions: Questions
     agent_timeout: float = 300.0  # seconds
     max_attachment_bytes: int = 10_485_760
     reply_all: bool = False
@@ -211,7 +218,7 @@ class Answerer:
             try:
                 self._handle_one(thread_id, head)
             except errors.LockLost:
-                log.warning("message %s was taken over by another worker", head.id)
+                log.warning("message %s was taken over by another worker, or answered by callback", head.id)
         crashpoint("answer-before-next")
         # A message added while we held the lock woke a worker that found the lock taken.
         if head.goes_on:
@@ -221,21 +228,27 @@ class Answerer:
         id_, lock = head.id, head.lock
         record = self.store.messages.loaded(id_, head.fields)
         is_rest = thread_id == later_of(id_)  # some recipients still are to get what others have
+        is_alone = thread_id == alone_of(id_)
         at_work = record is not None and (
             record.state is State.REPLIED and record.pending if is_rest else record.state in AT_WORK
         )
-        if record is None or not at_work:
+        if record is None or not at_work or (is_alone and conversation_of(record) != thread_id):
             self.store.conversations.drop_head(thread_id, id_)
             return
-        work = LockedRecord(self.store, record, lock, self.clock, thread_id if is_rest else "")
+        work = LockedRecord(self.store, record, lock, self.clock, thread_id if is_rest or is_alone else "")
         try:
             if is_rest:
                 self.delivery.submit(work)
+                return
+            if record.question and record.state is State.RECEIVED:
+                self._settle(work)
                 return
             if record.state is not State.SUBMITTING:
                 self._make_answer(work, head.source)
             if work.record.state is State.SUBMITTING:
                 self.delivery.submit(work)
+            if record.ingress == QUESTION:
+                self.questions.submitted(work.reload())
             if record.ingress == INGRESS and self.opening:
                 self.opening.release_files(work.reload())
         except (errors.LockLost, errors.StoreUnavailable):
@@ -251,8 +264,29 @@ class Answerer:
             log.error("message %s: unexpected %s", id_, what)
             self._after_fault(work, f"unexpected {what}")
 
+    def _settle(self, work: LockedRecord) -> None:
+        """Let the reply to a question of the agent's resume it."""
+        if self._begin(work) is not None:
+            self.questions.settle(work, self.sender_check)
+
+    def _rests(self, work: LockedRecord) -> bool:
+        """Return whether the message waits for the agent, or for whom it asked; it fails at the deadline."""
+        record = work.record
+        if record.state is not State.ANSWERING or not record.waits_until:
+            return False
+        # Whoever ends the waiting, by an answer or a decision, sets it to 0.
+        work.fence = ("waits_until", record.waits_until)
+        if self.clock() >= record.waits_until:
+            work.finish(State.FAILED, self.callbacks.over(record))
+        else:
+            work.rest(record.waits_until, "", {}, quiet=True)
+        return True
+
     def _make_answer(self, work: LockedRecord, source: bytes | None) -> None:
         record = work.record
+        if self._rests(work):
+            return
+        work.fence = ("given", record.given)  # an answer by callback stands from the moment when it is taken
         if record.tries >= MAX_TRIES:
             why = record.reason or "the worker died during the last"
             work.finish(State.FAILED, f"given up after {MAX_TRIES} tries: {why}")
@@ -266,6 +300,7 @@ class Answerer:
             return
         if record is not work.record:  # the proof may have taken seconds
             record, outlook = work.record, replace(outlook, is_alone=False)
+            work.fence = ("given", record.given)
         if record.colleague and not record.released:
             self._end_of_colleague(work, parse(source))
             return
@@ -276,18 +311,22 @@ class Answerer:
         if self.agent is None:
             work.finish(State.HELD, NO_AGENT)
             return
-        if used := self.budget.before_asking(record):
+        given = self.callbacks.given(record)
+        if given is None and (used := self.budget.before_asking(record)):
             work.finish(State.HELD, used.reason, resuming=used.resumes)
             return
         if outlook.has_reviews:
             self._supersede(record)
         question = self._question(record, source, outlook)
-        fields = {"tries": record.tries + 1, "attempts": record.attempts + 1, **_ENDED}
-        work.move(State.ANSWERING, "", Effects(fields=fields))
+        known = record.given if given else ""
+        fields: dict[str, str | int] = {"tries": record.tries + 1, "attempts": record.attempts + 1}
+        fields |= {"given": known, **_ENDED}
+        work.move(State.ANSWERING, "", Effects(fields=fields), quiet=given is not None)
+        work.fence = ("given", known)
         text = {"text": question.text[:REMEMBERED]} if question.text else {}
         crashpoint("answer-before-agent")
         try:
-            answer = self._ask(self.agent, work, question.request)
+            answer = given or self._ask_agent(self.agent, work, question)
         except errors.AgentUnavailable as error:
             self._ask_later(work, str(error), text)
             return
@@ -302,8 +341,12 @@ class Answerer:
             with suppress(ThreadFree):
                 self._leave_to_person(work, question.text)
 
-    def _ask(self, agent: Agent, work: LockedRecord, request: AgentRequest) -> Answer:
-        begun = time.monotonic()
+    def _ask_agent(self, agent: Agent, work: LockedRecord, question: Question) -> Answer:
+        record, request, begun = work.record, question.request, time.monotonic()
+        if getattr(agent, "may_answer_later", True):
+            resumed = json.loads(record.resumed) if record.resumed else None
+            more = {"callback": self.callbacks.offer(record), "resumed": resumed}
+            request = request.model_copy(update=more)
         try:
             return agent.answer(request, deadline=self.agent_timeout)
         finally:
@@ -313,6 +356,16 @@ class Answerer:
         self, work: LockedRecord, question: Question, answer: Answer, text: dict[str, str]
     ) -> None:
         """Do what the agent decided. Raise ThreadTaken where a person has the thread by now."""
+        if answer.later:
+            until, reason = self.callbacks.deadline()
+            fields: dict[str, str | int] = {**text, "waits_until": until, "tries": 0}
+            work.move(State.ANSWERING, reason, Effects(fields, due=until, unless_taken=True))
+            crashpoint("callback-after-wait")
+            return
+        if answer.ask:
+            review = partial(self._why_review, Answer(answer.ask.question))
+            self.questions.ask(work, question, answer.ask, text, review)
+            return
         if not answer.ignore and (answer.text or (answer.attachments and not answer.handoff)):
             self._keep(work, question, answer, text)
             return

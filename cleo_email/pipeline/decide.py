@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from datetime import UTC, datetime
 
 from cleo_email.crashpoints import crashpoint
@@ -20,20 +20,38 @@ from cleo_email.mail.model import OutboundEmail
 from cleo_email.mail.parse import parse
 from cleo_email.mail.thread import own_threads, people_of
 from cleo_email.mail.wire import clean_text
+from cleo_email.pipeline.question import give_up
 from cleo_email.pipeline.send import REMEMBERED
 from cleo_email.pipeline.withdrawal import TAKEN, Withdrawal
 from cleo_email.runtime import Clock, now_ms
 from cleo_email.screening.screen import Policy
 from cleo_email.scrub import one_line
-from cleo_email.store import AT_WORK, WAITING, Effects, Record, State, Store, later_of
+from cleo_email.store import (
+    AT_WORK,
+    QUESTION,
+    WAITING,
+    Effects,
+    Record,
+    State,
+    Store,
+    conversation_of,
+    later_of,
+)
 from cleo_email.store.messages import AGENT, MAILBOX, NO_ANSWERS, UNASKED
 from cleo_email.store.queue import WakeQueue
 from cleo_email.store.threads import taken_by
 
 # The counters that limit the work on a message start again at the decision.
-BEGUN_ANEW = ("tries", "faults", "sends", "sends_since", "data_ended_at", "begun")
+BEGUN_ANEW = ("tries", "faults", "sends", "sends_since", "data_ended_at", "begun", "waits_until", "asks")
 # And where the agent is asked anew, nobody has answered, nor handed the thread over.
-_ASKED_ANEW = {"answered_by": "", "handoff": "", "superseded_by": ""}
+_ASKED_ANEW = {
+    "answered_by": "",
+    "handoff": "",
+    "superseded_by": "",
+    "given": "",
+    "asking": "",
+    "resumed": "",
+}
 RACES = 20  # changes by others, one after the other, that a decision meets
 MAX_REASON = 500  # characters
 PAGE = 500  # records that are read at once
@@ -166,6 +184,8 @@ class Decisions:
             elif record.state in WAITING:
                 before = f"before that {record.state}: {record.reason}"
                 self._end(record, "dismiss", f"{_told('dismissed by a person', reason)}; {before}", by)
+                if record.ingress == QUESTION:
+                    give_up(self.store, record, "a person dismissed it", self.clock)
             elif not (_was(record, "dismiss") or _was(record, "discard")):
                 waiting = ", ".join(str(state) for state in State if state in WAITING)
                 raise self._refusal(record, f"only what waits for a person ({waiting}) can be dismissed")
@@ -202,8 +222,12 @@ class Decisions:
         """
 
         def attempt(record: Record) -> None:
-            waits = later_of(id_) if record.state is State.REPLIED and record.pending else record.thread_id
-            if record.state in AT_WORK or waits != record.thread_id:
+            if record.state is State.ANSWERING and record.waits_until:
+                self._ask_anew(record, _told("retried by a person", reason), by)
+                return
+            rest = record.state is State.REPLIED and bool(record.pending)
+            waits = later_of(id_) if rest else conversation_of(record)
+            if record.state in AT_WORK or rest:
                 self.store.health.submission_rests_no_more()
                 if self.store.conversations.hurry(waits, self.clock()):
                     self.wake.wake(waits)
@@ -218,6 +242,15 @@ class Decisions:
                 raise self._refusal(record, which)
 
         return self._settle(id_, attempt)
+
+    def _ask_anew(self, record: Record, reason: str, by: str) -> None:
+        """Have the agent asked once more, for whose answer the message waits: what it was asked is void."""
+        fields: dict[str, str | int] = {"asked": record.asked + 1, **_ASKED_ANEW}
+        fields |= {"waits_until": 0, "tries": 0, "asks": 0}
+        effects = Effects(fields=fields, due=self.clock())
+        fence = ("waits_until", record.waits_until)
+        self._move(record, State.ANSWERING, reason, by, effects, given=fence)
+        self.wake.wake(record.thread_id)
 
     def _end(self, record: Record, decision: str, reason: str, by: str) -> None:
         fields = {"decided": decision, "decided_as": ""}
@@ -239,19 +272,21 @@ class Decisions:
         fields: dict[str, str | int] = dict.fromkeys(BEGUN_ANEW, 0)
         fields |= {"decided": decision, "decided_as": "", "with_person": 0}
         if not kept:
-            fields |= _ASKED_ANEW
+            fields |= {**_ASKED_ANEW, "asked": record.asked + 1}
         elif record.answered_by == MAILBOX:  # what leaves now is ours
             fields["answered_by"] = ""
         if record.bounced:
             fields |= {"pending": record.bounced, "bounced": ""}
         if released:
             fields["released"] = 1
-            thread = self._admit(record, kept=kept)
+            thread = thread if record.question else self._admit(record, kept=kept)
+        alone = conversation_of(record)
+        alone = "" if alone == record.thread_id else alone
         fetch = bool(record.partial) and not kept
         filing = self._filing(record)
-        effects = Effects(fields=fields, push=not fetch, filing=filing, drop_answer=anew)
+        effects = Effects(fields=fields, push=not fetch, filing=filing, drop_answer=anew, conversation=alone)
         self._move(record, State.SUBMITTING if kept else State.RECEIVED, reason, by, effects)
-        self._go_on(record, thread, fetch=fetch)
+        self._go_on(record, alone or thread, fetch=fetch)
 
     def _go_on(self, record: Record, thread: str, *, fetch: bool) -> None:
         if fetch:
@@ -318,6 +353,8 @@ class Decisions:
             effects = Effects(fields=fields, push=not fetch, drop_answer=True, filing=filing)
             with suppress(NotFound, LockLost, WrongState):  # somebody else was faster
                 told = _told("handed back by a person", reason)
+                anew = {**effects.fields, "asked": record.asked + 1}
+                effects = replace(effects, fields=anew)
                 self._move(record, State.RECEIVED, told, by, effects, given=("with_person", 1))
                 self._go_on(record, thread, fetch=fetch)
         return self.store.messages.get(id_)

@@ -16,6 +16,7 @@ from cleo_email.crashpoints import crashpoint
 from cleo_email.mail.address import person
 from cleo_email.mail.model import OutboundEmail, Receipt
 from cleo_email.pipeline.budget import Budget
+from cleo_email.pipeline.question import NO_LONGER, asking_of
 from cleo_email.runtime import (
     HOUR,
     MINUTE,
@@ -27,7 +28,7 @@ from cleo_email.runtime import (
     backoff_ms,
     now_ms,
 )
-from cleo_email.store import Effects, Lock, Record, State, Store, iso
+from cleo_email.store import QUESTION, Effects, Lock, Record, State, Store, ThreadTaken, iso
 
 if TYPE_CHECKING:
     from cleo_email.pipeline.last_look import LastLook
@@ -54,6 +55,10 @@ class _MustWait(errors.CleoError):
     """A person may be sending the answer just now."""
 
 
+class _NotWanted(errors.CleoError):
+    """A question of the agent's has become void."""
+
+
 @dataclass
 class LockedRecord:
     """A record whose conversation this worker has locked; every change is made under that lock.
@@ -70,6 +75,7 @@ class LockedRecord:
     conversation: str = ""
     answer: OutboundEmail | None = None  # a small one that was stored under this lock
     counts: dict[str, int] = field(default_factory=dict)  # what the next move adds to the totals
+    fence: tuple[str, int | str] | None = None  # a field of the record, and the value that it must still have
 
     def reload(self) -> Record:
         """Read the record again. Raise NotFound if it was removed."""
@@ -87,6 +93,7 @@ class LockedRecord:
                 effects, conversation=self.conversation, counts={**self.counts, **effects.counts}
             ),
             only_from=[self.record.state],
+            given=self.fence,
             quiet=quiet,
         )
         # What this worker has changed it need not read again; what people change, each move finds out.
@@ -278,6 +285,8 @@ class Delivery:
             receipt = self.submitter.submit(mail, before_end_of_data=lambda: self._mark(submission))
         except _MustWait as error:
             self._wait(submission, str(error), PEOPLE_PAUSE_MS)
+        except (_NotWanted, ThreadTaken) as error:
+            submission.finish(State.IGNORED, str(error), UNMARKED)
         except errors.SubmissionLoginRefused as error:
             why = str(error)
             log.error("nothing can be sent: %s", why)
@@ -300,10 +309,13 @@ class Delivery:
 
     def _mark(self, submission: _Submission) -> None:
         crashpoint("submit-before-end-of-data")
-        if self.people and self.people.concerns(submission.record):
-            if why := self.people.look(submission.record):
+        of_question = submission.record.ingress == QUESTION
+        if self.people and (of_question or self.people.concerns(submission.record)):
+            if why := self.people.look(self._asking(submission) if of_question else submission.record):
                 raise _MustWait(why)
             crashpoint("submit-after-look")
+        if of_question:
+            self._asking(submission)  # a person may have answered, as Sent shows by now
         now = self.clock()
         try:
             conversation = submission.conversation
@@ -318,6 +330,12 @@ class Delivery:
             raise
         submission.marked = now
         crashpoint("submit-after-mark")
+
+    def _asking(self, submission: _Submission) -> Record:
+        """Return the message about which a question is. Raise _NotWanted where it does not wait for it."""
+        if (found := asking_of(self.store, submission.record)) is None:
+            raise _NotWanted(NO_LONGER)
+        return found
 
     def _sent(self, submission: _Submission, mail: OutboundEmail, receipt: Receipt, fault: str) -> None:
         """Record who has the mail, even if the lock is lost or Redis is away for a short time.
@@ -346,6 +364,8 @@ class Delivery:
         else:
             filing = now if self.has_mailbox else None
             effects = Effects(fields, pop=True, later=due or None, filing=filing, people=people)
+            if record.ingress == QUESTION:  # who is asked takes no part in the thread by that
+                effects = replace(effects, people=(), conversation=submission.conversation)
         met = [person(one) for one in mail.recipients]
         effects = replace(effects, met=met, counts={"submission:sent": 1})
         self._insist(

@@ -25,12 +25,25 @@ from cleo_email.mail.thread import (
     threads_in_question,
 )
 from cleo_email.pipeline.colleagues import Colleagues
+from cleo_email.pipeline.question import give_up, reply_to_question
 from cleo_email.pipeline.send import REMEMBERED
 from cleo_email.runtime import DAY, Clock, now_ms
 from cleo_email.screening.authentication import authenticated
 from cleo_email.screening.reports import Report, ReportKind, read_report
 from cleo_email.screening.screen import Policy, screen
-from cleo_email.store import AT_WORK, Accepted, Arrival, Effects, Identity, Record, State, Store, new_id
+from cleo_email.store import (
+    AT_WORK,
+    QUESTION,
+    Accepted,
+    Arrival,
+    Effects,
+    Identity,
+    Record,
+    State,
+    Store,
+    conversation_of,
+    new_id,
+)
 from cleo_email.store.messages import MAILBOX
 from cleo_email.store.queue import WakeQueue
 
@@ -83,6 +96,8 @@ class ReportDesk:
             log.info("a report could not be attached: %s", error)
             return False
         log.warning("message %s: %s", record_id, report.reason)
+        if state is State.FAILED and record.ingress == QUESTION:
+            give_up(self.store, record, report.reason, self.clock)
         return True
 
     def _came_back(self, record: Record, report: Report) -> tuple[State, list[str]]:
@@ -161,6 +176,7 @@ class _Arriving:
     among: str = ""  # the thread in which it is a colleague's turn
     verdict: Verdict = field(init=False)
     trusted: bool | None = None
+    asked: Record | None = None  # the agent's question that it answers
     arrival: Arrival = field(init=False)
     accepted: Accepted = field(init=False)
     is_to_be_answered: bool = False
@@ -231,7 +247,9 @@ class Receiver:
             self._look_up(waiting)
             together, waiting = _without_relations(waiting)
             last = self._accept_together(together, last)
-            woken.update((one.accepted.thread_id, None) for one in together if one.is_to_be_answered)
+            woken.update(
+                (conversation_of(one.arrival.record), None) for one in together if one.is_to_be_answered
+            )
         self.wake.wake_each(list(woken), backlog=backlog, fresh=not backlog)
         for _ in woken:
             crashpoint("accept-after-wake")
@@ -276,8 +294,13 @@ class Receiver:
     def _prepare(self, one: _Arriving) -> None:
         """Judge the mail, and note it where it is a report."""
         mail, incoming = one.mail, one.incoming
-        one.among = self.colleagues.thread_of(mail) if self.colleagues else ""
-        one.verdict, one.trusted = self._judge(mail, incoming, by_colleague=bool(one.among))
+        reply = reply_to_question(self.store, mail, one.quoted, one.known)
+        one.asked = reply.question if reply and reply.answers else None
+        one.among = self.colleagues.thread_of(mail) if self.colleagues and not one.asked else ""
+        one.verdict, one.trusted = self._judge(mail, incoming, by_colleague=bool(one.among or one.asked))
+        held = reply is not None and reply.hold and one.verdict.action is Action.ANSWER
+        if reply and held and not self._is_for_customer(mail, one.among):
+            one.verdict = Verdict(Action.HOLD, reply.hold)
         if one.verdict.action is not Action.ANSWER:
             one.among = ""
         if one.verdict.action is Action.IGNORE:
@@ -288,13 +311,17 @@ class Receiver:
         mail, incoming = one.mail, one.incoming
         # The people named in a mail whose sender may be forged do not take part in its thread yet.
         proven = not self._waits_for_proof(one.trusted)
-        admitted = one.verdict.action is Action.ANSWER and proven and not one.among
+        admitted = one.verdict.action is Action.ANSWER and proven and not one.among and not one.asked
         people = people_of(mail, self.policy.own_addresses) if admitted else ()
         record = self._record(one, last)
         # A thread named after the sender is always open to the sender.
         sender = mail.from_[0].key if mail.from_ and record.thread_id != by_sender(mail) else ""
         if one.among:
             record, sender = self._of_colleague(record, mail, one.among, proven=proven), ""
+        elif one.asked and one.verdict.action is not Action.IGNORE:
+            record = replace(record, thread_id=one.asked.thread_id, question=one.asked.id)
+            sender = ""
+            self._reports.settle([one.asked.id])
         identity = self._identity(mail, incoming, one.trusted)
         return Arrival(record, incoming.source, identity, people, sender, incoming.packed)
 
@@ -324,6 +351,11 @@ class Receiver:
             verdict, trusted = self._judge(mail, incoming)
             identity, state = self._identity(mail, incoming, trusted), _BECOMES[verdict.action]
         return self.store.messages.first_of(identity) is not None, state
+
+    def _is_for_customer(self, mail: InboundEmail, among: str) -> bool:
+        """Return whether a colleague wrote it to somebody of the thread, and not to us alone."""
+        people = self.store.threads.people([among])[among] if among else frozenset()
+        return any(address.key in people for address in (*mail.to, *mail.cc))
 
     def _of_colleague(self, record: Record, mail: InboundEmail, thread: str, *, proven: bool) -> Record:
         """Return the record of a colleague's mail in that thread: a person's turn, where it is proven."""

@@ -24,7 +24,7 @@ from cleo_email.mail.model import Address, AttachedFile, OutboundEmail
 from cleo_email.mail.wire import clean_header
 from cleo_email.runtime import Clock, now_ms
 from cleo_email.scrub import no_surrogates
-from cleo_email.store import LOGIN, Identity, Record, State, Store, new_id
+from cleo_email.store import LOGIN, QUESTION, Identity, Record, State, Store, new_id
 from cleo_email.store.queue import WakeQueue
 
 
@@ -223,8 +223,8 @@ class Sender:
         if not records:
             raise NotFound(f"there is no thread {thread_id[:200]!r}; leave thread_id out to start one")
         for record in records:
-            if record.ingress == "handoff":
-                continue  # it went to our own people
+            if record.ingress in ("handoff", QUESTION):
+                continue  # it went to our own people, or waits for its own answer
             if record.reply_message_id and (record.bounced or record.state in SENT):
                 return record.reply_message_id
             if record.message_id:

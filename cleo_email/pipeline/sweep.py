@@ -9,7 +9,7 @@ from cleo_email.errors import NotFound, WrongState
 from cleo_email.pipeline.budget import Budget
 from cleo_email.pipeline.handoff import HandOver
 from cleo_email.runtime import DAY, Clock, now_ms
-from cleo_email.store import AT_WORK, Effects, State, Store, ThreadTaken
+from cleo_email.store import AT_WORK, Effects, State, Store, ThreadTaken, conversation_of
 from cleo_email.store.queue import MOST_WAITING, WakeQueue
 
 log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ class Sweeper:
                     to,
                     now=self.clock(),
                     reason="there is room again within the limits of the mailbox",
-                    effects=Effects(push=True, unless_taken=stops),
+                    effects=Effects(push=True, unless_taken=stops, conversation=conversation_of(record)),
                     only_from=[State.HELD],
                 )
             except (NotFound, WrongState):
@@ -66,7 +66,7 @@ class Sweeper:
             except ThreadTaken:
                 continue  # until the thread is handed back
             else:
-                self.wake.wake(record.thread_id)
+                self.wake.wake(conversation_of(record))
 
     def _idle(self) -> Iterator[str]:
         """Yield the threads with due work that no worker is handling, longest waiting first.

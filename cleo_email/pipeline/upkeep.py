@@ -33,7 +33,7 @@ from cleo_email.pipeline.drafts import DraftFolder
 from cleo_email.pipeline.logins import LoginsUsedUp
 from cleo_email.pipeline.receive import IncomingMail, Receiver
 from cleo_email.runtime import DAY, HOUR, MINUTE, SECOND, Clock, now_ms
-from cleo_email.store import AT_WORK, LOGIN, Effects, Record, State, Store
+from cleo_email.store import AT_WORK, LOGIN, Effects, Record, State, Store, conversation_of
 from cleo_email.store.mailbox import DueList
 from cleo_email.store.messages import FINAL, MAILBOX
 
@@ -437,7 +437,8 @@ class Upkeep:
             self.goes_on_as(record.id, accepted.id)
         else:
             self.store.messages.replace_source(record.id, source)
-            self._move(record.id, State.RECEIVED, quiet=True, effects=Effects(push=True))
+            effects = Effects(push=True, conversation=conversation_of(record))
+            self._move(record.id, State.RECEIVED, quiet=True, effects=effects)
 
     def goes_on_as(self, id_: str, new_id: str) -> None:
         """End the record of a mail that could not be fetched: what lies in the mailbox is the new one's."""

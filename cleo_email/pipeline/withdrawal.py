@@ -12,7 +12,7 @@ from cleo_email.errors import LockLost, NotFound, UnreadableMessage, WrongState
 from cleo_email.mail.parse import parse
 from cleo_email.pipeline.send import REMEMBERED
 from cleo_email.runtime import Clock, now_ms
-from cleo_email.store import AT_WORK, Effects, Record, State, Store, ThreadFree
+from cleo_email.store import AT_WORK, QUESTION, Effects, Record, State, Store, ThreadFree
 from cleo_email.store.messages import MAILBOX, NO_ANSWERS
 from cleo_email.store.threads import taken_by
 
@@ -42,10 +42,10 @@ def is_unsent(record: Record) -> bool:
 def what_is_answered(store: Store, id_: str) -> Record | None:
     """Return the record that a reply to the mail of record ``id_`` answers, None where it is gone.
 
-    It is that record; of the mail about a hand-over it is what was handed over.
+    It is that record; of the mail about a hand-over, or of a question back, it is what they are about.
     """
     record = store.messages.find(id_)
-    if record and record.ingress == "handoff":
+    if record and record.ingress in ("handoff", QUESTION):
         return store.messages.find(record.outbound)
     return record
 

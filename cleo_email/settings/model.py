@@ -265,6 +265,10 @@ class Settings(WebhookSettings):
     agent_timeout: Annotated[float, Field(gt=0, le=86400)] = env(
         "CLEO_AGENT_TIMEOUT_SECONDS", "a number of seconds above 0, at most 86400", 300.0
     )
+    agent_deadline_hours: Annotated[float, Field(gt=0, le=8760)] = env(
+        "CLEO_AGENT_DEADLINE_HOURS", "a number of hours above 0, at most 8760 (a year)", 24.0
+    )
+    ask_allowed: Patterns = env("EMAIL_ASK_ALLOWED", _PATTERNS, ())
     api_tokens: Tokens = env(
         "CLEO_API_TOKEN",
         "bearer tokens separated by commas, each as name:secret or as a secret alone "

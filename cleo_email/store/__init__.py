@@ -5,6 +5,7 @@ import threading
 from redis import Redis
 
 from cleo_email.store.alerts import AlertState
+from cleo_email.store.callbacks import CallbackStore, Given
 from cleo_email.store.claims import Claim, Claims, Failures
 from cleo_email.store.drafts import Draft, Drafts
 from cleo_email.store.event_log import Event, EventLog
@@ -15,7 +16,9 @@ from cleo_email.store.locks import Head, Lease, Lock, Locks, Ticks
 from cleo_email.store.mailbox import DueList, DueWork, MailboxState
 from cleo_email.store.messages import (
     AT_WORK,
+    DAY_S,
     LOGIN,
+    QUESTION,
     WAITING,
     Accepted,
     Arrival,
@@ -28,6 +31,7 @@ from cleo_email.store.messages import (
     ThreadClosed,
     ThreadFree,
     ThreadTaken,
+    conversation_of,
     iso,
     later_of,
     new_id,
@@ -38,9 +42,11 @@ from cleo_email.store.totals import Totals
 
 __all__ = ["AT_WORK", "LOGIN", "WAITING", "Accepted", "Arrival", "Claim", "Claims", "Draft", "Drafts"]
 __all__ += [
+    "QUESTION",
     "Effects",
     "Event",
     "EventLog",
+    "Given",
     "Head",
     "Identity",
     "Lease",
@@ -55,6 +61,7 @@ __all__ += [
     "ThreadFree",
     "ThreadTaken",
     "Ticks",
+    "conversation_of",
     "iso",
     "later_of",
     "new_id",
@@ -81,6 +88,7 @@ class Store:
         self.messages = Messages(redis, retention_days=retention_days, event_added=told)
         self.event_log = EventLog(redis, added)
         self.conversations = Conversations(redis)
+        self.callbacks = CallbackStore(redis, keep_s=(retention_days + 7) * DAY_S)
         self.threads = Threads(redis)
         self.health = HealthStore(redis)
         self.ticks = Ticks(redis)

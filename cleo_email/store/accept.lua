@@ -6,7 +6,8 @@
 --       16 keys to set on acceptance (JSON list of [key, value, seconds or 0], '' for none),
 --       17 who has to take part in the thread if anybody does ('' nobody has to),
 --       18 the text in which the record is searched for, 19 what counts in the day's figures (JSON list),
---       20 what an event carries (JSON, '' where nobody is told of it)
+--       20 what an event carries (JSON, '' where nobody is told of it),
+--       21 the conversation in which it waits ('' for the thread's)
 -- Returns {'accepted' | 'duplicate' | 'stranger', id, thread id}. Without an id nothing is stored: it only looks.
 local P, id, thread = ARGV[1], ARGV[2], ARGV[8]
 local seen = P .. 'seen:' .. ARGV[3]
@@ -92,8 +93,9 @@ if ARGV[9] ~= '' then redis.call('ZADD', P .. 'index:message-id:' .. ARGV[9], 0,
 
 for _, address in ipairs(admitted) do redis.call('SADD', people, address) end
 if ARGV[7] == 'received' or ARGV[7] == 'submitting' then
-  redis.call('RPUSH', P .. 'conversation:' .. thread, id)
-  redis.call('ZADD', P .. 'active', 'NX', ARGV[6], thread)
+  local conversation = ARGV[21] ~= '' and ARGV[21] or thread
+  redis.call('RPUSH', P .. 'conversation:' .. conversation, id)
+  redis.call('ZADD', P .. 'active', 'NX', ARGV[6], conversation)
 end
 for _, entry in ipairs(more) do
   redis.call('SET', P .. entry[1], entry[2])

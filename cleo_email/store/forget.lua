@@ -18,5 +18,5 @@ if thread then
   end
 end
 local gone = redis.call('DEL', key)
-redis.call('DEL', key .. ':source', key .. ':answer', key .. ':answer:bytes', key .. ':history')
+redis.call('DEL', key .. ':source', key .. ':answer', key .. ':answer:bytes', key .. ':given', key .. ':history')
 return gone

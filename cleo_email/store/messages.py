@@ -74,8 +74,9 @@ WAITING = frozenset({S.REVIEW, S.HELD, S.FAILED, S.UNCERTAIN})  # for a person
 AT_WORK = frozenset({S.RECEIVED, S.ANSWERING, S.SUBMITTING})
 
 LOGIN = "login"  # ingress of a mail with a link to log in: its text is kept nowhere else, and not shown
+QUESTION = "question"  # ingress of a mail in which the agent asks back, about the message in ``outbound``
 # Ingress of records with which no mail came in, and of those to which no agent's answer belongs.
-UNASKED = frozenset({"send", "workflow", "handoff", "person", LOGIN})
+UNASKED = frozenset({"send", "workflow", "handoff", "person", LOGIN, QUESTION})
 NO_ANSWERS = UNASKED - {"workflow"}
 
 AGENT, MAILBOX = "agent", "mailbox"  # who moves records: this program, and people by what they do there
@@ -151,7 +152,8 @@ class Record:
     mailbox: str = ""  # UIDVALIDITY/UID of a polled mail
     marked: int = 0  # 1: \\Seen is ours, and comes off where nobody is answered after all
     partial: int = 0  # 1: only the header was fetched
-    # Of ingress "send" the request's digest, of "workflow" JSON of what to send, of "handoff" the message.
+    # Of ingress "send" the request's digest, of "workflow" JSON of what to send, of "handoff" and "question"
+    # the message that it is about.
     outbound: str = ""
     workflow: str = ""  # JSON of the workflow that the thread belongs to
     text: str = ""  # new part of the mail, kept for the thread's history
@@ -171,6 +173,17 @@ class Record:
     superseded_by: str = ""  # the message about which the agent was asked in place of this one
     supersedes: str = ""  # JSON of the messages in whose place the agent was asked
     begun: int = 0  # attempts that began to read the mail, since one got as far as the agent or an end
+    # Of a message whose answer may come later:
+    asked: int = 0  # the number of the question to the agent: a token is for one of them
+    waits_until: int = 0  # when the waiting for the agent, or for who was asked back, ends; 0 where none is
+    given: str = ""  # the digest of the answer that came by callback
+    asking: str = ""  # the record of the question that is open
+    asks: int = 0  # how often the agent has asked back
+    resumed: str = ""  # JSON of the last question and its answer, for the agent
+    resumed_by: str = ""  # the mails that answered its questions, separated by blanks
+    # Of a mail that answers a question: the record of that; of a question: what the agent wants to be shown.
+    question: str = ""
+    context: str = ""
     # Of the mail that we send, JSON lists of addresses, '' for none:
     recipients: str = ""  # all of them
     pending: str = ""  # those who still are to get it, where others have it already
@@ -217,7 +230,7 @@ class Record:
 
 
 # The fields without those that only a thread's history needs.
-_HEAVY = ("text", "answer_text", "people")
+_HEAVY = ("text", "answer_text", "people", "resumed", "context")
 _LIGHT = [*(spec.name for spec in fields(Record) if spec.name not in _HEAVY), _REVIEW]
 
 # What an event carries of the record; bounds of what waits while the receiver does not answer.
@@ -333,6 +346,16 @@ def met_key(one: str) -> str:
 def later_of(id_: str) -> str:
     """Return the conversation in which a record waits that others of its thread need not wait for."""
     return f"later:{id_}"
+
+
+def alone_of(id_: str) -> str:
+    """Return the conversation in which a record waits by itself, as its thread waits for what comes of it."""
+    return f"alone:{id_}"
+
+
+def conversation_of(record: Record) -> str:
+    """Return the conversation in which the record waits to be handled."""
+    return alone_of(record.id) if record.ingress == QUESTION or record.question else record.thread_id
 
 
 class Messages(StorePart):
@@ -628,6 +651,7 @@ class Messages(StorePart):
         packed_source: bytes | None = None,
         pipe: Redis | None = None,
     ) -> Any:
+        conversation = conversation_of(record)
         steps = [_entry(State.RECEIVED, record.received_at, "")]
         if record.state is not State.RECEIVED:
             steps.append(_entry(record.state, record.received_at, record.reason))
@@ -645,6 +669,7 @@ class Messages(StorePart):
             *(json_text(steps), json_text(list(people)), kept, json_text(list(keys)) if keys else ""),
             *(sender, search_text(record), json_text(_figures(record))),
             json_text(_event(always=True)) if self._event_added else "",
+            "" if conversation == record.thread_id else conversation,
         ]
         reply = self._run("accept", args=args, pipe=pipe)
         if self._event_added:
@@ -675,6 +700,56 @@ class Messages(StorePart):
         Raise NotFound, LockLost (another worker has taken over), WrongState (with the state it is in),
         ThreadTaken (a person has the thread by now) or ThreadFree.
         """
+        args = self._change(id_, to, now, reason, lock, effects, only_from, given, quiet=quiet, by=by)
+        reply = self._run("move", args=args)
+        if self._event_added:
+            self._event_added.set()
+        _moved(id_, to, reply)
+
+    def ask(
+        self,
+        id_: str,
+        question: Record,
+        mail: OutboundEmail,
+        people: Sequence[str],
+        *,
+        reason: str,
+        lock: Lock,
+        effects: Effects,
+        given: tuple[str, int | str],
+    ) -> None:
+        """Store a question and let message ``id_`` wait for its answer, in one step; raise as ``move`` does.
+
+        Where it raises, the question may be stored: it is not sent, as no message waits for it.
+        """
+        now, identity = question.received_at, Identity(f"{QUESTION}:{question.id}", remember_s=DAY_S)
+        state = State.ANSWERING
+        args = self._change(id_, state, now, reason, lock, effects, [state], given, quiet=False, by=AGENT)
+        with self._redis.pipeline(transaction=True) as pipe:
+            for script in ("move", "accept"):
+                self._load_script(script, pipe)
+            self._run("move", args=args, pipe=pipe)
+            self._store(question, b"", identity, people, answer=mail, pipe=pipe)
+            *_, moved, _ = pipe.execute()
+        if self._event_added:
+            self._event_added.set()
+        _moved(id_, state, moved)
+
+    def _change(
+        self,
+        id_: str,
+        to: State,
+        now: int,
+        reason: str,
+        lock: Lock | None,
+        effects: Effects,
+        only_from: Sequence[State],
+        given: tuple[str, int | str] | None,
+        *,
+        quiet: bool,
+        by: str,
+    ) -> list[Any]:
+        """Return the arguments of move.lua."""
         allowed = MAY_BECOME[to]
         if only_from:
             allowed = tuple(state for state in (*allowed, *BY_NAME.get(to, ())) if state in only_from)
@@ -710,23 +785,15 @@ class Messages(StorePart):
             options["given"] = [given[0], str(given[1])]
         args = [PREFIX, id_, ",".join(allowed), to, now, lock.token if lock else "", secrets.token_hex(6)]
         source = packed(effects.answer.source) if effects.answer else b""
-        outcome, state = self._run("move", args=[*args, json_text(options), source])
-        if self._event_added:
-            self._event_added.set()
-        if outcome == b"missing":
-            raise _not_found(id_)
-        if outcome == b"lost":
-            raise LockLost(f"message {id_} was taken over by another worker")
-        if outcome == b"taken":
-            raise ThreadTaken(f"a person has the thread of message {id_}")
-        if outcome == b"free":
-            raise ThreadFree(f"no person has the thread of message {id_}")
-        if outcome == b"wrong":
-            raise WrongState(f"message {id_} is {state.decode()}; it cannot become {to} from there")
+        return [*args, json_text(options), source]
 
     def mark_data_end(self, record: Record, lock: Lock, now: int, *, conversation: str = "") -> None:
-        """Record before the final dot of DATA, durably, that the server may have the mail from now on."""
-        effects = Effects(fields={"data_ended_at": now}, conversation=conversation)
+        """Record before the final dot of DATA, durably, that the server may have the mail from now on.
+
+        A question does not leave in a thread that a person has: raise ThreadTaken.
+        """
+        fields, stops = {"data_ended_at": now}, record.ingress == QUESTION
+        effects = Effects(fields=fields, conversation=conversation, unless_taken=stops)
         state = record.state
         self.move(record.id, state, now=now, lock=lock, quiet=True, only_from=[state], effects=effects)
 
@@ -753,6 +820,20 @@ def _of_size(arrivals: Sequence[Arrival], octets: int) -> Iterator[list[Arrival]
         some.append(one)
     if some:
         yield some
+
+
+def _moved(id_: str, to: State, reply: Sequence[bytes]) -> None:
+    outcome, state = reply
+    if outcome == b"missing":
+        raise _not_found(id_)
+    if outcome == b"lost":
+        raise LockLost(f"message {id_} was taken over by another worker")
+    if outcome == b"taken":
+        raise ThreadTaken(f"a person has the thread of message {id_}")
+    if outcome == b"free":
+        raise ThreadFree(f"no person has the thread of message {id_}")
+    if outcome == b"wrong":
+        raise WrongState(f"message {id_} is {state.decode()}; it cannot become {to} from there")
 
 
 def _accepted(reply: Sequence[bytes], record: Record) -> Accepted:

@@ -29,7 +29,9 @@ local taken = redis.call('EXISTS', P .. 'person:' .. thread) == 1
 if options.unless_taken and taken then return {'taken', state} end
 -- Whoever hands a thread back lets go on, after that, what is held: nothing may be held for a person afterwards.
 if options.only_if_taken and not taken then return {'free', state} end
-if options.given and redis.call('HGET', key, options.given[1]) ~= options.given[2] then return {'lost', state} end
+if options.given and (redis.call('HGET', key, options.given[1]) or '') ~= options.given[2] then
+  return {'lost', state}
+end
 if ARGV[4] == 'replied' or ARGV[4] == 'uncertain' then
   -- A fact, whatever room there is: a script that has written something is not refused for want of memory.
   redis.call('HDEL', key, 'operation')
@@ -45,6 +47,8 @@ if state ~= ARGV[4] then
   redis.call('ZADD', P .. 'index:state:' .. ARGV[4], 0, id)
 end
 
+-- What came by callback is no longer needed once it is the answer, or the message took another way.
+if state == 'answering' and ARGV[4] ~= state then redis.call('DEL', key .. ':given') end
 if options.keep_source_s then
   redis.call('EXPIRE', key .. ':source', options.keep_source_s)
   redis.call('EXPIRE', key .. ':answer', options.keep_source_s)

@@ -14,7 +14,17 @@ from redis import Redis
 from cleo_email.mail.address import person
 from cleo_email.mail.model import Turn
 from cleo_email.store.connection import PREFIX, StorePart, json_text
-from cleo_email.store.messages import AGENT, MAILBOX, REMEMBER_PEOPLE_S, UNASKED, Record, State, iso, met_key
+from cleo_email.store.messages import (
+    AGENT,
+    MAILBOX,
+    QUESTION,
+    REMEMBER_PEOPLE_S,
+    UNASKED,
+    Record,
+    State,
+    iso,
+    met_key,
+)
 
 
 class SigningKeys(StorePart):
@@ -42,7 +52,8 @@ HISTORY_CHARACTERS = 400_000
 # So many records are looked at for it: mails of others in the thread must not push out those of the asker.
 HISTORY_PAGES, _PAGE = 10, 51
 _OF_TURNS = tuple(
-    "state text answer_text people recipients bounced from_address to_address ingress colleague".split()
+    "state text answer_text people recipients bounced from_address to_address ingress colleague"
+    " question outbound".split()
 )
 _SAID = {State.REPLIED, State.UNCERTAIN, State.SUBMITTING}
 _ASKED = _SAID | {State.FAILED, State.IGNORED}
@@ -229,9 +240,26 @@ class Threads(StorePart):
         return tuple(reversed(turns))
 
     def _turns(self, thread_id: str, but: str) -> Iterator[Turn]:
-        """Yield every turn of the thread, newest first."""
-        for _, row in self._rows(thread_id, _OF_TURNS, but=but):
-            yield from _turns_of(row)
+        """Yield every turn of the thread, newest first.
+
+        A question back and its answer stand between the mail that they are about and the answer to that;
+        ``but`` hides its own, as the agent is shown them in another place.
+        """
+        within: dict[str, list[Turn]] = {}  # by the record in front of whose answer they stand, newest first
+        hidden = {but}
+        for id_, row in self._rows(thread_id, _OF_TURNS):
+            turns = list(_turns_of(row))
+            about = row["outbound"] if row["ingress"] == QUESTION else row["question"]
+            if about:
+                within.setdefault(about, []).extend((*within.pop(id_, ()), *turns))
+                hidden |= {id_} if about == but else set()
+            elif id_ != but:
+                inner = within.pop(id_, [])
+                answers = [one for one in turns if one.role == "assistant"]
+                yield from (*answers, *inner, *(one for one in turns if one.role != "assistant"))
+        for about, turns in within.items():
+            if about not in hidden:
+                yield from turns
 
     def turns(self, thread_id: str) -> list[ThreadTurn]:
         """Return what was said in the thread as people see it, oldest first, with mail that waits."""

@@ -10,7 +10,7 @@ from flask import Flask, request
 from cleo_email.app import App, start_process
 from cleo_email.errors import StoreUnavailable, place_of
 from cleo_email.settings import Settings, read_settings
-from cleo_email.web import messages, routes
+from cleo_email.web import answers, messages, routes
 from cleo_email.web.auth import OWN_CALLERS
 from cleo_email.web.bodies import RequestRefused, answer_to, finish
 from cleo_email.web.operator import first_page, operator_pages
@@ -96,6 +96,7 @@ def create_app(settings: Settings | None = None, *, fetch: Fetch | None = None) 
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.register_blueprint(routes.bp)
     app.register_blueprint(messages.bp)
+    app.register_blueprint(answers.bp)
     app.register_blueprint(operator_pages())
     app.register_blueprint(first_page())
     app.register_error_handler(Exception, answer_to)

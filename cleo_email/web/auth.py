@@ -8,7 +8,7 @@ import ipaddress
 import logging
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -48,6 +48,19 @@ def require_api_token() -> str:
         return name
     text = "the bearer token is missing or wrong (CLEO_API_TOKEN)"
     raise _counted(RequestRefused(401, text, headers=_ASK_FOR_TOKEN))
+
+
+def require_answer_token(number: Callable[[str], int | None]) -> int:
+    """Return the number of the question for which the bearer token is; else refuse with 401.
+
+    ``number`` is asked what the token is for. It may raise NotFound, but not where no token is shown.
+    """
+    given = _bearer()
+    found = number(given) if given else None
+    if found is None:
+        text = "the bearer token is missing, or is not the one of the open question"
+        raise _counted(RequestRefused(401, text, headers=_ASK_FOR_TOKEN))
+    return found
 
 
 def _token_name() -> str:

@@ -190,6 +190,15 @@ class WorkflowFields(_Body):
         return StartRequest(users=self.user_ids, attachments=files, **fields)
 
 
+# --- an agent's answer by callback ------------------------------------------------------------------------
+
+
+class AnswerFields(BaseModel):
+    """An answer, as an agent gives it at once; which forms it has is another rule (agents/base.py)."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", hide_input_in_errors=True)
+
+
 # --- decisions of people ---------------------------------------------------------------------------------
 
 

@@ -223,7 +223,7 @@ def openapi() -> Response:
     if not is_ours():  # a stranger need not know which doors there are
         return answer(200, described)
     settings, paths = current().settings, described["paths"]
-    asked = {"api": settings.api_tokens, "webhook": settings.webhook_secrets}
+    asked = {"api": settings.api_tokens, "webhook": settings.webhook_secrets, "callback": True}
     for operation in (one for methods in paths.values() for one in methods.values()):
         if not all(asked[name] for scheme in operation.get("security", ()) for name in scheme):
             del operation["security"]

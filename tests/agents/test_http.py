@@ -11,8 +11,9 @@ from collections.abc import Callable
 
 import pytest
 
-from cleo_email.agents.base import Agent, AgentAttachment, AgentRequest
+from cleo_email.agents.base import Agent, AgentAttachment, AgentRequest, Callback
 from cleo_email.agents.build import build_agent
+from cleo_email.agents.http import proxy_limit
 from cleo_email.errors import AgentError, AgentUnavailable
 from cleo_email.http import client as http
 from cleo_email.mail.model import Answer, AttachedFile
@@ -431,3 +432,41 @@ def test_connections_are_closed(serve: Serve, request_: AgentRequest) -> None:
     agent_at(server.url).answer(request_, deadline=10)
     server.close()
     assert ended == [b""]
+
+
+# --- answers that come later --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("body", [b"", b'{"status": "accepted"}', b"<html>"])
+def test_202_says_that_the_answer_comes_later(serve: Serve, request_: AgentRequest, body: bytes) -> None:
+    server = serve(sending(202, body))
+    with_callback = request_.model_copy(update={"callback": Callback(url="https://c.test/x", token="t")})
+    assert agent_at(server.url).answer(with_callback, deadline=10) == Answer(later=True)
+    assert server.seen[0].json["callback"] == {"url": "https://c.test/x", "token": "t"}
+    assert "resumed" not in server.seen[0].json
+
+
+@pytest.mark.parametrize(
+    ("status", "seconds", "words"),
+    [
+        (503, 30.2, "Heroku"),
+        (504, 60.1, "nginx"),
+        (524, 100.0, "Cloudflare"),
+        (502, 26.0, "Heroku"),
+        (500, 60.0, ""),
+        (503, 3.0, ""),
+    ],
+)
+def test_a_likely_limit_of_a_proxy_is_named(status: int, seconds: float, words: str) -> None:
+    said = proxy_limit(status, seconds)
+    assert (words in said and "202" in said) if words else not said
+
+
+def test_the_reason_of_a_504_after_a_long_time_points_to_202(
+    serve: Serve, request_: AgentRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cleo_email.agents.http.PATIENT_S", 0.0)
+    fault = fault_of(agent_at(serve(sending(504, b"")).url), request_)
+    assert isinstance(fault, AgentUnavailable)
+    assert "answered 504; that was after 0 s, perhaps the limit of a proxy" in str(fault)
+    assert "docs/agents.md" in str(fault)

@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
+import cleo_email
 from cleo_email.agents.base import NO_FINAL_ANSWER, final_answer
 from cleo_email.agents.results import RETURNED_NOTHING, answer_in
 from cleo_email.errors import AgentError, AgentUnavailable
-from cleo_email.mail.model import Answer, AttachedFile
+from cleo_email.mail.model import Address, Answer, Ask, AttachedFile
 
 CALLS = [{"name": "look", "args": {}, "id": "1"}]
 
@@ -257,3 +258,53 @@ def test_a_callable_asks_for_a_review_or_hands_over_as_an_http_agent_does(
 def test_a_review_of_nothing_and_other_contradictions_are_malformed(given: object) -> None:
     with pytest.raises(AgentError, match="expected"):
         answer_in(given)
+
+
+# --- answers that come later, and questions back ------------------------------------------------------------
+
+
+def test_later_is_returned_or_yielded_last() -> None:
+    assert answer_in(cleo_email.LATER) == Answer(later=True)
+    assert answer_in([{"role": "tool", "content": "queued"}, cleo_email.LATER]) == Answer(later=True)
+    assert answer_in(Answer(later=True)) == Answer(later=True)
+    assert repr(cleo_email.LATER) == "cleo_email.LATER"
+
+
+def test_a_question_back_is_an_answer_in_every_form() -> None:
+    boss = Address("boss@firma.test", "Boss")
+    ask = Answer(ask=Ask("May I?", boss, '{"a": 1}'))
+    given = {"ask": {"question": "May I?", "to": "Boss <boss@firma.test>", "context": {"a": 1}}}
+    assert answer_in(given) == ask
+    assert answer_in(ask) == ask
+    assert answer_in({"ask": {"question": "Which?"}, "reply": None}) == Answer(ask=Ask("Which?"))
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        "May I?",
+        {},
+        {"question": " "},
+        {"question": 7},
+        {"question": "?", "to": 7},
+        {"question": "?", "to": "a@b.test, c@d.test"},
+        {"question": "?", "context": [1]},
+        {"question": "?", "context": {"a": object()}},
+        {"question": "?", "context": {"a": "x" * 66_000}},
+        {"question": "x" * 100_001},
+    ],
+)
+def test_a_malformed_question_back_is_no_answer(ask: object) -> None:
+    with pytest.raises(AgentError, match="ask"):
+        answer_in({"ask": ask})
+    with pytest.raises(AgentError, match="at once"):
+        answer_in({"ask": {"question": "?"}, "reply": "x"})
+
+
+def test_an_object_that_can_ask_is_no_question_back() -> None:
+    class Result:
+        output = "the answer"
+
+        def ask(self) -> None: ...
+
+    assert answer_in(Result()) == Answer("the answer")

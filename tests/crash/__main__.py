@@ -5,6 +5,7 @@ script/crash-test                   every point and every fault, some minutes; a
 script/crash-test submit imap       only the rows whose name, group or way contain these words
 script/crash-test --short           the few rows that tell most, about a minute
 script/crash-test --random 1000     mails at random with duplicates, and a kill -9 every few seconds
+script/crash-test --later 500       mails that an agent answers by callback, a tenth of them twice, with kills
 script/crash-test --list            the names of all rows
 """
 
@@ -20,7 +21,7 @@ import traceback
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
-from tests.crash import events, faults, people, points, short, table
+from tests.crash import events, faults, later, people, points, short, table
 from tests.crash.randomly import Random, run_random
 from tests.crash.rig import Tally
 from tests.crash.scenario import Scenario
@@ -41,12 +42,21 @@ def main() -> int:
             files=not options.no_filing,
         )
         return run_random(plan, options.directory or Path(tempfile.mkdtemp(prefix="crash-")))
+    if options.later:
+        directory = options.directory or Path(tempfile.mkdtemp(prefix="crash-"))
+        return later.run_later(options.later, options.every, options.seed, directory)
     if options.embedded:
         os.environ["CRASH_TEST_EMBEDDED"] = "1"
     rows = (
         short.scenarios()
         if options.short
-        else [*points.scenarios(), *people.scenarios(), *events.scenarios(), *faults.scenarios()]
+        else [
+            *points.scenarios(),
+            *people.scenarios(),
+            *later.scenarios(),
+            *events.scenarios(),
+            *faults.scenarios(),
+        ]
     )
     chosen = [scenario for scenario in rows if _is_meant(scenario, options.words)]
     if not chosen:
@@ -84,6 +94,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--embedded", action="store_true", help="the embedded IMAP server, not Dovecot")
     parser.add_argument("--jobs", type=int, default=4, help="rows that run side by side (4)")
     parser.add_argument("--random", type=int, metavar="N", help="the random run, with N mails")
+    parser.add_argument("--later", type=int, metavar="N", help="the run with N answers by callback")
     parser.add_argument("--duplicates", type=int, default=20, metavar="PERCENT", help="delivered twice (20)")
     parser.add_argument("--every", type=float, default=4.0, metavar="SECONDS", help="between two kills (4)")
     parser.add_argument(

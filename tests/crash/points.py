@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from cleo_email.crashpoints import POINTS
-from tests.crash import events, people
+from tests.crash import events, later, people
 from tests.crash.rig import IMAP, WEBHOOK, CrashRig, Letter, Tally
 from tests.crash.scenario import Scenario
 from tests.support.channel import Channel, children
@@ -32,7 +32,8 @@ WHILE_DEAD = (Letter(4, follows=1), Letter(5))
 
 
 def scenarios() -> Iterator[Scenario]:
-    for point in (name for name in POINTS if not name.startswith((*people.PREFIXES, events.PREFIX))):
+    elsewhere = (*people.PREFIXES, *later.PREFIXES, events.PREFIX)
+    for point in (name for name in POINTS if not name.startswith(elsewhere)):
         for ingress in (IMAP, WEBHOOK):
             if point in (POLL_ONLY if ingress == WEBHOOK else WEB_ONLY):
                 continue

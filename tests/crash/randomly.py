@@ -49,10 +49,10 @@ def run_random(plan: Random, directory: Path) -> int:
     with AgentServer(delay=0.3) as agent:
         rig = CrashRig(directory, files=plan.files, env={**env, "CLEO_AGENT": agent.url})
         with rig:
-            return _Run(plan, rig).play()
+            return RandomRun(plan, rig).play()
 
 
-class _Run:
+class RandomRun:
     def __init__(self, plan: Random, rig: CrashRig) -> None:
         self.plan, self.rig = plan, rig
         self.chance = random.Random(plan.seed)
@@ -69,11 +69,15 @@ class _Run:
         killer.start()
         try:
             self._feed()
+            self._linger()
         finally:
             self.over.set()
             killer.join()
         tally = self._finish()
         return self._report(tally)
+
+    def _linger(self) -> None:
+        """Let the kills go on for a while after the last mail."""
 
     # --- mail in ----------------------------------------------------------------------------------------
 

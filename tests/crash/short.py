@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.crash import events, faults, people, points
+from tests.crash import events, faults, later, people, points
 from tests.crash.rig import IMAP, WEBHOOK
 from tests.crash.scenario import Scenario
 
@@ -11,6 +11,9 @@ ROWS = (
     ("web-before-answer", WEBHOOK),
     ("poll-after-accept", IMAP),
     ("answer-after-keep", IMAP),
+    ("callback-after-store", WEBHOOK),
+    ("question-after-keep", WEBHOOK),
+    ("question-after-resume", WEBHOOK),
     ("review-after-keep", IMAP),
     ("handoff-after-keep", WEBHOOK),
     ("submit-after-mark", WEBHOOK),
@@ -28,6 +31,12 @@ ROWS = (
 def scenarios() -> list[Scenario]:
     found = {
         (row.name, row.ingress): row
-        for row in (*points.scenarios(), *people.scenarios(), *events.scenarios(), *faults.scenarios())
+        for row in (
+            *points.scenarios(),
+            *people.scenarios(),
+            *later.scenarios(),
+            *events.scenarios(),
+            *faults.scenarios(),
+        )
     }
     return [found[row] for row in ROWS]

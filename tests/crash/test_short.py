@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import pytest
 
 from cleo_email.crashpoints import POINTS, arm
-from tests.crash import events, people, points, short
+from tests.crash import events, later, people, points, short
 from tests.crash.rig import IMAP, WEBHOOK, Tally
 from tests.crash.scenario import Scenario
 
@@ -35,7 +35,8 @@ def test_nothing_is_lost_and_nothing_is_answered_twice(running: Running, row: Sc
 def test_every_point_is_killed_at_for_both_ways() -> None:
     """A point that nobody kills at proves nothing; at least twenty lie on the way of either ingress."""
     rows = [(row.name.removesuffix(points.FILES), row.ingress) for row in points.scenarios()]
-    beside = {row.name.partition("+")[0] for row in people.scenarios()} | set(events.POINTS)
+    beside = {row.name.partition("+")[0] for row in (*people.scenarios(), *later.scenarios())}
+    beside |= set(events.POINTS)
     assert {name for name, _ in rows} | beside == set(POINTS)
     for ingress in (IMAP, WEBHOOK):
         assert len({name for name, way in rows if way == ingress}) >= 20

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,10 +20,22 @@ from redis import Redis
 
 import cleo_email
 from cleo_email import Attachment, send_message
-from cleo_email.errors import InvalidField, KeyReused, NotFound, SettingsError, StoreUnavailable
+from cleo_email.agents.base import final_answer
+from cleo_email.errors import (
+    AgentError,
+    AlreadyAnswered,
+    InvalidField,
+    KeyReused,
+    NotFound,
+    SettingsError,
+    StoreUnavailable,
+    WrongState,
+)
+from cleo_email.runtime import now_ms
 from cleo_email.settings import read_settings
-from cleo_email.store import State, Store
+from cleo_email.store import Identity, Record, State, Store, new_id
 from cleo_email.web.app import create_app
+from tests.support.mails import mail
 from tests.web.test_incoming import BASE, MAIL
 
 FORM = "multipart/form-data"
@@ -219,6 +232,41 @@ def test_broken_text_is_mended_not_refused(store: Store) -> None:
     assert mail["Bcc"] is None
     assert mail["Subject"].startswith("one Bcc: x@y.test")
     assert "two" in mail.get_body(("plain",)).get_content()  # type: ignore[union-attr]
+
+
+# --- answers that come later --------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("environment")
+def test_a_python_agent_gives_its_answer_from_any_process(store: Store) -> None:
+    """Nobody needs the token there: whoever may write into Redis may answer."""
+    now = now_ms()
+    record = Record(new_id(now), State.RECEIVED, "<t@example.test>", now, from_address="anna@example.test")
+    store.messages.accept(record, mail(1), Identity("x"), ())
+    with pytest.raises(WrongState, match="it is received"):
+        cleo_email.answer(record.id, "early")
+    store.messages.move(record.id, State.ANSWERING, now=now)
+    with pytest.raises(AgentError, match="progress"):
+        cleo_email.answer(record.id, {"progress": 7})
+    with pytest.raises(AgentError, match="a SimpleNamespace"):
+        cleo_email.answer(record.id, SimpleNamespace(choices=[]))
+    with pytest.raises(AgentError, match="LATER"):
+        cleo_email.answer(record.id, cleo_email.LATER)
+    with pytest.raises(AgentError, match="beside a text"):
+        cleo_email.answer(record.id, {"ignore": "spam"}, review="look")
+    with pytest.raises(TypeError, match="attachments is"):
+        cleo_email.answer(record.id, "x", attachments=["/etc/passwd"])  # type: ignore[list-item]
+    assert cleo_email.answer(record.id, {"progress": "half"}) == "accepted"
+    assert store.messages.get(record.id).reason.endswith(": half")
+    for status in ("accepted", "duplicate"):
+        file = Attachment("a.pdf", DATA)
+        assert cleo_email.answer(record.id, "done", attachments=[file], review="look") == status
+    with pytest.raises(AlreadyAnswered):
+        cleo_email.answer(record.id, "other")
+    with pytest.raises(NotFound):
+        cleo_email.answer("0" * 24, "x")
+    stored = final_answer(json.loads(store.callbacks.given(record.id) or b""))
+    assert (stored.text, stored.review, stored.attachments[0].content) == ("done", "look", DATA)
 
 
 # --- HTTP ---------------------------------------------------------------------------------------------------

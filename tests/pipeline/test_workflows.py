@@ -125,6 +125,8 @@ class Flow:
             settings.from_address,
             policy,
             budget=Budget(self.store, Limits()),
+            callbacks=self.app.callbacks,
+            questions=self.app.questions,
             opening=self.opening,
         )
 

@@ -98,6 +98,10 @@ def test_an_empty_value_counts_as_missing() -> None:
         ("EMAIL_IMAP_HOST", "imap.example.com other.example.com"),
         ("EMAIL_TRUSTED_AUTHSERV_ID", "mx.example.com; dmarc=pass"),
         ("CLEO_AGENT_TIMEOUT_SECONDS", "soon"),
+        ("CLEO_AGENT_DEADLINE_HOURS", "0"),
+        ("CLEO_AGENT_DEADLINE_HOURS", "a day"),
+        ("CLEO_AGENT_DEADLINE_HOURS", "10000"),
+        ("EMAIL_ASK_ALLOWED", "boss@example.com, *@firma.de"),
         ("SSL_CERT_FILE", "/does/not/exist.pem"),
         ("CLEO_EVENTS_SECRET", "whsec_tooshort"),
         ("CLEO_EVENTS_SECRET", "c2VjcmV0LW9mLXRoZS1ldmVudHMtb2YtdGhlLXRlc3Q="),
@@ -290,3 +294,10 @@ def test_events_may_have_several_secrets() -> None:
     found = read(**env)
     assert [secret.get_secret_value() for secret in found.events_secrets] == [EVENTS_SECRET] * 2
     assert "path-of-the-test" not in repr(found)
+
+
+def test_how_long_an_agent_may_take_and_whom_it_may_ask() -> None:
+    assert (read().agent_deadline_hours, read().ask_allowed) == (24.0, ())
+    settings = read(CLEO_AGENT_DEADLINE_HOURS="0.5", EMAIL_ASK_ALLOWED="boss@example.com, @Firma.de")
+    assert settings.agent_deadline_hours == 0.5
+    assert settings.ask_allowed == ("boss@example.com", "@firma.de")

@@ -15,9 +15,11 @@ from cleo_email.mail.message_id import Signer
 from cleo_email.mail.model import Address, Answer, OutboundEmail, Receipt
 from cleo_email.pipeline.answer import Answerer
 from cleo_email.pipeline.budget import Budget, Limits
+from cleo_email.pipeline.callback import Callbacks
 from cleo_email.pipeline.decide import Decisions
 from cleo_email.pipeline.deliver import Delivery
 from cleo_email.pipeline.drafts import DraftFolder
+from cleo_email.pipeline.question import Questions
 from cleo_email.pipeline.receive import IncomingMail, Receiver
 from cleo_email.pipeline.sweep import Sweeper
 from cleo_email.pipeline.upkeep import Upkeep
@@ -108,6 +110,7 @@ class Bench:
         signer: Signer | None = None,
         clock: FakeClock | None = None,
         events: bool = False,
+        ask_allowed: tuple[str, ...] = (),
         **rules: Any,
     ) -> None:
         self.redis = Redis.from_url(url) if isinstance(url, str) else url
@@ -132,6 +135,22 @@ class Bench:
         self.delivery = Delivery(
             self.store, self.smtp, has_mailbox=True, budget=budget, clock=self.clock, sleep=lambda _s: None
         )
+        self.callbacks = Callbacks(
+            self.store,
+            self.wake,
+            SigningKeys(self.redis, []),
+            url="https://cleo.example.test",
+            clock=self.clock,
+        )
+        self.questions = Questions(
+            self.store,
+            self.wake,
+            self.signer,
+            FROM,
+            ask_allowed,
+            own=self.policy.own_addresses,
+            clock=self.clock,
+        )
         self.answering = Answerer(
             self.store,
             self.agent,
@@ -142,6 +161,8 @@ class Bench:
             self.policy,
             **rules,
             budget=budget,
+            callbacks=self.callbacks,
+            questions=self.questions,
             sender_check=sender_check,
             clock=self.clock,
         )

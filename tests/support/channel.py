@@ -213,6 +213,8 @@ class Rig(Channel):
     webhook alone. With ``files`` the provider files what it accepts into Sent by itself.
     """
 
+    appendfsync = "everysec"
+
     def __init__(
         self,
         directory: Path,
@@ -237,7 +239,8 @@ class Rig(Channel):
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             if not self._redis_url:
-                self.redis = stack.enter_context(RedisServer(self.directory / "redis"))
+                server = RedisServer(self.directory / "redis", appendfsync=self.appendfsync)
+                self.redis = stack.enter_context(server)
             if self.inbox:
                 stack.callback(self.inbox.close)
                 self.inbox.start()

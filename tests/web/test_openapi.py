@@ -47,6 +47,7 @@ CODES = {
         ("post", f"/email/messages/{{id}}/{action}"): "200 400 401 404 409 413 415 422 429 503"
         for action in ("approve", "discard", "release", "dismiss", "retry", "takeover", "handback")
     },
+    ("post", "/email/answers/{id}"): "200 400 401 404 409 413 415 422 429 503",
     ("get", "/email/threads"): "200 401 404 422 429 503",
     ("get", "/healthz"): "200",
     ("get", "/readyz"): "200 503",
@@ -176,7 +177,10 @@ def test_a_provider_that_is_not_set_up_is_not_described(redis_url: str) -> None:
 
 
 def test_a_token_and_a_secret_are_asked_for_only_where_they_are_set(redis_url: str, app: Flask) -> None:
-    assert not any("security" in one for path in described(app)["paths"].values() for one in path.values())
+    asked = {
+        name for name, path in described(app)["paths"].items() for one in path.values() if "security" in one
+    }
+    assert asked == {"/email/answers/{id}"}, "whose token is in each request to the agent"
     env = {**BASE, "REDIS_URL": redis_url, "CLEO_API_TOKEN": "t", "EMAIL_WEBHOOK_SECRET": "s"}
     paths = described(create_app(read_settings(env, dotenv=None)))["paths"]
     assert paths["/email/send"]["post"]["security"] == [{"api": []}]

@@ -9,7 +9,7 @@ from cleo_email.errors import NotFound, UnreadableMessage
 from cleo_email.mail.mime import split
 from cleo_email.mail.model import AttachedFile, InboundEmail, ParseLimits
 from cleo_email.mail.parse import parse
-from cleo_email.store import LOGIN, Record, State, Store
+from cleo_email.store import LOGIN, QUESTION, Record, State, Store
 from cleo_email.store.messages import UNASKED
 
 PAGE = 20  # records
@@ -90,7 +90,7 @@ def _of_record(store: Store, record: Record, *, readable: bool) -> Iterator[Said
     if record.ingress == LOGIN:
         yield Said(record, "agent", "agent", "", record.received_at, unread="login")
         return
-    waits = record.state is State.REVIEW
+    waits = record.state is State.REVIEW or (record.state is State.HELD and record.ingress == QUESTION)
     if not (record.answer_text or waits) or (record.state not in _LEFT and not waits and not record.bounced):
         return
     answer = kept_answer(store, record.id)
