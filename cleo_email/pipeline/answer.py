@@ -310,7 +310,7 @@ class Answerer:
         if self.agent is None:
             work.finish(State.HELD, NO_AGENT)
             return
-        given = self.callbacks.given(record)
+        given = self.callbacks.given(record) if record.given else None
         if given is None and (used := self.budget.before_asking(record)):
             work.finish(State.HELD, used.reason, resuming=used.resumes)
             return
@@ -340,9 +340,12 @@ class Answerer:
                 self._leave_to_person(work, question.text)
 
     def _ask_agent(self, agent: Agent, record: Record, question: Question) -> Answer:
-        resumed = json.loads(record.resumed) if record.resumed else None
-        more = {"callback": self.callbacks.offer(record), "resumed": resumed}
-        return agent.answer(question.request.model_copy(update=more), deadline=self.agent_timeout)
+        request = question.request
+        if getattr(agent, "may_answer_later", True):
+            resumed = json.loads(record.resumed) if record.resumed else None
+            more = {"callback": self.callbacks.offer(record), "resumed": resumed}
+            request = request.model_copy(update=more)
+        return agent.answer(request, deadline=self.agent_timeout)
 
     def _take_answer(
         self, work: LockedRecord, question: Question, answer: Answer, text: dict[str, str]

@@ -190,7 +190,7 @@ class Receiver:
             mail = parse(incoming.source)
         except UnreadableMessage as error:
             return self.quarantine(incoming, f"the mail cannot be read: {error}")
-        reply = reply_to_question(self.store, mail)
+        reply = reply_to_question(self.store, mail) if mail.in_reply_to or mail.references else None
         asked = reply if reply and reply.answers else None
         among = self.colleagues.thread_of(mail) if self.colleagues and not asked else ""
         verdict, trusted = self._judge(mail, incoming, by_colleague=bool(among or asked))
