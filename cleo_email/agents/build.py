@@ -13,6 +13,8 @@ from cleo_email.mail.model import Answer
 class EchoAgent:
     """Answers with the text of the mail, to the start of a workflow with the workflow: for demo and tests."""
 
+    may_answer_later = False
+
     def __repr__(self) -> str:
         return "echo"
 

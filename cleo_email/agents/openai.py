@@ -112,6 +112,8 @@ def _shown_images(mail: AgentMessage) -> list[AgentAttachment]:
 class OpenAIAgent:
     """``model`` is the one to ask unless a request names another."""
 
+    may_answer_later = False
+
     def __init__(self, service: JsonService, model: ModelSpec) -> None:
         self._service, self._model = service, model
 

@@ -311,7 +311,7 @@ class Answerer:
         if self.agent is None:
             work.finish(State.HELD, NO_AGENT)
             return
-        given = self.callbacks.given(record)
+        given = self.callbacks.given(record) if record.given else None
         if given is None and (used := self.budget.before_asking(record)):
             work.finish(State.HELD, used.reason, resuming=used.resumes)
             return

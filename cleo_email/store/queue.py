@@ -116,9 +116,10 @@ class WakeQueue(StorePart):
             if len(thread_ids) == 1:
                 return int(self._wake(thread_ids[0], backlog, fresh))
             with self._redis.pipeline(transaction=False) as pipe:
+                self._load_script("wake", pipe)
                 for thread in thread_ids:
                     self._wake(thread, backlog, fresh, pipe)
-                return sum(pipe.execute())
+                return sum(pipe.execute()[1:])
         except (RedisError, OSError) as error:
             log.warning("a wake-up was lost and will be repeated: %s", explain(error))
             return 0

@@ -194,12 +194,13 @@ class Threads(StorePart):
     def begin(self, record: Record) -> Outlook:
         """Count that the reading of the mail begins, and read what decides what becomes of it."""
         with self._redis.pipeline(transaction=False) as pipe:
+            self._load_script("note", pipe)
             self._run("note", args=[PREFIX, record.id, "begun", record.begun + 1], pipe=pipe)
             pipe.get(_person_key(record.thread_id))
             pipe.zcard(f"{PREFIX}index:state:{State.REVIEW}")
             pipe.get(f"{PREFIX}{workflow_key(record.thread_id)}")
             pipe.zcard(f"{PREFIX}index:thread:{record.thread_id}")
-            _, person_, reviews, workflow, others = pipe.execute()
+            person_, reviews, workflow, others = pipe.execute()[2:]
         return Outlook(
             person_ is not None, reviews > 0, json.loads(workflow) if workflow else None, is_alone=others <= 1
         )
