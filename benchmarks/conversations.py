@@ -8,7 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from email import message_from_bytes
 from pathlib import Path
 
@@ -198,7 +198,8 @@ def backlog(plan: Plan) -> Iterator[Row]:
 
 def _flagged_after(rig: Rig, begun: float) -> float:
     assert isinstance(rig.inbox, ByImap)
-    with rig.inbox.client("INBOX") as client:
+    # The server may end before this thread, which is not waited for beyond some minutes.
+    with suppress(OSError, IMAPClient.AbortError), rig.inbox.client("INBOX") as client:
         while time.monotonic() - begun < 600:
             client.noop()
             if client.search(["ANSWERED", "HEADER", "Message-ID", "<q.new@example.test>"]):

@@ -23,7 +23,7 @@ from cleo_email.store.messages import (
     State,
 )
 
-LEASE_MS = 60_000  # longer than a delivery takes; after a crash the event is told again only then
+LEASE_MS = 30_000  # longer than a delivery takes; after a crash the event is told again only then
 TAKEN_AT_ONCE = 500  # records of a page
 
 

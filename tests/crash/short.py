@@ -22,7 +22,6 @@ ROWS = (
     ("draft-after-put", WEBHOOK),
     ("draft-after-remove", WEBHOOK),
     ("takeover-after-store", WEBHOOK),
-    ("event-after-post", WEBHOOK),
     ("kill -9 after end of DATA", WEBHOOK),
     ("dot: accept+drop, files by itself", IMAP),
 )
