@@ -7,6 +7,7 @@ import ipaddress
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 import idna
 
@@ -203,7 +204,7 @@ def is_own(address: str, own_addresses: Iterable[str]) -> bool:
 
     Where ours is itself a plus-address (``alex+cleo@…``), the bare ``alex@…`` is another mailbox.
     """
-    own = {_loose(one) for one in own_addresses} - {""}
+    own = _loosened(frozenset(own_addresses))
     loose = _loose(address)
     local, _, domain = loose.rpartition("@")
     details = local.split("+")[:20]
@@ -215,6 +216,11 @@ def without_details(address: str) -> str:
     """Return one spelling of the mailbox behind a plus-address (RFC 5233 section 1), for counting."""
     local, _, domain = (_loose(address) or address.strip().casefold()).rpartition("@")
     return f"{local.partition('+')[0] or local}@{domain}"
+
+
+@lru_cache(maxsize=10)  # ours are compared with those of every mail
+def _loosened(addresses: frozenset[str]) -> frozenset[str]:
+    return frozenset(map(_loose, addresses)) - {""}
 
 
 def _loose(address: str) -> str:
@@ -248,6 +254,8 @@ def local_part(address: str) -> str:
 
 def distinct(addresses: Sequence[str]) -> tuple[str, ...]:
     """Return the addresses in order, each mailbox once, compared without case."""
+    if len(addresses) == 1:
+        return (addresses[0],)
     once: dict[str, str] = {}
     for address in addresses:
         parts = split_address(address)
