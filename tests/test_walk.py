@@ -37,8 +37,8 @@ from cleo_email.worker import process, rq_threads
 from tests.support.mail_server import FaithfulMailServer
 from tests.support.mails import mail
 
-MOST_FILES_OF_A_WEBHOOK_MAIL = 56
-MOST_FILES_OF_AN_IMAP_MAIL = 66
+MOST_FILES_OF_A_WEBHOOK_MAIL = 60
+MOST_FILES_OF_AN_IMAP_MAIL = 70
 
 PACKAGE = str(Path(cleo_email.__file__).parent) + os.sep
 # What the sweep and the watchdog call: the slowest of the regular tasks, but for those of ten minutes.

@@ -37,6 +37,8 @@ def kind(bench: Bench, accepted: Accepted) -> str:
         ((mail(1) + NOISE)[:PIECE], "string"),
         (mail(1, text=NOISE.hex()), "list"),
         (mail(1, text=base64.encodebytes(NOISE).decode()), "list"),
+        (mail(1, text=TEXT + base64.encodebytes(NOISE[:60_000]).decode() + TEXT), "list"),
+        (mail(1, text="".join(TEXT + NOISE[n : n + 20_000].hex() for n in range(30))), "list"),
         (MARK + b"0000000005hello", "list"),
     ],
 )

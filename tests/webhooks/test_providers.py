@@ -450,7 +450,7 @@ def test_what_could_not_be_stored_is_503_and_taken_when_it_comes_again(
         def down(*_: object, **__: object) -> None:
             raise StoreUnavailable("Redis is away")
 
-        patch.setattr(app_of(client).store.messages, "accept", down)
+        patch.setattr(app_of(client).store.messages, "accept_each", down)
         answer = send(client, request)
         assert (answer.status_code, int(answer.headers["Retry-After"]) > 0) == (503, True)
     assert send(client, request).json["status"] == "accepted"
