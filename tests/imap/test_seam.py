@@ -69,6 +69,12 @@ def test_the_answer_to_select(client: IMAPClient) -> None:
     assert b"READ-ONLY" in data
 
 
+def test_where_imaplib_keeps_what_it_has_not_read_yet(client: IMAPClient) -> None:
+    """``hand_over`` takes it from there; test_idle.py fails where a byte of it is lost."""
+    imap = client._imap
+    assert hasattr(imap, "_readbuf") or hasattr(imap.file, "peek")
+
+
 def test_folders_and_their_names(client: IMAPClient) -> None:
     assert client._proc_folder_list([b'(\\Sent \\Noselect) "." "Entw&APw-rfe"', None, b""]) == [
         ((b"\\Sent", b"\\Noselect"), b".", "Entwürfe")
