@@ -64,7 +64,7 @@ class Events(StorePart):
     def release(self, claim: Claim) -> None:
         """Let an event that was not stored be taken again."""
         # A script does this in one step, since the key may expire and another request may take the event.
-        self._run("unlock", keys=[claim.key], args=[claim.token, 0])
+        self._run("unlock", args=[PREFIX, claim.key, claim.token, "", ""])
 
 
 class Failures(StorePart):
