@@ -165,8 +165,9 @@ class Takeover:
     def _read_early(self, folders: Folders, records: Sequence[Record]) -> None:
         """Take up the answers that stood in Sent before the mail that they answer was known here."""
         box = self.store.mailbox
-        validity = (box.sent_cursor() or (0, 0))[0]
-        for message_id, place in box.early_answers([one.message_id for one in records]).items():
+        early = box.early_answers([one.message_id for one in records])
+        validity = (box.sent_cursor() or (0, 0))[0] if early else 0
+        for message_id, place in early.items():
             under, _, uid = place.partition("/")
             source = folders.sent_source(int(uid)) if int(under) == validity else b""
             if source:

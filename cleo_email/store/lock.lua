@@ -14,17 +14,18 @@ if holder and holder ~= token then -- our own token: redis-py repeats a call who
 end
 local id
 if conversation ~= '' then
-  redis.call('DEL', P .. 'woken:' .. conversation)
   id = redis.call('LINDEX', P .. 'conversation:' .. conversation, 0)
   local due = redis.call('ZSCORE', P .. 'active', conversation)
   if not id or (due and tonumber(due) > tonumber(ARGV[8])) then
     if holder then redis.call('DEL', key) end
+    redis.call('DEL', P .. 'woken:' .. conversation)
     return {'idle'}
   end
 end
 redis.call('SET', key, token, 'PX', ARGV[4])
 redis.call('SET', P .. 'alive:' .. process, 1, 'PX', ARGV[5])
 if not id then return {'taken'} end
+redis.call('DEL', P .. 'woken:' .. conversation) -- only here: a full Redis has refused the lock before
 local record, source, most = P .. 'm:' .. id, '', tonumber(ARGV[9])
 local kind = redis.call('TYPE', record .. ':source')['ok'] -- a list of pieces where it is compressed: see source.py
 if kind == 'string' and redis.call('STRLEN', record .. ':source') <= most then

@@ -1,12 +1,13 @@
 -- Gives each tick that is due to whoever asks first.
 -- ARGV: 1 prefix, then for each tick: name, milliseconds, and keys, separated by blanks, of which one must exist.
--- Returns for each 0 where the caller has it, otherwise the milliseconds after which to ask again.
+-- Returns for each 0 where the caller has it, otherwise the milliseconds after which to ask again: for one that has
+-- nothing to do two seconds at least.
 local P, answers = ARGV[1], {}
 for i = 2, #ARGV, 3 do
   local keys, left = {}, 0
   for key in string.gmatch(ARGV[i + 2], '%S+') do keys[#keys + 1] = P .. key end
   if #keys > 0 and redis.call('EXISTS', unpack(keys)) == 0 then
-    left = tonumber(ARGV[i + 1])
+    left = math.max(tonumber(ARGV[i + 1]), 2000)
   else
     left = redis.call('PTTL', P .. 'tick:' .. ARGV[i])
     if left <= 0 then

@@ -90,7 +90,7 @@ class Ticker(threading.Thread):
         except StoreUnavailable as error:
             away, left = self._is_away(error), []
         for (name, every_ms, step), left_ms in zip(due, left, strict=bool(left)):
-            pause_ms = min(left_ms or every_ms, LOOK_MS if name == POLL else every_ms)
+            pause_ms = min(left_ms or every_ms, LOOK_MS if name == POLL else FORGET_MS)
             self._due[name] = now + pause_ms / 1000 + MARGIN_S
             if left_ms:
                 continue
