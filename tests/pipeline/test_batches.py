@@ -166,7 +166,8 @@ def test_a_backlog_leaves_room_in_the_queue_and_whoever_writes_meanwhile_passes_
     take(bench, *(mail(n) for n in range(8)), backlog=True)
     assert wake_ups(bench) == [f"<q{n}@example.test>" for n in range(4)]
     take(bench, mail(20), mail(21))
-    assert wake_ups(bench)[:3] == ["<q20@example.test>", "<q21@example.test>", "<q0@example.test>"]
+    *fresh, first = wake_ups(bench)[:3]
+    assert (sorted(fresh), first) == (["<q20@example.test>", "<q21@example.test>"], "<q0@example.test>")
     assert bench.sweeping.run() == 0, "there is no room"
     bench.redis.ltrim("rq:queue:cleo-email", 4, -1)
     bench.clock.pass_(1)
