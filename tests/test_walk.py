@@ -41,8 +41,8 @@ MOST_FILES_OF_A_WEBHOOK_MAIL = 60
 MOST_FILES_OF_AN_IMAP_MAIL = 70
 
 PACKAGE = str(Path(cleo_email.__file__).parent) + os.sep
-# What the sweep and the watchdog call: the slowest of the regular tasks, but for those of ten minutes.
-REGULAR = ("_idle", "stuck_calls")
+# What the ticker and the watchdog call; a step of the ticker with nothing to do is passed over.
+REGULAR = ("_round", "stuck_calls")
 QUESTION_ID = "<question@example.test>"
 
 
