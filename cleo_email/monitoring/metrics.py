@@ -94,7 +94,7 @@ class _Metrics(Collector):
     def _health(self) -> Iterator[Metric]:
         health = self._snapshot.health
         yield _gauge("poll_last_success_timestamp_seconds", (), [((), health.polled / 1000)])
-        yield _gauge("idle_listening", (), [((), bool(getattr(health, "idle_since", 0)))])
+        yield _gauge("idle_listening", (), [((), bool(health.idle_since))])
         refused = [(("imap",), bool(health.login_faults)), (("smtp",), health.smtp_login_refused)]
         yield _gauge("login_refused", ["server"], refused)
         yield _gauge("workers", (), [((), self._snapshot.workers)])

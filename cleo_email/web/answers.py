@@ -8,10 +8,10 @@ from cleo_email.crashpoints import crashpoint
 from cleo_email.errors import AgentError
 from cleo_email.pipeline.callback import read_given
 from cleo_email.web.auth import require_answer_token
-from cleo_email.web.bodies import RequestRefused, answer, current, parse_json, read_body
+from cleo_email.web.bodies import RequestRefused, answer, answers_in_json, current, parse_json, read_body
 from cleo_email.web.models import AnswerFields
 
-bp = Blueprint("answers", __name__)
+bp = answers_in_json(Blueprint("answers", __name__))
 
 
 @bp.post("/email/answers/<id_>")

@@ -12,6 +12,7 @@ import json
 import os
 import queue
 import subprocess
+import sys
 import threading
 import venv
 from collections.abc import Iterator, Mapping
@@ -285,3 +286,49 @@ def test_a_litellm_proxy_is_an_openai_compatible_server(tmp_path: Path, model: S
     assert answer.text.startswith("stub: ")
     assert "Are you open?" in answer.text
     assert model.keys == {"key-of-the-stub"}
+
+
+def test_the_flask_agent_promises_an_answer_and_the_customer_gets_it(tmp_path: Path, redis_url: str) -> None:
+    beside = tmp_path / "agent"
+    beside.mkdir()
+    with Channel(beside, {}) as own, flask_agent(own, SECONDS="1") as url:
+        rig = Rig(tmp_path / "rig", redis_url, polls=False, env={"CLEO_AGENT": f"{url}/slow"})
+        rig.env["CLEO_PUBLIC_URL"] = f"http://127.0.0.1:{rig.port}"
+        with rig:
+            rig.start_web()
+            rig.start_worker()
+            mail = {"from_address": "Anna <anna@example.test>", "to_address": "agent@example.test"}
+            rig.post({**mail, "subject": "Opening hours?", "body": "Are you open?"})
+            rig.wait(lambda: rig.records("replied"), 60)
+            (reply,) = rig.replies()
+            assert "I have thought about it" in reply.as_string()
+
+
+def test_a_question_of_langgraph_goes_out_by_mail_and_the_reply_resumes_it(
+    tmp_path: Path, redis_url: str, model: StubModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    python = python_of("langgraph_ask")
+    env = {
+        "CLEO_AGENT": "agent:answer",
+        "OPENAI_BASE_URL": f"{model.url}/v1",
+        "OPENAI_API_KEY": "key-of-the-stub",
+        "STATES": str(tmp_path / "states.sqlite"),
+        "PYTHONPATH": f"{ROOT}:{EXAMPLES / 'langgraph_ask'}",
+    }
+    with Rig(tmp_path / "rig", redis_url, polls=False, env=env) as rig:
+        rig.start_web()
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "executable", python)
+            rig.start_worker()
+        mail = {"from_address": "Anna <anna@example.test>", "to_address": "agent@example.test"}
+        rig.post(
+            {**mail, "subject": "Jacket", "body": "My jacket has a hole.", "message_id": "<j1@example.test>"}
+        )
+        rig.wait(lambda: rig.replies(), 60)
+        question = rig.replies()[0]["Message-ID"]
+        follows = {"in_reply_to": question, "references": question, "message_id": "<j2@example.test>"}
+        rig.post({**mail, **follows, "subject": "Re: Jacket", "body": "Yes, pay it back."})
+        rig.wait(lambda: len(rig.replies()) == 2, 60)
+        body = rig.replies()[1].get_body(("plain",))
+        assert body is not None
+        assert "The decision is: Yes, pay it back." in body.get_content()
