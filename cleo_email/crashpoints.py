@@ -16,7 +16,7 @@ POINTS = {
     "poll-after-accept": "the mail is stored, not yet marked as read",
     "poll-after-seen": "the mail is marked as read, the poll has not noted how far it came",
     "accept-before-store": "the mail was parsed and judged, nothing is stored yet",
-    "accept-after-store": "record and source are stored, nobody is woken",
+    "accept-after-store": "record and source are stored; of a poll nobody is woken yet",
     "accept-after-wake": "a worker is woken",
     "web-before-answer": "the mail is stored, the webhook's caller has no answer yet",
     "job-after-take": "a worker took the wake-up off the queue and holds no lock yet",

@@ -171,6 +171,7 @@ class _Arriving:
     incoming: IncomingMail
     mail: InboundEmail
     quoted: Sequence[str]
+    wakes: bool = False  # a worker, in the step that stores it
     known: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # those quoted that are ours
     people: Mapping[str, frozenset[str]] = field(default_factory=dict)  # of threads
     among: str = ""  # the thread in which it is a colleague's turn
@@ -234,13 +235,14 @@ class Receiver:
         """
         arriving: list[_Arriving] = []
         found: list[Accepted | _Arriving] = []
+        at_once = len(mails) == 1 and not backlog  # of several one wake-up serves a whole conversation
         for incoming in mails:
             try:
                 mail = parse(incoming.source)
             except UnreadableMessage as error:
                 found.append(self.quarantine(incoming, f"the mail cannot be read: {error}"))
             else:
-                arriving.append(_Arriving(incoming, mail, quoted_ids(mail)[:200]))
+                arriving.append(_Arriving(incoming, mail, quoted_ids(mail)[:200], at_once))
                 found.append(arriving[-1])
         waiting, woken, last = arriving, dict[str, None](), ""
         while waiting:
@@ -250,7 +252,8 @@ class Receiver:
             woken.update(
                 (conversation_of(one.arrival.record), None) for one in together if one.is_to_be_answered
             )
-        self.wake.wake_each(list(woken), backlog=backlog, fresh=not backlog)
+        if woken and not at_once:
+            self.wake.wake_each(list(woken), backlog=backlog, fresh=not backlog)
         for _ in woken:
             crashpoint("accept-after-wake")
         return [one.accepted if isinstance(one, _Arriving) else one for one in found]
@@ -323,7 +326,9 @@ class Receiver:
             sender = ""
             self._reports.settle([one.asked.id])
         identity = self._identity(mail, incoming, one.trusted)
-        return Arrival(record, incoming.source, identity, people, sender, incoming.packed)
+        wakes = one.wakes and record.state is State.RECEIVED
+        wake = self.wake.job(conversation_of(record), fresh=True) if wakes else ()
+        return Arrival(record, incoming.source, identity, people, sender, incoming.packed, wake)
 
     def _accepted(self, one: _Arriving, accepted: Accepted) -> Accepted:
         """Do what follows once a mail is stored, but the wake-up, and return what became of it."""

@@ -7,7 +7,8 @@
 --       17 who has to take part in the thread if anybody does ('' nobody has to),
 --       18 the text in which the record is searched for, 19 what counts in the day's figures (JSON list),
 --       20 what an event carries (JSON, '' where nobody is told of it),
---       21 the conversation in which it waits ('' for the thread's)
+--       21 the conversation in which it waits ('' for the thread's),
+--       22 and on: the job that wakes a worker for it, as put.lua takes it (none: nobody is woken)
 -- Returns {'accepted' | 'duplicate' | 'stranger', id, thread id}. Without an id nothing is stored: it only looks.
 local P, id, thread = ARGV[1], ARGV[2], ARGV[8]
 local seen = P .. 'seen:' .. ARGV[3]
@@ -101,4 +102,5 @@ for _, entry in ipairs(more) do
   redis.call('SET', P .. entry[1], entry[2])
   if entry[3] > 0 then redis.call('EXPIRE', P .. entry[1], entry[3]) end
 end
+if #ARGV > 21 then put_job({unpack(ARGV, 22)}) end
 return {'accepted', id, thread}

@@ -195,7 +195,7 @@ def json_text(value: object) -> str:
 @cache
 def _source(name: str) -> str:
     text = files(__package__).joinpath(f"{name}.lua").read_text("utf-8")
-    for shared, call in (("keep", "keep("), ("event", "add_event(")):
+    for shared, call in (("keep", "keep("), ("event", "add_event("), ("put", "put_job(")):
         if call in text and name != shared:
             text = f"{_source(shared)}\n{text}"
     return text

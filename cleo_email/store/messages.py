@@ -282,6 +282,7 @@ class Arrival:
     people: Sequence[str]
     sender: str = ""
     packed: bytes | None = field(default=None, repr=False)  # the source as of ``source.packed``
+    wake: Sequence[Any] = ()  # the job that wakes a worker in the same step, as of ``WakeQueue.job``
 
 
 @dataclass(frozen=True)
@@ -610,7 +611,7 @@ class Messages(StorePart):
         return accepted
 
     def _store_arrival(self, one: Arrival, pipe: Any = None) -> Any:
-        more: dict[str, Any] = {"sender": one.sender, "packed_source": one.packed, "pipe": pipe}
+        more: dict[str, Any] = {"sender": one.sender, "packed_source": one.packed, "pipe": pipe, "wake": one.wake}
         return self._store(one.record, one.source, one.identity, one.people, **more)
 
     def accept_together(
@@ -650,6 +651,7 @@ class Messages(StorePart):
         sender: str = "",
         packed_source: bytes | None = None,
         pipe: Redis | None = None,
+        wake: Sequence[Any] = (),
     ) -> Any:
         conversation = conversation_of(record)
         steps = [_entry(State.RECEIVED, record.received_at, "")]
@@ -670,6 +672,7 @@ class Messages(StorePart):
             *(sender, search_text(record), json_text(_figures(record))),
             json_text(_event(always=True)) if self._event_added else "",
             "" if conversation == record.thread_id else conversation,
+            *wake,
         ]
         reply = self._run("accept", args=args, pipe=pipe)
         if self._event_added:

@@ -129,9 +129,13 @@ class WakeQueue(StorePart):
         self._put(self._answers, ANSWER_JOB, thread_id, timeout=self._timeout)
 
     def _wake(self, thread_id: str, backlog: bool, fresh: bool, pipe: Any = None) -> Any:
+        return self._run("wake", args=self.job(thread_id, backlog=backlog, fresh=fresh), pipe=pipe)
+
+    def job(self, thread_id: str, *, backlog: bool = False, fresh: bool = False) -> list[Any]:
+        """Return the wake-up that ``wake_each`` puts into the queue, as put.lua takes it."""
         how: dict[str, Any] = {"timeout": self._timeout, "mark": f"{PREFIX}woken:{thread_id}"}
         how |= {"crowd": CROWD if fresh else "", "most": MOST_WAITING if backlog else ""}
-        return self._put(self._answers, ANSWER_JOB, thread_id, **how, pipe=pipe)
+        return self._job(self._answers, ANSWER_JOB, thread_id, **how)
 
     def poll(self, every_s: int) -> None:
         """Ask for one poll; the job expires when the next but one is due."""
@@ -143,7 +147,11 @@ class WakeQueue(StorePart):
     def waiting(self) -> int:
         return int(self._answers.count)
 
-    def _put(
+    def _put(self, to: Queue, name: str, *args: str, timeout: int, ttl: int | None = None) -> None:
+        """Put a job into the queue, as RQ would."""
+        self._run("wake", args=self._job(to, name, *args, timeout=timeout, ttl=ttl))
+
+    def _job(
         self,
         to: Queue,
         name: str,
@@ -153,9 +161,8 @@ class WakeQueue(StorePart):
         mark: str = "",
         crowd: int | str = "",
         most: int | str = "",
-        pipe: Any = None,
-    ) -> Any:
-        """Put a job into the queue, as RQ would. With ``mark`` only one that is not there yet.
+    ) -> list[Any]:
+        """Return a job for the queue, as RQ would make it. With ``mark`` it goes there once.
 
         It goes to the front where more than ``crowd`` wait, and nowhere where ``most`` do; '' for no bound.
         """
@@ -165,8 +172,7 @@ class WakeQueue(StorePart):
         fields = {**job.to_dict(), "status": JobStatus.QUEUED.value, "woken": mark}
         flat = [item for pair in fields.items() for item in pair]
         where = [to.redis_queues_keys, to.key, job.key, job.id]
-        void = "" if ttl is None else ttl
-        return self._run("wake", args=[mark, WOKEN_S, *where, void, crowd, most, *flat], pipe=pipe)
+        return [mark, WOKEN_S, *where, "" if ttl is None else ttl, crowd, most, *flat]
 
 
 class QueueReader(StorePart):

@@ -106,8 +106,10 @@ def finish(response: Response) -> Response:
     """Read what is left of a refused request, and forbid what no browser may do with an answer."""
     if response.status_code >= 400:
         drain()
+    there = {name.lower() for name, _ in response.headers}
     for name, value in SECURITY_HEADERS.items():
-        response.headers.setdefault(name, value)
+        if name.lower() not in there:
+            response.headers.add(name, value)
     return response
 
 
@@ -215,7 +217,10 @@ class _Watch:
         with self._changed:
             while True:
                 self._rests = not self._readings
-                self._changed.wait(None if self._rests else WATCH_S)
+                if self._rests:
+                    self._changed.wait()
+                    self._rests = False  # under load it is woken a few times a second, and not by each request
+                self._changed.wait(WATCH_S)
                 for reading in [one for one in self._readings if one.end <= time.monotonic()]:
                     self._readings.discard(reading)
                     reading.stop()
