@@ -135,7 +135,8 @@ def _mail(name: str, text: str, html: str, data: str) -> bytes:
     if len(parts) == 1:
         lines += [f"Content-Type: {parts[0][0]}", "", parts[0][1], ""]
     else:
-        lines += ['Content-Type: multipart/mixed; boundary="=_part"', ""]
+        kind = "mixed" if data else "alternative"
+        lines += [f'Content-Type: multipart/{kind}; boundary="=_part"', ""]
         for kind, content in parts:
             lines += ["--=_part", f"Content-Type: {kind}", "", content]
         lines += ["--=_part--", ""]
@@ -265,12 +266,18 @@ def until(condition: Callable[[], bool], seconds: float, *, pause: float = 0.01)
         time.sleep(pause)
 
 
-def json_body(source: bytes, name: str) -> bytes:
-    """Return the text of a mail as the JSON webhook takes it."""
-    text = source.decode().partition("\r\n\r\n")[2]
+def json_bodies(count: int, kilobytes: int, *, seed: int = 1) -> list[bytes]:
+    """Return requests of the JSON webhook, each with its own sender and a plain text of about this size."""
+    text = _prose(random.Random(seed), kilobytes * KB)
+    return [_json_body(f"{seed}.{number}", text) for number in range(count)]
+
+
+def _json_body(name: str, text: str) -> bytes:
     fields = {
         "from_address": f"customer.{name}@example.test",
         "to_address": AGENT,
         "subject": f"Question {name}",
+        "body": f"Mail {name}.\r\n{text}",
+        "message_id": f"<j.{name}@example.test>",
     }
-    return json.dumps({**fields, "body": text, "message_id": f"<j.{name}@example.test>"}).encode()
+    return json.dumps(fields).encode()

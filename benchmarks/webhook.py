@@ -8,7 +8,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.harness import Plan, Row, cpu_s, json_body, mails, median, posts_per_second, say, web_options
+from benchmarks.harness import Plan, Row, cpu_s, json_bodies, mails, median, posts_per_second, say, web_options
 from tests.support.channel import ROOT, Rig
 from tests.support.ports import free_port
 from tests.support.redis_server import RedisServer
@@ -39,12 +39,9 @@ def _rows(plan: Plan, fsync: str) -> Iterator[Row]:
         bare = rig.start("-m", "gunicorn", *bind, "benchmarks.bare:app", env={"REDIS_URL": redis.url})
         rig.wait(lambda: _serves(port), 30)
         for turn in range(rounds + 1):
-            sources = mails(count if turn else 100, SIZE_KB, seed=1000 + turn)
-            bodies = {
-                "bare": sources,
-                "JSON": [json_body(source, f"{turn}.{n}") for n, source in enumerate(sources)],
-                "raw": sources,
-            }
+            size, seed = count if turn else 100, 1000 + turn
+            sources = mails(size, SIZE_KB, seed=seed)
+            bodies = {"bare": sources, "JSON": json_bodies(size, SIZE_KB, seed=seed), "raw": sources}
             for name, sent in bodies.items():
                 process = bare if name == "bare" else web
                 path, kind = {
