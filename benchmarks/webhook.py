@@ -8,7 +8,17 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.harness import Plan, Row, cpu_s, json_bodies, mails, median, posts_per_second, say, web_options
+from benchmarks.harness import (
+    Plan,
+    Row,
+    cpu_s,
+    json_bodies,
+    mails,
+    median,
+    posts_per_second,
+    say,
+    web_options,
+)
 from tests.support.channel import ROOT, Rig
 from tests.support.ports import free_port
 from tests.support.redis_server import RedisServer

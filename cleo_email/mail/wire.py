@@ -128,7 +128,9 @@ def text_part(subtype: str, text: str) -> bytes:
     data = text.replace("\n", CRLF).encode()
     body = binascii.b2a_qp(data, quotetabs=False, istext=True, header=False)
     # "From " at the start of a line is changed by mbox software; RFC 2045 section 6.8 foresees the escape.
-    encoding, body = "quoted-printable", re.sub(rb"(?m)^From ", b"=46rom=\r\n ", body)
+    encoding = "quoted-printable"
+    if b"From " in body:  # to look at the start of each line costs more than all of the encoding
+        body = re.sub(rb"(?m)^From ", b"=46rom=\r\n ", body)
     if len(body) > len(data) * 4 // 3 + 80:
         encoding, body = "base64", base64_lines(data)
     head = field("Content-Type", [f"text/{subtype};", 'charset="utf-8"'])

@@ -611,7 +611,12 @@ class Messages(StorePart):
         return accepted
 
     def _store_arrival(self, one: Arrival, pipe: Any = None) -> Any:
-        more: dict[str, Any] = {"sender": one.sender, "packed_source": one.packed, "pipe": pipe, "wake": one.wake}
+        more: dict[str, Any] = {
+            "sender": one.sender,
+            "packed_source": one.packed,
+            "wake": one.wake,
+            "pipe": pipe,
+        }
         return self._store(one.record, one.source, one.identity, one.people, **more)
 
     def accept_together(

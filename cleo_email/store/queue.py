@@ -18,6 +18,7 @@ from rq import Queue
 from rq.exceptions import NoSuchJobError
 from rq.job import Job, JobStatus
 from rq.suspension import WORKERS_SUSPENDED
+from rq.utils import utcformat
 
 from cleo_email.errors import CleoError
 from cleo_email.store.connection import PREFIX, StorePart
@@ -101,6 +102,7 @@ class WakeQueue(StorePart):
         self._answers = queue(redis, ANSWERS)
         self._mailbox = queue(redis, MAILBOX)
         self._timeout = answer_timeout_s
+        self._kinds: dict[tuple[str, int, int | None], dict[str, Any]] = {}
 
     def wake(self, thread_id: str) -> None:
         """Ask a worker to handle the thread. Its mail is stored already, so an error here loses nothing."""
@@ -166,13 +168,22 @@ class WakeQueue(StorePart):
 
         It goes to the front where more than ``crowd`` wait, and nowhere where ``most`` do; '' for no bound.
         """
-        id_ = f"{OURS}{secrets.token_hex(12)}"
-        job = to.create_job(name, args=args, timeout=timeout, ttl=ttl, job_id=id_, description=name, **KEPT_S)
-        job.origin, job.enqueued_at = to.name, datetime.now(UTC)
-        fields = {**job.to_dict(), "status": JobStatus.QUEUED.value, "woken": mark}
+        id_, at = f"{OURS}{secrets.token_hex(12)}", utcformat(datetime.now(UTC))
+        data = zlib.compress(PlainSerializer.dumps((name, None, args, {})))
+        fields = self._like(to, name, timeout, ttl) | {"created_at": at, "enqueued_at": at, "data": data}
+        fields["woken"] = mark
         flat = [item for pair in fields.items() for item in pair]
-        where = [to.redis_queues_keys, to.key, job.key, job.id]
+        where = [to.redis_queues_keys, to.key, Job.key_for(id_), id_]
         return [mark, WOKEN_S, *where, "" if ttl is None else ttl, crowd, most, *flat]
+
+    def _like(self, to: Queue, name: str, timeout: int, ttl: int | None) -> dict[str, Any]:
+        """Return the fields that such jobs have in common: RQ takes its time to make them."""
+        kind = (name, timeout, ttl)
+        if kind not in self._kinds:
+            job = to.create_job(name, timeout=timeout, ttl=ttl, description=name, **KEPT_S)
+            job.origin = to.name
+            self._kinds[kind] = {**job.to_dict(), "status": JobStatus.QUEUED.value}
+        return self._kinds[kind]
 
 
 class QueueReader(StorePart):

@@ -219,8 +219,8 @@ class _Watch:
                 self._rests = not self._readings
                 if self._rests:
                     self._changed.wait()
-                    self._rests = False  # under load it is woken a few times a second, and not by each request
-                self._changed.wait(WATCH_S)
+                    self._rests = False
+                self._changed.wait(WATCH_S)  # even if all is read by then: each request would wake it again
                 for reading in [one for one in self._readings if one.end <= time.monotonic()]:
                     self._readings.discard(reading)
                     reading.stop()

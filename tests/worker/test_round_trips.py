@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 import pytest
+from flask.testing import FlaskClient
 from redis import Redis
 
+from cleo_email.settings import read_settings
 from cleo_email.store import State
 from cleo_email.store.queue import ANSWERS, QueueReader, WakeQueue, queue
+from cleo_email.web.app import create_app
 from tests.support.bench import Bench
 from tests.support.mails import mail
+from tests.web.test_incoming import BASE
 
 MAILS = 5
+
+
+def post(client: FlaskClient, path: str, number: int) -> tuple[int, str]:
+    """Post a mail and return the status and the id of its record."""
+    fields = {"from_address": f"{number}@example.test", "to_address": "agent@example.test", "subject": "?"}
+    fields |= {"body": "Hello", "message_id": f"<{number}@example.test>"}
+    if path.endswith("raw"):
+        answer = client.post(path, data=mail(number), content_type="message/rfc822")
+    else:
+        answer = client.post(path, json=fields)
+    return answer.status_code, answer.get_json()["id"]
 
 
 def trips(redis: Redis) -> int:
@@ -33,6 +48,25 @@ def test_a_mail_is_taken_in_and_answered_in_few_round_trips(
             assert bench.record(accepted).state is State.REPLIED
         spent = trips(own) - before - 1 - MAILS  # its own question, and the look at each record
     assert spent / MAILS <= most
+
+
+@pytest.mark.parametrize("path", ["/email/incoming", "/email/incoming/raw"])
+def test_a_webhook_costs_one_round_trip_with_the_wake_up(redis_url: str, path: str) -> None:
+    with Redis.from_url(redis_url) as own:
+        client = create_app(read_settings({**BASE, "REDIS_URL": redis_url}, dotenv=None)).test_client()
+        answers: list[tuple[int, str]] = []
+        before = 0
+        for number in range(1, 5):
+            if number == 2:  # the first one loads the script and asks for the time
+                before = trips(own)
+            answers.append(post(client, path, number))
+        assert trips(own) - before == 3 + 1
+        answers.append(post(client, path, 4))
+        assert [status for status, _ in answers] == [202] * 4 + [200]
+        jobs = queue(own, ANSWERS).get_jobs()
+        woken = [job.args[0] for job in jobs]
+        assert woken == [own.hget(f"cleo:m:{id_}", "thread_id").decode() for _, id_ in answers[:4]]
+        assert {job.func_name for job in jobs} == {"cleo_email.jobs.answer"}
 
 
 def test_a_wake_up_costs_a_worker_two_round_trips_and_one_in_a_backlog(redis_url: str) -> None:
