@@ -61,7 +61,7 @@ class HealthStore(StorePart):
 
     def worker_seen(self, now: int, name: str = "") -> None:
         """Record the heartbeat of a worker process, which ``name`` tells from the others."""
-        with self._redis.pipeline() as pipe:
+        with self._redis.pipeline(transaction=False) as pipe:
             pipe.hset(f"{PREFIX}pulse", "worker", now)
             if name:
                 pipe.zadd(WORKERS, {name: now})
