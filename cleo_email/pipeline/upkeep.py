@@ -84,7 +84,11 @@ def flags_of(state: State, *, mark_unanswered: bool, by_person: bool = False) ->
 
 
 class _TooEarly(CleoError):
-    """Nobody can know yet who files into Sent: the server may file this answer by itself."""
+    """Nobody can know before ``until`` (ms) who files into Sent: the server may file the answer by itself."""
+
+    def __init__(self, until: int) -> None:
+        super().__init__("who files into Sent is not known yet")
+        self.until = until
 
 
 @dataclass
@@ -127,10 +131,7 @@ class Upkeep:
             self._flag(records)
             self._works(work, records)
             work = "filing"
-            sent = self._to_be_filed(records)
-            parts = (sent[start : start + TOGETHER] for start in range(0, len(sent), TOGETHER))
-            for some in self._in_time(parts, until):
-                done += self._file_each(some, until)
+            done = self._file_all(self._to_be_filed(records), until)
             work = "settling"
             for id_ in self._in_time(settling, until):
                 self._settle(id_)
@@ -308,8 +309,19 @@ class Upkeep:
     def _note_marked(self, ids: Iterable[str], value: int) -> None:
         self.store.messages.note_each(list(ids), "marked", value)
 
+    def _file_all(self, records: Sequence[Record], until: float) -> int:
+        """Put our copies into Sent, as long as there is time. Return how many are done."""
+        done = 0
+        parts = (records[start : start + TOGETHER] for start in range(0, len(records), TOGETHER))
+        try:
+            for some in self._in_time(parts, until):
+                done += self._file_each(some, until)
+        except _TooEarly as error:
+            self.store.filing.put_off([one.id for one in records], error.until)
+        return done
+
     def _file_each(self, records: Sequence[Record], until: float) -> int:
-        """Put our copies into Sent. Return how many are done; the others are tried again later.
+        """Put a few copies into Sent. Return how many are done; the others are tried again later.
 
         The next time is stored before anything is tried: a copy that breaks the connection, or the process,
         must not stop the others. What was not tried stays due.
@@ -326,8 +338,8 @@ class Upkeep:
                 if self._file(record):
                     done[record.id] = record.state
         except _TooEarly:
-            known = {one.id: one.updated_at + FIRST_LOOK_MS for one in records}
-            again = {id_: known[id_] for id_ in known if id_ in again or id_ == record.id}
+            again[record.id] = now
+            raise
         finally:
             self.store.filing.done_each(done, again)
         return len(done)
@@ -382,7 +394,7 @@ class Upkeep:
         if self._lies_in_sent(record):
             mode = "server"
         elif self.clock() - record.updated_at < FIRST_LOOK_MS:
-            raise _TooEarly
+            raise _TooEarly(record.updated_at + FIRST_LOOK_MS)
         self.store.mailbox.set_sent_mode(mode)
         return mode
 
