@@ -28,13 +28,13 @@ from cleo_email.mail.quotes import cut_new_part
 from cleo_email.pipeline.colleagues import COMPLETE
 from cleo_email.pipeline.send import REMEMBERED
 from cleo_email.runtime import DAY, HOUR, Clock, backoff_ms, now_ms
-from cleo_email.screening.dkim import Outcome, SenderCheck
 from cleo_email.store import QUESTION, Effects, Record, State, Store, conversation_of, iso, new_id
 from cleo_email.store.queue import WakeQueue
 
 if TYPE_CHECKING:
     from cleo_email.pipeline.deliver import LockedRecord
     from cleo_email.pipeline.workflows import Question
+    from cleo_email.screening.dkim import SenderCheck
 
 log = logging.getLogger(__name__)
 
@@ -326,6 +326,8 @@ class Questions:
         record, now = work.record, self.clock()
         if check is None or record.authenticated == "1" or record.released:
             return True
+        from cleo_email.screening.dkim import Outcome
+
         finding = check.check(source, mail)
         if finding.outcome is Outcome.PROVEN:
             self.store.messages.note(record.id, "authenticated", 1)

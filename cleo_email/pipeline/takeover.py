@@ -7,7 +7,7 @@ import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import UTC, datetime
@@ -120,38 +120,43 @@ class Takeover:
         A client may set the flag before it stores the mail, and a draft that was sent is no takeover.
         """
         with self.folders.use() as folders:
-            self.read_sent()
+            known = self.store.mailbox.sent_known([one.message_id for one in records])
+            self._read_sent(folders, known.cursor)
             if self.mode == "off":
                 return
-            self._read_early(folders, records)
-            drafts = self.store.drafts.all()  # of those it takes a second look: see DraftFolder
-            for record in self.flagged([one for one in records if one.id not in drafts]):
+            self._read_early(folders, known.early)
+            # Of those in Drafts it takes a second look: see DraftFolder.
+            for record in self.flagged([one for one in records if one.id not in known.drafted]):
                 self.answered_by_flag(record)
 
     def waiting(self) -> list[Record]:
         """Return the records whose answer may still be stopped."""
         states = STOPPABLE if self.mode != "off" else ()
-        return [
-            record for state in states for record in self.store.messages.page(state=state, limit=RECORDS)[0]
-        ]
+        return self.store.messages.newest(states, RECORDS)
 
     # --- Sent ---------------------------------------------------------------------------------------------
 
     def read_sent(self) -> None:
         """Take up the mails in Sent above the cursor, which follows when they are done."""
         with self.folders.use() as folders:
-            cursor = self.store.mailbox.sent_cursor()
-            mails = folders.sent_after(*cursor) if cursor else None
-            if mails is None:
-                cursor = self._begin(folders, anew=cursor is not None)
-                mails = cursor and folders.sent_after(*cursor)
-            if not cursor or not mails:
-                return
-            for number, mail in enumerate(mails, 1):
-                self._take(folders, f"{cursor[0]}/{mail.uid}", mail)
-                if number % CURSOR_EVERY == 0 or number == len(mails):
-                    crashpoint("takeover-before-cursor")
-                    self.store.mailbox.set_sent_cursor(cursor[0], mail.uid)
+            self._read_sent(folders, self.store.mailbox.sent_cursor())
+
+    def _read_sent(self, folders: Folders, cursor: tuple[int, int] | None) -> None:
+        mails = folders.sent_after(*cursor) if cursor else None
+        if mails is None:
+            cursor = self._begin(folders, anew=cursor is not None)
+            mails = cursor and folders.sent_after(*cursor)
+        if not cursor or not mails:
+            return
+        for start in range(0, len(mails), CURSOR_EVERY):
+            some = mails[start : start + CURSOR_EVERY]
+            headers = [(sent, mail) for sent in some if (mail := parse_header(sent.header))]
+            readers = {person(one) for _, mail in headers for one in self._readers(mail)}
+            self.store.threads.met(sorted(readers), self.clock())
+            for sent, mail in headers:
+                self._take(folders, f"{cursor[0]}/{sent.uid}", sent, mail)
+            crashpoint("takeover-before-cursor")
+            self.store.mailbox.set_sent_cursor(cursor[0], some[-1].uid)
 
     def _begin(self, folders: Folders, *, anew: bool) -> tuple[int, int] | None:
         """Set the cursor: to the end where Cleo is new, so that nothing before it counts."""
@@ -162,24 +167,19 @@ class Takeover:
             self.store.mailbox.set_sent_cursor(*(position or (0, 0)))
         return position
 
-    def _read_early(self, folders: Folders, records: Sequence[Record]) -> None:
+    def _read_early(self, folders: Folders, early: Mapping[str, str]) -> None:
         """Take up the answers that stood in Sent before the mail that they answer was known here."""
         box = self.store.mailbox
-        early = box.early_answers([one.message_id for one in records])
         validity = (box.sent_cursor() or (0, 0))[0] if early else 0
         for message_id, place in early.items():
             under, _, uid = place.partition("/")
             source = folders.sent_source(int(uid)) if int(under) == validity else b""
-            if source:
-                self._take(folders, place, SentMail(int(uid), len(source), source))
+            if source and (mail := parse_header(source)):
+                self._take(folders, place, SentMail(int(uid), len(source), source), mail)
             box.forget_early_answer(message_id)
 
-    def _take(self, folders: Folders, place: str, sent: SentMail) -> None:
-        mail = parse_header(sent.header)
-        if mail is None:
-            return
+    def _take(self, folders: Folders, place: str, sent: SentMail, mail: InboundEmail) -> None:
         readers = self._readers(mail)
-        self.store.threads.met([person(one) for one in readers], self.clock())
         # All our own mail says that a machine wrote it, whatever Message-ID a server has given to its copy.
         if (mail.header("auto-submitted") or "no").partition(";")[0].strip().lower() != "no":
             return

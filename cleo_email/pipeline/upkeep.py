@@ -9,13 +9,13 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
 
 from cleo_email.crashpoints import crashpoint
-from cleo_email.errors import MailboxError, MailboxLoginRefused, NotFound, WrongState
+from cleo_email.errors import CleoError, MailboxError, MailboxLoginRefused, NotFound, WrongState
 from cleo_email.imap.mailbox import Mailbox
 from cleo_email.imap.session import RefusedForGood, RefusedForNow
 from cleo_email.imap.values import (
@@ -65,6 +65,7 @@ NEXT_FLAGS_MS = 10 * MINUTE
 NEXT_FETCH_MS = 5 * MINUTE
 MOST_FLAGS = 200  # mails that one run flags
 MOST_SUPERSEDED = 100  # mails of a thread, one by the other
+TOGETHER = 10  # copies whose next try, and whose end, are stored at once
 _KEYWORDS = {State.REPLIED: REPLIED, State.HELD: HELD, State.FAILED: FAILED}
 # Nobody is answered: the mail stays unread for the people of the mailbox.
 UNANSWERED = frozenset({State.HELD, State.FAILED, State.IGNORED})
@@ -80,6 +81,14 @@ def flags_of(state: State, *, mark_unanswered: bool, by_person: bool = False) ->
     seen = () if state in UNANSWERED and not mark_unanswered and not by_person else (SEEN,)
     answered = (ANSWERED,) if state is State.REPLIED or by_person else ()
     return (*seen, *answered, ACCEPTED, *([_KEYWORDS[state]] if state in _KEYWORDS else []))
+
+
+class _TooEarly(CleoError):
+    """Nobody can know before ``until`` (ms) who files into Sent: the server may file the answer by itself."""
+
+    def __init__(self, until: int) -> None:
+        super().__init__("who files into Sent is not known yet")
+        self.until = until
 
 
 @dataclass
@@ -99,6 +108,8 @@ class Upkeep:
     drafts: DraftFolder | None = None
     clock: Clock = now_ms
     timer: Callable[[], float] = time.monotonic
+    _mended: set[str] = field(init=False, default_factory=set)  # the kinds of work of this run that went well
+    _sent_mode: str = field(init=False, default="")
 
     def run(self, seconds: float = RUN_S) -> int:
         """Do due work for so long at most (the rest stays due) and return how many answers were filed.
@@ -113,16 +124,14 @@ class Upkeep:
         if not (flags or settling or fetching):
             return 0
         self.mailbox.connect()
-        done = 0
+        done, self._mended = 0, set()
         work = "flags"
         try:
             records = store.messages.load(flags)
             self._flag(records)
             self._works(work, records)
             work = "filing"
-            sent = self._to_be_filed(records)
-            for record in self._in_time(sent, until):
-                done += self._file(record)
+            done = self._file_all(self._to_be_filed(records), until)
             work = "settling"
             for id_ in self._in_time(settling, until):
                 self._settle(id_)
@@ -134,26 +143,32 @@ class Upkeep:
         except (MailboxLoginRefused, LoginsUsedUp):
             raise
         except MailboxError as error:
+            self._mended.discard(work)
             self._rest(work, error)
+        if self._mended:
+            store.health.upkeep_works(*self._mended)
         return done
 
     def _keep_drafts(self, ids: Sequence[str]) -> bool:
         """Bring Drafts into line over its own connection, whose faults stop nothing else."""
-        if ids and self.drafts:
-            self._at_peoples_folders("drafting", partial(self.drafts.keep_up, ids))
+        if ids and self.drafts and self._at_peoples_folders("drafting", partial(self.drafts.keep_up, ids)):
+            self.store.health.upkeep_works("drafting")
         return bool(ids)
 
     def look(self) -> None:
         """Look what people have answered, and what became of drafts; after the inbox, so that it is known."""
         if self.drafts and self.store.ticks.tick_left_ms("people") <= 0:
-            self._at_peoples_folders("people", self.drafts.watch)
+            works = {"people"} if self._at_peoples_folders("people", self.drafts.watch) else set()
             if self.drafts.fault:
                 fault = f"{WORK['drafts']}: {self.drafts.fault}"
                 self.store.health.upkeep_fault("drafts", fault, counts=False)
             else:
-                self._works("drafts", ["drafts"])
+                works.add("drafts")
+            if works:
+                self.store.health.upkeep_works(*works)
 
-    def _at_peoples_folders(self, work: str, do: Callable[[], None]) -> None:
+    def _at_peoples_folders(self, work: str, do: Callable[[], None]) -> bool:
+        """Return whether it was done."""
         try:
             do()
         except LoginsUsedUp as error:
@@ -161,7 +176,8 @@ class Upkeep:
         except MailboxError as error:  # also a login that is refused: the server may allow one at a time
             self._rest(work, error, RESTS_MS[:3])
         else:
-            self._works(work, [work])
+            return True
+        return False
 
     def _ready_each(self) -> list[list[str]]:
         """Return the ids that are due of each list: for Drafts, flags, uncertain mail, and mail to fetch."""
@@ -203,12 +219,12 @@ class Upkeep:
         if rest > 0:
             self.store.filing.put_off([one.id for one in sent], self.clock() + rest)
             return []
-        known = sent and self.store.mailbox.sent_mode()
+        known = self._sent_mode = self.store.mailbox.sent_mode() if sent else ""
         return sorted(sent, key=lambda one: one.updated_at - (one.received_at if known else 0))
 
     def _works(self, work: str, items: Sequence[object]) -> None:
         if items:
-            self.store.health.upkeep_works(work)
+            self._mended.add(work)
 
     def _in_time(self, items: Iterable[T], until: float) -> Iterator[T]:
         """Yield the first item in any case, the others before ``until``: copies must not delay new mail."""
@@ -243,13 +259,12 @@ class Upkeep:
             except (RefusedForNow, RefusedForGood) as error:
                 refused = error
                 log.warning("%d mails cannot be flagged as %s: %s", len(members), state, error)
-            for record in members:
-                if record.state is State.REPLIED or record.bounced:
-                    continue  # our copy of the answer comes next
-                if refused and self.clock() - record.updated_at < DAY:
-                    self.store.filing.add(record.id, self.clock() + NEXT_FLAGS_MS)
-                else:
-                    self.store.filing.done_in(record.id, record.state)
+            now = self.clock()
+            # Of an answer our copy comes next.
+            ends = [one for one in members if not (one.state is State.REPLIED or one.bounced)]
+            later = [one for one in ends if refused and now - one.updated_at < DAY]
+            done = {one.id: one.state for one in ends if one not in later}
+            self.store.filing.done_each(done, {one.id: now + NEXT_FLAGS_MS for one in later})
         crashpoint("chores-after-flags")
 
     def _with_superseded(self, records: Sequence[Record]) -> Iterator[tuple[Record, Record]]:
@@ -292,33 +307,61 @@ class Upkeep:
             self._note_marked(here.values(), 0)
 
     def _note_marked(self, ids: Iterable[str], value: int) -> None:
-        for id_ in ids:
-            self.store.messages.note(id_, "marked", value)
+        self.store.messages.note_each(list(ids), "marked", value)
 
-    def _file(self, record: Record) -> bool:
-        """Put our copy into Sent. Return whether this is done; if not, it is tried again later.
+    def _file_all(self, records: Sequence[Record], until: float) -> int:
+        """Put our copies into Sent, as long as there is time. Return how many are done."""
+        done = 0
+        parts = (records[start : start + TOGETHER] for start in range(0, len(records), TOGETHER))
+        try:
+            for some in self._in_time(parts, until):
+                done += self._file_each(some, until)
+        except _TooEarly as error:
+            self.store.filing.put_off([one.id for one in records], error.until)
+        return done
+
+    def _file_each(self, records: Sequence[Record], until: float) -> int:
+        """Put a few copies into Sent. Return how many are done; the others are tried again later.
 
         The next time is stored before anything is tried: a copy that breaks the connection, or the process,
-        must not stop the others.
+        must not stop the others. What was not tried stays due.
         """
-        age = self.clock() - record.updated_at
-        self.store.filing.add(record.id, self.clock() + min(max(age, NEXT_COPY_MS), HOUR))
+        now = self.clock()
+        ages = {one.id: now - one.updated_at for one in records}
+        again = {id_: now + min(max(age, NEXT_COPY_MS), HOUR) for id_, age in ages.items()}
+        self.store.filing.add_each(again)
+        again = dict.fromkeys(again, now)
+        done: dict[str, str] = {}
         try:
-            done = self._copy_to_sent(record)
+            for record in self._in_time(records, until):
+                del again[record.id]
+                if self._file(record):
+                    done[record.id] = record.state
+        except _TooEarly:
+            again[record.id] = now
+            raise
+        finally:
+            self.store.filing.done_each(done, again)
+        return len(done)
+
+    def _file(self, record: Record) -> bool:
+        """Return whether our copy needs no other try. Raise _TooEarly."""
+        age = self.clock() - record.updated_at
+        try:
+            self._copy_to_sent(record)
         except (MailboxLoginRefused, LoginsUsedUp):
             raise
         except MailboxError as error:
             done = self._not_in_sent(record, error, given_up=age > DAY)
             if not isinstance(error, RefusedForNow | RefusedForGood):
                 raise
+            self._mended.discard("filing")
             self.store.health.upkeep_fault("filing", f"{WORK['filing']}: {error}", counts=False)
             return done
-        if done:
-            self.store.filing.done(record.id)
-            self.store.health.upkeep_works("filing")
-            if record.filing_fault:
-                self.store.messages.note(record.id, "filing_fault", "")
-        return done
+        self._mended.add("filing")
+        if record.filing_fault:
+            self.store.messages.note(record.id, "filing_fault", "")
+        return True
 
     def _not_in_sent(self, record: Record, error: MailboxError, *, given_up: bool) -> bool:
         """Note for people why there is no copy. Return whether it is given up: it is tried for a day only."""
@@ -332,31 +375,26 @@ class Upkeep:
         self.store.messages.note(record.id, "filing_fault", text)
         return given_up
 
-    def _copy_to_sent(self, record: Record) -> bool:
+    def _copy_to_sent(self, record: Record) -> None:
         """Store our copy unless the server files by itself, which one search of Sent shows."""
         was_sent = (record.state is State.REPLIED or record.bounced) and record.answered_by != MAILBOX
         if not was_sent or not self.save_sent or record.ingress == LOGIN:
-            return True
-        mode = self.store.mailbox.sent_mode() or self._find_sent_mode(record)
-        if mode != "client":
-            return mode == "server"
-        answer = self.store.messages.answer(record.id)
-        begun = record.filing_begun and self._lies_in_sent(record)
-        if answer is not None and not begun:
-            self.store.messages.note(record.id, "filing_begun", self.clock())
+            return
+        self._sent_mode = self._sent_mode or self._find_sent_mode(record)
+        if self._sent_mode != "client" or (record.filing_begun and self._lies_in_sent(record)):
+            return
+        if answer := self.store.messages.answer_to_copy(record.id, self.clock()):
             crashpoint("chores-before-sent")
             self.mailbox.append_sent(answer.source, datetime.fromtimestamp(self.clock() / 1000, UTC))
             crashpoint("chores-after-sent")
-        return True
 
     def _find_sent_mode(self, record: Record) -> str:
-        """Return who files into Sent, ``server`` or ``client``; '' while it is too early to know."""
+        """Return who files into Sent, ``server`` or ``client``. Raise _TooEarly."""
         mode = "client"
         if self._lies_in_sent(record):
             mode = "server"
         elif self.clock() - record.updated_at < FIRST_LOOK_MS:
-            self.store.filing.add(record.id, record.updated_at + FIRST_LOOK_MS)
-            return ""
+            raise _TooEarly(record.updated_at + FIRST_LOOK_MS)
         self.store.mailbox.set_sent_mode(mode)
         return mode
 

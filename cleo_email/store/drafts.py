@@ -8,6 +8,8 @@ from typing import cast
 
 from cleo_email.store.connection import PREFIX, StorePart, json_text
 
+DRAFTS = f"{PREFIX}drafts"
+
 
 @dataclass(frozen=True)
 class Draft:
@@ -30,18 +32,16 @@ class Draft:
 class Drafts(StorePart):
     """Keeps every draft of ours from before it is put into the mailbox until it is certain to be gone."""
 
-    _KEY = f"{PREFIX}drafts"
-
     def put(self, id_: str, draft: Draft) -> None:
-        self._redis.hset(self._KEY, id_, json_text(asdict(draft)))
+        self._redis.hset(DRAFTS, id_, json_text(asdict(draft)))
 
     def get(self, id_: str) -> Draft | None:
-        raw = cast("bytes | None", self._redis.hget(self._KEY, id_))
+        raw = cast("bytes | None", self._redis.hget(DRAFTS, id_))
         return Draft(**json.loads(raw)) if raw else None
 
     def all(self) -> dict[str, Draft]:
         """Return every draft by the id of its record."""
-        raw = cast("dict[bytes, bytes]", self._redis.hgetall(self._KEY))
+        raw = cast("dict[bytes, bytes]", self._redis.hgetall(DRAFTS))
         return {id_.decode(): Draft(**json.loads(value)) for id_, value in raw.items()}
 
     def of_thread(self, thread_id: str) -> dict[str, Draft]:
@@ -49,4 +49,4 @@ class Drafts(StorePart):
 
     def gone(self, id_: str) -> None:
         """Note that nobody can send the draft of this record any more."""
-        self._redis.hdel(self._KEY, id_)
+        self._redis.hdel(DRAFTS, id_)

@@ -61,7 +61,7 @@ class HealthStore(StorePart):
 
     def worker_seen(self, now: int, name: str = "") -> None:
         """Record the heartbeat of a worker process, which ``name`` tells from the others."""
-        with self._redis.pipeline() as pipe:
+        with self._redis.pipeline(transaction=False) as pipe:
             pipe.hset(f"{PREFIX}pulse", "worker", now)
             if name:
                 pipe.zadd(WORKERS, {name: now})
@@ -95,11 +95,11 @@ class HealthStore(StorePart):
             pipe.hincrby(f"{PREFIX}upkeep-counts", work, int(counts))
             return int(pipe.execute()[1])
 
-    def upkeep_works(self, work: str) -> None:
-        """Remove the error of this kind of upkeep."""
+    def upkeep_works(self, *works: str) -> None:
+        """Remove the errors of these kinds of upkeep."""
         with self._redis.pipeline() as pipe:
-            pipe.hdel(f"{PREFIX}upkeep-faults", work)
-            pipe.hdel(f"{PREFIX}upkeep-counts", work)
+            pipe.hdel(f"{PREFIX}upkeep-faults", *works)
+            pipe.hdel(f"{PREFIX}upkeep-counts", *works)
             pipe.execute()
 
     def upkeep_faults(self) -> list[str]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import islice
+from types import MappingProxyType
 from typing import Any, TypeVar, cast
 
 from redis import Redis
 
 from cleo_email.store.connection import PREFIX, StorePart
+from cleo_email.store.drafts import DRAFTS
 
 # How long the mail in the inbox may come after its answer: while the inbox cannot be read, say.
 EARLY_S = 7 * 86_400
@@ -58,6 +60,16 @@ class Noted:
     troubles: Mapping[int, Trouble]
     again: Mapping[int, int]
     knows_read_mail: bool  # whether anything is known of mail that people had read before the first poll
+
+
+@dataclass(frozen=True)
+class SentKnown:
+    """``cursor`` as of :meth:`MailboxState.sent_cursor`; ``early``: the place in Sent (UIDVALIDITY/UID) of
+    what answers a mail, by its Message-ID; ``drafted``: the records with a draft."""
+
+    cursor: tuple[int, int] | None
+    early: Mapping[str, str]
+    drafted: frozenset[str]
 
 
 class MailboxState(StorePart):
@@ -161,9 +173,7 @@ class MailboxState(StorePart):
 
     def sent_cursor(self) -> tuple[int, int] | None:
         """Return (UIDVALIDITY, UID) up to which the Sent mailbox was read, None before the first time."""
-        raw = cast("bytes | None", self._redis.get(f"{self._key}:sent-cursor"))
-        validity, uid = map(int, raw.split()) if raw else (0, 0)
-        return (validity, uid) if raw else None
+        return _cursor(cast("bytes | None", self._redis.get(f"{self._key}:sent-cursor")))
 
     def set_sent_cursor(self, validity: int, uid: int) -> None:
         self._redis.set(f"{self._key}:sent-cursor", f"{validity} {uid}")
@@ -172,13 +182,20 @@ class MailboxState(StorePart):
         """Remember a mail in Sent (UIDVALIDITY/UID) that answers one which is not known, or not yet."""
         self._redis.set(f"{PREFIX}early-answer:{message_id}", place, ex=EARLY_S)
 
-    def early_answers(self, message_ids: Sequence[str]) -> dict[str, str]:
-        """Return the place in Sent of what answers these mails, as far as it was noted."""
+    def sent_known(self, message_ids: Sequence[str]) -> SentKnown:
+        """Return what is known before Sent is read for answers to these mails.
+
+        The cursor first: a process that notes an early answer moves it after that.
+        """
         named = list(filter(None, dict.fromkeys(message_ids)))
-        if not named:
-            return {}
-        found = cast("list[bytes | None]", self._redis.mget([f"{PREFIX}early-answer:{one}" for one in named]))
-        return {one: raw.decode() for one, raw in zip(named, found, strict=True) if raw}
+        with self._redis.pipeline(transaction=False) as pipe:
+            pipe.get(f"{self._key}:sent-cursor")
+            pipe.hkeys(DRAFTS)
+            for one in named:
+                pipe.get(f"{PREFIX}early-answer:{one}")
+            cursor, drafted, *places = pipe.execute()
+        early = {one: place.decode() for one, place in zip(named, places, strict=True) if place}
+        return SentKnown(_cursor(cursor), early, frozenset(id_.decode() for id_ in drafted))
 
     def forget_early_answer(self, message_id: str) -> None:
         self._redis.delete(f"{PREFIX}early-answer:{message_id}")
@@ -191,6 +208,11 @@ class MailboxState(StorePart):
     def set_sent_mode(self, mode: str) -> None:
         """Remember it for a week: a mailbox may move to another server."""
         self._redis.set(f"{PREFIX}sent-mode", mode, ex=7 * 86_400)
+
+
+def _cursor(raw: bytes | None) -> tuple[int, int] | None:
+    validity, uid = map(int, raw.split()) if raw else (0, 0)
+    return (validity, uid) if raw else None
 
 
 Item = TypeVar("Item")
@@ -222,6 +244,11 @@ class DueList(StorePart):
     def add(self, id_: str, due: int) -> None:
         self._redis.zadd(self.key, {id_: due})
 
+    def add_each(self, due: Mapping[str, int]) -> None:
+        """Let each id be due at its time (ms)."""
+        if due:
+            self._redis.zadd(self.key, dict(due))
+
     def put_off(self, ids: Iterable[str], due: int) -> None:
         """Let those that still wait be due at ``due`` or, where that is later, as they are."""
         if later := dict.fromkeys(ids, due):
@@ -232,11 +259,27 @@ class DueList(StorePart):
 
     def done_in(self, id_: str, state: str) -> None:
         """Take it off unless the record has changed its state meanwhile, which asks for it anew."""
-        self._run("done_in", args=[PREFIX, self.key, id_, state])
+        self.done_each({id_: state})
+
+    def done_each(self, states: Mapping[str, str], again: Mapping[str, int] = MappingProxyType({})) -> None:
+        """Take each id off as ``done_in`` does, and let those of ``again`` be due at their times (ms)."""
+        if not states and not again:
+            return
+        with self._redis.pipeline(transaction=False) as pipe:
+            self._load_script("done_in", pipe)
+            for id_, state in states.items():
+                self._run("done_in", args=[PREFIX, self.key, id_, state], pipe=pipe)
+            if again:
+                pipe.zadd(self.key, dict(again))
+            pipe.execute()
 
 
 class DueWork(StorePart):
     """Reads several lists of due work at once."""
+
+    def exists(self, now: int, lists: Sequence[DueList]) -> bool:
+        """Return whether anything is due in one of the lists."""
+        return any(ids for ids, _ in self.read(now, [(one, 1, "") for one in lists]))
 
     def read(self, now: int, works: Sequence[tuple[DueList, int, str]]) -> list[tuple[list[str], int]]:
         """Return for each (list, most, tick) what is due in the list, and how far the tick is away (ms)."""

@@ -423,23 +423,42 @@ class Messages(StorePart):
         """Return the mail, None if it was removed, some days after the final state."""
         return self._kept(f"{PREFIX}m:{id_}:source")
 
-    def _kept(self, key: str) -> bytes | None:
+    def _kept(self, key: str, first: tuple[bytes, bytes] | None = None) -> bytes | None:
+        """Return what is kept there; ``first`` is its first piece where that was read already."""
         whole, number, kind = io.BytesIO(), 0, b""
         while whole.tell() == number * PIECE:
-            kind, piece = self._run("piece", keys=[key], args=[number, PIECE])
+            kind, piece = first if first and not number else self._piece(key, number)
             whole.write(piece)
             number += 1
         if kind == b"none":
             return None
         return unpacked(whole.getvalue()) if kind == b"list" else whole.getvalue()
 
+    def _piece(self, key: str, number: int, pipe: Any = None) -> Any:
+        return self._run("piece", keys=[key], args=[number, PIECE], pipe=pipe)
+
     def _kept_size(self, key: str) -> int:
         return int(self._run("piece", keys=[key], args=["", PIECE])[1] or 0)
 
     def answer(self, id_: str) -> OutboundEmail | None:
         """Return the stored answer, exactly as it is or was submitted."""
-        raw = cast("dict[bytes, bytes]", self._redis.hgetall(f"{PREFIX}m:{id_}:answer"))
-        source = self._kept(f"{PREFIX}m:{id_}:answer:bytes") if raw else None
+        return self._answer(id_)
+
+    def answer_to_copy(self, id_: str, now: int) -> OutboundEmail | None:
+        """Note that a copy of the stored answer is about to be made, and return that."""
+        return self._answer(id_, copied=now)
+
+    def _answer(self, id_: str, *, copied: int = 0) -> OutboundEmail | None:
+        key = f"{PREFIX}m:{id_}:answer"
+        with self._redis.pipeline(transaction=False) as pipe:
+            self._load_script("piece", pipe)
+            if copied:
+                self._load_script("note", pipe)
+                self._note(id_, "filing_begun", copied, pipe)
+            pipe.hgetall(key)
+            self._piece(f"{key}:bytes", 0, pipe)
+            *_, raw, first = pipe.execute()
+        source = self._kept(f"{key}:bytes", first) if raw else None
         if source is None:
             return None
         recipients = tuple(json.loads(raw[b"recipients"]))
@@ -482,6 +501,18 @@ class Messages(StorePart):
                 return found, found[-1].id
             found.append(record)
         return found, None
+
+    def newest(self, states: Collection[State], limit: int) -> list[Record]:
+        """Return the newest records in each of these states, at most so many of each."""
+        if not states:
+            return []
+        with self._redis.pipeline(transaction=False) as pipe:
+            for state in states:
+                key = f"{PREFIX}index:state:{state}"
+                pipe.zrange(key, "+", "-", desc=True, bylex=True, offset=0, num=limit)
+            found = pipe.execute()
+        ids = dict.fromkeys(id_.decode() for some in found for id_ in some)
+        return [record for record in self.load(list(ids)) if record.state in states]
 
     def _newest_first(self, key: str, cursor: str, chunk: int) -> Iterator[Record]:
         start, most = f"({cursor}" if cursor else "+", min(chunk + 1, 1001)
@@ -807,7 +838,18 @@ class Messages(StorePart):
 
     def note(self, id_: str, field: str, value: str | int) -> None:
         """Set a field without a change of state. Do nothing if the record was removed."""
-        self._run("note", args=[PREFIX, id_, field, value])
+        self._note(id_, field, value)
+
+    def note_each(self, ids: Sequence[str], field: str, value: str | int) -> None:
+        """Do what ``note`` does of each."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            self._load_script("note", pipe)
+            for id_ in ids:
+                self._note(id_, field, value, pipe)
+            pipe.execute()
+
+    def _note(self, id_: str, field: str, value: str | int, pipe: Any = None) -> None:
+        self._run("note", args=[PREFIX, id_, field, value], pipe=pipe)
 
     def replace_source(self, id_: str, source: bytes) -> None:
         """Store the whole mail in place of its header. Do nothing if the record was removed."""

@@ -220,21 +220,26 @@ class QueueReader(StorePart):
                 return kind, job
         return kind, None
 
-    def wait(self, seconds: float) -> None:
-        """Wait until there is a job, at most so long, or until ``cut``. It stays where it is."""
+    def wait(self, seconds: float) -> bool:
+        """Wait until there is a job, at most so long, or until ``cut``. It stays where it is.
+
+        Return whether there is one.
+        """
         key, connection = self._queue.key, self._connection
 
-        def ask() -> None:
-            if not self._is_cut:
-                command = ("BLMOVE", key, key, "LEFT", "LEFT", seconds)
-                connection.send_command(*command)  # type: ignore[no-untyped-call]
-                connection.read_response()
+        def ask() -> bool:
+            if self._is_cut:
+                return False
+            command = ("BLMOVE", key, key, "LEFT", "LEFT", seconds)
+            connection.send_command(*command)  # type: ignore[no-untyped-call]
+            return connection.read_response() is not None
 
         def leave(_error: Exception) -> None:
             connection.disconnect()  # type: ignore[no-untyped-call]
 
-        self.is_empty = False
-        connection.retry.call_with_retry(ask, leave)
+        found = connection.retry.call_with_retry(ask, leave)
+        self.is_empty = not found
+        return found
 
     def cut(self) -> None:
         """End the waiting, now and for good."""

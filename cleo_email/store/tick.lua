@@ -2,11 +2,17 @@
 -- ARGV: 1 prefix, then for each tick: name, milliseconds, and keys, separated by blanks, of which one must exist.
 -- Returns for each 0 where the caller has it, otherwise the milliseconds after which to ask again: for one that has
 -- nothing to do two seconds at least.
-local P, answers = ARGV[1], {}
+local P, answers, all = ARGV[1], {}, {}
+local function add(keys, names)
+  for name in string.gmatch(names, '%S+') do keys[#keys + 1] = P .. name end
+  return keys
+end
+for i = 2, #ARGV, 3 do add(all, ARGV[i + 2]) end
+-- Mostly none exists: then one command tells it.
+local none = #all > 0 and redis.call('EXISTS', unpack(all)) == 0
 for i = 2, #ARGV, 3 do
-  local keys, left = {}, 0
-  for key in string.gmatch(ARGV[i + 2], '%S+') do keys[#keys + 1] = P .. key end
-  if #keys > 0 and redis.call('EXISTS', unpack(keys)) == 0 then
+  local keys, left = add({}, ARGV[i + 2]), 0
+  if #keys > 0 and (none or redis.call('EXISTS', unpack(keys)) == 0) then
     left = math.max(tonumber(ARGV[i + 1]), 2000)
   else
     left = redis.call('PTTL', P .. 'tick:' .. ARGV[i])

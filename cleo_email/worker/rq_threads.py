@@ -147,8 +147,9 @@ class ThreadWorker(SimpleWorker):
         self.heartbeat()
         if self.should_run_maintenance_tasks:
             self.run_maintenance_tasks()  # type: ignore[no-untyped-call]
-        if self._reader.is_empty:
-            self._reader.wait(DEQUEUE_S)
+        if self._reader.is_empty and not self._reader.wait(DEQUEUE_S):
+            self.dequeued_at = time.monotonic()
+            return None
         if self._stop_requested:
             return None
         kind, job = self._reader.take()

@@ -115,5 +115,5 @@ class Ticker(threading.Thread):
 
     def _upkeep(self) -> None:
         store, now = self._app.store, self._app.clock()
-        if any(one.due(now, 1) for one in (store.drafting, store.filing, store.settling, store.fetching)):
+        if store.due_work.exists(now, (store.drafting, store.filing, store.settling, store.fetching)):
             self._app.wake.upkeep()

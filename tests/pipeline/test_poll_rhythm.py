@@ -28,7 +28,7 @@ from cleo_email.pipeline.upkeep import RUN_S
 from cleo_email.screening.screen import Policy
 from cleo_email.store import Effects, Identity, Record, State, Store, new_id
 from cleo_email.store.queue import WakeQueue
-from tests.support.bench import signer_on, upkeep_of
+from tests.support.bench import FakeClock, signer_on, upkeep_of
 from tests.support.imap_server import FakeImapServer, Message, Session, first, hang_up, says
 from tests.support.mails import mail
 
@@ -246,9 +246,33 @@ def test_many_copies_for_sent_let_new_mail_in_between(
         upkeep = upkeep_of(store, mailbox, receiver, timer=seconds.__next__)
         assert upkeep.run() == 3
         assert len(store.filing.due(NOW + 10**9)) == 7
+        assert not any(store.messages.get(record.id).filing_begun for record in records[3:])
         while upkeep.run():
             pass
     assert [message.source for message in server.folders["Sent"]] == [_answer(r).source for r in records]
+
+
+def test_one_answer_tells_for_all_that_it_is_too_early_to_know_who_files(
+    receiver: Receiver, store: Store, server: FakeImapServer
+) -> None:
+    """After the first burst of answers a search of Sent for each would keep the mailbox from new mail."""
+    clock = FakeClock()
+    records = [
+        dataclasses.replace(_record(State.REPLIED, number), updated_at=clock.now) for number in range(12)
+    ]
+    for record in records:
+        store.messages.accept(record, b"", Identity(record.id), (), answer=_answer(record))
+        store.filing.add(record.id, clock.now)
+    with Mailbox(server.account(), ssl_context=server.ssl_context()) as mailbox:
+        upkeep = upkeep_of(store, mailbox, receiver, clock=clock)
+        assert upkeep.run() == 0
+        assert len(server.sent("UID SEARCH")) == 1
+        assert store.filing.due(clock.now + 4000) == []
+        assert len(store.filing.due(clock.now + 5000)) == 12
+        clock.pass_(5)
+        assert upkeep.run() == 12
+    assert [message.source for message in server.folders["Sent"]] == [_answer(r).source for r in records]
+    assert store.filing.due(clock.now + 10**9) == []
 
 
 def test_what_was_answered_soon_is_filed_before_what_waited_long(
