@@ -362,7 +362,8 @@ class Delivery:
         if submission.is_rest:
             effects = Effects(fields, not due, due=due, conversation=submission.conversation, people=people)
         else:
-            filing = now if self.has_mailbox else None
+            # Due at once, and what was answered soon comes before what had waited: see Upkeep.
+            filing = max(now - record.received_at, 0) if self.has_mailbox else None
             effects = Effects(fields, pop=True, later=due or None, filing=filing, people=people)
             if record.ingress == QUESTION:  # who is asked takes no part in the thread by that
                 effects = replace(effects, people=(), conversation=submission.conversation)
