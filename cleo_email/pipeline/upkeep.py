@@ -34,7 +34,7 @@ from cleo_email.pipeline.logins import LoginsUsedUp
 from cleo_email.pipeline.receive import IncomingMail, Receiver
 from cleo_email.runtime import DAY, HOUR, MINUTE, SECOND, Clock, now_ms
 from cleo_email.store import AT_WORK, LOGIN, Effects, Record, State, Store, conversation_of
-from cleo_email.store.mailbox import DueList
+from cleo_email.store.mailbox import FLAGGED, DueList, filing_due
 from cleo_email.store.messages import FINAL, MAILBOX
 
 log = logging.getLogger(__name__)
@@ -121,6 +121,9 @@ class Upkeep:
             self._works(work, records)
             work = "filing"
             sent = self._to_be_filed(records)
+            if len(sent) > 1:  # there may be more than this run has time for: others are flagged first
+                waits = {one.id: FLAGGED + filing_due(one.updated_at - one.received_at) for one in sent}
+                store.filing.put_off_each(waits)
             for record in self._in_time(sent, until):
                 done += self._file(record)
             work = "settling"
@@ -178,14 +181,15 @@ class Upkeep:
     def _ready(self, due: DueList, now: int, ids: list[str], rest: int, most: int) -> list[str]:
         """Return the ids that are due, none while this work rests (ms): they are put off until then.
 
-        Of more than ``most`` the first and the last: what was answered just now does not wait for a backlog.
+        Of more than ``most`` the last are among them: what people did just now does not wait for a backlog.
         """
         if rest > 0:
             due.put_off(ids, now + rest)
             return []
         if len(ids) < most:
             return ids
-        return list(dict.fromkeys((*ids[: most // 2], *due.latest(now, most // 2))))
+        latest = due.latest(now, now - DAY, most // 2)
+        return list(dict.fromkeys((*ids[: most - len(latest)], *latest)))
 
     def _rest(self, work: str, error: MailboxError, rests: Sequence[int] = RESTS_MS) -> None:
         faults = self.store.health.upkeep_fault(work, f"{WORK[work]}: {error}")
