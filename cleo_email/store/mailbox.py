@@ -208,7 +208,7 @@ FLAGGED = 1_000 * DAY  # more than any mail waits, and less than any time
 
 
 def filing_due(waited: int) -> int:
-    """Return the time (ms) at which the flags of an answered mail, and our copy, are due: in any case at once.
+    """Return the time (ms) at which flags and copy of an answered mail are due: in any case at once.
 
     The order is that of how long the mail waited for its answer, so that new mail has its turn during a
     backlog. With FLAGGED added, behind all that have no flags yet, it is that of mail without its copy.
