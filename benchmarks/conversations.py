@@ -7,7 +7,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from email import message_from_bytes
 from pathlib import Path
@@ -15,12 +15,12 @@ from pathlib import Path
 from imapclient import IMAPClient
 from redis import Redis
 
-from benchmarks.harness import Plan, Row, fill, inbox, median, pss_mib, say, server_name, small_mail, until
+from benchmarks.harness import Plan, Row, fill, median, pss_mib, say, server_name, small_mail, until
 from cleo_email.settings.model import Settings
 from cleo_email.store import State, Store
 from tests.support.agent_server import AgentServer
 from tests.support.channel import Rig
-from tests.support.inboxes import ByImap
+from tests.support.inboxes import ByImap, usual
 from tests.support.redis_server import RedisServer
 
 AGENT_S = 1.0
@@ -39,7 +39,7 @@ def _rig(*, delay: float | None = None, **env: str) -> Iterator[Rig]:
         if delay is not None:
             env["CLEO_AGENT"] = stack.enter_context(AgentServer(delay=delay)).url
         env.setdefault("EMAIL_MAX_SENDS_PER_HOUR", "1000000")
-        yield stack.enter_context(Rig(base, redis.url, inbox=inbox(base), env=env))
+        yield stack.enter_context(Rig(base, redis.url, inbox=usual(base), env=env))
 
 
 def _start(rig: Rig) -> tuple[int, float]:
@@ -165,47 +165,125 @@ class _Watcher:
 # --- a backlog ----------------------------------------------------------------------------------------------
 
 
+MEANWHILE = ("new", "reply", "webhook") * 3  # what comes during a backlog, evenly over it
+
+
 def backlog(plan: Plan) -> Iterator[Row]:
-    """While N mails wait, a person's mail comes: when is it answered, when does the mailbox show it?"""
+    """While N mails wait, people's mail comes: when is it answered, when does the mailbox show it?"""
     count = plan.size(2000, 10_000)
-    env = {"EMAIL_MAX_REPLIES_PER_SENDER": "1000000"}
-    with _rig(**env) as rig:
+    with _rig(EMAIL_MAX_REPLIES_PER_SENDER="1000000") as rig:
+        rig.start_web()
+        known = _known_thread(rig)
         fill(rig, [small_mail(f"old.{number}") for number in range(count)])
         pid, ready = _start(rig)
-        _await_replies(rig, 100, 60)
-        begun, before = time.monotonic(), len(rig.smtp.mails)
-        rig.deliver(small_mail("new"))
-        new = "<q.new@example.test>"
-        watch = threading.Thread(target=lambda: flagged.append(_flagged_after(rig, begun)), daemon=True)
-        flagged: list[float] = []
-        watch.start()
-        answered, read = 0.0, before
-        while len(rig.smtp.mails) < count + 1 and time.monotonic() - begun < count / 10 + 60:
-            time.sleep(0.05)
-            sent, read = rig.smtp.mails[read:], len(rig.smtp.mails)
-            if any(message_from_bytes(mail.source)["In-Reply-To"] == new for mail in sent):
-                answered = answered or time.monotonic() - begun
-        seconds = _await_replies(rig, count + 1, 1) - ready
-        memory = pss_mib(pid)
-        watch.join(180)
-    say(f"backlog of {count}: {seconds:.1f} s, new mail {answered:.1f} s, its flag {flagged}")
-    what = f"backlog of {count:,} mails"
-    yield Row(f"{what}: replies", count / seconds, "replies/s", None, "", f"worker at most {memory:.0f} MiB")
-    yield Row(f"{what}: new mail -> its reply", answered, "s", None, "<= 3 s")
-    if flagged:
-        yield Row(f"{what}: new mail -> \\Answered", flagged[0], "s", None, "<= 10 s")
+        look = _Look(rig)
+        threading.Thread(target=look.run, daemon=True).start()
+        memory, first = 0.0, len(rig.smtp.mails)
+        for number, kind in enumerate(MEANWHILE):
+            share = (number + 0.5) / len(MEANWHILE) * 0.8
+            until(lambda: len(rig.smtp.mails) - first > share * count, count / 5)  # noqa: B023
+            memory = max(memory, pss_mib(pid))
+            look.sent[f"{kind}.{number}"] = time.monotonic()
+            _send(rig, kind, f"{kind}.{number}", known)
+        seconds = _await_replies(rig, first + count + len(MEANWHILE), count / 5) - ready
+        until(look.is_over, 120)
+    rate = count / seconds
+    slowest = {kind: look.slowest(look.replied, kind) for kind in dict.fromkeys(MEANWHILE)}
+    flags, copies = look.slowest(look.flagged), look.slowest(look.filed)
+    say(f"backlog of {count}: {rate:.0f}/s, replies {slowest}, flags {flags:.2f} s, copies {copies:.2f} s")
+    what, note = f"backlog of {count:,} mails", f"the slowest of {len(MEANWHILE) // 3}"
+    yield Row(f"{what}: replies", rate, "replies/s", None, "", f"worker at most {memory:.0f} MiB")
+    yield Row(f"{what}: new mail -> its reply", slowest["new"], "s", None, "<= 3 s", note)
+    yield Row(f"{what}: mail of an earlier thread -> its reply", slowest["reply"], "s", None, "<= 3 s", note)
+    yield Row(f"{what}: webhook -> its reply", slowest["webhook"], "s", None, "<= 3 s", note)
+    yield Row(f"{what}: new mail -> \\Answered", flags, "s", None, "<= 10 s", "the slowest")
+    yield Row(f"{what}: new mail -> its copy in Sent", copies, "s", None, "<= 10 s", "the slowest")
 
 
-def _flagged_after(rig: Rig, begun: float) -> float:
-    assert isinstance(rig.inbox, ByImap)
-    # The server may end before this thread, which is not waited for beyond some minutes.
-    with suppress(OSError, IMAPClient.AbortError), rig.inbox.client("INBOX") as client:
-        while time.monotonic() - begun < 600:
-            client.noop()
-            if client.search(["ANSWERED", "HEADER", "Message-ID", "<q.new@example.test>"]):
-                return time.monotonic() - begun
-            time.sleep(0.2)
-    return float("inf")
+def _known_thread(rig: Rig) -> str:
+    """Let a mail be answered by a worker that ends then. Return the Message-ID of the answer."""
+    worker = rig.start_worker()
+    rig.deliver(small_mail("known"))
+    _await_replies(rig, 1, 60)
+    until(lambda: bool(rig.inbox and rig.inbox.answered() and rig.inbox.sent()), 60, pause=0.2)
+    worker.terminate()
+    worker.wait(40)
+    return str(rig.replies()[0]["Message-ID"])
+
+
+def _send(rig: Rig, kind: str, name: str, known: str) -> None:
+    source = small_mail(name)
+    if kind == "reply":
+        source = source.replace(f"customer.{name}@".encode(), b"customer.known@")
+        source = f"In-Reply-To: {known}\r\nReferences: <q.known@example.test> {known}\r\n".encode() + source
+    if kind == "webhook":
+        path, mail = "/email/incoming/raw", {"Content-Type": "message/rfc822"}
+        assert rig.call("POST", path, source, mail)[0] == 202
+    else:
+        rig.deliver(source)
+
+
+class _Look:
+    """Notes when the mails of ``sent`` are answered, are flagged, and have a copy of the answer in Sent."""
+
+    def __init__(self, rig: Rig) -> None:
+        assert isinstance(rig.inbox, ByImap)
+        self._rig: Rig = rig
+        self._inbox: IMAPClient = rig.inbox.login()
+        self._sent_box: IMAPClient = rig.inbox.login()
+        self._next: dict[str, int] = dict.fromkeys(("INBOX", "Sent"), 1)
+        self._uids: dict[int, str] = {}
+        self._read: int = len(rig.smtp.mails)
+        self.sent: dict[str, float] = {}
+        self.replied: dict[str, float] = {}
+        self.flagged: dict[str, float] = {}
+        self.filed: dict[str, float] = {}
+
+    def run(self) -> None:
+        self._inbox.select_folder("INBOX", readonly=True)
+        self._sent_box.select_folder("Sent", readonly=True)
+        self._next["INBOX"] = int(self._inbox.folder_status("INBOX", ["UIDNEXT"])[b"UIDNEXT"])
+        # The server may end before this thread.
+        with suppress(OSError, IMAPClient.AbortError):
+            while not self.is_over():
+                self._look()
+                time.sleep(0.05)
+
+    def is_over(self) -> bool:
+        mailed = sum(not name.startswith("webhook") for name in self.sent)
+        return len(self.filed) == len(self.sent) == len(MEANWHILE) and len(self.flagged) == mailed
+
+    def slowest(self, times: dict[str, float], kind: str = "") -> float:
+        return max(at - self.sent[name] for name, at in times.items() if name.startswith(kind))
+
+    def _look(self) -> None:
+        mails, self._read = self._rig.smtp.mails[self._read :], len(self._rig.smtp.mails)
+        self._note(self.replied, [message_from_bytes(mail.source)["In-Reply-To"] for mail in mails])
+        self._uids |= self._arrived(self._inbox, "INBOX", b"MESSAGE-ID")
+        self._note(self.filed, list(self._arrived(self._sent_box, "Sent", b"IN-REPLY-TO").values()))
+        open_ = [uid for uid, id_ in self._uids.items() if _name(id_) not in self.flagged]
+        found = self._inbox.fetch(open_, ["FLAGS"]) if open_ else {}
+        self._note(
+            self.flagged, [self._uids[uid] for uid, of in found.items() if b"\\Answered" in of[b"FLAGS"]]
+        )
+
+    def _arrived(self, client: IMAPClient, box: str, field: bytes) -> dict[int, str]:
+        """Return this field of the mails that came since the last look."""
+        client.noop()
+        uids = [uid for uid in client.search(["UID", f"{self._next[box]}:*"]) if uid >= self._next[box]]
+        self._next[box] = max([self._next[box], *(uid + 1 for uid in uids)])
+        part = b"BODY[HEADER.FIELDS (" + field + b")]"
+        found = client.fetch(uids, [part.replace(b"BODY", b"BODY.PEEK")]) if uids else {}
+        return {uid: of[part].decode().partition(":")[2].strip() for uid, of in found.items()}
+
+    def _note(self, times: dict[str, float], ids: Sequence[str | None]) -> None:
+        for name in map(_name, filter(None, ids)):
+            if name in self.sent:
+                times.setdefault(name, time.monotonic())
+
+
+def _name(message_id: str) -> str:
+    return message_id.removeprefix("<q.").removesuffix("@example.test>")
 
 
 # --- kill -9 ------------------------------------------------------------------------------------------------

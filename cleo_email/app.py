@@ -23,7 +23,7 @@ from cleo_email.errors import BAD_SETTINGS, MailboxError, SettingsError
 from cleo_email.mail.message_id import Signer, derive_key
 from cleo_email.mail.model import Action
 from cleo_email.pipeline.receive import Receiver
-from cleo_email.runtime import AROUND_THE_AGENT_S, HOUR, give_back_large_blocks, set_up_logging
+from cleo_email.runtime import AROUND_THE_AGENT_S, HOUR, AtWork, give_back_large_blocks, set_up_logging
 from cleo_email.screening.screen import Policy
 from cleo_email.settings import Settings, export_dotenv, no_dotenv, read_settings
 from cleo_email.settings.workflows import Supplied
@@ -452,8 +452,14 @@ class App:
             drafts=settings.drafts,
             hand_over=self.hand_over,
             colleagues=self.colleagues,
+            at_work=self.at_work,
             clock=self.clock,
         )
+
+    @cached_property
+    def at_work(self) -> AtWork:
+        """More at once would wait for a connection to Redis."""
+        return AtWork(CONNECTIONS)
 
     @cached_property
     def poller(self) -> Poller | None:

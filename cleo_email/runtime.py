@@ -159,6 +159,42 @@ class LargeWork:
                 self._slots.release()
 
 
+class AtWork:
+    """Counts the conversations at which this process works; those that wait for their agent do not count.
+
+    More than ``most`` at once would make no answer earlier, as they share one interpreter and a few
+    connections: each would take longer, also that of whoever wrote just now.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._count = 0
+        self._changed = threading.Condition()
+
+    def begin(self) -> None:
+        with self._changed:
+            self._count += 1
+
+    def end(self) -> None:
+        with self._changed:
+            self._count -= 1
+            self._changed.notify_all()
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Do not count meanwhile."""
+        self.end()
+        try:
+            yield
+        finally:
+            self.begin()
+
+    def await_room(self, seconds: float) -> bool:
+        """Wait until fewer than ``most`` are at work, at most so long. Return whether there is room."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._count < self._most, seconds)
+
+
 _IN_URL = re.compile(r"([?&]secret=)[^&\s\"']+")
 
 

@@ -41,7 +41,7 @@ SELECTED_S = 60.0  # after which a mailbox that is selected is selected again
 BATCH_MESSAGES = 25  # of one FETCH of bodies
 BATCH_OCTETS = 16 * 1024 * 1024  # of one FETCH of bodies; a larger message comes alone
 HEADER_OCTETS = 256 * 1024  # of a header that is fetched alone
-_OUTLINE = "HEADER.FIELDS (MESSAGE-ID FROM DATE SUBJECT)"
+_OUTLINE = "HEADER.FIELDS (MESSAGE-ID FROM DATE SUBJECT IN-REPLY-TO REFERENCES)"
 _SEARCH_WINDOW = 50_000  # messages in one SEARCH: imaplib refuses lines above a million octets
 _LAST_UID = 2**32 - 1
 

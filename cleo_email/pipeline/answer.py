@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Collection
 from contextlib import suppress
-from dataclasses import KW_ONLY, dataclass, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -44,7 +44,7 @@ from cleo_email.pipeline.workflows import (
     is_first_answer,
     own_workflow,
 )
-from cleo_email.runtime import DAY, HOUR, MINUTE, Clock, backoff_ms, now_ms
+from cleo_email.runtime import DAY, HOUR, MINUTE, AtWork, Clock, backoff_ms, now_ms
 from cleo_email.screening.screen import Policy
 from cleo_email.store import (
     AT_WORK,
@@ -204,6 +204,7 @@ class Answerer:
     drafts: bool = False
     hand_over: HandOver | None = None
     colleagues: Colleagues | None = None
+    at_work: AtWork = field(default_factory=lambda: AtWork(1))
     clock: Clock = now_ms
 
     def handle(self, thread_id: str) -> None:
@@ -222,7 +223,7 @@ class Answerer:
         crashpoint("answer-before-next")
         # A message added while we held the lock woke a worker that found the lock taken.
         if head.goes_on:
-            self.wake.wake(thread_id)
+            self.wake.wake_each([thread_id], fresh=True)  # whoever wrote again does not wait for a crowd
 
     def _handle_one(self, thread_id: str, head: Head) -> None:
         id_, lock = head.id, head.lock
@@ -348,7 +349,8 @@ class Answerer:
             more = {"callback": self.callbacks.offer(record), "resumed": resumed}
             request = request.model_copy(update=more)
         try:
-            return agent.answer(request, deadline=self.agent_timeout)
+            with self.at_work.waiting():
+                return agent.answer(request, deadline=self.agent_timeout)
         finally:
             work.counts |= timed("agent", AGENT_BOUNDS, round(1000 * (time.monotonic() - begun)))
 
@@ -471,7 +473,8 @@ class Answerer:
         from cleo_email.screening.dkim import Outcome
 
         record, now = work.record, self.clock()
-        finding = check.check(source, mail)
+        with self.at_work.waiting():  # for DNS
+            finding = check.check(source, mail)
         if finding.outcome is Outcome.PROVEN:
             people = people_of(mail, self.policy.own_addresses)
             sender, own = mail.from_[0].key, own_threads(mail)

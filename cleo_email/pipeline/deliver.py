@@ -29,6 +29,7 @@ from cleo_email.runtime import (
     now_ms,
 )
 from cleo_email.store import QUESTION, Effects, Lock, Record, State, Store, ThreadTaken, iso
+from cleo_email.store.mailbox import filing_due
 
 if TYPE_CHECKING:
     from cleo_email.pipeline.last_look import LastLook
@@ -362,7 +363,7 @@ class Delivery:
         if submission.is_rest:
             effects = Effects(fields, not due, due=due, conversation=submission.conversation, people=people)
         else:
-            filing = now if self.has_mailbox else None
+            filing = filing_due(now - record.received_at) if self.has_mailbox else None
             effects = Effects(fields, pop=True, later=due or None, filing=filing, people=people)
             if record.ingress == QUESTION:  # who is asked takes no part in the thread by that
                 effects = replace(effects, people=(), conversation=submission.conversation)

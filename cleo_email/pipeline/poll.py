@@ -34,7 +34,7 @@ from cleo_email.imap.values import (
 )
 from cleo_email.mail.model import InboundEmail
 from cleo_email.mail.parse import parse_header
-from cleo_email.mail.thread import quoted_ids
+from cleo_email.mail.thread import quoted_ids, threads_in_question
 from cleo_email.pipeline.logins import LoginsUsedUp, limit_logins
 from cleo_email.pipeline.receive import IncomingMail, Receiver, unfetched
 from cleo_email.pipeline.upkeep import Upkeep, flags_of
@@ -49,7 +49,9 @@ LOCK = "mailbox"  # its name in the store
 BATCH_MESSAGES = 25  # fetched, stored and flagged together
 BATCH_OCTETS = 4 * 1024 * 1024  # of a batch; a larger mail comes alone
 LONG = 100  # mails of one poll: more are a backlog, before which new mail is taken
-BREAK_S = 0.5  # between two looks at new mail, and for the upkeep between two of them
+BREAK_S = 0.5  # between two turns of the upkeep during a long poll, and for each of them
+RELATIONS_AT_ONCE = 500  # headers of mail that waits, read together
+MOST_QUOTED = 200  # ids of one mail, as the receiver reads them
 HEADERS_PER_POLL = 500  # of mail that is only recorded, so that a full old inbox does not delay new mail
 HOPELESS = 2  # mails that fail alone while none can be fetched: the server is at fault, or may be
 # A mail that cannot be fetched while others can is recorded as failed after so long and so many tries; later
@@ -252,6 +254,9 @@ class _Reading:
     fresh: set[int] = field(default_factory=set)  # UIDs at which no poll has looked since they were noted
     waiting: dict[int, MessageInfo] = field(default_factory=dict)  # to be fetched whole, in this order
     newer: set[int] = field(default_factory=set)  # UIDs that came during this pass
+    relations: dict[int, frozenset[int]] = field(
+        default_factory=dict
+    )  # of mail in a long pass: see _relations
     saved: set[int] = field(default_factory=set)  # UIDs of which it is noted that they wait, or are done
     is_long: bool = False
     next_break: float = 0.0
@@ -291,6 +296,8 @@ class _Reading:
         others = others[:HEADERS_PER_POLL]
         self.total = len(whole) + len(others)
         self.is_long = len(whole) > LONG
+        if self.is_long:  # a short one reads them when they are needed
+            self._learn_relations([info.uid for info in whole])
         self.next_break = self.timer() + BREAK_S
         self._take_whole(whole)
         self._flush()
@@ -615,14 +622,18 @@ class _Reading:
     # --- a long pass lets others in -----------------------------------------------------------------------
 
     def _let_others_in(self) -> None:
-        """Between two batches of a long pass take new mail, and see to what was answered meanwhile."""
-        if self.timer() < self.next_break or not self.waiting:
+        """Between two batches take new mail, and now and then see to what was answered meanwhile."""
+        if not self.waiting:
+            return
+        is_time = self.timer() >= self.next_break
+        if self.is_long or is_time:
+            self._take_newer()
+        if not is_time:
             return
         self._save()
         self.upkeep.run(BREAK_S)
         if self.mailbox.open().uidvalidity != self.status.uidvalidity:
             raise MailboxUnavailable("UIDVALIDITY has changed during the poll, all UIDs are void")
-        self._take_newer()
         self.store.health.polled(self.clock())
         self.next_break = self.timer() + BREAK_S
 
@@ -635,10 +646,7 @@ class _Reading:
         self.saved |= rest | done
 
     def _take_newer(self) -> None:
-        """Take mail that came during this pass before what waits, where it begins a conversation.
-
-        What answers a mail waits behind it: an earlier mail of its thread may be among those that wait.
-        """
+        """Take mail that came during this pass before what waits, where none of that may be of its thread."""
         new = set(self.mailbox.search_since_uid(self.state.cursor)) - self.wanted
         if not new:
             return
@@ -648,16 +656,60 @@ class _Reading:
         judged = self._judged([infos[uid] for uid in sorted(infos)])
         whole = [info for info, hold in judged if not hold]
         self._again(info.uid for info, hold in judged if hold)  # for the next poll
+        if not self.relations:
+            self._learn_relations(list(self.waiting))
         self.total += len(whole)
         self.newer |= {info.uid for info in whole}
         self.waiting.update((info.uid, info) for info in whole)
-        first = [info for info in whole if info.size <= BATCH_OCTETS][:BATCH_MESSAGES]
-        fetched = self._fetch(first) if first else []
-        begun = [mail for mail in fetched if _begins_conversation(mail.source)]
-        self._take(begun)
-        for mail in begun:
-            del self.waiting[mail.info.uid]
-        self._flush()
+        sizes = [(info.uid, info.size) for info in whole]
+        for uids in batches(sizes, BATCH_MESSAGES, BATCH_OCTETS):
+            fetched = self._fetch([infos[uid] for uid in uids])
+            passing = self._passing(fetched)
+            self._take(passing)
+            for mail in passing:
+                del self.waiting[mail.info.uid]
+            self._flush()
+
+    def _passing(self, fetched: Sequence[_Fetched]) -> list[_Fetched]:
+        """Return the mails of which no earlier one that waits may be of the same thread."""
+        mails = {one.info.uid: mail for one in fetched if (mail := parse_header(one.source))}
+        self.relations |= self._relations(mails)
+        waiting = [uid for uid in self.waiting if uid in self.relations]
+        unknown = len(waiting) < len(self.waiting)  # their headers could not be had
+        passing: list[_Fetched] = []
+        for one in fetched:
+            uid = one.info.uid
+            own = self.relations.get(uid)
+            if own is None or (unknown and quoted_ids(mails[uid])):
+                continue
+            if all(other >= uid or own.isdisjoint(self.relations[other]) for other in waiting):
+                passing.append(one)
+                waiting.remove(uid)
+        return passing
+
+    def _learn_relations(self, uids: Sequence[int]) -> None:
+        """Read of the mail that waits what its threads depend on, so that new mail of others can pass it."""
+        for start in range(0, len(uids), RELATIONS_AT_ONCE):
+            part = uids[start : start + RELATIONS_AT_ONCE]
+            try:
+                outlines = self.mailbox.fetch_outlines(part)
+                mails = {info.uid: parse_header(header) for info, header in outlines}
+            except BatchFailed as error:
+                log.warning("answers to earlier mail wait for this backlog: %s", error)
+                self.mailbox.open()  # raises where the server is gone
+                return
+            self.relations |= self._relations({uid: mail for uid, mail in mails.items() if mail})
+
+    def _relations(self, mails: Mapping[int, InboundEmail]) -> dict[int, frozenset[int]]:
+        """Return for each UID the hashes of all ids on which the thread of the mail may depend."""
+        quoted = {uid: quoted_ids(mail)[:MOST_QUOTED] for uid, mail in mails.items()}
+        asked = list(dict.fromkeys(id_ for ids in quoted.values() for id_ in ids))
+        known = self.store.threads.by_our_ids(asked)
+        found: dict[int, frozenset[int]] = {}
+        for uid, mail in mails.items():
+            threads = (known[id_][0] for id_ in quoted[uid] if id_ in known)
+            found[uid] = frozenset(map(hash, (*quoted[uid], *threads_in_question(mail, {}), *threads)))
+        return found
 
     def _one_by_one(self, infos: Sequence[MessageInfo]) -> None:
         """Fetch each mail alone, to find the one that makes the batch fail."""
@@ -869,12 +921,6 @@ def _identity(info: MessageInfo, mail: InboundEmail) -> bytes:
     date = mail.date or info.internal_date
     named = mail.message_id or f"{mail.from_address} {date} {mail.subject} {info.size}"
     return hashlib.sha256(named.encode("utf-8", "replace")).digest()[:12]
-
-
-def _begins_conversation(source: bytes) -> bool:
-    """Return whether the thread of a mail is surely its own, so that no earlier mail can be part of it."""
-    mail = parse_header(source)
-    return mail is not None and bool(mail.message_id) and not quoted_ids(mail)
 
 
 def _ms(moment: datetime) -> int:

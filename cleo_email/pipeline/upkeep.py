@@ -34,7 +34,7 @@ from cleo_email.pipeline.logins import LoginsUsedUp
 from cleo_email.pipeline.receive import IncomingMail, Receiver
 from cleo_email.runtime import DAY, HOUR, MINUTE, SECOND, Clock, now_ms
 from cleo_email.store import AT_WORK, LOGIN, Effects, Record, State, Store, conversation_of
-from cleo_email.store.mailbox import DueList
+from cleo_email.store.mailbox import FLAGGED, DueList, filing_due
 from cleo_email.store.messages import FINAL, MAILBOX
 
 log = logging.getLogger(__name__)
@@ -131,7 +131,10 @@ class Upkeep:
             self._flag(records)
             self._works(work, records)
             work = "filing"
-            done = self._file_all(self._to_be_filed(records), until)
+            sent = self._to_be_filed(records)
+            if len(sent) > 1:  # there may be more than this run has time for: others are flagged first
+                store.filing.put_off_each({one.id: _after_flags(one) for one in sent})
+            done = self._file_all(sent, until)
             work = "settling"
             for id_ in self._in_time(settling, until):
                 self._settle(id_)
@@ -194,14 +197,15 @@ class Upkeep:
     def _ready(self, due: DueList, now: int, ids: list[str], rest: int, most: int) -> list[str]:
         """Return the ids that are due, none while this work rests (ms): they are put off until then.
 
-        Of more than ``most`` the first and the last: what was answered just now does not wait for a backlog.
+        Of more than ``most`` the last are among them: what people did just now does not wait for a backlog.
         """
         if rest > 0:
             due.put_off(ids, now + rest)
             return []
         if len(ids) < most:
             return ids
-        return list(dict.fromkeys((*ids[: most // 2], *due.latest(now, most // 2))))
+        latest = due.latest(now, now - DAY, most // 2)
+        return list(dict.fromkeys((*ids[: most - len(latest)], *latest)))
 
     def _rest(self, work: str, error: MailboxError, rests: Sequence[int] = RESTS_MS) -> None:
         faults = self.store.health.upkeep_fault(work, f"{WORK[work]}: {error}")
@@ -330,7 +334,7 @@ class Upkeep:
         ages = {one.id: now - one.updated_at for one in records}
         again = {id_: now + min(max(age, NEXT_COPY_MS), HOUR) for id_, age in ages.items()}
         self.store.filing.add_each(again)
-        again = dict.fromkeys(again, now)
+        again = {one.id: _after_flags(one) for one in records}
         done: dict[str, str] = {}
         try:
             for record in self._in_time(records, until):
@@ -338,7 +342,7 @@ class Upkeep:
                 if self._file(record):
                     done[record.id] = record.state
         except _TooEarly:
-            again[record.id] = now
+            again[record.id] = _after_flags(record)
             raise
         finally:
             self.store.filing.done_each(done, again)
@@ -507,3 +511,8 @@ def _uid_under(validity: int, record: Record) -> int | None:
     """Return the UID of a record's mail under this UIDVALIDITY, None where it has none."""
     under, _, uid = record.mailbox.partition("/")
     return int(uid) if uid and int(under) == validity else None
+
+
+def _after_flags(record: Record) -> int:
+    """Return when the copy of a flagged mail is due: behind the mail that still has no flags."""
+    return FLAGGED + filing_due(record.updated_at - record.received_at)

@@ -10,6 +10,7 @@ from typing import Any, TypeVar, cast
 
 from redis import Redis
 
+from cleo_email.runtime import DAY
 from cleo_email.store.connection import PREFIX, StorePart
 from cleo_email.store.drafts import DRAFTS
 
@@ -225,6 +226,18 @@ def _chunks(items: Iterable[Item]) -> Iterator[list[Item]]:
         yield chunk
 
 
+FLAGGED = 1_000 * DAY  # more than any mail waits, and less than any time
+
+
+def filing_due(waited: int) -> int:
+    """Return the time (ms) at which flags and copy of an answered mail are due: in any case at once.
+
+    The order is that of how long the mail waited for its answer, so that new mail has its turn during a
+    backlog. With FLAGGED added, behind all that have no flags yet, it is that of mail without its copy.
+    """
+    return min(max(waited, 0), FLAGGED - 1)
+
+
 class DueList(StorePart):
     """Records that wait until something is done about them, most of it in the mailbox."""
 
@@ -236,9 +249,9 @@ class DueList(StorePart):
         raw = self._redis.zrange(self.key, "-inf", now, byscore=True, offset=0, num=limit)
         return [item.decode() for item in cast("list[bytes]", raw)]
 
-    def latest(self, now: int, limit: int) -> list[str]:
-        """Return what became due last."""
-        raw = self._redis.zrange(self.key, now, "-inf", byscore=True, desc=True, offset=0, num=limit)
+    def latest(self, now: int, since: int, limit: int) -> list[str]:
+        """Return what became due last, after ``since``."""
+        raw = self._redis.zrange(self.key, now, since, byscore=True, desc=True, offset=0, num=limit)
         return [item.decode() for item in cast("list[bytes]", raw)]
 
     def add(self, id_: str, due: int) -> None:
@@ -251,8 +264,11 @@ class DueList(StorePart):
 
     def put_off(self, ids: Iterable[str], due: int) -> None:
         """Let those that still wait be due at ``due`` or, where that is later, as they are."""
-        if later := dict.fromkeys(ids, due):
-            self._redis.zadd(self.key, later, xx=True, gt=True)
+        self.put_off_each(dict.fromkeys(ids, due))
+
+    def put_off_each(self, due: Mapping[str, int]) -> None:
+        if due:
+            self._redis.zadd(self.key, dict(due), xx=True, gt=True)
 
     def done(self, id_: str) -> None:
         self._redis.zrem(self.key, id_)

@@ -11,6 +11,7 @@ from cleo_email.agents.spec import UrlSpec, parse_spec
 from cleo_email.app import App, print_faults, shared_app, start_process
 from cleo_email.errors import BAD_SETTINGS, SettingsError, StoreUnavailable
 from cleo_email.http.address import web_address
+from cleo_email.runtime import AtWork
 from cleo_email.settings import Settings, doubts, gather, no_dotenv
 from cleo_email.store.connection import connect_worker
 from cleo_email.store.queue import ANSWERS, MAILBOX
@@ -55,7 +56,7 @@ def run_worker(settings: Settings) -> int:
     _ = (app.answerer, app.poller, app.sweeper, app.workflow_starter, app.event_sender)
     _announce(app)
     app.store.locks.is_steady()  # from here on it counts how long Redis has been within reach
-    holders = [_start_worker(app, ANSWERS, settings.concurrency, stop)]
+    holders = [_start_worker(app, ANSWERS, settings.concurrency, stop, app.at_work)]
     if app.poller is not None:
         holders.append(_start_worker(app, MAILBOX, 1, stop))
     listener = Listener(app, app.idle) if app.idle else None
@@ -75,14 +76,16 @@ def run_worker(settings: Settings) -> int:
     return 0
 
 
-def _start_worker(app: App, name: str, slots: int, stop: threading.Event) -> list[ThreadWorker]:
+def _start_worker(
+    app: App, name: str, slots: int, stop: threading.Event, at_work: AtWork | None = None
+) -> list[ThreadWorker]:
     """Keep an RQ worker at work on a queue in a thread. Return its holder."""
     url = app.settings.redis_url.get_secret_value()
     holder: list[ThreadWorker] = []
 
     def build() -> ThreadWorker:
         # Connections of its own: RQ stretches their time-outs for its blocking reads.
-        return ThreadWorker(connect_worker(url, connections=8), name, slots=slots)
+        return ThreadWorker(connect_worker(url, connections=8), name, slots=slots, at_work=at_work)
 
     args = (build, holder, stop)
     threading.Thread(target=work_until_stopped, args=args, name=name, daemon=True).start()

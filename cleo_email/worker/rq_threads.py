@@ -23,7 +23,7 @@ from rq.timeouts import BaseDeathPenalty
 from rq.worker import SimpleWorker
 
 from cleo_email.errors import StoreUnavailable, place_of
-from cleo_email.runtime import SeldomLog, stuck_calls
+from cleo_email.runtime import AtWork, SeldomLog, stuck_calls
 from cleo_email.store.faults import explain
 from cleo_email.store.queue import OURS, PlainJob, PlainSerializer, QueueReader, queue
 
@@ -37,6 +37,7 @@ DEQUEUED_S = 30.0  # a worker whose last look at its queue is older does not deq
 WATCH_S = 5.0  # between two looks at the jobs
 OVERTIME_S = 60
 FAULT_S = 1.0  # of rest after a fault of Redis
+CROWDED_S = 1.0  # the longest wait for room: what is at work may wait itself, for a slow mail server
 
 
 class NoDeathPenalty(BaseDeathPenalty):
@@ -56,7 +57,7 @@ class ThreadWorker(SimpleWorker):
     max_connection_wait_time = 5.0
     log_result_lifespan = False
 
-    def __init__(self, redis: Redis, name: str, *, slots: int) -> None:
+    def __init__(self, redis: Redis, name: str, *, slots: int, at_work: AtWork | None = None) -> None:
         super().__init__(
             [queue(redis, name)],
             connection=redis,
@@ -68,6 +69,7 @@ class ThreadWorker(SimpleWorker):
             log_job_description=False,
         )
         self._slots = threading.Semaphore(slots)
+        self._at_work = at_work or AtWork(slots)
         self._reader = QueueReader(redis, self.queues[0])
         self._running: dict[str, tuple[Job, Execution | None, float]] = {}
         self._guard = threading.Lock()
@@ -150,6 +152,7 @@ class ThreadWorker(SimpleWorker):
         if self._reader.is_empty and not self._reader.wait(DEQUEUE_S):
             self.dequeued_at = time.monotonic()
             return None
+        self._at_work.await_room(CROWDED_S)
         if self._stop_requested:
             return None
         kind, job = self._reader.take()
@@ -167,6 +170,7 @@ class ThreadWorker(SimpleWorker):
             raise
         with self._guard:
             self._running[job.id] = (job, execution, time.monotonic())
+        self._at_work.begin()
         args, name = (job, queue, execution), f"job-{job.id[:12]}"
         threading.Thread(target=self._perform, args=args, name=name, daemon=True).start()
 
@@ -182,6 +186,7 @@ class ThreadWorker(SimpleWorker):
         except Exception as error:  # noqa: BLE001 - the thread's outermost edge
             log.error("job %s failed: unexpected %s", job.id, place_of(error))
         finally:
+            self._at_work.end()
             with self._idle:
                 self._running.pop(job.id, None)
                 if execution is not None:

@@ -26,6 +26,7 @@ ACCEPTED = {"submit-after-end-of-data", "submit-after-250"}
 CHORES = {point for point in POINTS if point.startswith("chores-")}
 ONCE = CHORES | {"poll-after-search", "poll-after-seen", "settle-after-find"}
 FILES = "+files"  # the provider files into Sent by itself
+LONG = "+long"  # in the middle of a poll that lets others in, while many answers are made
 
 BEFORE = (Letter(1), Letter(2, follows=1), Letter(3))
 WHILE_DEAD = (Letter(4, follows=1), Letter(5))
@@ -41,6 +42,8 @@ def scenarios() -> Iterator[Scenario]:
             yield _scenario(point, ingress, files=files)
             if point in ACCEPTED:
                 yield _scenario(point, ingress, files=True)
+    # Whatever is in the four sessions with the mail server may be in the window.
+    yield Scenario(GROUP, "poll-after-seen" + LONG, IMAP, _in_long_poll, uncertain=(0, 4))
 
 
 def _scenario(point: str, ingress: str, *, files: bool) -> Scenario:
@@ -83,6 +86,16 @@ def _kill_worker(rig: CrashRig, point: str, armed: str, ingress: str, before: tu
     restarted = time.monotonic()
     rig.start_worker()
     return restarted
+
+
+def _in_long_poll(rig: CrashRig) -> Tally:
+    rig.bring(IMAP, [Letter(number) for number in range(1, 111)])
+    worker = rig.start_worker(CLEO_CRASH_AT="poll-after-seen:4")
+    rig.await_death(worker, "poll-after-seen")
+    rig.bring(IMAP, (Letter(111, follows=2), Letter(112, follows=110), Letter(113)))
+    restarted = time.monotonic()
+    rig.start_worker()
+    return rig.finish(restarted)
 
 
 def _kill_gunicorn(rig: CrashRig, point: str, armed: str, before: tuple[Letter, ...]) -> float:

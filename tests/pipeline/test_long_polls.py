@@ -106,6 +106,51 @@ def test_mail_of_a_thread_that_waits_does_not_pass_it(desk: LongPoll) -> None:
     assert len(waiting) == 2  # type: ignore[arg-type]
 
 
+def test_mail_of_an_earlier_thread_passes_the_backlog(desk: LongPoll) -> None:
+    desk.deliver(90)
+    desk.polling.run()
+    for number in range(30, 30 + MAILS):
+        desk.deliver(number)
+
+    def more() -> None:
+        desk.deliver(91, sender="customer90@example.test", references="<q90@example.test>")
+        desk.deliver(92, sender="customer90@example.test", references="<q90@example.test> <q91@example.test>")
+
+    desk.at_fetch(2, more)
+    assert desk.polling.run().accepted == MAILS + 2
+    order = desk.order()[MAILS + 1 :]
+    assert order.index(91) < order.index(92) < 9
+    assert [number for number in order if number < 90] == list(range(30, 30 + MAILS))
+
+
+def test_however_much_mail_comes_all_of_it_passes_the_backlog(desk: LongPoll) -> None:
+    desk.at_fetch(2, lambda: [desk.deliver(number) for number in range(50, 50 + MAILS)] and None)
+    desk.polling.run()
+    order = desk.order()
+    assert max(order.index(number) for number in range(50, 50 + MAILS)) < 6 + MAILS
+
+
+def test_where_the_backlog_cannot_be_read_ahead_only_mail_that_answers_none_passes_it(desk: LongPoll) -> None:
+    def refused(session: Session, tag: str, rest: str) -> None:
+        if "REFERENCES" in rest:
+            session.send(f"{tag} NO not these")
+        else:
+            session.do_uid_fetch(tag, rest)
+
+    batches = itertools.count(1)
+
+    def fetch(session: Session, tag: str, rest: str) -> None:
+        if "BODY.PEEK[]" in rest and next(batches) == 2:
+            desk.deliver(51, references="<elsewhere@example.test>")
+            desk.deliver(52)
+        refused(session, tag, rest)
+
+    desk.server.answers["UID FETCH"] = fetch
+    assert desk.polling.run().accepted == MAILS + 2
+    assert desk.order().index(52) < 8
+    assert desk.order()[-1] == 51
+
+
 def test_answered_mail_is_flagged_in_between(desk: LongPoll, monkeypatch: pytest.MonkeyPatch) -> None:
     turns: list[int] = []
     run = desk.upkeep.run
