@@ -15,8 +15,8 @@ PIECE = 1_024_000  # octets that are read at once: 64 of the pieces in which a c
 _SIZE = 10  # digits
 _HEAD = len(MARK) + _SIZE
 _LEAST = 1024  # octets that are worth it
-# Base64 lies decoded. A line of 76 characters is 57 octets with nothing left over, so it can be written in one
-# way only, and comes back as it was; a shorter one, which may end the base64, belongs to what follows.
+# Base64 lies decoded. A line of 76 characters is 57 octets with nothing left over, so it can be written in
+# one way only, and comes back as it was; a shorter one, which may end the base64, belongs to what follows.
 _LINE = 76
 _BASE64 = re.compile(rb"\r\n((?:[A-Za-z0-9+/]{%d}\r\n){16,}+)" % _LINE)
 _DECODED = b"="  # in front of such a stream; zlib's own begin with x
