@@ -47,25 +47,29 @@ def records(plan: Plan) -> Iterator[Row]:
         empty = _used(client)
         stored: list[str] = []
         for start in range(0, count, 500):
-            batch = mails(min(500, count - start), SIZE_KB, seed=start + 1)
+            files = start < count // 2
+            batch = mails(min(500, count - start), SIZE_KB, seed=start + 1, files=files)
             stored += [app.receiver.accept(IncomingMail(one, "raw", "")).id for one in batch]
+            if files:
+                each_with_file = (_used(client) - empty) / len(stored)
         with_sources = _used(client) - empty
         for id_ in stored:
             client.delete(f"cleo:m:{id_}:source")
         without = _used(client) - empty
         app.redis.close()
     told = f"{count:,} stored" + ("" if count == SPEAK_OF else f", taken as {SPEAK_OF:,}")
+    filed = each_with_file * SPEAK_OF / 2**30
     say(f"records: {with_sources / count / 1000:.1f} kB each, {without / count / 1000:.1f} kB without mail")
     bare = SPEAK_OF * SIZE_KB * 1000 / 2**30
     each = f"{without / count / 1000:.1f} kB for each record"
-    what = f"Redis with {SPEAK_OF:,} mails of {SIZE_KB} kB"
+    what = f"Redis with {SPEAK_OF:,} mails of {SIZE_KB} kB, half with a file"
     yield Row(
         what,
         with_sources / count * SPEAK_OF / 2**30,
         "GiB",
         bare,
         "<= 3.5 GiB",
-        f"{told}; bare: the mails alone",
+        f"{told}; with a file in each {filed:.2f} GiB; bare: the mails alone",
     )
     yield Row(
         f"{what}, seven days after their end",

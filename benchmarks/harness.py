@@ -99,10 +99,13 @@ _WORDS = (
 ).split()
 
 
-def mails(count: int, kilobytes: int, *, seed: int = 1) -> list[bytes]:
-    """Return mails of about this size, each with its own sender: text and HTML, above 20 kB a file too."""
+def mails(count: int, kilobytes: int, *, seed: int = 1, files: bool = True) -> list[bytes]:
+    """Return mails of about this size, each with its own sender: text and HTML, above 20 kB a file too.
+
+    No file can be compressed. Without ``files`` the text and the HTML are as long as the whole.
+    """
     rng = random.Random(seed)
-    file_kb = kilobytes - 12 if kilobytes > 20 else 0
+    file_kb = kilobytes - 12 if files and kilobytes > 20 else 0
     text, html = (
         _prose(rng, (kilobytes - file_kb) * KB // 4),
         _prose(rng, (kilobytes - file_kb) * KB * 2 // 3),

@@ -1,7 +1,6 @@
 """Find the parts of a mail that are its text, and those that are attachments."""
 
 import re
-from dataclasses import dataclass, field
 from typing import Final
 
 from cleo_email.errors import UnreadableMessage
@@ -10,7 +9,7 @@ from cleo_email.mail.decoding import clean, decode, drop_tags, says_something
 from cleo_email.mail.headers import decode_header, parse_header_value
 from cleo_email.mail.html import html_to_text
 from cleo_email.mail.mime import Part, read_headers, split
-from cleo_email.mail.model import AttachedFile, ParseLimits
+from cleo_email.mail.model import AttachedFile, Body, ParseLimits
 from cleo_email.mail.smime import is_cms, signed_content
 
 # --- format=flowed ----------------------------------------------------------------------------------------
@@ -83,65 +82,71 @@ _MAX_SALUTATION: Final = 60  # characters
 _MAX_SEALS: Final = 3  # a signed mail inside of a signed mail
 
 
-@dataclass
-class Content:
-    """The text, the files, and remarks for the record, each once.
+class BodyReader:
+    """Reads the body of one message. What its headers say about a part is a claim that the part may disprove.
 
-    ``charset`` is the one that the text declares, ``unread`` says why the text itself could not be read.
+    At once it finds out which parts are the text and which are files; ``read`` does the rest, once.
+    ``charset`` is the one that the text declares, ``unread`` says why the text itself could not be read,
+    ``notes`` are remarks for the record, each once. Nothing here raises.
     """
 
-    text: str = ""
-    charset: str = ""
-    unread: str = ""
-    attachments: list[AttachedFile] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-    def note(self, remark: str) -> None:
-        if remark and remark not in self.notes and len(self.notes) < _MAX_NOTES:
-            self.notes.append(remark)
-
-
-def read_content(root: Part, limits: ParseLimits) -> Content:
-    """Return text and attachments of the message whose root part is ``root``. Never raises."""
-    return _Reader(limits).read(root)
-
-
-class _Reader:
-    """Reads one message. What its headers say about a part is a claim that the part itself may disprove."""
-
-    def __init__(self, limits: ParseLimits) -> None:
+    def __init__(self, root: Part, limits: ParseLimits) -> None:
         self._limits = limits
         self._left = limits.text_bytes  # how much text may still be shown
-        self._content = Content()
+        self._notes: list[str] = []
+        self._files: list[tuple[Part, str]] = []  # with their names
+        self._bodies: dict[int, bytes | None] = {}  # by identity of the part; None for a file
         self._texts: dict[int, str] = {}  # by identity of the part: an alternative is looked at twice
         self._opened: list[Part] = []  # the mails inside of signatures
         self._met: list[Part] = []  # texts so far
         self._is_footer = False  # a text that could not be read came before any other
         self._spare: list[Part] = []  # attached text that is not marked as such: shown if there is no other
+        self._read: Body | None = None
+        self.unread = ""
+        self.charset = _declared_charset(root)
+        self._chosen = self._plan(root)
+        bodies = [self._body(part) or b"" for part in self._chosen]
+        if self.unread or self._spare or any(map(_may_be_pgp, bodies)):
+            self.read()  # the text decides whether the mail counts as read
 
-    def read(self, root: Part) -> Content:
-        content = self._content
-        content.charset = _declared_charset(root)
-        chosen = self._plan(root)
-        text = self._join(chosen)
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return tuple(self._notes)
+
+    @property
+    def attached_types(self) -> tuple[str, ...]:
+        return tuple(part.content_type for part, _ in self._files)
+
+    def read(self) -> Body:
+        if self._read is None:
+            text = self._whole_text()
+            self._read = Body(text, tuple(_file(part, name) for part, name in self._files), self.notes)
+        return self._read
+
+    def _whole_text(self) -> str:
+        text = self._join(self._chosen)
         if not text.strip() and self._spare:
             text = self._join(self._spare[:1])
-        content.text, tagged = drop_tags(text)
+        text, tagged = drop_tags(text)
         if tagged:
-            content.note("hidden text dropped")
-        is_read = says_something(content.text) and not self._is_footer
-        armour = "-----BEGIN PGP" in content.text and _PGP_ARMOUR.search(content.text)
+            self._note("hidden text dropped")
+        is_read = says_something(text) and not self._is_footer
+        armour = "-----BEGIN PGP" in text and _PGP_ARMOUR.search(text)
         if armour:
-            content.unread = "PGP: encrypted text in the body not read"
-            is_read = not _is_salutation(content.text[: armour.start()])
-        content.note(content.unread)
-        if is_read and not content.unread.startswith("protected"):
-            content.unread = ""
-        return content
+            self.unread = "PGP: encrypted text in the body not read"
+            is_read = not _is_salutation(text[: armour.start()])
+        self._note(self.unread)
+        if is_read and not self.unread.startswith("protected"):
+            self.unread = ""
+        return text
 
     def _join(self, parts: list[Part]) -> str:
         texts = [text.strip("\n") for text in map(self._text, parts) if text.strip()]
         return "\n\n".join(texts)
+
+    def _note(self, remark: str) -> None:
+        if remark and remark not in self._notes and len(self._notes) < _MAX_NOTES:
+            self._notes.append(remark)
 
     # --- the walk -----------------------------------------------------------------------------------
 
@@ -157,11 +162,11 @@ class _Reader:
         protocol = part.type.parameters.get("protocol", "").lower()  # RFC 1847
         if kind == "multipart/encrypted":
             pgp = "pgp" in protocol or not protocol
-            self._content.unread = _PGP_NOT_READ if pgp else "encrypted mail not read"
+            self.unread = _PGP_NOT_READ if pgp else "encrypted mail not read"
             self._is_footer = not self._has_begun()
         if kind == "multipart/signed":
             method = "PGP" if "pgp" in protocol else "S/MIME"
-            self._content.note(f"signed with {method}, signature not checked")
+            self._note(f"signed with {method}, signature not checked")
         return [leaf for child in part.children for leaf in self._plan(child)]
 
     def _plan_related(self, part: Part) -> list[Part]:
@@ -213,8 +218,8 @@ class _Reader:
         except UnreadableMessage:
             return None
         self._opened.append(inner)
-        self._content.note("signed with S/MIME, signature not checked")
-        self._content.charset = self._content.charset or _declared_charset(inner)
+        self._note("signed with S/MIME, signature not checked")
+        self.charset = self.charset or _declared_charset(inner)
         return inner
 
     def _choose(self, alternatives: list[list[Part]]) -> list[Part]:
@@ -259,33 +264,45 @@ class _Reader:
             self._texts[id(part)] = self._read_text(part)
         return self._texts[id(part)]
 
-    def _read_text(self, part: Part) -> str:
+    def _body(self, part: Part) -> bytes | None:
+        """Return as much of a text as may still be shown, undecoded; attach what is no text, or too long."""
+        if id(part) not in self._bodies:
+            self._bodies[id(part)] = self._read_body(part)
+        return self._bodies[id(part)]
+
+    def _read_body(self, part: Part) -> bytes | None:
         body = part.body()
         if body.startswith(_BINARY):
-            self._content.note("a file declared as text is attached")
+            self._note("a file declared as text is attached")
             self._attach(part)
-            return ""
+            return None
         if len(body) > self._left and part.content_type in HTML_TYPES:
             body = _DATA_URI.sub(b"", body)  # pictures inside of the HTML, often larger than all of its text
         if len(body) > self._left:
-            self._content.note(f"text cut at {self._limits.text_bytes} bytes, the whole is attached")
+            self._note(f"text cut at {self._limits.text_bytes} bytes, the whole is attached")
             if part not in self._spare:
                 self._attach(part)
             body = body[: self._left]
         self._left -= len(body)
+        return body
+
+    def _read_text(self, part: Part) -> str:
+        body = self._body(part)
+        if body is None:
+            return ""
         named = _META.search(body, 0, _META_WITHIN) if part.content_type in HTML_TYPES else None
         hint = named[1].decode("ascii") if named else ""
         decoded = decode(body, part.type.parameters.get("charset", ""), hint)
-        self._content.note(decoded.note)
+        self._note(decoded.note)
         text = clean(decoded.text)
         # Some programs declare HTML as plain text.
         looks_like_html = text[:200].lstrip().lower().startswith(("<!doctype html", "<html"))
         if part.content_type in HTML_TYPES | _ENRICHED or looks_like_html:
             converted = html_to_text(text)
             if converted.hidden_dropped:
-                self._content.note("hidden text dropped")
+                self._note("hidden text dropped")
             if converted.not_understood:
-                self._content.note(
+                self._note(
                     "HTML styles not understood: text that they hide may be here, text that they show may not"
                 )
             return converted.text
@@ -294,29 +311,18 @@ class _Reader:
         return text
 
     def _attach(self, part: Part) -> None:
-        attachments, kind = self._content.attachments, part.content_type
-        name = _declared_name(part, self._content.charset)
+        kind = part.content_type
+        name = _declared_name(part, self.charset)
         name = name or (self._subject_of(part) if kind == "message/rfc822" else "")
-        filename = safe_filename(name, kind, len(attachments) + 1)
-        content_id = part.content_id
-        content = part.body()
-        remark = _unopened(part, filename, content)
-        self._content.note(remark)
+        filename = safe_filename(name, kind, len(self._files) + 1)
+        remark = _unopened(part, filename)
+        self._note(remark)
         if remark.endswith(_NOT_READ):
-            self._content.unread = remark
+            self.unread = remark
             # Servers and lists add a text below; a file that a person encrypted has a name of their own.
             named = _NAMED_BY_PROGRAMS.match(filename.lower()) is not None
             self._is_footer = self._is_footer or (named and not self._has_begun())
-        attachments.append(
-            AttachedFile(
-                filename=filename,
-                content_type=kind,
-                content=content,
-                content_id=content_id,
-                inline=part.disposition.value == "inline" or bool(content_id and not part.disposition.value),
-                charset=part.type.parameters.get("charset", "")[:40],
-            )
-        )
+        self._files.append((part, filename))
 
     def _subject_of(self, part: Part) -> str:
         """Return the subject of an enclosed mail as its file name."""
@@ -326,6 +332,23 @@ class _Reader:
             return ""
         subject = next((decode_header(value) for name, value in headers if name == "subject"), "")
         return f"{subject.replace('/', '_')}.eml" if subject.strip() else ""
+
+
+def _file(part: Part, filename: str) -> AttachedFile:
+    content_id, disposition = part.content_id, part.disposition.value
+    return AttachedFile(
+        filename=filename,
+        content_type=part.content_type,
+        content=part.body(),
+        content_id=content_id,
+        inline=disposition == "inline" or bool(content_id and not disposition),
+        charset=part.type.parameters.get("charset", "")[:40],
+    )
+
+
+def _may_be_pgp(body: bytes) -> bool:
+    """Return whether the text may hold encrypted text, by letters that no program writes in another way."""
+    return b"PGP" in (body.replace(b"\0", b"") if b"\0" in body else body)  # UTF-16
 
 
 def _declared_name(part: Part, charset: str = "") -> str:
@@ -386,12 +409,12 @@ _NAMED_BY_PROGRAMS: Final = re.compile(
 _NOT_READ: Final = ("not opened", "not read")
 
 
-def _unopened(part: Part, filename: str, content: bytes) -> str:
+def _unopened(part: Part, filename: str) -> str:
     """Return a remark on a part that holds something to read which is not opened here."""
     kind = part.content_type
     if kind in _TNEF or filename.lower() == "winmail.dat":
         return "winmail.dat (Outlook TNEF) not opened"
-    if kind in _PGP or content[:_HEAD].lstrip().startswith(_PGP_BEGIN):
+    if kind in _PGP or _head(part).lstrip().startswith(_PGP_BEGIN):
         return _PGP_NOT_READ
     if _is_sealed(part):
         return "S/MIME: encrypted or sealed mail not read"

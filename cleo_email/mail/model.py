@@ -50,6 +50,15 @@ class AttachedFile:
         return len(self.content)
 
 
+@dataclass(frozen=True)
+class Body:
+    """What a mail holds, with short remarks on what could not be read as it was meant."""
+
+    text: str = ""
+    attachments: tuple[AttachedFile, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
 class Split(NamedTuple):
     """``text`` is what the sender wrote now, ``quoted`` everything else: quotes, signatures, their marks."""
 
@@ -63,11 +72,14 @@ class InboundEmail:
 
     ``message_id``, ``in_reply_to`` and ``references`` keep their angle brackets. ``headers`` holds every
     top-level header in order as (lower-case name, unfolded and decoded value). ``text`` is the new part,
-    ``full_text`` all of it, ``quoted`` what was left out of ``text``: that is found out by ``split`` when it
-    is first asked for, because whoever takes a mail in hardly needs it. ``notes`` are short remarks for the
+    ``full_text`` all of it, ``quoted`` what was left out of ``text``. ``notes`` are short remarks for the
     record and the agent ("hidden text dropped", "unknown charset x: read as utf-8"). ``unread`` says why the
     text of the mail could not be read, and ``doubt`` why the header can be read in two ways (whatever was
     found out about such a mail proves nothing about what is here); both are empty in most.
+
+    ``read`` reads the body, and ``split`` cuts off what is quoted, when that is first asked for: whoever
+    takes a mail in needs neither in most, and the text of HTML takes longer than all the rest. ``remarks``
+    are those of the ``notes`` that are known without, ``attached_types`` the types of the files.
     """
 
     message_id: str = ""
@@ -80,14 +92,26 @@ class InboundEmail:
     cc: tuple[Address, ...] = ()
     subject: str = ""
     date: datetime | None = None  # aware
-    full_text: str = ""
     content_type: str = "text/plain"  # of the whole message, lower case, without parameters
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
-    attachments: tuple[AttachedFile, ...] = ()
-    notes: tuple[str, ...] = ()
+    attached_types: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
     doubt: str = ""
     unread: str = ""
+    read: Callable[[], Body] = field(default=Body, repr=False, compare=False)
     split: Callable[[], Split] | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def full_text(self) -> str:
+        return self.read().text
+
+    @property
+    def attachments(self) -> tuple[AttachedFile, ...]:
+        return self.read().attachments
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return self.read().notes
 
     @property
     def text(self) -> str:

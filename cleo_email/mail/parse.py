@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Iterable
-from functools import cache, partial
+from functools import cache
 from typing import Final
 
 from cleo_email.errors import UnreadableMessage
-from cleo_email.mail.body import HTML_TYPES, read_content
+from cleo_email.mail.body import HTML_TYPES, BodyReader
 from cleo_email.mail.decoding import clean, decode, drop_tags, without_format
 from cleo_email.mail.headers import (
     decode_header,
@@ -18,7 +18,7 @@ from cleo_email.mail.headers import (
 )
 from cleo_email.mail.html import html_to_text
 from cleo_email.mail.mime import split
-from cleo_email.mail.model import Address, AttachedFile, InboundEmail, ParseLimits
+from cleo_email.mail.model import Address, AttachedFile, Body, InboundEmail, ParseLimits, Split
 from cleo_email.mail.quotes import cut_new_part
 
 _DEFAULT_LIMITS = ParseLimits()
@@ -37,9 +37,9 @@ def parse(source: bytes, *, limits: ParseLimits = _DEFAULT_LIMITS) -> InboundEma
     ``quotes.cut_new_part`` finds more in ``full_text``. Raise UnreadableMessage for bytes beyond a cap.
     """
     root = split(source, limits)
-    content = read_content(root, limits)
+    body = BodyReader(root, limits)
     # Encoded words are decoded only where they may stand.
-    headers = [(name, header_text(value, content.charset)) for name, value in root.headers]
+    headers = [(name, header_text(value, body.charset)) for name, value in root.headers]
 
     values: dict[str, list[str]] = {}
     for key, value in headers:
@@ -63,13 +63,18 @@ def parse(source: bytes, *, limits: ParseLimits = _DEFAULT_LIMITS) -> InboundEma
     subject, to, cc = without_format(decode_words(first("subject"))), addresses("to"), addresses("cc")
     in_reply_to = parse_message_ids(" ".join(every("in-reply-to")))
     references = parse_message_ids(" ".join(every("references")))
-    split_text = partial(
-        cut_new_part,
-        content.text,
-        subject=subject,
-        replies=bool(in_reply_to or references),
-        recipients=[address.addr for address in (*to, *cc)[:MAX_RECIPIENTS]],
-    )
+
+    @cache
+    def read() -> Body:
+        found = body.read()
+        return Body(found.text, found.attachments, (*notes, *found.notes))
+
+    @cache
+    def split_text() -> Split:
+        replies = bool(in_reply_to or references)
+        recipients = [address.addr for address in (*to, *cc)[:MAX_RECIPIENTS]]
+        return cut_new_part(read().text, subject=subject, replies=replies, recipients=recipients)
+
     return InboundEmail(
         message_id=next(iter(parse_message_ids(first("message-id"))), ""),
         in_reply_to=in_reply_to,
@@ -81,17 +86,17 @@ def parse(source: bytes, *, limits: ParseLimits = _DEFAULT_LIMITS) -> InboundEma
         cc=cc,
         subject=subject,
         date=next((date for value in every("date") if (date := parse_date(value))), None),
-        full_text=content.text,
         content_type=root.content_type,
         headers=tuple(
             (name, decode_words(value)) if "=?" in value and name not in _VERBATIM else (name, value)
             for name, value in headers
         ),
-        attachments=tuple(content.attachments),
-        notes=(*notes, *content.notes),
+        attached_types=body.attached_types,
+        remarks=(*notes, *body.notes),
         doubt=root.doubt,
-        unread=content.unread,
-        split=cache(split_text),
+        unread=body.unread,
+        read=read,
+        split=split_text,
     )
 
 
@@ -144,4 +149,4 @@ def _enclosed(source: bytes, limits: ParseLimits) -> str | None:
         return None
     shown = [(name, decode_header(value)) for name, value in root.headers if name in _SHOWN]
     head = "\n".join(f"{name.title()}: {value}" for name, value in shown)
-    return f"{head}\n\n{read_content(root, limits).text}".strip("\n")
+    return f"{head}\n\n{BodyReader(root, limits).read().text}".strip("\n")

@@ -322,7 +322,9 @@ class Answerer:
         known = record.given if given else ""
         fields: dict[str, str | int] = {"tries": record.tries + 1, "attempts": record.attempts + 1}
         fields |= {"given": known, **_ENDED}
-        work.move(State.ANSWERING, "", Effects(fields=fields), quiet=given is not None)
+        # Whoever takes the mail in does not read all of it, so the record says here what was not understood.
+        notes = "" if record.tries else "; ".join(question.request.message.notes)[:500]
+        work.move(State.ANSWERING, notes, Effects(fields=fields), quiet=given is not None)
         work.fence = ("given", known)
         text = {"text": question.text[:REMEMBERED]} if question.text else {}
         crashpoint("answer-before-agent")

@@ -449,7 +449,7 @@ class Receiver:
     def _record(self, one: _Arriving, last: str) -> Record:
         now, mail, incoming = self.clock(), one.mail, one.incoming
         verdict, trusted = one.verdict, one.trusted
-        notes = "; ".join(mail.notes)
+        notes = "; ".join(mail.remarks)
         return Record(
             id=new_id(now, last),
             state=_BECOMES[verdict.action],

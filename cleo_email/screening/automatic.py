@@ -243,7 +243,7 @@ def _marks(mail: InboundEmail, list_is_wanted: bool) -> Iterator[str]:
     if is_automatic_subject(mail):
         more = " and an `In-Reply-To`" if mail.in_reply_to else ""
         yield f"{quoted('Subject', mail.subject)}{more}: an automatic reply."
-    if any(one.content_type.startswith(_REACTION) for one in mail.attachments):
+    if any(kind.startswith(_REACTION) for kind in mail.attached_types):
         yield "A reaction to a mail (Gmail), without words of a person."
     elif mail.in_reply_to and _is_reaction(mail.text[:_MAX_TEXT].strip()):
         yield "A reaction to a mail, as Outlook sends it, without words of a person."
@@ -333,11 +333,16 @@ def _method(mail: InboundEmail) -> str:
         for value in mail.header_all("content-type")[:2]:
             if named := _PARAMETER.search(value[:MAX_VALUE]):
                 return named[1].upper()
+    if not any(map(_is_calendar, mail.attached_types)):
+        return ""
     for attachment in mail.attachments[:_MAX_PARTS]:
-        kind = attachment.content_type.partition(";")[0].strip().lower()
-        if kind in _CALENDARS and (found := _METHOD.search(attachment.content[:_HEAD])):
+        if _is_calendar(attachment.content_type) and (found := _METHOD.search(attachment.content[:_HEAD])):
             return found[1].decode("ascii").upper()
     return ""
+
+
+def _is_calendar(content_type: str) -> bool:
+    return content_type.partition(";")[0].strip().lower() in _CALENDARS
 
 
 def _is_generated(lines: list[str]) -> bool:

@@ -144,7 +144,7 @@ def _marks(mail: InboundEmail, envelope_from: str | None) -> Iterator[str]:
         if keyword(value).replace(" ", "") in _REPORT_TYPES or _REPORT_TYPE.search(value):
             yield f"{quoted('Content-Type', value)}: a delivery report or receipt."
     # A person who forwards a bounce may attach its parts, but writes a subject of their own.
-    for kind in (one.content_type.lower() for one in mail.attachments):
+    for kind in map(str.lower, mail.attached_types):
         if kind in _REPORT_TYPES and is_bounce_subject(mail.subject):
             yield f"{quoted('Subject', mail.subject)} with a part {kind}: a delivery report."
     for name in ("x-failed-recipients", "x-bounced-address"):

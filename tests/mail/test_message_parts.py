@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 import pytest
 
+from cleo_email.mail import body
+from cleo_email.mail.html import html_to_text
 from cleo_email.mail.model import AttachedFile, InboundEmail
 from cleo_email.mail.parse import attachment_text, parse
 
@@ -376,3 +378,26 @@ def test_a_file_that_calls_itself_text() -> None:
 )
 def test_the_text_of_an_attachment(content_type: str, content: bytes, text: str | None) -> None:
     assert attachment_text(AttachedFile("f", content_type, content)) == text
+
+
+# --- what is read only when somebody asks for it ------------------------------------------------------------
+
+
+def test_the_body_is_read_when_somebody_asks_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    monkeypatch.setattr(body, "html_to_text", lambda text: calls.append(text) or html_to_text(text))
+    message = read(multipart("mixed", part("text/html", "<p>Hello <b>you</b>"), PDF))
+    assert (message.attached_types, message.unread, calls) == (("application/pdf",), "", [])
+    assert message.full_text == message.text == "Hello you"
+    assert [file.content_type for file in message.attachments] == ["application/pdf"]
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize("charset", ["utf-8", "utf-16", "utf-16-be", "utf-7"])
+def test_that_a_text_is_encrypted_is_known_at_once(charset: str) -> None:
+    armour = "<p>-----BEGIN PGP MESSAGE-----</p><p>abcd</p><p>-----END PGP MESSAGE-----</p>"
+    coded = base64.encodebytes(armour.encode(charset))
+    message = read(part(f"text/html; charset={charset}", coded, "Content-Transfer-Encoding: base64"))
+    assert message.unread == "PGP: encrypted text in the body not read"
+    assert message.unread in message.remarks
+    assert message.unread in message.notes

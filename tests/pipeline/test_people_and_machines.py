@@ -163,6 +163,13 @@ def test_a_mail_that_cannot_be_read_is_held_and_the_agent_hears_why(
     assert any("not read" in note or "not opened" in note for note in bench.agent.asked[0].message.notes)
 
 
+def test_what_html_hides_is_told_to_the_agent_and_in_the_record(redis_url: str) -> None:
+    bench = bench_of(redis_url)
+    id_ = hand_in(bench, source("<p>Bitte 5 Stühle.</p><p style='display:none'>10</p>", "text/html"))
+    assert bench.agent.asked[0].message.notes == ("hidden text dropped",)
+    assert "hidden text dropped" in [entry["reason"] for entry in bench.store.messages.history(id_)]
+
+
 def test_what_was_left_out_beside_a_text_is_told(redis_url: str) -> None:
     bench = bench_of(redis_url)
     body = "--B\r\n\r\nBitte 5 Stühle.\r\n--B\r\nContent-Type: application/ms-tnef\r\n\r\neJ8+\r\n--B--"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cleo_email.mail.model import Address, AttachedFile, InboundEmail
+from cleo_email.mail.model import Address, InboundEmail
 from cleo_email.screening.reports import Report, ReportKind, read_report
 
 OURS = "<abc@firma.de>"
@@ -470,10 +470,10 @@ def test_a_person_who_quotes_a_bounce_sends_no_report() -> None:
 def test_a_person_who_attaches_a_bounce_sends_no_report() -> None:
     parts = f"--=b\n\nHilfe!\n--=b\n{status_part(FAILED)}\n--=b\n{RETURNED_PART}\n--=b--\n"
     source = f'Content-Type: multipart/mixed; boundary="=b"\n\n{parts}'.encode()
-    attached = (AttachedFile("details.txt", "message/delivery-status", b""),)
+    attached = ("message/delivery-status",)
     for subject in ("Hilfe", "Fwd: Undelivered Mail Returned to Sender", "AW: Unzustellbar: Angebot"):
         assert (
-            read_report(source, mail(TO, subject, content_type="multipart/mixed", attachments=attached))
+            read_report(source, mail(TO, subject, content_type="multipart/mixed", attached_types=attached))
             is None
         )
     bounce = mail("system@provider.example", "Undeliverable: Angebot", content_type="multipart/mixed")

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cleo_email.mail.address import is_allowed
-from cleo_email.mail.model import Action, Address, AttachedFile, InboundEmail
+from cleo_email.mail.model import Action, Address, InboundEmail
 from cleo_email.screening.screen import Policy, screen
 
 OWN = "support@firma.de"
@@ -109,13 +109,10 @@ def test_addresses_that_only_look_like_a_machines_are_answered(sender: str) -> N
 
 
 def test_a_person_who_forwards_a_bounce_as_an_attachment_is_answered() -> None:
-    parts = (
-        AttachedFile("details.txt", "message/delivery-status", b"Status: 5.1.1"),
-        AttachedFile("mail.eml", "message/rfc822", b"Subject: x"),
-    )
-    assert action(mail(subject="Was heißt das?", attachments=parts)) is Action.ANSWER
-    assert action(mail(subject="WG: Undeliverable: Angebot", attachments=parts)) is Action.ANSWER
-    assert action(mail(subject="Undeliverable: Angebot", attachments=parts)) is Action.IGNORE
+    parts = ("message/delivery-status", "message/rfc822")
+    assert action(mail(subject="Was heißt das?", attached_types=parts)) is Action.ANSWER
+    assert action(mail(subject="WG: Undeliverable: Angebot", attached_types=parts)) is Action.ANSWER
+    assert action(mail(subject="Undeliverable: Angebot", attached_types=parts)) is Action.IGNORE
 
 
 def test_a_contact_form_that_names_the_customer_in_reply_to_is_answered() -> None:

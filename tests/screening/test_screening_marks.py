@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cleo_email.mail.model import Action, Address, InboundEmail
+from cleo_email.mail.model import Action, Address, Body, InboundEmail
 from cleo_email.screening.screen import Policy, screen
 
 POLICY = Policy(own_addresses=frozenset({"support@firma.example"}))
@@ -16,7 +16,8 @@ OURS = ("<1@firma.example>",)
 
 def action(subject: str, text: str = "x", sender: str = "anna@kunde.example", **changes: Any) -> Action:
     headers = tuple((name.lower(), value) for name, value in changes.pop("headers", ()))
-    mail = InboundEmail(from_=(Address(sender),), subject=subject, full_text=text, headers=headers, **changes)
+    changes |= {"headers": headers, "read": lambda: Body(text)}
+    mail = InboundEmail(from_=(Address(sender),), subject=subject, **changes)
     return screen(mail, envelope_from=None, policy=POLICY).action
 
 

@@ -15,6 +15,7 @@ from tests.support.bench import Bench
 from tests.support.mails import mail
 
 NOISE = Random(1).randbytes(3 * PIECE)
+CODED = base64.encodebytes(NOISE[:60_001]).decode()
 TEXT = "Every mail says the same thing again. " * 2000
 
 
@@ -38,6 +39,12 @@ def kind(bench: Bench, accepted: Accepted) -> str:
         (mail(1, text=NOISE.hex()), "list"),
         (mail(1, text=base64.encodebytes(NOISE).decode()), "list"),
         (mail(1, text=TEXT + base64.encodebytes(NOISE[:60_000]).decode() + TEXT), "list"),
+        (mail(1, text=CODED), "list"),
+        (mail(1, text=TEXT + CODED + TEXT), "list"),
+        (mail(1, text=f"\n{CODED}{TEXT}" * 40), "list"),
+        (mail(1, text=CODED[:-9]), "list"),
+        (mail(1, text=CODED.replace("\n", "=\n", 3)), "list"),
+        (mail(1, text=base64.encodebytes(TEXT.encode()).decode()), "list"),
         (mail(1, text="".join(TEXT + NOISE[n : n + 20_000].hex() for n in range(30))), "list"),
         (MARK + b"0000000005hello", "list"),
     ],
