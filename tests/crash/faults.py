@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from email.utils import format_datetime
 from functools import partial
 from pathlib import Path
 
@@ -222,6 +225,17 @@ def _imap_fault(command: str, answer: Answer, rig: CrashRig) -> Tally:
     return rig.finish(since, 200)
 
 
+class Fresh(Letter):
+    """A letter of today: one with an older Date may have been read before the mailbox was rebuilt."""
+
+    def source(self) -> bytes:
+        return re.sub(
+            rb"(?m)^Date: .*?(?=\r$)",
+            f"Date: {format_datetime(datetime.now(UTC))}".encode(),
+            super().source(),
+        )
+
+
 def _new_uidvalidity(rig: CrashRig) -> Tally:
     """The mailbox was rebuilt: all UIDs are void, and one new mail was opened by a person meanwhile."""
     assert isinstance(rig.inbox, FakeInbox)
@@ -232,7 +246,7 @@ def _new_uidvalidity(rig: CrashRig) -> Tally:
     server = rig.inbox.server
     server.inbox.reverse()
     server.uidvalidity = 8
-    rig.bring(IMAP, FEW[3:])
+    rig.bring(IMAP, [Fresh(letter.number) for letter in FEW[3:]])
     server.inbox[-1].flags.add("\\Seen")
     return rig.finish(time.monotonic())
 
