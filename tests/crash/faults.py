@@ -218,7 +218,9 @@ def _bye_mid_fetch(session: Session, tag: str, rest: str) -> None:
 
 def _imap_fault(command: str, answer: Answer, rig: CrashRig) -> Tally:
     assert isinstance(rig.inbox, FakeInbox)
-    rig.inbox.server.answers[command] = first(answer, 2 if answer is not silence else 1)
+    # After a second loss copies rest five minutes, longer than a row waits for them.
+    once = answer is silence or command == "APPEND"
+    rig.inbox.server.answers[command] = first(answer, 1 if once else 2)
     rig.bring(IMAP, FEW)
     since = time.monotonic()
     rig.start_worker()
