@@ -21,7 +21,7 @@ import traceback
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
-from tests.crash import events, faults, later, people, points, short, table
+from tests.crash import events, faults, later, people, points, short, stopped, table
 from tests.crash.randomly import Random, run_random
 from tests.crash.rig import Tally
 from tests.crash.scenario import Scenario
@@ -55,6 +55,7 @@ def main() -> int:
             *people.scenarios(),
             *later.scenarios(),
             *events.scenarios(),
+            *stopped.scenarios(),
             *faults.scenarios(),
         ]
     )

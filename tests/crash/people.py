@@ -195,18 +195,18 @@ def scenarios() -> Iterator[Scenario]:
 def _worker(
     point: str, way: str, more: str = "", *, before: Sequence[Act] = (), dead: Sequence[Act] = ()
 ) -> Scenario:
-    return Scenario(GROUP, point + more, way, partial(_kill_worker, point, way, before, dead), _waits)
+    return Scenario(GROUP, point + more, way, partial(_kill_worker, point, way, before, dead), waits)
 
 
 def _web(point: str, act: Act) -> Scenario:
-    return Scenario(GROUP, f"{point}+{act.__name__}", WEBHOOK, partial(_kill_web, point, act), _waits)
+    return Scenario(GROUP, f"{point}+{act.__name__}", WEBHOOK, partial(_kill_web, point, act), waits)
 
 
 def _rig(directory: Path, **env: str) -> Desk:
     return Desk(directory, env={"EMAIL_CONCURRENCY": "1", "EMAIL_POLL_INTERVAL_SECONDS": "2", **env})
 
 
-def _waits(directory: Path) -> Desk:
+def waits(directory: Path) -> Desk:
     return _rig(directory, EMAIL_REVIEW="always")
 
 

@@ -24,8 +24,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 
 from cleo_email import crashpoints
 from cleo_email.agents.base import AgentRequest
-from cleo_email.errors import AgentUnavailable, WrongState
-from cleo_email.mail.model import Address, Answer, OutboundEmail, Receipt
+from cleo_email.errors import AgentUnavailable, AlreadyAnswered, WrongState
+from cleo_email.mail.model import Address, Answer, Ask, OutboundEmail, Receipt
 from cleo_email.mail.parse import parse
 from cleo_email.pipeline.drafts import DELETED
 from cleo_email.pipeline.handoff import HandOver
@@ -37,7 +37,7 @@ from tests.support.mails import mail
 from tests.support.people import DRAFT_TEXT, FakeHands, PeopleBench, written
 
 GAMES = int(os.environ.get("PEOPLE_GAMES", "0"))
-CUSTOMER, BOSS = "customer1@example.test", "boss@people.test"
+CUSTOMER, BOSS, EXPERT = "customer1@example.test", "boss@people.test", "expert@people.test"
 MOST_MAILS = 6
 _REFERENCES = re.compile(rb"^References:.*\r\n(?:[ \t].*\r\n)*", re.I | re.M)
 _TOKEN = re.compile(r"token\d+")
@@ -101,7 +101,7 @@ class PeopleGame(RuleBasedStateMachine):
         self.mails: list[Mail] = []
         self.edited: list[bytes] = []
         self.faults: list[str] = []
-        self.tokens = 0
+        self.tokens = self.replies = 0
         self.mood = "reply"
         self.told: list[str] = []  # of which mails people were told
         self.owed: list[Callable[[], None]] = []  # decisions that nobody has confirmed
@@ -113,7 +113,8 @@ class PeopleGame(RuleBasedStateMachine):
 
     def start(self) -> None:
         """A process begins, with nothing in its memory."""
-        bench = PeopleBench(self.redis, self.folders, FakeHands(self.folders), **self.ways)
+        hands = FakeHands(self.folders)
+        bench = PeopleBench(self.redis, self.folders, hands, ask_allowed=(EXPERT,), **self.ways)
         bench.delivery.submitter = bench.answering.agent = self  # type: ignore[assignment]
         bench.answering.drafts = True
         bench.answering.hand_over = bench.sweeping.handing_over = HandOver(
@@ -145,6 +146,10 @@ class PeopleGame(RuleBasedStateMachine):
         text = f"{DRAFT_TEXT} {self.token()}"
         if self.mood == "fail":
             raise AgentUnavailable("away")
+        if self.mood == "later":
+            return Answer(later=True)
+        if self.mood == "ask" and request.resumed is None:
+            return Answer(ask=Ask("May we?", Address(EXPERT)))
         if self.mood == "silent hand-over":
             return Answer("", handoff="beyond me")
         handoff = "beyond me" if self.mood == "hand-over" else ""
@@ -155,6 +160,10 @@ class PeopleGame(RuleBasedStateMachine):
         if mail.recipients == (BOSS,):
             before_end_of_data()
             self.told.append(str(message["In-Reply-To"]))
+            return Receipt("250 ok")
+        if mail.recipients == (EXPERT,):
+            self.tick()
+            before_end_of_data()
             return Receipt("250 ok")
         self.tick()
         one = self.by_message_id(str(message["In-Reply-To"]))
@@ -300,10 +309,31 @@ class PeopleGame(RuleBasedStateMachine):
                     raise
                 return
 
+    # --- what ends the waiting of an agent that takes long --------------------------------------------------
+
+    def give(self) -> None:
+        """The agent calls back, or whom it has asked answers, about the oldest mail that waits for it."""
+        for one in self.mails:
+            record = self.record(one)
+            if record.state is State.ANSWERING and record.waits_until:
+                if record.asking:
+                    self.answer_question(record)
+                else:
+                    with suppress(WrongState, AlreadyAnswered):
+                        self.bench.callbacks.give(record.id, Answer(f"{DRAFT_TEXT} {self.token()}"))
+                return
+
+    def answer_question(self, record: Record) -> None:
+        question, self.replies = self.bench.store.messages.get(record.asking), self.replies + 1
+        source = mail(100 + self.replies, sender=EXPERT, text="Yes.", references=question.reply_message_id)
+        self.clock.pass_(1)
+        self.bench.receive(source)
+
     # --- what processes do ----------------------------------------------------------------------------------
 
     def work(self) -> None:
-        for thread in {one.accepted.thread_id for one in self.mails}:
+        due = self.bench.store.conversations.due(self.clock(), 10)
+        for thread in dict.fromkeys((*(one.accepted.thread_id for one in self.mails), *due)):
             self.bench.work(thread)
 
     def look(self) -> None:
@@ -316,7 +346,7 @@ class PeopleGame(RuleBasedStateMachine):
     # --- the rules ------------------------------------------------------------------------------------------
 
     acts = st.sampled_from(
-        "mail own own own send send edit delete flag approve discard take_over hand_back look work".split()
+        "mail own own send send edit delete flag approve discard take_over hand_back look work give".split()
     )
     instants = st.tuples(st.integers(1, 5), acts)
     deaths = st.sampled_from((0, 0, 0, 0, 0, 1, 2, 3, 4, 6))
@@ -351,7 +381,11 @@ class PeopleGame(RuleBasedStateMachine):
     def time_goes_on(self, seconds: int) -> None:
         self.clock.pass_(seconds)
 
-    @rule(mood=st.sampled_from(["reply", "review", "review", "hand-over", "silent hand-over", "fail"]))
+    @rule(
+        mood=st.sampled_from(
+            ["reply", "review", "review", "hand-over", "silent hand-over", "fail", "later", "ask"]
+        )
+    )
     def the_agent_changes(self, mood: str) -> None:
         self.mood = mood
 
@@ -366,6 +400,10 @@ class PeopleGame(RuleBasedStateMachine):
     @rule(renamed=st.booleans(), look=st.booleans())
     def person_edits(self, renamed: bool, look: bool) -> None:
         self.step(lambda: self.edit(renamed=renamed, look=look))
+
+    @rule(died=deaths, at=st.none() | instants)
+    def agent_gives(self, died: int, at: tuple[int, str] | None) -> None:
+        self.step(self.give, died, at)
 
     @rule(which=st.sampled_from(["delete", "flag", "own"]))
     def person_acts(self, which: str) -> None:
@@ -416,6 +454,7 @@ class PeopleGame(RuleBasedStateMachine):
             self.sweep()
             for thread in self.bench.store.conversations.due(self.clock(), 10):
                 self.bench.work(thread)
+            self.give()
             if not (self.waits(*AT_WORK) or self.bench.store.drafting.due(10**15)):
                 break
         self.look()
@@ -468,6 +507,7 @@ class PeopleGame(RuleBasedStateMachine):
         thread = self.mails[0].accepted.thread_id
         turns = self.bench.store.threads.history(thread, but="", among=[CUSTOMER])
         said = [(turn.role, _token(turn.content)) for turn in turns]
+        said = [(role, token) for role, token in said if token]  # without questions of the agent's
         assert [token for role, token in said if role == "user"] == [one.token for one in self.mails], said
         tokens = [token for _, token in said]
         for one in self.mails:

@@ -17,10 +17,10 @@ from redis.exceptions import ReadOnlyError, ResponseError
 from cleo_email.embedded.mailserver import AGENT, CUSTOMER
 from cleo_email.errors import StoreUnavailable
 from cleo_email.mail.model import AttachedFile
-from cleo_email.store import Identity, Record, Start, State, Store, new_id
+from cleo_email.store import Arrival, Identity, Record, Start, State, Store, new_id
 from cleo_email.store.connection import connect_web, connect_worker
 from cleo_email.store.faults import is_of_a_failover
-from cleo_email.store.queue import ANSWERS, queue
+from cleo_email.store.queue import WakeQueue
 from tests.support.channel import Channel
 from tests.support.mail_server import FaithfulMailServer
 from tests.support.redis_server import MovableAddress, RedisOnPort, RedisServer
@@ -111,8 +111,13 @@ def by_transaction(store: Store, redis: Redis) -> None:
     assert store.health.poll_fault("a fault") == 1
 
 
-def by_rq(store: Store, redis: Redis) -> None:
-    queue(redis, ANSWERS).enqueue_call("cleo_email.jobs.answer", args=("<a@b>",))
+def by_batch(store: Store, redis: Redis) -> None:
+    batch = [Arrival(one.record, b"mail", one.identity, one.people) for one in (start(4), start(5))]
+    assert [one and one.duplicate for one in store.messages.accept_each(batch)] == [False, False]
+
+
+def by_wake_ups(store: Store, redis: Redis) -> None:
+    assert WakeQueue(redis).wake_each(["<a@b>", "<c@d>"]) == 2
 
 
 def by_set(store: Store, redis: Redis) -> None:
@@ -121,7 +126,9 @@ def by_set(store: Store, redis: Redis) -> None:
 
 @pytest.mark.parametrize("fate", FATES)
 @pytest.mark.parametrize("connect", [connect_web, lambda url: connect_worker(url, connections=4)])
-@pytest.mark.parametrize("write", [by_set, by_script, by_transaction, by_scripts_in_a_transaction, by_rq])
+@pytest.mark.parametrize(
+    "write", [by_set, by_script, by_transaction, by_scripts_in_a_transaction, by_batch, by_wake_ups]
+)
 def test_a_write_on_a_kept_connection_reaches_the_new_primary(
     pair: Pair, connect: Callable[[str], Redis], write: Callable[[Store, Redis], None], fate: str
 ) -> None:
@@ -129,7 +136,7 @@ def test_a_write_on_a_kept_connection_reaches_the_new_primary(
     store = Store(redis)
     store.health.try_writes()  # the connection is kept, and scripts are known to the old primary alone
     store.messages.accept(start(9).record, b"mail", Identity("print-9"), [])
-    queue(redis, ANSWERS).enqueue_call("cleo_email.jobs.answer")
+    assert WakeQueue(redis).wake_each(["<e@f>"]) == 1
     pair.promote()
     getattr(pair, fate)()
     with pair.new.client() as new:
