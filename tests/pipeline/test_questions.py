@@ -191,6 +191,35 @@ def test_an_absence_note_is_no_answer(bench: Bench) -> None:
     assert len(bench.agent.asked) == 1
 
 
+QUOTE = "On Tue, 24 Nov 2026 at 09:00, Cleo <agent@cleo.test> wrote:\r\n> May I refund 40 €?"
+
+
+@pytest.mark.parametrize("to", [Address(BOSS), None], ids=["person", "customer"])
+@pytest.mark.parametrize(
+    "text",
+    [" ", QUOTE, "> May I refund 40 €?", "-- \r\nThe boss"],
+    ids=["empty", "quote", "bare", "signature"],
+)
+def test_a_reply_that_says_nothing_is_no_answer(bench: Bench, to: Address | None, text: str) -> None:
+    accepted = asked(bench, Answer(ask=Ask("May I refund 40 €?", to)))
+    empty = reply(bench, text)
+    assert bench.record(empty).state is State.HELD
+    assert "no text of its own" in bench.record(empty).reason
+    assert bench.record(accepted).state is State.ANSWERING
+    reply(bench, f"No.\r\n\r\n{QUOTE}", 51)
+    assert bench.record(accepted).state is State.REPLIED
+    assert (bench.agent.asked[-1].resumed or {})["answer"] == "No."
+
+
+def test_a_person_may_let_a_reply_without_a_text_count(bench: Bench) -> None:
+    accepted = asked(bench, TO_BOSS)
+    empty = reply(bench, QUOTE)
+    bench.deciding.release(empty.id, by="cli")
+    drain(bench)
+    assert bench.record(accepted).state is State.REPLIED
+    assert (bench.agent.asked[-1].resumed or {})["answer"] == ""
+
+
 def test_the_second_reply_of_a_customer_is_a_mail_of_the_thread(bench: Bench) -> None:
     accepted = asked(bench, TO_CUSTOMER)
     first = bench.smtp.sent[-1]
