@@ -27,6 +27,7 @@ from cleo_email.mail.parse import parse
 from cleo_email.mail.quotes import cut_new_part
 from cleo_email.pipeline.colleagues import COMPLETE
 from cleo_email.pipeline.send import REMEMBERED
+from cleo_email.pipeline.withdrawal import NO_LONGER
 from cleo_email.runtime import DAY, HOUR, Clock, backoff_ms, now_ms
 from cleo_email.screening.dkim import Outcome, SenderCheck
 from cleo_email.store import QUESTION, Effects, Record, State, Store, conversation_of, iso, new_id
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MAX_ASKS = 5  # questions back about one message
-NO_LONGER = "no message waits for the answer to it any more"
 SAYS_NOTHING = (
     "it answers the agent's question about message {}, and has no text of its own, only what it quotes or "
     "attaches; the question stays open. Release it to have it count as the answer"

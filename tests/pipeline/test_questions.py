@@ -386,6 +386,25 @@ def test_a_question_to_a_customer_keeps_the_rule_of_reviews(redis_url: str) -> N
     assert bench.record(accepted).state is State.REVIEW
 
 
+@pytest.mark.parametrize("end", ["takeover", "retry", "deadline"])
+def test_a_question_that_a_review_holds_ends_with_the_waiting(redis_url: str, end: str) -> None:
+    bench = Bench(redis_url, review="always")
+    accepted = asked(bench, TO_CUSTOMER)
+    asked_ = question(bench, accepted)
+    assert asked_.state is State.HELD
+    if end == "takeover":
+        bench.deciding.take_over(accepted.id, by="cli")
+    elif end == "retry":
+        bench.deciding.retry(accepted.id, by="cli")
+    else:
+        bench.clock.pass_(25 * HOUR / 1000)
+    drain(bench)
+    record = bench.store.messages.get(asked_.id)
+    assert record.state is State.IGNORED, "nobody is told any more that it waits"
+    assert record.reason == "no message waits for the answer to it any more"
+    assert not bench.smtp.sent
+
+
 def test_a_question_that_a_person_dismisses_fails_the_message(redis_url: str) -> None:
     bench = Bench(redis_url, review="first")
     accepted = asked(bench, TO_CUSTOMER)
