@@ -411,7 +411,9 @@ class Decisions:
     def _refusal(self, record: Record, which: str) -> _Refused:
         people = [step for step in self.store.messages.history(record.id) if step["by"] != AGENT]
         why = record.reason
-        if people and (record.decided or people[-1]["by"] == MAILBOX):
+        # What the agent did after a retry or a release is not the person's doing.
+        follows = record.state in _FOLLOWS.get(record.decided, {record.state} if record.decided else ())
+        if people and (follows or people[-1]["by"] == MAILBOX):
             why = "{reason} (by {by}, {at})".format(**people[-1])
         taken = record.state is State.HELD and record.with_person
         return _Refused(
