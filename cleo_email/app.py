@@ -245,9 +245,10 @@ class App:
         from cleo_email.monitoring.alerts import Alerts
         from cleo_email.monitoring.ways import AlertWay, ByApprise, ByMail
 
-        ways: list[AlertWay] = [ByApprise(url) for url in settings.alert_urls]
+        ways: list[AlertWay] = []
         if people := settings.alert_addresses:
             ways.append(ByMail(self.store, lambda: self.submitter, settings.from_address, people))
+        ways += map(ByApprise, settings.alert_urls)
         page = f"{settings.public_url}/operator/" if settings.public_url else ""
         every_s = settings.poll_interval if settings.imap_host else 0
         return Alerts(self.store, ways, page, polls_every_s=every_s, clock=self.clock)

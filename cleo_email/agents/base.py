@@ -180,10 +180,13 @@ MAX_CONTEXT = 65_536  # bytes of JSON that an ``ask`` may give to be shown again
 
 
 class _Later:
-    """The type of LATER, of which there is one."""
+    """The type of LATER, of which there is one, also behind a pool of processes or in a copy."""
 
     def __repr__(self) -> str:
         return "cleo_email.LATER"
+
+    def __reduce__(self) -> str:
+        return "LATER"
 
 
 # What a Python agent returns, or yields last, where it calls ``cleo_email.answer`` when the work is done.

@@ -119,6 +119,10 @@ def _messages(given: Sequence[Any]) -> list[object]:
         raise AgentError(f"the callable yielded more than {MAX_MESSAGES} messages")
     turns = [number for number, one in enumerate(given, 1) if _role(one) == "user"]
     own = given[max(turns, default=0) :]
+    if any(one is LATER for one in given):
+        raise AgentError(
+            "the agent's function gave cleo_email.LATER beside something else; return it alone, or yield it last"
+        )
     messages = [_message(one) for one in own]
     for one, message in zip(own, messages, strict=True):
         if not isinstance(message, Mapping) or "role" not in message:

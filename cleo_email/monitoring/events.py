@@ -11,7 +11,7 @@ from standardwebhooks import Webhook
 from cleo_email.crashpoints import crashpoint
 from cleo_email.errors import StoreUnavailable, place_of
 from cleo_email.http.address import web_address
-from cleo_email.http.client import AnswerTooLarge, HttpClient
+from cleo_email.http.client import MAX_ERROR_BYTES, AnswerTooLarge, HttpClient
 from cleo_email.runtime import DAY, MINUTE, SECOND, Clock, Deadline, SeldomLog, backoff_ms, now_ms
 from cleo_email.scrub import one_line
 from cleo_email.store import Event, EventLog
@@ -33,7 +33,8 @@ class EventReceiver:
 
     def __init__(self, url: str, secrets: Sequence[str], environ: Mapping[str, str]) -> None:
         address = web_address(SETTING, url)
-        self._client = HttpClient(address, environ, authorization=address.basic)
+        # Of an answer nothing but its status counts, and many come side by side.
+        self._client = HttpClient(address, environ, authorization=address.basic, max_bytes=MAX_ERROR_BYTES)
         self._signers = [Webhook(secret) for secret in secrets]
         self._hidden = (address.basic, *address.secrets)
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Sequence
-from dataclasses import KW_ONLY, dataclass
+from contextlib import suppress
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+APPRISE_S = 30.0  # its own time-outs begin anew with each byte that comes
 PROBE = "submission-probe"  # the tick of whoever tries a server that has refused the login
 
 
@@ -85,6 +88,7 @@ class ByApprise:
     """One URL of apprise, whose parts may all be secret but its scheme."""
 
     url: str
+    _thread: threading.Thread | None = field(init=False, default=None)
 
     @property
     def name(self) -> str:
@@ -102,5 +106,19 @@ class ByApprise:
         return sender
 
     def send(self, subject: str, text: str) -> None:
-        if not self.sender().notify(title=subject, body=text, notify_type="warning", body_format="text"):
+        if self._thread is not None and self._thread.is_alive():
+            raise CleoError(f"{self.name} has not answered the alert before yet")
+        sender, taken = self.sender(), threading.Event()
+
+        def notify() -> None:
+            with suppress(Exception):  # the thread's outermost edge; what it says may show the URL
+                if sender.notify(title=subject, body=text, notify_type="warning", body_format="text"):
+                    taken.set()
+
+        self._thread = threading.Thread(target=notify, name="cleo-apprise", daemon=True)
+        self._thread.start()
+        self._thread.join(APPRISE_S)
+        if self._thread.is_alive():
+            raise CleoError(f"{self.name} gave no answer within {APPRISE_S:g} s")
+        if not taken.is_set():
             raise CleoError(f"{self.name} did not take it")

@@ -35,7 +35,7 @@ from cleo_email.pipeline.handoff import HandOver
 from cleo_email.pipeline.question import Questions
 from cleo_email.pipeline.receive import THROUGH_OUR_SERVER, colleague_reason
 from cleo_email.pipeline.send import REMEMBERED
-from cleo_email.pipeline.withdrawal import TAKEN
+from cleo_email.pipeline.withdrawal import TAKEN, end_question
 from cleo_email.pipeline.workflows import (
     INGRESS,
     Question,
@@ -279,6 +279,7 @@ class Answerer:
         work.fence = ("waits_until", record.waits_until)
         if self.clock() >= record.waits_until:
             work.finish(State.FAILED, self.callbacks.over(record))
+            end_question(self.store, record, self.clock)
         else:
             work.rest(record.waits_until, "", {}, quiet=True)
         return True

@@ -38,9 +38,10 @@ def read_given(payload: object) -> Answer | Progress:
     """Return what a callback says. Raise AgentError where it is neither an answer nor progress."""
     if isinstance(payload, Mapping) and payload.get("progress") is not None:
         said, others = payload["progress"], [key for key in payload if key != "progress"]
-        if others or not isinstance(said, str) or not said.strip():
+        shown = one_line(said, MAX_PROGRESS) if isinstance(said, str) else ""
+        if others or not shown:
             raise AgentError(f'expected {{"progress": "..."}} alone, with a text, or an answer: {FORMS}')
-        return Progress(one_line(said, MAX_PROGRESS))
+        return Progress(shown)
     return final_answer(payload)
 
 

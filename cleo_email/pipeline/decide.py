@@ -22,7 +22,7 @@ from cleo_email.mail.thread import own_threads, people_of
 from cleo_email.mail.wire import clean_text
 from cleo_email.pipeline.question import give_up
 from cleo_email.pipeline.send import REMEMBERED
-from cleo_email.pipeline.withdrawal import TAKEN, Withdrawal
+from cleo_email.pipeline.withdrawal import TAKEN, Withdrawal, end_question
 from cleo_email.runtime import Clock, now_ms
 from cleo_email.screening.screen import Policy
 from cleo_email.scrub import one_line
@@ -250,6 +250,7 @@ class Decisions:
         effects = Effects(fields=fields, due=self.clock())
         fence = ("waits_until", record.waits_until)
         self._move(record, State.ANSWERING, reason, by, effects, given=fence)
+        end_question(self.store, record, self.clock)
         self.wake.wake(record.thread_id)
 
     def _end(self, record: Record, decision: str, reason: str, by: str) -> None:
@@ -410,7 +411,9 @@ class Decisions:
     def _refusal(self, record: Record, which: str) -> _Refused:
         people = [step for step in self.store.messages.history(record.id) if step["by"] != AGENT]
         why = record.reason
-        if people and (record.decided or people[-1]["by"] == MAILBOX):
+        # What the agent did after a retry or a release is not the person's doing.
+        follows = record.state in _FOLLOWS.get(record.decided, {record.state} if record.decided else ())
+        if people and (follows or people[-1]["by"] == MAILBOX):
             why = "{reason} (by {by}, {at})".format(**people[-1])
         taken = record.state is State.HELD and record.with_person
         return _Refused(

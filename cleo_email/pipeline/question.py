@@ -27,6 +27,7 @@ from cleo_email.mail.parse import parse
 from cleo_email.mail.quotes import cut_new_part
 from cleo_email.pipeline.colleagues import COMPLETE
 from cleo_email.pipeline.send import REMEMBERED
+from cleo_email.pipeline.withdrawal import NO_LONGER
 from cleo_email.runtime import DAY, HOUR, Clock, backoff_ms, now_ms
 from cleo_email.store import QUESTION, Effects, Record, State, Store, conversation_of, iso, new_id
 from cleo_email.store.queue import WakeQueue
@@ -39,8 +40,12 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MAX_ASKS = 5  # questions back about one message
-NO_LONGER = "no message waits for the answer to it any more"
+SAYS_NOTHING = (
+    "it answers the agent's question about message {}, and has no text of its own, only what it quotes or "
+    "attaches; the question stays open. Release it to have it count as the answer"
+)
 _NOT_BEGUN = {"begun": 0}
+_WORD = "So"
 
 
 @dataclass(frozen=True)
@@ -253,6 +258,9 @@ class Questions:
         if not self._is_proven(work, check, source, mail):
             return True
         text = self._text(mail, question)
+        if not (text or record.released):  # sent too early, or a file, which the agent would not see
+            work.finish(State.HELD, SAYS_NOTHING.format(asking.id), _NOT_BEGUN)
+            return True
         try:
             self._resume(record, question, asking, text)
         except (LockLost, WrongState, NotFound):
@@ -263,12 +271,18 @@ class Questions:
         return True
 
     def _text(self, mail: InboundEmail, question: Record) -> str:
-        said = question.answer_text
+        """Return what the reply says, '' where that is nothing but the quote: the question is no answer."""
         recipients = [address.addr for address in (*mail.to, *mail.cc)][:50]
-        cut = cut_new_part(
-            mail.full_text, subject=mail.subject, replies=True, recipients=recipients, known=[said]
-        )
-        return cut.text[:REMEMBERED]
+
+        def own(text: str) -> str:
+            known = [question.answer_text]
+            cut = cut_new_part(text, subject=mail.subject, replies=True, recipients=recipients, known=known)
+            return cut.text
+
+        # A mail with nothing above its quote is left whole; a word above shows where the quote begins.
+        if own(f"{_WORD}\n\n{mail.full_text}").strip() == _WORD:
+            return ""
+        return own(mail.full_text)[:REMEMBERED]
 
     def _resume(self, record: Record, question: Record, asking: Record, text: str) -> None:
         """Have the agent asked again, with the answer. The fence is the open question."""

@@ -5,6 +5,7 @@ It needs no mailbox, as the web process takes in the mail of colleagues.
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
@@ -21,6 +22,7 @@ log = logging.getLogger(__name__)
 INGRESS = "person"  # of the record of a mail that a person sent
 ANSWERED = "answered by a person"
 TAKEN = "a person has this thread"
+NO_LONGER = "no message waits for the answer to it any more"
 # In which an answer of ours may still be stopped, and what a person's answer makes superfluous.
 STOPPABLE = (State.REVIEW, *sorted(AT_WORK))
 OPEN = (*STOPPABLE, State.HELD, State.FAILED)
@@ -48,6 +50,21 @@ def what_is_answered(store: Store, id_: str) -> Record | None:
     if record and record.ingress in ("handoff", QUESTION):
         return store.messages.find(record.outbound)
     return record
+
+
+def end_question(store: Store, asking: Record, clock: Clock) -> None:
+    """End the agent's question that a review holds back: the message ``asking`` waits for it no longer."""
+    if not asking.asking:
+        return
+    with suppress(NotFound, WrongState, LockLost):
+        store.messages.move(
+            asking.asking,
+            State.IGNORED,
+            now=clock(),
+            reason=NO_LONGER,
+            effects=Effects(),
+            only_from=[State.HELD],
+        )
 
 
 def new_text(store: Store, record: Record) -> str:
@@ -135,6 +152,7 @@ class Withdrawal:
         except (NotFound, WrongState, LockLost, ThreadFree) as error:
             log.info("too late for message %s (%s): %s", record.id, reason, error)
             return False
+        end_question(self.store, record, self.clock)
         if not quiet:
             log.info("message %s %s: %s", record.id, to, reason)
         return True

@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 
 BEAT_S = 3.0  # between two renewals of the lease
 LEASE_MS = 9 * SECOND  # after which another process listens in place of one that died
+PAUSE_S = 0.1  # after news, so that a server which tells of something all the time leads to few polls
 CONNECT_MS = 40 * SECOND  # the same while it connects
 LOOK_S = 30.0  # between two looks at a lease that is closed
 # After the first loss in a row, the second …: a login each. One that listened for so long begins a new row.
@@ -123,6 +124,7 @@ class Listener(threading.Thread):
                         raise
             if self._idle.wait(beat - time.monotonic(), self._awake):
                 self._wake()
+                self._ending.wait(PAUSE_S)
         self._idle.close()
 
     def _wake(self) -> None:

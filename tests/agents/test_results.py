@@ -5,7 +5,9 @@ The classes have the attributes of LangChain, LangGraph, pydantic-ai and the SDK
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import pickle
 from types import SimpleNamespace as Result
 from typing import Any
 
@@ -268,6 +270,18 @@ def test_later_is_returned_or_yielded_last() -> None:
     assert answer_in([{"role": "tool", "content": "queued"}, cleo_email.LATER]) == Answer(later=True)
     assert answer_in(Answer(later=True)) == Answer(later=True)
     assert repr(cleo_email.LATER) == "cleo_email.LATER"
+    for copied in (copy.deepcopy(cleo_email.LATER), pickle.loads(pickle.dumps(cleo_email.LATER))):
+        assert answer_in(copied) == Answer(later=True), "as a pool of processes gives it back"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [(cleo_email.LATER, "a text"), [cleo_email.LATER, {"role": "assistant", "content": "a text"}]],
+    ids=["tuple", "list"],
+)
+def test_later_beside_an_answer_is_refused_by_its_name(given: object) -> None:
+    with pytest.raises(AgentError, match=r"cleo_email\.LATER beside something else"):
+        answer_in(given)
 
 
 def test_a_question_back_is_an_answer_in_every_form() -> None:

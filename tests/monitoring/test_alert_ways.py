@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import json
+import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -16,8 +18,9 @@ import pytest
 from redis import Redis
 
 from cleo_email.app import App
-from cleo_email.errors import SettingsError
+from cleo_email.errors import CleoError, SettingsError
 from cleo_email.mail.model import Action
+from cleo_email.monitoring import ways
 from cleo_email.monitoring.ways import ByApprise, ByMail
 from cleo_email.pipeline.receive import ANSWERS_ALERT
 from cleo_email.screening.screen import Policy
@@ -203,6 +206,36 @@ def test_no_part_of_a_url_is_logged(
     assert hook[1][0]["message"] == "a text"
     assert way.name == "json://…"
     assert "hook-token-of-the-test" not in caplog.text
+
+
+def test_a_url_that_drips_is_left_and_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ways, "APPRISE_S", 0.5)
+    over = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def drip() -> None:
+            connection, _ = server.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+                while not over.wait(0.05):
+                    connection.sendall(b"x")
+
+        threading.Thread(target=drip, daemon=True).start()
+        way = ByApprise(f"json://127.0.0.1:{server.getsockname()[1]}/")
+        with pytest.raises(CleoError, match="no answer within"):
+            way.send("A subject", "a text")
+        with pytest.raises(CleoError, match="has not answered the alert before"):
+            way.send("A subject", "a text")  # none is piled upon another
+        over.set()
+
+
+def test_mail_goes_before_other_ways(
+    app: App, smtp: SmtpServer, redis_url: str, tmp_path: Path, hook: tuple[str, Any]
+) -> None:
+    env = environment(smtp, redis_url, tmp_path, f"{hook[0]}, {BOSS}")
+    alerts = App(read_settings(env, dotenv=None)).alerts
+    assert alerts is not None
+    assert [type(way) for way in alerts.ways] == [ByMail, ByApprise]
 
 
 # --- the processes ------------------------------------------------------------------------------------------

@@ -320,10 +320,13 @@ def test_a_redis_that_fills_up_is_told_and_has_to_empty_a_little(
 
 
 def test_looking_costs_few_commands(desk: Desk, redis_url: str) -> None:
+    costs = []
     with Redis.from_url(redis_url) as redis:
-        before = redis.info("stats")["total_commands_processed"]
-        desk.look()
-        assert redis.info("stats")["total_commands_processed"] - before < 30
+        for _ in range(10):  # what other tests left behind may renew its locks meanwhile
+            before = redis.info("stats")["total_commands_processed"]
+            desk.look()
+            costs.append(redis.info("stats")["total_commands_processed"] - before)
+    assert min(costs) < 30
 
 
 def test_a_way_that_hangs_does_not_keep_the_ticker_waiting(desk: Desk) -> None:

@@ -230,6 +230,17 @@ def test_what_is_discarded_is_not_sent(bench: Bench, decide: str) -> None:
     assert bench.smtp.sent == []
 
 
+def test_what_the_agent_decided_after_a_retry_is_not_called_the_persons(bench: Bench) -> None:
+    bench.agent.script = [AgentError("broken"), Answer(ignore="it is spam")]
+    accepted = bench.receive(mail(1))
+    bench.work(accepted.thread_id)
+    bench.deciding.retry(accepted.id, by="anna")
+    bench.work(accepted.thread_id)
+    with pytest.raises(WrongState, match=r"is ignored: it is spam; only") as fault:
+        bench.deciding.dismiss(accepted.id, by="anna")
+    assert "retried" not in str(fault.value)
+
+
 def test_what_was_discarded_or_withdrawn_is_answered_anew_when_it_is_released(bench: Bench) -> None:
     discarded, withdrawn = review(bench, 1), review(bench, 2)
     bench.deciding.discard(discarded.id, by="anna")

@@ -88,6 +88,7 @@ def test_the_same_answer_again_is_a_duplicate_at_any_time_and_another_one_is_ref
         {"reply": 1},
         {"reply": "a", "ignore": "b"},
         {"progress": ""},
+        {"progress": "\0\x1b"},
         {"progress": "a", "reply": "b"},
         [1],
         7,

@@ -191,6 +191,35 @@ def test_an_absence_note_is_no_answer(bench: Bench) -> None:
     assert len(bench.agent.asked) == 1
 
 
+QUOTE = "On Tue, 24 Nov 2026 at 09:00, Cleo <agent@cleo.test> wrote:\r\n> May I refund 40 €?"
+
+
+@pytest.mark.parametrize("to", [Address(BOSS), None], ids=["person", "customer"])
+@pytest.mark.parametrize(
+    "text",
+    [" ", QUOTE, "> May I refund 40 €?", "-- \r\nThe boss"],
+    ids=["empty", "quote", "bare", "signature"],
+)
+def test_a_reply_that_says_nothing_is_no_answer(bench: Bench, to: Address | None, text: str) -> None:
+    accepted = asked(bench, Answer(ask=Ask("May I refund 40 €?", to)))
+    empty = reply(bench, text)
+    assert bench.record(empty).state is State.HELD
+    assert "no text of its own" in bench.record(empty).reason
+    assert bench.record(accepted).state is State.ANSWERING
+    reply(bench, f"No.\r\n\r\n{QUOTE}", 51)
+    assert bench.record(accepted).state is State.REPLIED
+    assert (bench.agent.asked[-1].resumed or {})["answer"] == "No."
+
+
+def test_a_person_may_let_a_reply_without_a_text_count(bench: Bench) -> None:
+    accepted = asked(bench, TO_BOSS)
+    empty = reply(bench, QUOTE)
+    bench.deciding.release(empty.id, by="cli")
+    drain(bench)
+    assert bench.record(accepted).state is State.REPLIED
+    assert (bench.agent.asked[-1].resumed or {})["answer"] == ""
+
+
 def test_the_second_reply_of_a_customer_is_a_mail_of_the_thread(bench: Bench) -> None:
     accepted = asked(bench, TO_CUSTOMER)
     first = bench.smtp.sent[-1]
@@ -355,6 +384,25 @@ def test_a_question_to_a_customer_keeps_the_rule_of_reviews(redis_url: str) -> N
     assert len(bench.smtp.sent) == 1
     reply(bench, "May.")
     assert bench.record(accepted).state is State.REVIEW
+
+
+@pytest.mark.parametrize("end", ["takeover", "retry", "deadline"])
+def test_a_question_that_a_review_holds_ends_with_the_waiting(redis_url: str, end: str) -> None:
+    bench = Bench(redis_url, review="always")
+    accepted = asked(bench, TO_CUSTOMER)
+    asked_ = question(bench, accepted)
+    assert asked_.state is State.HELD
+    if end == "takeover":
+        bench.deciding.take_over(accepted.id, by="cli")
+    elif end == "retry":
+        bench.deciding.retry(accepted.id, by="cli")
+    else:
+        bench.clock.pass_(25 * HOUR / 1000)
+    drain(bench)
+    record = bench.store.messages.get(asked_.id)
+    assert record.state is State.IGNORED, "nobody is told any more that it waits"
+    assert record.reason == "no message waits for the answer to it any more"
+    assert not bench.smtp.sent
 
 
 def test_a_question_that_a_person_dismisses_fails_the_message(redis_url: str) -> None:

@@ -136,6 +136,20 @@ def test_news_wake_the_poll_once_until_it_begins(place: Installation) -> None:
     assert place.polls.acquire(timeout=20)
 
 
+def test_a_server_that_tells_of_something_all_the_time_leads_to_few_polls(
+    place: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listening, "PAUSE_S", 60)
+    place.start_listening()
+    place.poll()
+    place.server.announce("* 1 EXISTS")
+    assert place.polls.acquire(timeout=20), "the first one is told at once"
+    place.poll()
+    place.server.announce("* 2 EXISTS", "* 3 EXISTS")
+    place.let_pass()
+    assert not place.polls.acquire(blocking=False)
+
+
 def test_no_login_is_made_before_the_poll_has_succeeded_nor_while_it_rests(place: Installation) -> None:
     place.store.health.polled(1)  # in a life before
     place.start()
