@@ -1,15 +1,12 @@
 """Answers that agents give by callback, until the worker has taken them."""
 
-import zlib
 from dataclasses import dataclass
 from typing import cast
 
 from redis import Redis
 
 from cleo_email.store.connection import PREFIX, StorePart, read_large
-
-COMPRESSED_FROM = 4096  # bytes; most of it is base64, of which a quarter is air
-_PLAIN, _PACKED = b"j", b"z"
+from cleo_email.store.source import MARK, packed, unpacked
 
 
 @dataclass(frozen=True)
@@ -33,26 +30,23 @@ class CallbackStore(StorePart):
 
         Safe to repeat: the same answer again is a duplicate.
         """
-        packed = _PLAIN + payload
-        if len(payload) >= COMPRESSED_FROM:
-            packed = _PACKED + zlib.compress(payload, 1)
-        return self._give(id_, number, now, digest, packed, "")
+        return self._give(id_, number, now, digest, packed(payload), "")
 
     def progress(self, id_: str, number: int | None, reason: str, now: int) -> Given:
         """Set the reason of a message that the agent works on; its history stays as it is."""
         return self._give(id_, number, now, "", b"", reason)
 
     def _give(
-        self, id_: str, number: int | None, now: int, digest: str, packed: bytes, progress: str
+        self, id_: str, number: int | None, now: int, digest: str, payload: bytes, progress: str
     ) -> Given:
         asked = "" if number is None else str(number)
-        args = [PREFIX, id_, asked, now, digest, packed, self._keep_s, progress]
+        args = [PREFIX, id_, asked, now, digest, payload, self._keep_s, progress]
         outcome, state, reason = cast("list[bytes]", self._run("give", args=args))
         return Given(outcome.decode(), state.decode(), reason.decode("utf-8", "replace"))
 
     def given(self, id_: str) -> bytes | None:
         """Return the answer that was given, None where there is none."""
-        packed = read_large(self._redis, f"{PREFIX}m:{id_}:given")
-        if not packed:
+        kept = read_large(self._redis, f"{PREFIX}m:{id_}:given")
+        if not kept:
             return None
-        return zlib.decompress(packed[1:]) if packed[:1] == _PACKED else packed[1:]
+        return unpacked(kept) if kept.startswith(MARK) else kept
