@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cleo_email.settings import Settings
+from cleo_email.settings import Settings, read_settings
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 GERMAN = ROOT / "docs" / "de"
@@ -87,6 +87,14 @@ def test_every_table_has_as_many_rows(name: str) -> None:
     if name == "operation.md":  # its list of metrics is in English alone
         english = re.sub(r"^\| metric .*\n(?:\|.*\n)+", "", english, flags=re.MULTILINE)
     assert tables(german) == tables(english)
+
+
+def test_the_first_dotenv_of_the_first_steps_is_enough_to_start(tmp_path: Path) -> None:
+    page = (GERMAN / "first-steps.md").read_text("utf-8")
+    (file,) = re.findall(r"cat > \.env\) <<'END'\n(.*?)END\n", page, re.DOTALL)
+    (tmp_path / ".env").write_text(file, "utf-8")
+    found = read_settings({}, dotenv=tmp_path / ".env")
+    assert (found.enabled, found.imap_host, found.agent) == (True, "imap.gmx.net", "echo")
 
 
 def test_what_check_says_is_what_the_first_steps_quote() -> None:
