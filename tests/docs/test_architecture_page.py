@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -39,6 +40,21 @@ def test_the_index_has_every_page() -> None:
     index = (ROOT / "docs" / "README.md").read_text("utf-8")
     pages = {str(path.relative_to(ROOT / "docs")) for path in (ROOT / "docs").rglob("*.md")} - {"README.md"}
     assert {page for page in pages if f"({page})" not in index} == set()
+
+
+def test_the_site_has_the_pages_of_the_index_for_the_same_readers_in_its_order() -> None:
+    index = (ROOT / "docs" / "README.md").read_text("utf-8")
+    (_, *parts) = index.split("\n## ")
+    indexed = {
+        part.partition(":")[0]: [
+            page.relative_to(ROOT).as_posix()
+            for link in re.findall(r"\]\(([^)#]+\.md)\)", part)
+            if (page := (ROOT / "docs" / link).resolve()) != ROOT / "README.md"
+        ]
+        for part in parts
+    }
+    navigation = tomllib.loads((ROOT / "zensical.toml").read_text("utf-8"))["project"]["nav"]
+    assert {name: pages for part in navigation for name, pages in part.items() if name != "Start"} == indexed
 
 
 def test_the_hook_runs_what_lint_runs_and_fetches_nothing() -> None:

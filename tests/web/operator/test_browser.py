@@ -456,7 +456,7 @@ def test_a_mail_is_sent_from_the_page_of_the_interface(windows: Watched, tmp_pat
     call.get_by_label(re.compile("^to")).fill("Anna <anna@example.com>, Bea <bea@example.com>")
     call.get_by_label(re.compile("^attachments")).set_input_files(file)
     call.get_by_role("button", name="Send").click()
-    call.get_by_text(re.compile("^202")).wait_for()
+    call.get_by_text(re.compile("^202 ACCEPTED")).wait_for()
     (record, *_), _ = site.app.store.messages.page(limit=1)
     assert record.subject == "From the page"
     assert record.addresses("recipients") == ["anna@example.com", "bea@example.com"]
@@ -480,5 +480,35 @@ def test_choices_are_offered_as_choices_and_what_is_wrong_is_said(windows: Watch
     send.locator("summary").click()
     send.get_by_label(re.compile("^to")).fill("nobody")
     send.get_by_role("button", name="Send").click()
-    send.get_by_text(re.compile("^422")).wait_for()
+    send.get_by_text(re.compile("^422 UNPROCESSABLE")).wait_for()
     windows.faults[:] = [one for one in windows.faults if "422" not in one]  # Chromium tells it as a fault
+
+
+def test_an_answer_is_given_on_the_page_of_the_interface_with_messages_and_files(windows: Watched) -> None:
+    page = windows.window(logged_in=False, viewport={"width": 375, "height": 740})
+    sent: list[Any] = []
+
+    def record(route: Any) -> None:
+        sent.append(route.request.post_data_json)
+        route.fulfill(status=200, content_type="application/json", body="{}")
+
+    page.route("**/email/**", record)
+    page.goto(windows.site.url.removesuffix("operator/") + "docs")
+    answer = page.locator("details").filter(has=page.get_by_text("/email/answers/{id}", exact=True))
+    answer.locator("summary").click()
+    answer.get_by_label("id", exact=False).first.fill("0" * 24)
+    answer.get_by_label(re.compile("^reply")).fill("two\nlines")
+    answer.get_by_label(re.compile("^messages")).fill('[{"role": "assistant", "content": "c"}]')
+    file = {"name": "a.txt", "mimeType": "text/plain", "buffer": b"Hello"}
+    answer.get_by_label(re.compile("^attachments")).set_input_files(file)
+    answer.get_by_text("another answer was given before and stands").wait_for()
+    answer.get_by_role("button", name="Send").click()
+    answer.get_by_text("200 OK").wait_for()
+    attached = {"filename": "a.txt", "content_type": "text/plain", "content": "SGVsbG8="}
+    answered = {
+        "messages": [{"role": "assistant", "content": "c"}],
+        "reply": "two\nlines",
+        "attachments": [attached],
+    }
+    assert sent == [answered]
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
