@@ -109,7 +109,7 @@ def test_an_alert_is_one_mail_that_says_it_is_a_programs_and_leaves_no_record(
     assert found["Subject"] == f"[{AGENT}] Mail waits for a person"
     text = found.get_content()
     assert "1 held" in text
-    assert "1 zurückgehalten" in text
+    assert "1 angehalten" in text
     assert "https://cleo.test/operator/" in text
     assert len(app.store.messages.page()[0]) == 1, "the mail that is held"
     assert app.redis.keys("cleo:budget:*") == before

@@ -120,7 +120,7 @@ def test_an_alert_holds_numbers_and_a_link_and_nothing_of_a_mail(desk: Desk) -> 
     desk.look()
     ((subject, text),) = desk.way.told
     assert LINK in text
-    assert "Es warten: 0 auf Freigabe, 1 zurückgehalten" in text
+    assert "Es warten: 0 auf Freigabe, 1 angehalten" in text
     for secret in ("4711", "client.test", "customer", "Question", "Subject"):
         assert secret.lower() not in (subject + text).lower()
 
