@@ -236,7 +236,9 @@ def test_an_answer_is_approved_as_it_is(page: Browser, filled: Filled) -> None:
     record = filled.app.store.messages.get(id_)
     assert record.state is State.SUBMITTING
     after = filled.app.store.messages.answer(id_)
-    assert before and after and undated(after.source) == undated(before.source), "it is dated when it leaves"
+    assert before is not None
+    assert after is not None
+    assert undated(after.source) == undated(before.source), "it is dated when it leaves"
     step = filled.app.store.messages.history(id_)[-1]
     assert step["by"] == "local"
     assert "Approved" in page.get(answer.headers["Location"]).text
