@@ -121,7 +121,8 @@ def _messages(given: Sequence[Any]) -> list[object]:
     own = given[max(turns, default=0) :]
     if any(one is LATER for one in given):
         raise AgentError(
-            "the agent's function gave cleo_email.LATER beside something else; return it alone, or yield it last"
+            "the agent's function gave cleo_email.LATER beside something else; "
+            "return it alone, or yield it last"
         )
     messages = [_message(one) for one in own]
     for one, message in zip(own, messages, strict=True):
