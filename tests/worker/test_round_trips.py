@@ -105,7 +105,8 @@ def test_a_mail_from_the_mailbox_is_answered_flagged_and_filed_in_few_round_trip
         FakeImapServer() as server,
         Mailbox(server.account(), ssl_context=server.ssl_context()) as mailbox,
     ):
-        upkeep = upkeep_of(bench.store, mailbox, bench.intake, clock=bench.clock, drafts=bench.drafts)
+        more = {"clock": bench.clock, "timer": lambda: 0.0, "drafts": bench.drafts}
+        upkeep = upkeep_of(bench.store, mailbox, bench.intake, **more)
         sizes = {"max_bytes": 10**6, "max_age_days": 7}
         poller = Poller(bench.store, mailbox, bench.intake, upkeep, **sizes, clock=bench.clock)
         poller.run()  # reads the mailbox for the first time
