@@ -235,7 +235,7 @@ def filing_due(waited: int) -> int:
     The order is that of how long the mail waited for its answer, so that new mail has its turn during a
     backlog. With FLAGGED added, behind all that have no flags yet, it is that of mail without its copy.
     """
-    return min(max(waited, 0), FLAGGED - 1)
+    return min(max(waited, 1), FLAGGED - 1)  # 0 would mean: not at all
 
 
 class DueList(StorePart):
