@@ -34,11 +34,13 @@ from cleo_email.pipeline.logins import LoginsUsedUp
 from cleo_email.pipeline.receive import IncomingMail, Receiver
 from cleo_email.runtime import DAY, HOUR, MINUTE, SECOND, Clock, now_ms
 from cleo_email.store import AT_WORK, LOGIN, Effects, Record, State, Store, conversation_of
+from cleo_email.store.locks import ALIVE_MS
 from cleo_email.store.mailbox import DueList
 from cleo_email.store.messages import FINAL, MAILBOX
 
 log = logging.getLogger(__name__)
 
+LOCK = "mailbox"  # its name in the store: one process at a time is at the inbox and Sent
 # How long one run may keep the mailbox from the poll, its last step aside. A copy takes 0.1 s over the net.
 RUN_S = 1.0
 # How long a server that files by itself may take before our own copy is made.
@@ -106,7 +108,7 @@ class Upkeep:
         Only a login that fails is a fault of the mailbox. Work that breaks the connection rests, longer each
         time, and ends the run, so that each of its faults costs one login and new mail is read meanwhile.
         """
-        store, until = self.store, self.timer() + seconds
+        store, until, begun = self.store, self.timer() + seconds, self.clock()
         drafting, flags, settling, fetching = self._ready_each()
         if self._keep_drafts(drafting):
             _, flags, settling, fetching = self._ready_each()
@@ -122,7 +124,7 @@ class Upkeep:
             work = "filing"
             sent = self._to_be_filed(records)
             for record in self._in_time(sent, until):
-                done += self._file(record)
+                done += self._file(record, begun)
             work = "settling"
             for id_ in self._in_time(settling, until):
                 self._settle(id_)
@@ -295,7 +297,7 @@ class Upkeep:
         for id_ in ids:
             self.store.messages.note(id_, "marked", value)
 
-    def _file(self, record: Record) -> bool:
+    def _file(self, record: Record, begun: int) -> bool:
         """Put our copy into Sent. Return whether this is done; if not, it is tried again later.
 
         The next time is stored before anything is tried: a copy that breaks the connection, or the process,
@@ -304,7 +306,7 @@ class Upkeep:
         age = self.clock() - record.updated_at
         self.store.filing.add(record.id, self.clock() + min(max(age, NEXT_COPY_MS), HOUR))
         try:
-            done = self._copy_to_sent(record)
+            done = self._copy_to_sent(record, begun)
         except (MailboxLoginRefused, LoginsUsedUp):
             raise
         except MailboxError as error:
@@ -332,7 +334,7 @@ class Upkeep:
         self.store.messages.note(record.id, "filing_fault", text)
         return given_up
 
-    def _copy_to_sent(self, record: Record) -> bool:
+    def _copy_to_sent(self, record: Record, run_begun: int) -> bool:
         """Store our copy unless the server files by itself, which one search of Sent shows."""
         was_sent = (record.state is State.REPLIED or record.bounced) and record.answered_by != MAILBOX
         if not was_sent or not self.save_sent or record.ingress == LOGIN:
@@ -345,9 +347,19 @@ class Upkeep:
         if answer is not None and not begun:
             self.store.messages.note(record.id, "filing_begun", self.clock())
             crashpoint("chores-before-sent")
+            if self._is_overtaken(run_begun):
+                log.warning("message %s: another process sees to its copy in Sent", record.id)
+                return False
             self.mailbox.append_sent(answer.source, datetime.fromtimestamp(self.clock() / 1000, UTC))
             crashpoint("chores-after-sent")
         return True
+
+    def _is_overtaken(self, since: int) -> bool:
+        """Return whether another process has the mailbox by now, and may have made the same copy.
+
+        That is asked only where so much time has passed that a process which stood still has lost its lock.
+        """
+        return self.clock() - since > ALIVE_MS and not self.store.locks.holds(LOCK)
 
     def _find_sent_mode(self, record: Record) -> str:
         """Return who files into Sent, ``server`` or ``client``; '' while it is too early to know."""
