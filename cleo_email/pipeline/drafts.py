@@ -14,7 +14,7 @@ from cleo_email.mail.parse import parse
 from cleo_email.mail.thread import content_hash
 from cleo_email.pipeline.takeover import SharedFolders, Takeover
 from cleo_email.runtime import MINUTE, SECOND, Clock, now_ms
-from cleo_email.store import Draft, Effects, Lock, Record, State, Store
+from cleo_email.store import Draft, Effects, Record, State, Store
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class DraftFolder:
                 return  # all stay due
             for id_ in ids:
                 try:
-                    if not self._keep_up(id_, lock):
+                    if not self._keep_up(id_):
                         missed.append(id_)
                 except (RefusedForNow, RefusedForGood) as error:
                     refused = error  # it stays due
@@ -70,7 +70,7 @@ class DraftFolder:
         if refused:
             raise refused
 
-    def _keep_up(self, id_: str, lock: Lock) -> bool:
+    def _keep_up(self, id_: str) -> bool:
         """Return False where it has to be looked again what became of the draft."""
         record = self.store.messages.find(id_)
         draft = self.store.drafts.get(id_)
@@ -80,7 +80,7 @@ class DraftFolder:
             return True
         is_missed = record.state is State.REVIEW and draft is not None and draft.missed > 0
         if record.state is State.REVIEW:
-            if not is_missed and not self._put(record, draft, lock):
+            if not is_missed and not self._put(record, draft):
                 return True
         elif draft:
             with self.folders.use() as folders:
@@ -88,7 +88,7 @@ class DraftFolder:
         self.store.drafting.done_in(id_, record.state)
         return not is_missed
 
-    def _put(self, record: Record, begun: Draft | None, lock: Lock) -> bool:
+    def _put(self, record: Record, begun: Draft | None) -> bool:
         """Put the draft there unless it is. Return False where it is tried again later."""
         answer = self.store.messages.answer(record.id)
         if answer is None or not self.enabled:
@@ -106,7 +106,7 @@ class DraftFolder:
                 self.store.drafts.put(record.id, draft)
                 crashpoint("draft-before-put")
                 # Where this process stood still, another may have put it there. Two look like an edited one.
-                if not self.store.locks.holds(lock):
+                if not self.store.locks.holds(LOCK):
                     log.warning("message %s: another process sees to its draft", record.id)
                     return False
                 try:

@@ -37,7 +37,7 @@ from cleo_email.mail.parse import parse_header
 from cleo_email.mail.thread import quoted_ids, threads_in_question
 from cleo_email.pipeline.logins import LoginsUsedUp, limit_logins
 from cleo_email.pipeline.receive import IncomingMail, Receiver, unfetched
-from cleo_email.pipeline.upkeep import Upkeep, flags_of
+from cleo_email.pipeline.upkeep import LOCK, Upkeep, flags_of
 from cleo_email.runtime import DAY, HOUR, MINUTE, SECOND, Clock, backoff_ms, now_ms
 from cleo_email.store import Accepted, Identity, Record, State, Store
 from cleo_email.store.mailbox import Noted, Trouble, UidState
@@ -45,7 +45,6 @@ from cleo_email.store.source import packed
 
 log = logging.getLogger(__name__)
 
-LOCK = "mailbox"  # its name in the store
 BATCH_MESSAGES = 25  # fetched, stored and flagged together
 BATCH_OCTETS = 4 * 1024 * 1024  # of a batch; a larger mail comes alone
 LONG = 100  # mails of one poll: more are a backlog, before which new mail is taken

@@ -19,9 +19,8 @@ from cleo_email.imap.values import (
     MessageInfo,
 )
 from cleo_email.mail.parse import parse
-from cleo_email.pipeline.poll import LOCK
 from cleo_email.pipeline.receive import IncomingMail, Receiver, unfetched
-from cleo_email.pipeline.upkeep import flags_of
+from cleo_email.pipeline.upkeep import LOCK, flags_of
 from cleo_email.runtime import Clock, now_ms
 from cleo_email.store import State, Store
 

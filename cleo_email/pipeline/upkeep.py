@@ -34,11 +34,13 @@ from cleo_email.pipeline.logins import LoginsUsedUp
 from cleo_email.pipeline.receive import IncomingMail, Receiver
 from cleo_email.runtime import DAY, HOUR, MINUTE, SECOND, Clock, now_ms
 from cleo_email.store import AT_WORK, LOGIN, Effects, Record, State, Store, conversation_of
+from cleo_email.store.locks import ALIVE_MS
 from cleo_email.store.mailbox import FLAGGED, DueList, filing_due
 from cleo_email.store.messages import FINAL, MAILBOX
 
 log = logging.getLogger(__name__)
 
+LOCK = "mailbox"  # its name in the store: one process at a time is at the inbox and Sent
 # How long one run may keep the mailbox from the poll, its last step aside. A copy takes 0.1 s over the net.
 RUN_S = 1.0
 # How long a server that files by itself may take before our own copy is made.
@@ -117,7 +119,7 @@ class Upkeep:
         Only a login that fails is a fault of the mailbox. Work that breaks the connection rests, longer each
         time, and ends the run, so that each of its faults costs one login and new mail is read meanwhile.
         """
-        store, until = self.store, self.timer() + seconds
+        store, until, self._begun = self.store, self.timer() + seconds, self.clock()
         drafting, flags, settling, fetching = self._ready_each()
         if self._keep_drafts(drafting):
             _, flags, settling, fetching = self._ready_each()
@@ -389,8 +391,18 @@ class Upkeep:
             return
         if answer := self.store.messages.answer_to_copy(record.id, self.clock()):
             crashpoint("chores-before-sent")
+            if self._is_overtaken():
+                log.warning("message %s: another process sees to its copy in Sent", record.id)
+                raise _TooEarly(self.clock() + NEXT_COPY_MS)
             self.mailbox.append_sent(answer.source, datetime.fromtimestamp(self.clock() / 1000, UTC))
             crashpoint("chores-after-sent")
+
+    def _is_overtaken(self) -> bool:
+        """Return whether another process has the mailbox by now, and may have made the same copy.
+
+        That is asked only where so much time has passed that a process which stood still has lost its lock.
+        """
+        return self.clock() - self._begun > ALIVE_MS and not self.store.locks.holds(LOCK)
 
     def _find_sent_mode(self, record: Record) -> str:
         """Return who files into Sent, ``server`` or ``client``. Raise _TooEarly."""

@@ -19,7 +19,14 @@ from cleo_email.imap.mailbox import Mailbox
 from cleo_email.mail.model import OutboundEmail
 from cleo_email.pipeline.drafts import DraftFolder
 from cleo_email.pipeline.last_look import LastLook
-from cleo_email.pipeline.logins import LOGINS, LOGINS_MS, LoginsUsedUp, limit_spare_logins
+from cleo_email.pipeline.logins import (
+    LOGINS,
+    LOGINS_MS,
+    LoginsUsedUp,
+    limit_listener_logins,
+    limit_logins,
+    limit_spare_logins,
+)
 from cleo_email.pipeline.poll import Poller
 from cleo_email.pipeline.receive import Receiver
 from cleo_email.pipeline.takeover import SharedFolders, Takeover
@@ -366,3 +373,15 @@ def test_a_server_that_takes_one_connection_only_costs_the_poll_none_of_its_logi
     delays = [at - (10 + 50 * (uid - 1)) for uid, at in place.accepted.items()]
     assert len(delays) >= 38
     assert max(delays) <= INTERVAL_S + 2
+
+
+def test_a_worker_that_is_started_twice_logs_in_for_everything_each_time(redis_url: str) -> None:
+    with Redis.from_url(redis_url) as redis:
+        ticks = Ticks(redis)
+        for _ in range(2):
+            limit_logins(ticks)
+            limit_listener_logins(ticks)
+            limit_spare_logins(ticks)  # for Sent and Drafts
+        for limit in (limit_logins, limit_listener_logins, limit_spare_logins):
+            with pytest.raises(LoginsUsedUp):
+                limit(ticks)
