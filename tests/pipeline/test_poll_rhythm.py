@@ -27,6 +27,7 @@ from cleo_email.pipeline.receive import Receiver
 from cleo_email.pipeline.upkeep import RUN_S
 from cleo_email.screening.screen import Policy
 from cleo_email.store import Effects, Identity, Record, State, Store, new_id
+from cleo_email.store.mailbox import filing_due
 from cleo_email.store.queue import WakeQueue
 from tests.support.bench import FakeClock, signer_on, upkeep_of
 from tests.support.imap_server import FakeImapServer, Message, Session, first, hang_up, says
@@ -286,9 +287,9 @@ def test_what_was_answered_soon_is_filed_before_what_waited_long(
         for number in range(8)
     ]
     soon = dataclasses.replace(_record(State.REPLIED, 9), received_at=NOW - 61_000)
-    for due, record in enumerate((*waited, soon)):
+    for record in (*waited, soon):
         store.messages.accept(record, b"", Identity(record.id), (), answer=_answer(record))
-        store.filing.add(record.id, NOW + due)
+        store.filing.add(record.id, filing_due(record.updated_at - record.received_at))
     with Mailbox(server.account(), ssl_context=server.ssl_context()) as mailbox:
         assert upkeep_of(store, mailbox, receiver, timer=itertools.count(0.0, RUN_S).__next__).run() == 1
     assert [message.source for message in server.folders["Sent"]] == [_answer(soon).source]
