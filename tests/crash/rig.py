@@ -6,7 +6,7 @@ import itertools
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from email import message_from_bytes
 from pathlib import Path
@@ -119,6 +119,10 @@ class CrashRig(Rig):
         return status in (200, 202)
 
     # --- processes --------------------------------------------------------------------------------------
+
+    def wait(self, condition: Callable[[], object], seconds: float = 90.0) -> None:
+        """As ever, with more patience: on a busy machine the start of a worker alone takes half a minute."""
+        super().wait(condition, seconds)
 
     def await_death(self, process: subprocess.Popen[bytes], point: str, seconds: float = 60) -> None:
         """The worker must end by SIGKILL at exactly that point."""
