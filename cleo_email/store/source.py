@@ -15,6 +15,7 @@ PIECE = 1_024_000  # octets that are read at once: 64 of the pieces in which a c
 _SIZE = 10  # digits
 _HEAD = len(MARK) + _SIZE
 _LEAST = 1024  # octets that are worth it
+_MOST = 4 << 20  # octets of which some copies more are no burden, where several such mails come at once
 # Base64 lies decoded. A line of 76 characters is 57 octets with nothing left over, so it can be written in
 # one way only, and comes back as it was; a shorter one, which may end the base64, belongs to what follows.
 _LINE = 76
@@ -31,7 +32,7 @@ def packed(source: bytes) -> bytes:
     0.3 ms for 60 kB. Higher levels take several times as long for a few percent.
     """
     marked = source.startswith(MARK)  # no mail, but nothing may be taken for what it is not
-    if len(source) < _LEAST and not marked:
+    if not _LEAST <= len(source) <= _MOST and not marked:
         return source
     streams: list[bytes] = []
     whole, done = memoryview(source), 0

@@ -205,7 +205,7 @@ def test_only_a_worker_that_looks_into_its_queue_counts_as_dequeuing(
             assert time.monotonic() < until
             time.sleep(0.01)
         assert not threads.all_dequeue([[worker], []]), "the other queue has no worker"
-        redis.execute_command("ACL SETUSER", "default", "-lindex")
+        redis.execute_command("ACL SETUSER", "default", "-blmove")
         try:
             until = time.monotonic() + 20
             while threads.all_dequeue([[worker]]):
