@@ -91,7 +91,7 @@ def idle(plan: Plan) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as folder, RedisServer(Path(folder) / "redis") as redis:
         env = {"EMAIL_POLL_INTERVAL_SECONDS": "60"}
         with Rig(Path(folder), redis.url, inbox=inbox(Path(folder)), env=env) as rig:
-            web, worker = rig.start_web(*web_options()), rig.start_worker()
+            web, worker = rig.start_web(*web_options(), preload=False), rig.start_worker()
             until(lambda: rig.get("/readyz")[0] == 200, 30)
             time.sleep(5)
             client = redis.client()

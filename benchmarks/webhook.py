@@ -43,7 +43,7 @@ def _rows(plan: Plan, fsync: str) -> Iterator[Row]:
         RedisServer(Path(folder) / "redis", appendfsync=fsync) as redis,
         Rig(Path(folder), redis.url, polls=False, env={"EMAIL_WEBHOOK_SECRET": SECRET}) as rig,
     ):
-        web = rig.start_web(*web_options())
+        web = rig.start_web(*web_options(), preload=False)
         port = free_port()
         bind = ["--bind", f"127.0.0.1:{port}", "--pythonpath", str(ROOT), *web_options()]
         bare = rig.start("-m", "gunicorn", *bind, "benchmarks.bare:app", env={"REDIS_URL": redis.url})

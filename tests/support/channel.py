@@ -105,13 +105,12 @@ class Channel:
     def start_worker(self, **env: str) -> subprocess.Popen[bytes]:
         return self.start(str(ROOT / "worker.py"), env=env)
 
-    def start_web(self, *options: str, **env: str) -> subprocess.Popen[bytes]:
+    def start_web(self, *options: str, preload: bool = True, **env: str) -> subprocess.Popen[bytes]:
         """Returns when it serves."""
         # In the test's own directory: the project's may hold the .env of a real mailbox.
         bind = ["--bind", f"127.0.0.1:{self.port}", "--pythonpath", str(ROOT), "--no-control-socket"]
-        process = self.start(
-            "-m", "gunicorn", *bind, "--workers", "2", "--preload", *options, "wsgi:app", env=env
-        )
+        how = ["--workers", "2", *(["--preload"] if preload else []), *options]
+        process = self.start("-m", "gunicorn", *bind, *how, "wsgi:app", env=env)
         self.wait(lambda: process.poll() is not None or self.get("/healthz")[0] == 200, 60)
         assert process.poll() is None, self.log.read_text()
         return process
