@@ -140,12 +140,14 @@ def quarantine(
 ) -> dict[int, str]:
     """UID to the id of its record."""
     server.answers["UID FETCH"] = hangs_up_on(set(uids), "BODY.PEEK[]")
-    with contextlib.suppress(
-        MailboxUnavailable
-    ):  # the mail that was tried to judge the server may be a bad one
+    # The mail by which the server is judged is chosen by chance, and may be a bad one.
+    with contextlib.suppress(MailboxUnavailable):
         polling.run(force=True)
-    poll_for(polling, clock, times=4 * TRIES)
+    for _ in range(4 * TRIES):
+        with contextlib.suppress(MailboxUnavailable):
+            poll_for(polling, clock, (PATIENCE_MS + HOUR) // (4 * TRIES), times=1)
     del server.answers["UID FETCH"]
+    polling.mailbox.connect()  # the hang-ups have used up the logins that upkeep may make
     failed = store.messages.page(state=State.FAILED)[0]
     assert len(failed) == len(uids)
     return {int(record.mailbox.partition("/")[2]): record.id for record in failed}
