@@ -85,6 +85,58 @@ def pytest_xdist_auto_num_workers() -> Generator[None, int, int]:
     return cores if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else 2 * cores
 
 
+# --- script/test --quick ------------------------------------------------------------------------------------
+
+# What starts the whole channel, kills it, or waits for its clocks: two thirds of the time of all tests.
+SLOW = (
+    *(
+        "cli",
+        "crash",
+        "deploy",
+        "embedded",
+        "examples",
+        "test_channel.py",
+        "test_package.py",
+        "test_postfix.py",
+    ),
+    *(
+        "test_two_instances.py",
+        "test_walk.py",
+        "monitoring/test_prometheus.py",
+        "oauth/test_channel_oauth.py",
+    ),
+    *("monitoring/test_events.py", "imap/test_faults.py", "mail/test_compose_properties.py"),
+    *("pipeline/test_who_sees_what.py", "web/test_hardening.py", "worker/test_process.py"),
+    *("pipeline/test_login_limit.py", "pipeline/test_people_model.py", "pipeline/test_poll_histories.py"),
+    *("pipeline/test_poll_marks.py", "pipeline/test_poll_poison.py", "pipeline/test_recover.py"),
+    *("pipeline/test_send_channel.py", "screening/test_slow_dns.py", "smtp/test_servers.py"),
+    *("smtp/test_transaction.py", "store/test_failover.py", "store/test_unsupported_servers.py"),
+    *(
+        "web/operator/test_browser.py",
+        "web/test_bodies.py",
+        "web/test_openapi.py",
+        "webhooks/test_odd_fields.py",
+    ),
+    *("worker/test_arrival.py", "worker/test_async_agent.py", "worker/test_schedulers.py"),
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--quick", action="store_true", help="leave out tests that take seconds each, or servers"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--quick"):
+        slow = tuple(str(Path(__file__).parent / name) for name in SLOW)
+        left_out = {
+            one for one in items if one.get_closest_marker("servers") or str(one.path).startswith(slow)
+        }
+        config.hook.pytest_deselected(items=list(left_out))
+        items[:] = [one for one in items if one not in left_out]
+
+
 # --- missing servers ----------------------------------------------------------------------------------------
 
 

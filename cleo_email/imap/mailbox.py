@@ -38,7 +38,7 @@ from cleo_email.imap.values import (
 log = logging.getLogger(__name__)
 
 SELECTED_S = 60.0  # after which a mailbox that is selected is selected again
-BATCH_MESSAGES = 25  # of one FETCH of bodies
+BATCH_MESSAGES = 50  # of one FETCH of bodies
 BATCH_OCTETS = 16 * 1024 * 1024  # of one FETCH of bodies; a larger message comes alone
 HEADER_OCTETS = 256 * 1024  # of a header that is fetched alone
 _OUTLINE = "HEADER.FIELDS (MESSAGE-ID FROM DATE SUBJECT IN-REPLY-TO REFERENCES)"

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import SLOW
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 TESTS = {
@@ -66,3 +68,7 @@ def test_any_other_skip_stays_one(tmp_path: Path, test: str) -> None:
 def test_missing_corpora_are_one_line_that_says_that_nothing_is_wrong(tmp_path: Path) -> None:
     (line,) = [line for line in run(tmp_path, "corpora").stdout.splitlines() if "SKIPPED" in line]
     assert "not part of this repository: nothing is wrong" in line
+
+
+def test_what_is_left_out_by_quick_is_there() -> None:
+    assert [name for name in SLOW if not (ROOT / "tests" / name).exists()] == []
