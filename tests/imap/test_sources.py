@@ -74,7 +74,7 @@ def test_mail_by_lmtp_keeps_its_bytes(dovecot: Dovecot, user: str, mailbox: Mail
 def test_large_mail_comes_alone_and_small_mail_together(
     dovecot: Dovecot, user: str, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sources = [HEADER + b"%d\r\n" % number + b"x" * 40_000 for number in range(60)]
+    sources = [HEADER + b"%d\r\n" % number + b"x" * 40_000 for number in range(90)]
     dovecot.fill(user, *sources)
     mailbox.open()
     infos = mailbox.describe(mailbox.search_unseen())
@@ -88,7 +88,7 @@ def test_large_mail_comes_alone_and_small_mail_together(
     monkeypatch.setattr(mailbox, "_fetch", counted)
     sizes = [(uid, 17_000_000 if uid == 30 else info.size) for uid, info in infos.items()]
     assert [one.source for one in mailbox.fetch(sizes)] == sources
-    assert [len(batch) for batch in batches] == [25, 4, 1, 25, 5]
+    assert [len(batch) for batch in batches] == [29, 1, 50, 10]
 
 
 def test_mail_of_every_kind_comes_back_byte_for_byte(dovecot: Dovecot, user: str, mailbox: Mailbox) -> None:
