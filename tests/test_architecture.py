@@ -26,7 +26,7 @@ FLOORS = (
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms.split()}
 
-MOST_LINES = 34_200
+MOST_LINES = 33_800
 MOST_LOOSE_MODULES = 10
 MOST_ROOMS = 28
 MOST_FLOORS = 10
