@@ -16,8 +16,7 @@ from cleo_email.crashpoints import crashpoint
 from cleo_email.mail.address import person
 from cleo_email.mail.model import OutboundEmail, Receipt
 from cleo_email.pipeline.budget import Budget
-from cleo_email.pipeline.question import asking_of
-from cleo_email.pipeline.withdrawal import NO_LONGER
+from cleo_email.pipeline.withdrawal import NO_LONGER, asking_of
 from cleo_email.runtime import (
     HOUR,
     MINUTE,

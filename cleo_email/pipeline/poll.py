@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from cleo_email.crashpoints import crashpoint
 from cleo_email.errors import MailboxError, MailboxLoginRefused, MailboxUnavailable
 from cleo_email.imap.connection import no_limit
-from cleo_email.imap.mailbox import Mailbox, describe_each
+from cleo_email.imap.mailbox import BATCH_MESSAGES, Mailbox, describe_each
 from cleo_email.imap.values import (
     ACCEPTED,
     ANSWERED,
@@ -45,7 +45,7 @@ from cleo_email.store.source import packed
 
 log = logging.getLogger(__name__)
 
-BATCH_MESSAGES = 50  # fetched, stored and flagged together
+# BATCH_MESSAGES are fetched, stored and flagged together.
 BATCH_OCTETS = 4 * 1024 * 1024  # of a batch; a larger mail comes alone
 LONG = 100  # mails of one poll: more are a backlog, before which new mail is taken
 BREAK_S = 0.5  # between two turns of the upkeep during a long poll, and for each of them

@@ -27,7 +27,7 @@ from cleo_email.mail.parse import parse
 from cleo_email.mail.quotes import cut_new_part
 from cleo_email.pipeline.colleagues import COMPLETE
 from cleo_email.pipeline.send import REMEMBERED
-from cleo_email.pipeline.withdrawal import NO_LONGER
+from cleo_email.pipeline.withdrawal import NO_LONGER, asking_of
 from cleo_email.runtime import DAY, HOUR, Clock, backoff_ms, now_ms
 from cleo_email.store import QUESTION, Effects, Record, State, Store, conversation_of, iso, new_id
 from cleo_email.store.queue import WakeQueue
@@ -84,13 +84,6 @@ def reply_to_question(
     if by_asked and not _takes_part(store, question.thread_id, mail.from_address):
         return QuestionReply(question, f"{what}, and {NO_LONGER}")
     return None
-
-
-def asking_of(store: Store, question: Record) -> Record | None:
-    """Return the message that waits for the answer to this question, None where none does."""
-    record = store.messages.find(question.outbound)
-    waits = record and record.state is State.ANSWERING and record.asking == question.id
-    return record if waits else None
 
 
 def give_up(store: Store, question: Record, why: str, clock: Clock) -> None:

@@ -112,6 +112,7 @@ class Upkeep:
     timer: Callable[[], float] = time.monotonic
     _mended: set[str] = field(init=False, default_factory=set)  # the kinds of work of this run that went well
     _sent_mode: str = field(init=False, default="")
+    _begun: int = field(init=False, default=0)  # when this run began (ms)
 
     def run(self, seconds: float = RUN_S) -> int:
         """Do due work for so long at most (the rest stays due) and return how many answers were filed.

@@ -52,6 +52,13 @@ def what_is_answered(store: Store, id_: str) -> Record | None:
     return record
 
 
+def asking_of(store: Store, question: Record) -> Record | None:
+    """Return the message that waits for the answer to this question, None where none does."""
+    record = store.messages.find(question.outbound)
+    waits = record and record.state is State.ANSWERING and record.asking == question.id
+    return record if waits else None
+
+
 def end_question(store: Store, asking: Record, clock: Clock) -> None:
     """End the agent's question that a review holds back: the message ``asking`` waits for it no longer."""
     if not asking.asking:

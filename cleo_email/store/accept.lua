@@ -12,8 +12,6 @@
 -- Returns {'accepted' | 'duplicate' | 'stranger', id, thread id}. Without an id nothing is stored: it only looks.
 local P, id, thread = ARGV[1], ARGV[2], ARGV[8]
 local seen = P .. 'seen:' .. ARGV[3]
-
-
 local function read(claim) -- those of earlier versions are a date alone
   local date, kind, content, proven = string.match(claim, '^(%-?%d*)|(%a*)|(%x*)|(1?)$')
   return {date = date or claim, kind = kind or '', content = content or '', proven = proven == '1'}

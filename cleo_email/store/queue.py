@@ -114,6 +114,8 @@ class WakeQueue(StorePart):
         Threads of a ``backlog`` are asked for as far as there is room in the queue; the sweeper does the rest
         as the queue drains. ``fresh`` ones pass a crowd: whoever wrote just now gets an answer soon.
         """
+        if not thread_ids:
+            return 0
         try:
             if len(thread_ids) == 1:
                 return int(self._wake(thread_ids[0], backlog, fresh))
