@@ -24,7 +24,7 @@ from tests.support.channel import Channel
 from tests.support.mail_server import FaithfulMailServer
 from tests.support.ports import free_port
 from tests.support.redis_server import RedisOnPort
-from tests.web.test_incoming import BASE
+from tests.support.web import BASE
 
 STORE = Path(__file__).resolve().parent.parent.parent / "cleo_email" / "store"
 PASSWORD = "a#b/c?d@e:f%g"

@@ -16,6 +16,7 @@ import sys
 import threading
 import venv
 from collections.abc import Iterator, Mapping
+from email.message import EmailMessage
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -149,6 +150,17 @@ def flask_agent(channel: Channel, **env: str) -> Iterator[str]:
         channel.kill(process)
 
 
+def answer_to_a_customer(rig: Rig) -> EmailMessage:
+    """Start web and worker, hand in a mail, and return the one reply."""
+    rig.start_web()
+    rig.start_worker()
+    mail = {"from_address": "Anna <anna@example.test>", "to_address": "agent@example.test"}
+    rig.post({**mail, "subject": "Opening hours?", "body": "Are you open?"})
+    rig.wait(lambda: rig.records("replied"), 60)
+    (reply,) = rig.replies()
+    return reply
+
+
 def test_the_flask_agent_answers_a_mail(tmp_path: Path, redis_url: str) -> None:
     beside = tmp_path / "agent"
     beside.mkdir()
@@ -156,12 +168,7 @@ def test_the_flask_agent_answers_a_mail(tmp_path: Path, redis_url: str) -> None:
     with Channel(beside, {}) as own, flask_agent(own, **token) as url:
         env = {"CLEO_AGENT": f"{url}/answer", **token}
         with Rig(tmp_path / "rig", redis_url, polls=False, env=env) as rig:
-            rig.start_web()
-            rig.start_worker()
-            mail = {"from_address": "Anna <anna@example.test>", "to_address": "agent@example.test"}
-            rig.post({**mail, "subject": "Opening hours?", "body": "Are you open?"})
-            rig.wait(lambda: rig.records("replied"), 60)
-            (reply,) = rig.replies()
+            reply = answer_to_a_customer(rig)
             body = reply.get_body(("plain",))
             assert body is not None
             assert "Hello Anna" in body.get_content()
@@ -295,12 +302,7 @@ def test_the_flask_agent_promises_an_answer_and_the_customer_gets_it(tmp_path: P
         rig = Rig(tmp_path / "rig", redis_url, polls=False, env={"CLEO_AGENT": f"{url}/slow"})
         rig.env["CLEO_PUBLIC_URL"] = f"http://127.0.0.1:{rig.port}"
         with rig:
-            rig.start_web()
-            rig.start_worker()
-            mail = {"from_address": "Anna <anna@example.test>", "to_address": "agent@example.test"}
-            rig.post({**mail, "subject": "Opening hours?", "body": "Are you open?"})
-            rig.wait(lambda: rig.records("replied"), 60)
-            (reply,) = rig.replies()
+            reply = answer_to_a_customer(rig)
             assert "I have thought about it" in reply.as_string()
 
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Callable
 
 import pytest
-from flask.testing import FlaskClient
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
@@ -23,24 +21,16 @@ from cleo_email.errors import (
 from cleo_email.mail.model import Action, Answer
 from cleo_email.monitoring.metrics import HELP, PREFIX, WAITING_STATES, exposition
 from cleo_email.screening.screen import Policy
-from cleo_email.settings import read_settings
 from cleo_email.store import Effects, State
-from cleo_email.web.app import create_app
 from tests.support.bench import FROM, Bench
 from tests.support.channel import ROOT
 from tests.support.mails import mail
-from tests.web.test_incoming import BASE
-
-Make = Callable[..., FlaskClient]
+from tests.support.web import Make, web_maker
 
 
 @pytest.fixture
 def client(redis_url: str) -> Make:
-    def make(**env: str) -> FlaskClient:
-        settings = read_settings({**BASE, "REDIS_URL": redis_url, **env}, dotenv=None)
-        return create_app(settings).test_client()
-
-    return make
+    return web_maker(redis_url)
 
 
 def scraped(bench: Bench) -> dict[str, float]:

@@ -20,7 +20,7 @@ from cleo_email.monitoring.metrics import PREFIX
 from tests.support.channel import ROOT, Channel, Rig
 from tests.support.mails import PASSWORD
 from tests.support.ports import free_port
-from tests.web.test_incoming import MAIL
+from tests.support.web import MAIL
 
 RULES = ROOT / "deploy/prometheus-rules.yml"
 DASHBOARD = ROOT / "deploy/grafana-dashboard.json"

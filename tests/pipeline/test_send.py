@@ -36,7 +36,7 @@ from cleo_email.settings import read_settings
 from cleo_email.store import Identity, Record, State, Store, new_id
 from cleo_email.web.app import create_app
 from tests.support.mails import mail
-from tests.web.test_incoming import BASE, MAIL
+from tests.support.web import BASE, MAIL
 
 FORM = "multipart/form-data"
 DATA = bytes(range(256)) * 5

@@ -37,7 +37,7 @@ from cleo_email.settings import Settings, read_settings
 from cleo_email.store import Effects, Record, State, Store
 from cleo_email.web.app import create_app
 from tests.pipeline.test_send import b64, files, kept
-from tests.web.test_incoming import BASE, MAIL
+from tests.support.web import BASE, MAIL
 
 START = {"workflow_id": "weekly_report", "user_ids": ["Anna <anna@example.test>"], "channel": "email"}
 CONFIG = f"""

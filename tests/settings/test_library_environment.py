@@ -26,7 +26,7 @@ from cleo_email.settings import Settings, make_settings, read_settings
 from cleo_email.store import Store
 from cleo_email.web.app import create_app
 from tests.support.channel import ROOT
-from tests.web.test_incoming import BASE
+from tests.support.web import BASE
 
 OURS = ("EMAIL_", "CLEO_", "REDIS_URL", "ENABLED_CLIENTS", "SSL_CERT", "OPENAI_")
 Write = Callable[..., None]

@@ -17,7 +17,7 @@ from cleo_email.store.connection import connect_web
 from tests.support.channel import ROOT, Channel
 from tests.support.mail_server import FaithfulMailServer
 from tests.support.redis_server import RedisServer
-from tests.web.test_incoming import BASE
+from tests.support.web import BASE
 
 SHIFTED = """
 import runpy, sys, time

@@ -17,7 +17,7 @@ from cleo_email.store import Identity, Store
 from cleo_email.store.connection import connect_web, connect_worker
 from tests.support.channel import ROOT, Channel
 from tests.support.redis_server import RedisOnPort
-from tests.web.test_incoming import BASE
+from tests.support.web import BASE
 
 SLOTS = 16_384
 INSTEAD = {

@@ -3,37 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from cleo_email.app import App
 from cleo_email.pipeline.receive import IncomingMail
-from cleo_email.settings import read_settings
 from cleo_email.store import Effects, State
-from cleo_email.web.app import create_app
 from tests.support.mails import mail
-from tests.web.test_incoming import BASE
+from tests.support.web import Make, app_of, web_maker
 
 URL = "https://cleo.example.test"
 NOBODY = "0" * 24
-Make = Callable[..., FlaskClient]
 
 
 @pytest.fixture
 def make(redis_url: str) -> Make:
-    def make(**env: str) -> FlaskClient:
-        return create_app(read_settings({**BASE, "REDIS_URL": redis_url, **env}, dotenv=None)).test_client()
-
-    return make
-
-
-def app_of(web: FlaskClient) -> App:
-    found: App = web.application.extensions["cleo_email"]
-    return found
+    return web_maker(redis_url)
 
 
 def waiting(web: FlaskClient, number: int = 1) -> tuple[str, str]:

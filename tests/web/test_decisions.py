@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from cleo_email.app import App
 from cleo_email.mail.model import OutboundEmail
 from cleo_email.pipeline.receive import IncomingMail
 from cleo_email.pipeline.send import NewMail, read_addresses
@@ -19,24 +17,15 @@ from cleo_email.store.threads import taken_by
 from cleo_email.web.app import create_app
 from cleo_email.web.auth import OWN_CALLERS
 from tests.support.mails import mail
-from tests.web.test_incoming import BASE
+from tests.support.web import BASE, Make, app_of, web_maker
 
 ACTIONS = ("approve", "discard", "release", "dismiss", "retry", "takeover", "handback")
 NOBODY = "0" * 24
-Desk = Callable[..., FlaskClient]
 
 
 @pytest.fixture
-def desk(redis_url: str) -> Desk:
-    def make(**env: str) -> FlaskClient:
-        return create_app(read_settings({**BASE, "REDIS_URL": redis_url, **env}, dotenv=None)).test_client()
-
-    return make
-
-
-def app_of(web: FlaskClient) -> App:
-    found: App = web.application.extensions["cleo_email"]
-    return found
+def desk(redis_url: str) -> Make:
+    return web_maker(redis_url)
 
 
 def hand_in(web: FlaskClient, number: int = 1, **change: str) -> str:
@@ -92,7 +81,7 @@ STOPPED = (State.RECEIVED, State.ANSWERING, State.REVIEW, State.SUBMITTING)
 
 @pytest.mark.parametrize("state", State)
 @pytest.mark.parametrize("action", ACTIONS)
-def test_every_decision_in_every_state(desk: Desk, state: State, action: str) -> None:
+def test_every_decision_in_every_state(desk: Make, state: State, action: str) -> None:
     web = desk()
     id_ = in_state(web, state)
     first = post(web, id_, action)
@@ -116,7 +105,7 @@ def test_every_decision_in_every_state(desk: Desk, state: State, action: str) ->
 
 
 @pytest.mark.parametrize("action", ACTIONS[1:])
-def test_the_reason_stands_in_the_record(desk: Desk, action: str) -> None:
+def test_the_reason_stands_in_the_record(desk: Make, action: str) -> None:
     web = desk()
     state = {"discard": State.REVIEW, "retry": State.FAILED, "takeover": State.REVIEW}.get(action, State.HELD)
     id_ = in_state(web, state)
@@ -133,7 +122,7 @@ def test_the_reason_stands_in_the_record(desk: Desk, action: str) -> None:
 
 
 @pytest.mark.parametrize("action", ACTIONS)
-def test_the_checks_come_in_the_contracts_order(desk: Desk, action: str) -> None:
+def test_the_checks_come_in_the_contracts_order(desk: Make, action: str) -> None:
     token = {"headers": {"Authorization": "Bearer t"}}
     off = desk(ENABLED_CLIENTS="", CLEO_API_TOKEN="t", EMAIL_MAX_MESSAGE_BYTES="1000")
     web = desk(CLEO_API_TOKEN="t", EMAIL_MAX_MESSAGE_BYTES="1000")
@@ -167,13 +156,13 @@ def test_the_checks_come_in_the_contracts_order(desk: Desk, action: str) -> None
         {"data": b"{}", "content_type": "application/problem+json; charset=utf-8"},
     ],
 )
-def test_the_body_may_be_absent(desk: Desk, action: str, options: dict[str, Any]) -> None:
+def test_the_body_may_be_absent(desk: Make, action: str, options: dict[str, Any]) -> None:
     web = desk()
     state = {"release": State.HELD, "retry": State.FAILED}.get(action, State.REVIEW)
     assert post(web, in_state(web, state), action, **options).status_code == 200
 
 
-def test_null_counts_as_absent(desk: Desk) -> None:
+def test_null_counts_as_absent(desk: Make) -> None:
     web = desk()
     assert post(web, in_state(web, State.REVIEW), "discard", json={"reason": None}).status_code == 200
     answer = post(web, in_state(web, State.REVIEW, 2), "approve", json={"body": None, "subject": None})
@@ -192,7 +181,7 @@ def test_null_counts_as_absent(desk: Desk) -> None:
         ("reason", {"reason": "for approve there is none"}),
     ],
 )
-def test_what_cannot_be_approved_is_422_with_the_field(desk: Desk, field: str, given: dict[str, str]) -> None:
+def test_what_cannot_be_approved_is_422_with_the_field(desk: Make, field: str, given: dict[str, str]) -> None:
     web = desk(EMAIL_MAX_MESSAGE_BYTES="65536")
     id_ = in_state(web, State.REVIEW)
     answer = post(web, id_, "approve", json=given)
@@ -203,7 +192,7 @@ def test_what_cannot_be_approved_is_422_with_the_field(desk: Desk, field: str, g
 
 
 @pytest.mark.parametrize("tail", ["", ":source", "%0A", "x" * 300, "\x00"])
-def test_what_is_no_record_is_404(desk: Desk, tail: str) -> None:
+def test_what_is_no_record_is_404(desk: Make, tail: str) -> None:
     web = desk()
     for action in ACTIONS:
         assert post(web, NOBODY + tail, action).status_code == 404
@@ -211,7 +200,7 @@ def test_what_is_no_record_is_404(desk: Desk, tail: str) -> None:
     assert web.get(f"/email/messages/{hand_in(web)}/approve").status_code == 405
 
 
-def test_who_was_first_is_told(desk: Desk) -> None:
+def test_who_was_first_is_told(desk: Make) -> None:
     web = desk(CLEO_API_TOKEN="anna:a1, bert:b2")
     id_ = in_state(web, State.REVIEW)
     as_ = {name: {"Authorization": f"Bearer {secret}"} for name, secret in (("anna", "a1"), ("bert", "b2"))}
@@ -247,7 +236,7 @@ def test_who_was_first_is_told(desk: Desk) -> None:
         ("é", ""),
     ],
 )
-def test_a_token_has_a_name(desk: Desk, shown: str, by: str) -> None:
+def test_a_token_has_a_name(desk: Make, shown: str, by: str) -> None:
     web = desk(CLEO_API_TOKEN="anna:s3cret, bert:with:colon, alone, not a name:x")
     id_ = in_state(web, State.REVIEW)
     answer = post(web, id_, "discard", headers={"Authorization": f"Bearer {shown}"})
@@ -277,7 +266,7 @@ def thread(web: FlaskClient, message_id: str) -> Any:
     return web.get("/email/threads", query_string={"message_id": message_id})
 
 
-def test_a_thread_is_found_by_any_of_its_ids(desk: Desk) -> None:
+def test_a_thread_is_found_by_any_of_its_ids(desk: Make) -> None:
     web = desk()
     id_ = in_state(web, State.REPLIED)
     record = app_of(web).store.messages.get(id_)
@@ -291,7 +280,7 @@ def test_a_thread_is_found_by_any_of_its_ids(desk: Desk) -> None:
     assert list(web.get("/email/threads").json["fields"]) == ["message_id"]
 
 
-def test_the_turns_of_a_thread_say_who_wrote_and_when(desk: Desk) -> None:
+def test_the_turns_of_a_thread_say_who_wrote_and_when(desk: Make) -> None:
     web = desk()
     store = app_of(web).store
     first = in_state(web, State.REVIEW)
@@ -317,7 +306,7 @@ def test_the_turns_of_a_thread_say_who_wrote_and_when(desk: Desk) -> None:
     assert list(found["turns"][0]) == ["id", "role", "by", "text", "at"]
 
 
-def test_a_thread_is_for_those_with_a_token(desk: Desk) -> None:
+def test_a_thread_is_for_those_with_a_token(desk: Make) -> None:
     web = desk(CLEO_API_TOKEN="t")
     assert thread(web, NOBODY).status_code == 401
     assert thread(desk(ENABLED_CLIENTS=""), NOBODY).status_code == 404

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,30 +15,12 @@ from cleo_email.settings import read_settings
 from cleo_email.store.connection import connect_web
 from cleo_email.web.app import create_app
 from tests.support.redis_server import RedisServer
-
-BASE = {
-    "ENABLED_CLIENTS": "email",
-    "EMAIL_SMTP_HOST": "127.0.0.1",
-    "EMAIL_USER": "agent@cleo.test",
-    "EMAIL_PASSWORD": "x",
-}
-MAIL = {
-    "from_address": "Anna <anna@example.test>",
-    "to_address": "agent@cleo.test",
-    "subject": "Hello",
-    "body": "Are you there?",
-    "message_id": "<a1@example.test>",
-}
-Make = Callable[..., FlaskClient]
+from tests.support.web import BASE, MAIL, Make, web_maker
 
 
 @pytest.fixture
 def client(redis_url: str) -> Make:
-    def make(**env: str) -> FlaskClient:
-        settings = read_settings({**BASE, "REDIS_URL": redis_url, **env}, dotenv=None)
-        return create_app(settings).test_client()
-
-    return make
+    return web_maker(redis_url)
 
 
 def post(client: FlaskClient, body: Any = None, **options: Any) -> TestResponse:

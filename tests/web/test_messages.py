@@ -9,7 +9,7 @@ from cleo_email.app import App
 from cleo_email.settings import read_settings
 from cleo_email.web.app import create_app
 from cleo_email.web.routes import why_not_ready
-from tests.web.test_incoming import BASE, MAIL
+from tests.support.web import BASE, MAIL
 
 
 def build(redis_url: str, **env: str) -> FlaskClient:

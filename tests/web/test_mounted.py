@@ -21,7 +21,7 @@ from cleo_email.web.operator import operator_pages
 from tests.support.channel import Channel
 from tests.support.operator_page import fields_of
 from tests.support.redis_server import RedisServer
-from tests.web.test_incoming import BASE, MAIL
+from tests.support.web import BASE, MAIL
 
 TOKEN = "token-of-the-mounted-channel"
 

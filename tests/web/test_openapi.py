@@ -30,7 +30,7 @@ from cleo_email.web.models import (
 from tests.support.channel import ROOT, Channel
 from tests.support.mails import AGENT, PASSWORD
 from tests.support.smtp_server import SmtpServer
-from tests.web.test_incoming import BASE
+from tests.support.web import BASE
 
 UNDESCRIBED = {"/", "/openapi.json", "/docs"}  # pages, and the description itself
 WEBHOOK = "200 202 400 403 404 413 415 422 429 503"

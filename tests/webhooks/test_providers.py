@@ -12,13 +12,13 @@ from typing import Any, cast
 import pytest
 from flask.testing import FlaskClient
 
-from cleo_email.app import App
 from cleo_email.errors import StoreUnavailable
 from cleo_email.mail.model import InboundEmail
 from cleo_email.mail.parse import parse
 from cleo_email.pipeline.receive import IncomingMail
 from cleo_email.store import Accepted, Record
 from cleo_email.webhooks.base import NotNow, Unusable
+from tests.support.web import app_of
 from tests.webhooks import samples
 from tests.webhooks.conftest import Make
 from tests.webhooks.samples import (
@@ -35,12 +35,6 @@ from tests.webhooks.samples import (
     mail,
     send,
 )
-
-
-def app_of(client: FlaskClient) -> App:
-    app = client.application.extensions["cleo_email"]
-    assert isinstance(app, App)
-    return app
 
 
 def records(client: FlaskClient) -> list[Record]:

@@ -20,7 +20,7 @@ from cleo_email.store.connection import connect_worker
 from cleo_email.store.queue import ANSWERS, queue
 from tests.support.bench import Bench
 from tests.support.mails import mail
-from tests.web.test_incoming import BASE
+from tests.support.web import BASE
 
 
 @pytest.mark.parametrize(("supplied", "calls"), [("", 1), ('"os.path:basename"', 2)])

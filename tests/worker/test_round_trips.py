@@ -20,7 +20,7 @@ from tests.support.folders import FakeFolders
 from tests.support.imap_server import FakeImapServer, Message
 from tests.support.mails import mail
 from tests.support.people import FakeHands, PeopleBench
-from tests.web.test_incoming import BASE
+from tests.support.web import BASE
 
 MAILS = 5
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,30 +15,22 @@ from cleo_email.store.connection import connect_web
 from cleo_email.web.app import create_app
 from cleo_email.web.operator import login
 from tests.support.operator_page import Browser, fields_of
-from tests.web.test_incoming import BASE
+from tests.support.web import BASE, Make, app_of, web_maker
 
 ANNA, TOKEN = "anna@acme.example", "phone:s3cret"
 OUTSIDE = {"X-Forwarded-For": "203.0.113.7"}
 PUBLIC = "https://cleo.example.com"
-Make = Callable[..., FlaskClient]
 
 
 @pytest.fixture
 def make(redis_url: str) -> Make:
-    def build(**env: str) -> FlaskClient:
-        return create_app(read_settings({**BASE, "REDIS_URL": redis_url, **env}, dotenv=None)).test_client()
-
-    return build
+    return web_maker(redis_url)
 
 
 @pytest.fixture
 def both(make: Make) -> FlaskClient:
     """A page that is reached from outside, by an operator's link or a token."""
     return make(CLEO_OPERATORS=f"Anna <{ANNA}>", CLEO_API_TOKEN=TOKEN, CLEO_PUBLIC_URL=PUBLIC)
-
-
-def app_of(web: FlaskClient) -> Any:
-    return web.application.extensions["cleo_email"]
 
 
 def login_mails(web: FlaskClient) -> list[Record]:

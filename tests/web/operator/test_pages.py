@@ -24,7 +24,7 @@ from cleo_email.store.figures import DAY_MS, DayFigures, figure_of
 from cleo_email.web.app import create_app
 from cleo_email.web.operator import text, words
 from tests.support.operator_page import Browser, Filled, accept, answered, fields_of, fill, source
-from tests.web.test_incoming import BASE
+from tests.support.web import BASE
 
 NAME = '"<script>alert(1)</script> <img src=x onerror=alert(2)>"'
 HOSTILE = "\"><script>alert(1)</script><img src=x onerror=alert(2)>'{{7*7}}"
