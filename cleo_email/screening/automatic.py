@@ -87,8 +87,10 @@ def is_automatic_subject(mail: InboundEmail) -> bool:
     )
 
 
-def _begun(phrases: Iterable[str], line: str) -> Iterator[tuple[str, str]]:
+def _begun(phrases: tuple[str, ...], line: str) -> Iterator[tuple[str, str]]:
     """Yield each phrase with which ``line`` begins, and the rest of the line."""
+    if not line.startswith(phrases):  # all at once: nearly every line begins with none
+        return iter(())
     return ((phrase, line[len(phrase) :]) for phrase in phrases if line.startswith(phrase))
 
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
-from flask import Blueprint, Response, current_app, jsonify, request
+from flask import Blueprint, Response, current_app, request
 from gunicorn.http.errors import ParseException
 from pydantic import BaseModel, ValidationError
 from werkzeug.exceptions import ClientDisconnected, HTTPException, MethodNotAllowed
@@ -63,7 +63,9 @@ def current() -> App:
 
 
 def answer(status: int, body: Mapping[str, Any], headers: Strings | None = None) -> Response:
-    return current_app.make_response((jsonify(body), status, dict(headers or {})))
+    return current_app.response_class(
+        current_app.json.dumps(body) + "\n", status, dict(headers or {}), content_type="application/json"
+    )
 
 
 def error(
@@ -106,10 +108,8 @@ def finish(response: Response) -> Response:
     """Read what is left of a refused request, and forbid what no browser may do with an answer."""
     if response.status_code >= 400:
         drain()
-    there = {name.lower() for name, _ in response.headers}
     for name, value in SECURITY_HEADERS.items():
-        if name.lower() not in there:
-            response.headers.add(name, value)
+        response.headers.setdefault(name, value)
     return response
 
 

@@ -68,6 +68,10 @@ def _one_id(value: str) -> str:
 
 # Lone surrogates are replaced first, because pydantic cannot count the length of a text that has them.
 Clean = BeforeValidator(lambda value: clean(value) if isinstance(value, str) else value)
+# A long text is read only once where it can be: ``rebuild`` drops the controls of ASCII too.
+CleanUnlessAscii = BeforeValidator(
+    lambda value: clean(value) if isinstance(value, str) and not value.isascii() else value
+)
 
 
 class IncomingFields(BaseModel):
@@ -79,7 +83,7 @@ class IncomingFields(BaseModel):
     to_address: Annotated[str, AfterValidator(_mailbox)]
     # Several providers say null for a mail without a subject or without a text.
     subject: Annotated[str, Field(max_length=MAX_INCOMING_SUBJECT), Clean, Optional]
-    body: Annotated[str, Clean, Optional] = Field(repr=False)
+    body: Annotated[str, CleanUnlessAscii, Optional] = Field(repr=False)
     message_id: Annotated[str, Optional, AfterValidator(_one_id)] = ""
     in_reply_to: Annotated[str, Optional, AfterValidator(_one_id)] = ""
     references: Annotated[str, Optional, AfterValidator(_ids)] = ""
