@@ -69,6 +69,7 @@ class FakeAgent:
 
     script: list[Answer | Exception] = field(default_factory=lambda: [Answer("fine")])
     asked: list[AgentRequest] = field(default_factory=list)
+    may_answer_later = True
 
     def answer(self, request: AgentRequest, *, deadline: float) -> Answer:
         self.asked.append(request)
