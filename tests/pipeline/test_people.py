@@ -282,8 +282,16 @@ def test_a_thread_that_is_taken_and_handed_back_while_the_agent_thinks(
 def test_a_takeover_that_meets_a_hand_back_holds_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     desk.answer(1)
     second = desk.ask(2, follows=1)
-    once_before(desk.store.messages, "move", lambda: hand_back(desk, second), monkeypatch)
-    desk.deciding.take_over(second.id, by="anna")
+    take = desk.store.threads.take
+
+    def take_for_a_moment(thread: str, taken: str) -> bool:
+        took = take(thread, taken)
+        hand_back(desk, second)
+        return took
+
+    with monkeypatch.context() as patch:
+        patch.setattr(desk.store.threads, "take", take_for_a_moment)
+        desk.deciding.take_over(second.id, by="anna")
     assert desk.record(second).state is State.RECEIVED
     once_before(desk.store.messages, "move", lambda: hand_back(desk, second), monkeypatch)
     desk.by_colleague()
