@@ -21,8 +21,8 @@ from cleo_email.store.messages import UNASKED
 from cleo_email.web.bodies import RequestRefused, answer_to, current
 from cleo_email.web.operator import access, login, pictures, text
 from cleo_email.web.operator.conversation import conversation, html_of, incoming, kept_answer
+from cleo_email.web.operator.words import decimal, language, reason, say, span
 from cleo_email.web.operator.words import fault as fault_in_words
-from cleo_email.web.operator.words import language, reason, say
 from cleo_email.web.routes import why_not_ready
 
 log = logging.getLogger(__name__)
@@ -74,7 +74,8 @@ def operator_pages() -> Blueprint:
     bp.app_template_filter("body")(text.body)
     bp.app_template_filter("moment")(text.moment)
     bp.app_template_filter("moment_of")(text.moment_of)
-    bp.app_template_filter("span")(text.span)
+    bp.app_template_filter("span")(span)
+    bp.app_template_filter("decimal")(decimal)
     bp.app_template_filter("reason")(reason)
     bp.context_processor(_everywhere)
     return bp
@@ -420,6 +421,6 @@ def _came(days: list[DayFigures]) -> list[pictures.Row]:
 
 def _waited(days: list[DayFigures]) -> list[pictures.Row]:
     pairs = [(day, (day.quantile_ms(0.5), day.quantile_ms(0.95))) for day in days]
-    shown = [(text.span(a), text.span(b)) if a else ("–", "–") for _, (a, b) in pairs]
+    shown = [(span(a), span(b)) if a else ("–", "–") for _, (a, b) in pairs]
     both = zip(pairs, shown, strict=True)
     return [pictures.row(day, values, words, say("%d %b")) for (day, values), words in both]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import shutil
 import subprocess
@@ -23,7 +24,7 @@ from cleo_email.store.connection import connect_web
 from cleo_email.store.figures import DAY_MS, DayFigures, figure_of
 from cleo_email.web.app import create_app
 from cleo_email.web.operator import text, words
-from tests.support.operator_page import Browser, Filled, accept, answered, fields_of, fill, source
+from tests.support.operator_page import FILE, Browser, Filled, accept, answered, fields_of, fill, source
 from tests.support.web import BASE
 
 NAME = '"<script>alert(1)</script> <img src=x onerror=alert(2)>"'
@@ -610,6 +611,15 @@ def test_the_most_frequent_reasons_are_told_in_german_too(page: Browser, filled:
     assert "<span>an einen Menschen übergeben: wants to cancel</span>" in html
     assert '<span lang="en">the agent did not answer in 6 tries: HTTP 502</span>' in html
     assert '<span lang="en">handed over to a person: wants to cancel</span>' in page.get("/operator/").text
+
+
+def test_numbers_have_a_comma_in_german(page: Browser, app: App) -> None:
+    mail = source(1, subject="A file", text="Here it is.")
+    id_ = accept(app, mail.replace(FILE.encode(), base64.encodebytes(b"x" * 2500)))
+    app.store.health.worker_seen(app.clock() - 3_600_000 * 5 // 2)
+    for path, told in ((f"/operator/messages/{id_}", "2.5 kB"), ("/operator/health", "2.5 h")):
+        assert told in page.get(path).text
+        assert told.replace(".", ",") in page.get(path, Accept_Language="de").text
 
 
 def test_every_word_of_the_pages_is_known_in_german() -> None:
