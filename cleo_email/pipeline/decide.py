@@ -429,6 +429,18 @@ class Decisions:
         )
 
 
+# By the names that people and programs call them. ``approve`` takes body and subject, all others a reason.
+DECISIONS: dict[str, Callable[..., Record]] = {
+    "approve": Decisions.approve,
+    "discard": Decisions.discard,
+    "release": Decisions.release,
+    "dismiss": Decisions.dismiss,
+    "retry": Decisions.retry,
+    "takeover": Decisions.take_over,
+    "handback": Decisions.hand_back,
+}
+
+
 def _was(record: Record, decision: str) -> bool:
     """Return whether this was decided before, and is still what the record's state follows from."""
     here = record.decided == decision and record.answered_by != MAILBOX

@@ -12,6 +12,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from cleo_email.errors import InvalidField, NotFound, SettingsError, StoreUnavailable, WrongState, place_of
 from cleo_email.mail.model import AttachedFile
+from cleo_email.pipeline.decide import DECISIONS
 from cleo_email.pipeline.send import REMEMBERED
 from cleo_email.runtime import HOUR, MINUTE, SECOND
 from cleo_email.scrub import no_surrogates
@@ -288,7 +289,7 @@ def _seen(record: Record) -> str:
 
 def decide(id_: str, action: str) -> AnyResponse:
     """Do what a person decided, or show what has become of the message meanwhile."""
-    fields, decisions = g.fields, current().decisions
+    fields = g.fields
     record = current().store.messages.get(id_)
     if fields.get("seen") != _seen(record):
         if _is_done(record, action, fields):  # a second click
@@ -299,16 +300,12 @@ def decide(id_: str, action: str) -> AnyResponse:
             "Nobody knows whether this answer arrived. Look first: sent again, it may arrive twice."
         )
         return _message_page(record, 409, fault=question, typed=fields, ask=action)
-    by, reason = g.visitor.name, fields.get("reason", "")[:500]
+    given: dict[str, str | None] = {"reason": fields.get("reason", "")[:500]}
     try:
         if action == "approve":
             body, subject = _changed(record, fields)
-            decisions.approve(id_, by=by, body=body, subject=subject)
-        elif action in ("takeover", "handback"):
-            take = decisions.take_over if action == "takeover" else decisions.hand_back
-            take(id_, by=by, reason=reason)
-        else:
-            getattr(decisions, action)(id_, by=by, reason=reason)
+            given = {"body": body, "subject": subject}
+        DECISIONS[action](current().decisions, id_, by=g.visitor.name, **given)
     except (WrongState, InvalidField) as refused:
         status = 409 if isinstance(refused, WrongState) else 422
         now = current().store.messages.get(id_)
