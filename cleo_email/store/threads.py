@@ -285,22 +285,19 @@ class Threads(StorePart):
         found.sort(key=lambda turn: turn.at)  # at one time: as they arrived, a mail before its answer
         return found
 
-    def _rows(
-        self, thread_id: str, names: Sequence[str], *, but: str = ""
-    ) -> Iterator[tuple[str, dict[str, str]]]:
-        """Yield the id and these fields of every record of the thread but one, newest first."""
+    def _rows(self, thread_id: str, names: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
+        """Yield the id and these fields of every record of the thread, newest first."""
         start = "+"
         for _ in range(HISTORY_PAGES):
             raw = self._redis.zrange(
                 f"{PREFIX}index:thread:{thread_id}", start, "-", desc=True, bylex=True, offset=0, num=_PAGE
             )
             ids = [item.decode() for item in cast("list[bytes]", raw)]
-            others = [id_ for id_ in ids if id_ != but]
             with self._redis.pipeline(transaction=False) as pipe:
-                for id_ in others:
+                for id_ in ids:
                     pipe.hmget(f"{PREFIX}m:{id_}", *names)
                 rows = pipe.execute()
-            for id_, row in zip(others, rows, strict=True):
+            for id_, row in zip(ids, rows, strict=True):
                 if row[0]:  # else it was forgotten meanwhile
                     values = [value.decode() if value else "" for value in row]
                     yield id_, dict(zip(names, values, strict=True))
