@@ -21,7 +21,7 @@ from cleo_email.screening.dkim import SenderCheck
 from cleo_email.store import Accepted, Effects, State
 from cleo_email.store.threads import taken_by
 from tests.screening.signing import FakeDns, sign
-from tests.support.bench import FROM, Bench
+from tests.support.bench import FROM, Bench, head_of
 from tests.support.mails import AGENT, mail
 
 ANNA = "anna@example.test"
@@ -119,7 +119,7 @@ def test_an_answer_waits_where_the_agent_asks_for_it(desk: Desk) -> None:
     assert kept.message_id == record.reply_message_id
     assert (record.text, record.answer_text) == ("This is question 1.", "10 % off")
     assert desk.drafting() == [accepted.id]
-    assert desk.store.conversations.head(accepted.thread_id, desk.clock()) is None
+    assert head_of(desk.store, accepted.thread_id, desk.clock()) is None
 
 
 @pytest.mark.parametrize(
