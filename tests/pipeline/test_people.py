@@ -187,6 +187,16 @@ def test_a_newer_mail_withdraws_the_draft_and_the_agent_is_asked_about_both(
     assert first.id in desk.drafting()
 
 
+def test_where_the_agent_fails_on_the_newer_mail_a_retry_of_that_one_is_about_both(desk: Desk) -> None:
+    desk.agent.script = [Answer("first", review="look"), AgentError("no"), Answer("both")]
+    first, second = desk.answer(1), desk.answer(2, follows=1)
+    assert [desk.record(one).state for one in (first, second)] == [State.IGNORED, State.FAILED]
+    desk.deciding.retry(second.id, by="anna")
+    desk.work(second.thread_id)
+    assert desk.roles() == [("user", "This is question 1.")]
+    assert [desk.record(one).state for one in (first, second)] == [State.IGNORED, State.REPLIED]
+
+
 def test_mail_that_nobody_is_asked_about_withdraws_nothing(redis_url: str) -> None:
     desk = Desk(redis_url)
     desk.agent.script = [Answer("first", review="look")]
