@@ -50,7 +50,7 @@ def rows(plan: Plan) -> Iterator[Row]:
 
 def _receive() -> None:
     with EventServer() as receiver:
-        print(receiver.port, flush=True)
+        print(receiver.server_port, flush=True)
         sys.stdin.read()
 
 

@@ -51,7 +51,7 @@ POINTS = {
     "takeover-before-store": "our answers are withdrawn, the person's own is not stored",
     "takeover-after-store": "the person's answer is stored, and the thread is the person's",
     "takeover-before-cursor": "a mail in Sent is taken up, how far Sent was read is not noted",
-    "decide-after-thread": "a person's decision has moved a thread, its messages are as before",
+    "decide-after-thread": "a person has got a thread, or given it back; what is held there is as before",
     "decide-after-move": "a person's decision is stored, nobody is woken",
     "event-before-post": "an event is about to be told, nothing is sent",
     "event-after-post": "the receiver has the event, which is not noted",

@@ -211,7 +211,7 @@ class WithoutSecrets(logging.Filter):
         return True
 
 
-def set_up_logging(level: int = logging.INFO) -> None:
+def set_up_logging() -> None:
     """Log to standard error: our lines from INFO on, RQ's from WARNING on (it logs each wake-up thrice)."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
@@ -221,7 +221,7 @@ def set_up_logging(level: int = logging.INFO) -> None:
     for name in ("gunicorn.access", "gunicorn.error"):  # they have handlers of their own
         logging.getLogger(name).addFilter(WithoutSecrets())
     root.setLevel(logging.WARNING)
-    logging.getLogger("cleo_email").setLevel(level)
+    logging.getLogger("cleo_email").setLevel(logging.INFO)
     # Before RQ looks: it sets INFO where no level is set.
     for name in ("rq.worker", "rq.job", "rq.queue", "rq.registry"):
         logging.getLogger(name).setLevel(logging.WARNING)

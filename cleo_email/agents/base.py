@@ -150,10 +150,9 @@ class AgentRequest(_LeftOut):
 
 
 class Agent(Protocol):
-    """An agent that answers mail. It is safe to call from many threads at once.
+    """An agent that answers mail. It is safe to call from many threads at once."""
 
-    One with ``may_answer_later = False`` is offered no callback.
-    """
+    may_answer_later: bool  # only then it is offered a callback
 
     def answer(self, request: AgentRequest, *, deadline: float) -> Answer:
         """Return the final answer, or raise, within ``deadline`` seconds.

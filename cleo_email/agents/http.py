@@ -147,6 +147,8 @@ class JsonService:
 class HttpAgent:
     """POSTs each request to one URL, and keeps no state between calls."""
 
+    may_answer_later = True
+
     def __init__(self, service: JsonService) -> None:
         self._service = service
 

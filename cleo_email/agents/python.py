@@ -125,6 +125,8 @@ class PythonAgent:
     httpx and aiohttp belong to the loop in which they were first used.
     """
 
+    may_answer_later = True
+
     def __init__(self, call: Callable[[dict[str, Any]], object], name: str) -> None:
         self._call, self._name = call, name
         self._guard = threading.Lock()

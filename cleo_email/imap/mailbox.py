@@ -12,7 +12,7 @@ from typing import Any
 from cleo_email.accounts import ImapAccount
 from cleo_email.errors import MailboxError, MailboxUnavailable
 from cleo_email.imap.connection import KeptConnection
-from cleo_email.imap.session import ImapConnection, RefusedForGood, RefusedForNow, folder_name
+from cleo_email.imap.session import ImapConnection, RefusedForGood, RefusedForNow
 from cleo_email.imap.special_use import SENT, answered_ids, has_message
 from cleo_email.imap.values import (
     ACCEPTED,
@@ -255,11 +255,6 @@ class Mailbox(KeptConnection):
                 connection.store(uid_set, f"({' '.join(kept)})", "-FLAGS")
 
     # --- sent mail --------------------------------------------------------------------------------------
-
-    def sent_folder(self, *, create: bool = True) -> str | None:
-        r"""Return the folder marked ``\Sent`` or else named so, created if need be; None if there is none."""
-        raw = self._folder(SENT, create=create)
-        return folder_name(raw) if raw is not None else None
 
     def append_sent(self, source: bytes, when: datetime) -> None:
         r"""File a copy of sent mail as read (``\Seen``), dated ``when`` (aware)."""

@@ -151,7 +151,7 @@ def content_hash(mail: InboundEmail, source: bytes) -> str:
     return digest.hexdigest()
 
 
-def people_of(mail: InboundEmail, own: frozenset[str], *, limit: int = 200) -> Sequence[str]:
+def people_of(mail: InboundEmail, own: frozenset[str]) -> Sequence[str]:
     """Return the addresses (lower case) that take part in a thread once this mail is accepted into it."""
     people = dict.fromkeys(address.key for address in (*mail.from_, *mail.to, *mail.cc))
-    return [address for address in people if address and address not in own][:limit]
+    return [address for address in people if address and address not in own][:200]

@@ -347,7 +347,7 @@ class Answerer:
 
     def _ask_agent(self, agent: Agent, work: LockedRecord, question: Question) -> Answer:
         record, request, begun = work.record, question.request, time.monotonic()
-        if getattr(agent, "may_answer_later", True):
+        if agent.may_answer_later:
             resumed = json.loads(record.resumed) if record.resumed else None
             more = {"callback": self.callbacks.offer(record), "resumed": resumed}
             request = request.model_copy(update=more)

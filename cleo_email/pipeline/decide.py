@@ -322,18 +322,25 @@ class Decisions:
         Its further mail is held too, until the thread is handed back.
         """
         thread = self.store.messages.get(id_).thread_id
+        self._hold(thread, by, reason, taken=False)  # first, so that no answer leaves if this dies on its way
         why = _told("a person took it over", reason)
         self.store.threads.take(thread, taken_by(by, why, self.clock()))
         crashpoint("decide-after-thread")
-        # From here on no answer is kept or sent in the thread, so that what is moved now stays.
+        # From here on no answer is kept in the thread. What was kept in between is held, too.
+        self._hold(thread, by, reason, taken=True)
+        self.wake.wake(thread)  # for what an application sends in it
+        return self.store.messages.get(id_)
+
+    def _hold(self, thread: str, by: str, reason: str, *, taken: bool) -> None:
+        """Hold what has not left in a thread that a person has, or is about to get."""
         withdrawal = Withdrawal(self.store, clock=self.clock)
         for record in self._of_thread(thread):
             open_ = record.state in _OPEN or self._is_kept_back(record)
             unsent = not (record.data_ended_at or record.pending)
             if open_ and unsent and record.ingress not in NO_ANSWERS:
-                withdrawal.hold(record, decided="takeover", reason=_told(TAKEN, reason), by=by)
-        self.wake.wake(thread)  # for what an application sends in it
-        return self.store.messages.get(id_)
+                told = _told(TAKEN, reason)
+                withdrawal.hold(record, decided="takeover", reason=told, by=by, taken=taken)
+                crashpoint("decide-after-move")
 
     def _is_kept_back(self, record: Record) -> bool:
         """Return whether a limit holds an answer that would leave later."""
@@ -420,6 +427,18 @@ class Decisions:
             f"message {record.id} is {record.state}{': ' * bool(why)}{why}; {which}; "
             f"{_HAND_IT_BACK if taken else _INSTEAD[record.state]}"
         )
+
+
+# By the names that people and programs call them. ``approve`` takes body and subject, all others a reason.
+DECISIONS: dict[str, Callable[..., Record]] = {
+    "approve": Decisions.approve,
+    "discard": Decisions.discard,
+    "release": Decisions.release,
+    "dismiss": Decisions.dismiss,
+    "retry": Decisions.retry,
+    "takeover": Decisions.take_over,
+    "handback": Decisions.hand_back,
+}
 
 
 def _was(record: Record, decision: str) -> bool:

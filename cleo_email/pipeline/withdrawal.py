@@ -121,11 +121,16 @@ class Withdrawal:
             if record.state in STOPPABLE and not record.handoff and record.decided != "approve":
                 self.hold(record)
 
-    def hold(self, record: Record, *, reason: str = TAKEN, by: str = MAILBOX, decided: str = "") -> None:
-        """Hold the record as long as a person has its thread; one who has ``decided`` so, from HELD too."""
+    def hold(
+        self, record: Record, *, reason: str = TAKEN, by: str = MAILBOX, decided: str = "", taken: bool = True
+    ) -> None:
+        """Hold the record as long as a person has its thread; one who has ``decided`` so, from HELD too.
+
+        ``taken``: not where no person has the thread any more.
+        """
         fields: dict[str, str | int] = {"with_person": 1, "answered_by": "", **self._text(record)}
         fields |= {"decided": decided} if decided else {}
-        effects = self._effects(fields, drop_answer=True, only_if_taken=True)
+        effects = self._effects(fields, drop_answer=True, only_if_taken=taken)
         from_ = (*STOPPABLE, State.HELD) if decided else STOPPABLE
         self.move(record, State.HELD, reason, effects, from_, by=by)
 

@@ -60,7 +60,6 @@ class EventStatus:
     """The figures for ``cleo-email events status``. ``messages``: those of which an event waits."""
 
     messages: int
-    oldest: int  # when the first of them arrived, 0 for none
     delivered: int
     given_up: int
     dropped: int
@@ -114,15 +113,13 @@ class EventLog(StorePart):
         with self._redis.pipeline(transaction=False) as pipe:
             pipe.zcard(f"{PREFIX}events")
             pipe.hgetall(f"{PREFIX}events-state")
-            pipe.zrange(f"{PREFIX}events", 0, -1)
-            count, raw, ids = pipe.execute()
+            count, raw = pipe.execute()
         found = {name.decode(): value.decode() for name, value in raw.items()}
-        oldest = min(ids, default=b"0" * 12).decode()
         delivered, given_up, dropped, since = (
             int(found.get(name, 0)) for name in ("delivered", "given_up", "dropped", "failing_since")
         )
         fault = found.get("fault", "")
-        return EventStatus(count, int(oldest[:12], 16), delivered, given_up, dropped, since, fault)
+        return EventStatus(count, delivered, given_up, dropped, since, fault)
 
     # --- again --------------------------------------------------------------------------------------------
 

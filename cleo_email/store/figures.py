@@ -6,7 +6,6 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from math import floor, log2
 from typing import cast
 
 from cleo_email.store.connection import PREFIX, StorePart
@@ -31,10 +30,6 @@ class DayFigures:
     answered: int = 0
     times: Counter[int] = field(default_factory=Counter)
     reasons: Counter[tuple[str, str]] = field(default_factory=Counter)
-
-    @staticmethod
-    def step_of(ms: int) -> int:
-        return floor(4 * log2(max(ms, 1)))
 
     def quantile_ms(self, share: float) -> float:
         """Return the time within which this share of the answers left, to about a tenth; 0 without any."""

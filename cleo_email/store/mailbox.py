@@ -84,11 +84,6 @@ class MailboxState(StorePart):
         self._key = f"{PREFIX}mailbox:{account}"
         self.is_configured = bool(account)
 
-    def uids(self) -> UidState | None:
-        """Return how far the mailbox was read, None before its first poll (of this version)."""
-        raw = cast("dict[bytes, bytes]", self._redis.hgetall(f"{self._key}:uids"))
-        return UidState.load(raw) if raw else None
-
     def was_read(self) -> bool:
         """Return whether an earlier version has read this mailbox; its cursor cannot be trusted."""
         return bool(self._redis.exists(f"{self._key}:cursor"))
@@ -113,11 +108,6 @@ class MailboxState(StorePart):
             return set()
         found = self._redis.smismember(f"{self._key}:read-before", list(identities))
         return {one for one, known in zip(identities, cast("list[int]", found), strict=True) if known}
-
-    def again(self, now: int) -> set[int]:
-        """Return the UIDs that are to be looked at (again) by now."""
-        raw = self._redis.zrange(f"{self._key}:again", "-inf", now, byscore=True)
-        return {int(uid) for uid in cast("list[bytes]", raw)}
 
     def noted(self) -> Noted:
         with self._redis.pipeline(transaction=False) as pipe:

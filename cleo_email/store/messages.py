@@ -247,10 +247,6 @@ class ThreadFree(CleoError):
     """No person has the thread, or none any more, so nothing is held for one."""
 
 
-class ThreadClosed(CleoError):
-    """Other people began the thread between the moment it was chosen and the storing of the mail."""
-
-
 @dataclass(frozen=True)
 class Identity:
     """What tells copies of one mail from other mails; accept.lua compares.
@@ -606,23 +602,18 @@ class Messages(StorePart):
         people: Sequence[str],
         *,
         answer: OutboundEmail | None = None,
-        sender: str = "",
         keys: Sequence[tuple[str, str, int]] = (),
     ) -> Accepted:
         """Store a mail, its record and its place in the conversation in one step, once.
 
         Calling it again with the same record (the reply of Redis was lost) returns it as accepted. With
-        ``answer`` the record is of a mail that we send first; ``source`` is not used then. If by now the
-        thread has participants and ``sender`` is none of them, store nothing and raise ThreadClosed.
-        ``keys`` are set in the same step, as those of a Start.
+        ``answer`` the record is of a mail that we send first; ``source`` is not used then. ``keys`` are set
+        in the same step, as those of a Start.
         """
-        reply = self._store(record, source, identity, people, answer=answer, sender=sender, keys=keys)
-        if reply[0] == b"stranger":
-            raise ThreadClosed(f"{record.thread_id[:200]} is a thread of others")
-        return _accepted(reply, record)
+        return _accepted(self._store(record, source, identity, people, answer=answer, keys=keys), record)
 
     def accept_each(self, arrivals: Sequence[Arrival]) -> list[Accepted | None]:
-        """Store each mail as ``accept`` does, in their order; None where it would raise ThreadClosed.
+        """Store each mail as ``accept`` does, in their order; None where the thread is one of others by now.
 
         They share round trips and, being one transaction, one fsync. Raise StoreUnavailable where one could
         not be stored: others may be.

@@ -186,11 +186,6 @@ class Threads(StorePart):
         lists = [json_text(list(people)), json_text(list(own))]
         return cast("bytes", self._run("admit", args=[PREFIX, id_, sender, *lists, now])).decode()
 
-    def workflow(self, thread_id: str) -> dict[str, Any] | None:
-        """Return the workflow that the thread belongs to, as its latest start gave it, or None."""
-        raw = cast("bytes | None", self._redis.get(f"{PREFIX}{workflow_key(thread_id)}"))
-        return cast("dict[str, Any]", json.loads(raw)) if raw else None
-
     def begin(self, record: Record) -> Outlook:
         """Count that the reading of the mail begins, and read what decides what becomes of it."""
         with self._redis.pipeline(transaction=False) as pipe:
@@ -285,22 +280,19 @@ class Threads(StorePart):
         found.sort(key=lambda turn: turn.at)  # at one time: as they arrived, a mail before its answer
         return found
 
-    def _rows(
-        self, thread_id: str, names: Sequence[str], *, but: str = ""
-    ) -> Iterator[tuple[str, dict[str, str]]]:
-        """Yield the id and these fields of every record of the thread but one, newest first."""
+    def _rows(self, thread_id: str, names: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
+        """Yield the id and these fields of every record of the thread, newest first."""
         start = "+"
         for _ in range(HISTORY_PAGES):
             raw = self._redis.zrange(
                 f"{PREFIX}index:thread:{thread_id}", start, "-", desc=True, bylex=True, offset=0, num=_PAGE
             )
             ids = [item.decode() for item in cast("list[bytes]", raw)]
-            others = [id_ for id_ in ids if id_ != but]
             with self._redis.pipeline(transaction=False) as pipe:
-                for id_ in others:
+                for id_ in ids:
                     pipe.hmget(f"{PREFIX}m:{id_}", *names)
                 rows = pipe.execute()
-            for id_, row in zip(others, rows, strict=True):
+            for id_, row in zip(ids, rows, strict=True):
                 if row[0]:  # else it was forgotten meanwhile
                     values = [value.decode() if value else "" for value in row]
                     yield id_, dict(zip(names, values, strict=True))
@@ -341,16 +333,6 @@ class Threads(StorePart):
 
 class Conversations(StorePart):
     """Keeps the conversations that have work, when it is due, and which have been woken."""
-
-    def head(self, thread_id: str, now: int) -> str | None:
-        """Return the message to handle now, None where there is none or it is not due yet."""
-        with self._redis.pipeline(transaction=False) as pipe:
-            pipe.lindex(f"{PREFIX}conversation:{thread_id}", 0)
-            pipe.zscore(f"{PREFIX}active", thread_id)
-            head, due = pipe.execute()
-        if head is None or (due is not None and due > now):
-            return None
-        return cast("bytes", head).decode()
 
     def drop_head(self, thread_id: str, id_: str) -> None:
         """Remove an id whose record no longer exists from the list."""

@@ -1,15 +1,13 @@
 """Records of messages and their threads: list, show, and take what people decide about them."""
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from flask import Blueprint, Response, request
-from pydantic import BaseModel
 
 from cleo_email.crashpoints import crashpoint
 from cleo_email.errors import InvalidField, NotFound
-from cleo_email.pipeline.decide import Decisions
+from cleo_email.pipeline.decide import DECISIONS
 from cleo_email.pipeline.withdrawal import new_text
 from cleo_email.store import Record, State, Store, iso
 from cleo_email.web.auth import require_api_token
@@ -50,31 +48,20 @@ def _shown(record: Record) -> Response:
 
 # --- decisions --------------------------------------------------------------------------------------------
 
-_DECISIONS: dict[str, tuple[Callable[..., Record], type[BaseModel]]] = {
-    "approve": (Decisions.approve, ApproveFields),
-    "discard": (Decisions.discard, ReasonFields),
-    "release": (Decisions.release, ReasonFields),
-    "dismiss": (Decisions.dismiss, ReasonFields),
-    "retry": (Decisions.retry, ReasonFields),
-    "takeover": (Decisions.take_over, ReasonFields),
-    "handback": (Decisions.hand_back, ReasonFields),
-}
-
 
 def _decided(decision: str, id_: str) -> Response:
     """Take a decision about one message. The body may be absent; its errors come before those of the id."""
     by = require_api_token()
-    decide, model = _DECISIONS[decision]
-    fields = read_optional_json(model)
+    fields = read_optional_json(ApproveFields if decision == "approve" else ReasonFields)
     try:
-        record = decide(current().decisions, id_, by=by, **fields.model_dump())
+        record = DECISIONS[decision](current().decisions, id_, by=by, **fields.model_dump())
     except InvalidField as fault:
         raise bad_fields({fault.field: str(fault)}) from None
     crashpoint("web-before-answer")
     return _shown(record)
 
 
-for _name in _DECISIONS:
+for _name in DECISIONS:
     bp.add_url_rule(f"/email/messages/<id_>/{_name}", _name, partial(_decided, _name), methods=["POST"])
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shutil
 import socketserver
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from cleo_email.errors import SettingsError
 from cleo_email.settings import read_settings
 from cleo_email.store.faults import _RIGHTS
 from tests.support.channel import Channel
+from tests.support.http_server import ThreadedServer
 from tests.support.mail_server import FaithfulMailServer
 from tests.support.ports import free_port
 from tests.support.redis_server import RedisOnPort
@@ -167,13 +167,8 @@ def bent(answer: bytes) -> Iterator[str]:
                     return
                 self.request.sendall(answer)
 
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as found:
-        found.daemon_threads = True
-        threading.Thread(target=found.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-        try:
-            yield f"127.0.0.1:{found.server_address[1]}"
-        finally:
-            found.shutdown()
+    with ThreadedServer(("127.0.0.1", 0), Handler) as found:
+        yield f"127.0.0.1:{found.server_address[1]}"
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,7 @@ def test_check_has_a_line_for_the_receiver(bench: Bench, receiver: EventServer, 
     env = {**ENV, **receiver.env, "REDIS_URL": redis_url}
     (line,) = examine_events(read_settings(env, dotenv=None))
     assert (line.level, line.what) == ("ok", "events")
-    assert f"127.0.0.1:{receiver.port} answers" in line.text
+    assert f"127.0.0.1:{receiver.server_port} answers" in line.text
     bench.receive(mail(1))
     bench.store.event_log.failure(bench.clock(), "https://crm.example.com answered 500")
     _, waits = examine_events(read_settings(env, dotenv=None))

@@ -11,11 +11,8 @@ import signal
 import ssl
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import metadata
 from pathlib import Path
 
@@ -26,6 +23,7 @@ from packaging.utils import canonicalize_name
 from cleo_email.embedded.mailserver import Certificates
 from cleo_email.errors import BAD_SETTINGS
 from cleo_email.worker.process import DRAIN_S
+from tests.support.http_server import Handler, HttpServer
 from tests.support.ports import free_port
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -227,43 +225,16 @@ def test_systemd_has_nothing_to_say_of_a_unit(name: str, tmp_path: Path) -> None
 # --- nginx --------------------------------------------------------------------------------------------------
 
 
-class Upstream(BaseHTTPRequestHandler):
+class Upstream(Handler):
     """Stands in for gunicorn: answers with the headers that it was given."""
 
     def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"] or 0))
-        self.do_GET(len(body))
+        self.do_GET(len(self.body()))
 
     def do_GET(self, size: int = 0) -> None:
-        self.send_response(200)
-        for name in (
-            "X-Forwarded-For",
-            "X-Forwarded-Proto",
-            "X-Real-IP",
-            "Forwarded",
-            "Host",
-            "X-Webhook-Secret",
-        ):
-            self.send_header(f"Got-{name}", self.headers.get(name, "none"))
-        self.send_header("Got-Size", str(size))
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
-
-
-@contextmanager
-def upstream() -> Iterator[int]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Upstream)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield server.server_port
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+        names = ("X-Forwarded-For", "X-Forwarded-Proto", "X-Real-IP", "Forwarded", "Host", "X-Webhook-Secret")
+        got = {f"Got-{name}": self.headers.get(name, "none") for name in names}
+        self.answer(200, **got, Got_Size=str(size))
 
 
 def nginx_binary() -> str:
@@ -305,8 +276,8 @@ def configuration(folder: Path, ca: Certificates, *, backend: int, http_port: in
 def nginx(tmp_path: Path, ca: Certificates) -> Iterator[tuple[int, int]]:
     """The example at work in front of ``Upstream``; gives the plain and the TLS port."""
     plain, tls = free_port(), free_port()
-    with upstream() as backend:
-        main = configuration(tmp_path, ca, backend=backend, http_port=plain, https_port=tls)
+    with HttpServer(Upstream) as upstream:
+        main = configuration(tmp_path, ca, backend=upstream.server_port, http_port=plain, https_port=tls)
         command = [nginx_binary(), "-p", str(tmp_path), "-e", str(tmp_path / "error.log"), "-c", str(main)]
         checked = subprocess.run([*command, "-t"], capture_output=True, text=True, check=False, timeout=30)
         assert checked.returncode == 0, checked.stderr

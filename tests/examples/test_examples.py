@@ -13,11 +13,9 @@ import os
 import queue
 import subprocess
 import sys
-import threading
 import venv
 from collections.abc import Iterator, Mapping
 from email.message import EmailMessage
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +24,7 @@ import pytest
 from cleo_email.agents.base import AgentMessage, AgentRequest
 from cleo_email.agents.build import build_agent
 from tests.support.channel import ROOT, Channel, Rig
+from tests.support.http_server import Handler, HttpServer
 from tests.support.stub_model import StubModel
 
 EXAMPLES = ROOT / "examples"
@@ -179,25 +178,18 @@ def test_the_flask_agent_promises_and_calls_back_until_it_is_through(tmp_path: P
     came: queue.Queue[tuple[str, str | None, Any]] = queue.Queue()
     answers = iter([503, 200])
 
-    class Web(BaseHTTPRequestHandler):
+    class Web(Handler):
         def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            came.put((self.path, self.headers["Authorization"], body))
-            self.send_response(next(answers))
-            self.end_headers()
+            came.put((self.path, self.headers["Authorization"], json.loads(self.body())))
+            self.answer(next(answers))
 
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Web) as web, Channel(tmp_path, {}) as own:
-        threading.Thread(target=web.serve_forever, daemon=True).start()
-        callback = {"url": f"http://127.0.0.1:{web.server_address[1]}/email/answers/1", "token": "t0ken"}
+    with HttpServer(Web) as web, Channel(tmp_path, {}) as own:
+        callback = {"url": f"{web.origin}/email/answers/1", "token": "t0ken"}
         with flask_agent(own, SECONDS="0"):
             asked = request("Are you open?", callback=callback)
             assert own.post(asked, "/slow")[0] == 202
             assert own.post(asked, "/slow")[0] == 202, "asked again after a crash"
             calls = [came.get(timeout=60) for _ in range(2)]
-        web.shutdown()
     for path, shown, body in calls:
         assert (path, shown) == ("/email/answers/1", "Bearer t0ken")
         assert "A question" in body["reply"]

@@ -9,6 +9,7 @@ import pytest
 from imapclient import IMAPClient  # type: ignore[import-untyped]
 
 from cleo_email.imap.mailbox import Mailbox
+from cleo_email.imap.special_use import SENT
 from cleo_email.imap.values import SEEN
 from tests.support.dovecot import Dovecot, missing
 
@@ -22,9 +23,9 @@ def copy(message_id: str) -> bytes:
 
 
 def test_a_copy_is_filed_as_read_with_its_date(mailbox: Mailbox, person: IMAPClient) -> None:
-    assert mailbox.sent_folder(create=False) is None
+    assert mailbox.look_up(SENT) == ("", False)
     mailbox.append_sent(copy("<1@x>"), WHEN)
-    assert mailbox.sent_folder() == "Sent"
+    assert mailbox.look_up(SENT)[0] == "Sent"
     person.select_folder("Sent", readonly=True)
     found = person.fetch([1], ["FLAGS", "INTERNALDATE", "BODY.PEEK[]"])[1]
     assert SEEN.encode() in found[b"FLAGS"]
@@ -132,9 +133,9 @@ def client_of(server: Dovecot, user: str) -> IMAPClient:
 
 def test_the_folder_is_created_in_our_own_namespace(below_inbox: Dovecot) -> None:
     with Mailbox(below_inbox.account("a@example.com"), ssl_context=below_inbox.ssl_context()) as mailbox:
-        assert mailbox.sent_folder(create=False) is None
-        assert mailbox.sent_folder() == "INBOX.Sent"
+        assert mailbox.look_up(SENT) == ("", False)
         mailbox.append_sent(copy("<1@x>"), WHEN)
+        assert mailbox.look_up(SENT)[0] == "INBOX.Sent"
         assert mailbox.find_in_sent("<1@x>") is True
 
 
@@ -143,7 +144,8 @@ def test_a_server_without_namespace_that_keeps_all_below_inbox(
 ) -> None:
     monkeypatch.setattr("cleo_email.imap.session.ImapConnection.namespace", lambda self: None)
     with Mailbox(below_inbox.account("b@example.com"), ssl_context=below_inbox.ssl_context()) as mailbox:
-        assert mailbox.sent_folder() == "INBOX.Sent"
+        mailbox.append_sent(copy("<1@x>"), WHEN)
+        assert mailbox.look_up(SENT)[0] == "INBOX.Sent"
 
 
 @pytest.mark.parametrize(
@@ -155,7 +157,7 @@ def test_usual_names_are_known_below_inbox(user: str, name: str, below_inbox: Do
         person.create_folder("INBOX.Entwürfe")
         person.create_folder("INBOX.Projekte.Sent items")
     with Mailbox(below_inbox.account(user), ssl_context=below_inbox.ssl_context()) as mailbox:
-        assert mailbox.sent_folder() == f"INBOX.{name}"
+        assert mailbox.look_up(SENT)[0] == f"INBOX.{name}"
 
 
 def test_the_most_usual_name_wins_and_other_peoples_folders_do_not_count(unmarked: Dovecot) -> None:
@@ -164,11 +166,11 @@ def test_the_most_usual_name_wins_and_other_peoples_folders_do_not_count(unmarke
         for name in ("Archiv/Sent", "Gesendet", "Éléments envoyés", "Sent Items"):
             person.create_folder(name)
     with Mailbox(unmarked.account(user), ssl_context=unmarked.ssl_context()) as mailbox:
-        assert mailbox.sent_folder() == "Sent Items"
+        assert mailbox.look_up(SENT)[0] == "Sent Items"
     with client_of(unmarked, user) as person:
         person.delete_folder("Sent Items")
         person.delete_folder("Gesendet")
     with Mailbox(unmarked.account(user), ssl_context=unmarked.ssl_context()) as mailbox:
-        assert mailbox.sent_folder() == "Éléments envoyés"
+        assert mailbox.look_up(SENT)[0] == "Éléments envoyés"
         mailbox.append_sent(copy("<1@x>"), WHEN)
         assert mailbox.find_in_sent("<1@x>") is True

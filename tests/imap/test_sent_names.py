@@ -11,7 +11,7 @@ from imapclient.imap_utf7 import encode  # type: ignore[import-untyped]
 from cleo_email.errors import MailboxUnavailable
 from cleo_email.imap.mailbox import Mailbox
 from cleo_email.imap.session import folder_name
-from cleo_email.imap.special_use import usual_names
+from cleo_email.imap.special_use import SENT, usual_names
 from tests.support.imap_server import Answer, FakeImapServer, Session, bye, first, hang_up, says
 
 WHEN = datetime(2026, 3, 1, 11, 30, tzinfo=UTC)
@@ -56,7 +56,7 @@ def test_a_localised_folder_gets_no_second_one_beside_it(
     box.append_sent(COPY, WHEN)
     assert [message.source for message in server.folders[raw]] == [COPY]
     assert server.sent("CREATE") == []
-    assert box.sent_folder() == told
+    assert box.look_up(SENT)[0] == told
     assert box.find_in_sent("<1@x>") is True
 
 
@@ -67,7 +67,7 @@ def test_a_folder_for_mail_that_is_still_to_be_sent_is_none(
     name: str, server: FakeImapServer, box: Mailbox
 ) -> None:
     add(server, name)
-    assert box.sent_folder(create=False) is None
+    assert box.look_up(SENT) == ("", False)
 
 
 def test_the_names_are_a_line_each_and_the_marked_folder_comes_first(
@@ -77,14 +77,14 @@ def test_the_names_are_a_line_each_and_the_marked_folder_comes_first(
     assert next(iter(usual_names())) == "sent"
     add(server, "Sent")
     server.sent_mark = add(server, "Gesendet")
-    assert box.sent_folder() == "Gesendet"
+    assert box.look_up(SENT)[0] == "Gesendet"
 
 
 def test_the_prefix_of_the_namespace_is_no_part_of_the_name(server: FakeImapServer, box: Mailbox) -> None:
     server.capabilities += " NAMESPACE"
     server.answers["NAMESPACE"] = namespaces('(("mail/" "/")) NIL NIL')
     add(server, "mail/已发送")
-    assert box.sent_folder() == "mail/已发送"
+    assert box.look_up(SENT)[0] == "mail/已发送"
 
 
 # --- names that are none --------------------------------------------------------------------------------
@@ -99,7 +99,7 @@ def test_a_name_that_is_no_modified_utf7_spoils_no_other(
     server.folders["Gesendet"] = []
     server.answers["LIST"] = lists(b'* LIST () "/" "%b"' % bad, b'* LIST () "/" Gesendet')
     expected = "送信済み" if bad.startswith("送".encode()) else "Gesendet"
-    assert box.sent_folder() in (expected, "Gesendet")
+    assert box.look_up(SENT)[0] in (expected, "Gesendet")
     assert box.open().exists == 3
     assert box.logins == 1
 
@@ -132,7 +132,8 @@ def test_a_folder_is_opened_by_its_name_as_the_server_spells_it(
 )
 def test_lines_of_every_kind_are_read(line: bytes, server: FakeImapServer, box: Mailbox) -> None:
     server.answers["LIST"] = lists(line)
-    assert (box.sent_folder(create=False) or "").casefold().endswith("gesendet")
+    server.folders |= {"Gesendet": [], "INBOX.Gesendet": []}
+    assert box.look_up(SENT)[0].casefold().endswith("gesendet")
 
 
 @pytest.mark.parametrize(
@@ -159,7 +160,7 @@ def test_a_line_that_cannot_be_read_ends_no_connection(
 ) -> None:
     server.folders["Gesendet"] = []
     server.answers["LIST"] = lists(line, b'* LIST () "/" "Gesendet"')
-    assert box.sent_folder() == "Gesendet"
+    assert box.look_up(SENT)[0] == "Gesendet"
     assert box.logins == 1
 
 
@@ -167,7 +168,7 @@ def test_a_special_list_that_is_refused_is_asked_for_plainly(server: FakeImapSer
     server.capabilities += " SPECIAL-USE"
     add(server, "Gesendet")
     server.answers["LIST"] = first(says("NO [CANNOT] not so"))
-    assert box.sent_folder() == "Gesendet"
+    assert box.look_up(SENT)[0] == "Gesendet"
 
 
 # --- NAMESPACE ------------------------------------------------------------------------------------------
@@ -217,7 +218,7 @@ def test_the_namespace_is_not_asked_for_where_the_folder_is_marked(
     server.capabilities += " NAMESPACE"
     server.sent_mark = add(server, "Whatever")
     server.answers["NAMESPACE"] = hang_up
-    assert box.sent_folder() == "Whatever"
+    assert box.look_up(SENT)[0] == "Whatever"
 
 
 def test_names_for_people() -> None:

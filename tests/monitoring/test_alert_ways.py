@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import http.server
 import json
 import socket
 import sys
@@ -28,6 +27,7 @@ from cleo_email.settings import read_settings
 from cleo_email.store import State
 from tests.support.bench import FROM, Bench
 from tests.support.channel import ROOT, Channel
+from tests.support.http_server import Handler, HttpServer
 from tests.support.mails import AGENT, CRLF, PASSWORD, mail
 from tests.support.smtp_server import SmtpServer
 
@@ -46,21 +46,13 @@ def hook() -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """A URL of apprise that posts JSON to this test, and what was posted."""
     posted: list[dict[str, Any]] = []
 
-    class Handler(http.server.BaseHTTPRequestHandler):
+    class Hook(Handler):
         def do_POST(self) -> None:
-            posted.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(200)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
+            posted.append(json.loads(self.body()))
+            self.answer(200)
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"json://hook-token-of-the-test:x@127.0.0.1:{server.server_port}/", posted
-    server.shutdown()
-    server.server_close()
+    with HttpServer(Hook) as server:
+        yield f"json://hook-token-of-the-test:x@127.0.0.1:{server.server_port}/", posted
 
 
 def environment(smtp: SmtpServer, redis_url: str, directory: Path, alert_to: str) -> dict[str, str]:

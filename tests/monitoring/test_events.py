@@ -159,7 +159,7 @@ def test_each_secret_of_a_rotation_signs(bench: Bench) -> None:
     new = "whsec_" + "bmV3LXNlY3JldC1vZi10aGUtZXZlbnRzLW9mLXRlc3Q="
     with EventServer() as before, EventServer(secret=new) as after:
         for receiver in (before, after):
-            accepted = bench.receive(mail(receiver.port))
+            accepted = bench.receive(mail(receiver.server_port))
             tell(sender_of(bench, receiver.url, (new, SECRET)), bench)
             assert types(receiver, accepted) == ["message.received"]
             assert receiver.forged == 0

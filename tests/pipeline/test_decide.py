@@ -509,6 +509,28 @@ def test_what_waits_for_its_next_try_is_retried_by_all_who_ask_at_once(bench: Be
     assert [isinstance(result, Record) for result in results] == [True] * 4, results
 
 
+@pytest.mark.parametrize("point", ["decide-after-move", "decide-after-thread"])
+def test_a_takeover_that_dies_on_its_way_lets_no_answer_leave(
+    bench: Bench, point: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where nobody repeats the call that failed."""
+
+    def dies(reached: str) -> None:
+        if reached == point:
+            raise SystemExit
+
+    accepted = in_state(bench, State.SUBMITTING)
+    monkeypatch.setattr("cleo_email.pipeline.decide.crashpoint", dies)
+    with pytest.raises(SystemExit):
+        bench.deciding.take_over(accepted.id, by="anna")
+    monkeypatch.undo()
+    bench.clock.pass_(3600)
+    bench.sweeping.run()
+    bench.work(accepted.thread_id)
+    assert (bench.record(accepted).state, bench.smtp.sent) == (State.HELD, [])
+    assert bench.deciding.hand_back(accepted.id, by="anna").state is State.RECEIVED
+
+
 def test_a_takeover_while_the_mail_goes_out_leaves_no_half(bench: Bench) -> None:
     """Before the mark it is stopped, after it the record says that it was sent."""
     accepted = in_state(bench, State.SUBMITTING)

@@ -10,7 +10,7 @@ import pytest
 from cleo_email.errors import StoreUnavailable, SubmissionError, SubmissionUnavailable
 from cleo_email.mail.model import Receipt
 from cleo_email.store import Accepted, State
-from tests.support.bench import Bench
+from tests.support.bench import Bench, head_of
 from tests.support.mails import mail
 
 
@@ -136,7 +136,7 @@ def test_the_order_of_a_thread_survives_an_outcome_without_the_lock(bench: Bench
     bench.work(first.thread_id)
     bench.smtp.during = None
     bench.clock.pass_(15)
-    assert bench.store.conversations.head(first.thread_id, bench.clock.now) == first.id
+    assert head_of(bench.store, first.thread_id, bench.clock.now) == first.id
     bench.work(first.thread_id)
     bench.work(first.thread_id)
     assert [bench.record(one).state for one in (first, second)] == [State.REPLIED] * 2

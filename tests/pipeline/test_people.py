@@ -21,7 +21,7 @@ from cleo_email.screening.dkim import SenderCheck
 from cleo_email.store import Accepted, Effects, State
 from cleo_email.store.threads import taken_by
 from tests.screening.signing import FakeDns, sign
-from tests.support.bench import FROM, Bench
+from tests.support.bench import FROM, Bench, head_of
 from tests.support.mails import AGENT, mail
 
 ANNA = "anna@example.test"
@@ -119,7 +119,7 @@ def test_an_answer_waits_where_the_agent_asks_for_it(desk: Desk) -> None:
     assert kept.message_id == record.reply_message_id
     assert (record.text, record.answer_text) == ("This is question 1.", "10 % off")
     assert desk.drafting() == [accepted.id]
-    assert desk.store.conversations.head(accepted.thread_id, desk.clock()) is None
+    assert head_of(desk.store, accepted.thread_id, desk.clock()) is None
 
 
 @pytest.mark.parametrize(
@@ -185,6 +185,16 @@ def test_a_newer_mail_withdraws_the_draft_and_the_agent_is_asked_about_both(
     assert (record.state, record.reason) == (State.IGNORED, f"superseded by message {second.id}")
     assert desk.roles() == [("user", "This is question 1.")], "and not an answer that nobody got"
     assert first.id in desk.drafting()
+
+
+def test_where_the_agent_fails_on_the_newer_mail_a_retry_of_that_one_is_about_both(desk: Desk) -> None:
+    desk.agent.script = [Answer("first", review="look"), AgentError("no"), Answer("both")]
+    first, second = desk.answer(1), desk.answer(2, follows=1)
+    assert [desk.record(one).state for one in (first, second)] == [State.IGNORED, State.FAILED]
+    desk.deciding.retry(second.id, by="anna")
+    desk.work(second.thread_id)
+    assert desk.roles() == [("user", "This is question 1.")]
+    assert [desk.record(one).state for one in (first, second)] == [State.IGNORED, State.REPLIED]
 
 
 def test_mail_that_nobody_is_asked_about_withdraws_nothing(redis_url: str) -> None:
@@ -282,8 +292,16 @@ def test_a_thread_that_is_taken_and_handed_back_while_the_agent_thinks(
 def test_a_takeover_that_meets_a_hand_back_holds_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     desk.answer(1)
     second = desk.ask(2, follows=1)
-    once_before(desk.store.messages, "move", lambda: hand_back(desk, second), monkeypatch)
-    desk.deciding.take_over(second.id, by="anna")
+    take = desk.store.threads.take
+
+    def take_for_a_moment(thread: str, taken: str) -> bool:
+        took = take(thread, taken)
+        hand_back(desk, second)
+        return took
+
+    with monkeypatch.context() as patch:
+        patch.setattr(desk.store.threads, "take", take_for_a_moment)
+        desk.deciding.take_over(second.id, by="anna")
     assert desk.record(second).state is State.RECEIVED
     once_before(desk.store.messages, "move", lambda: hand_back(desk, second), monkeypatch)
     desk.by_colleague()

@@ -90,6 +90,8 @@ class MovingClock(FakeClock):
 class PeopleGame(RuleBasedStateMachine):
     """One thread of one customer. Every rule leaves the world as people, mail servers or the agent can."""
 
+    may_answer_later = True
+
     @initialize(
         review=st.sampled_from(["never", "never", "first", "always"]),
         mode=st.sampled_from(["thread", "mail"]),

@@ -209,7 +209,7 @@ class History:
 
     def change_uidvalidity(self) -> None:
         """To a new one, or back to an earlier one with other UIDs, which a poll in between has to notice."""
-        known = self.store.mailbox.uids()
+        known = self.store.mailbox.noted().state
         if known and known.validity != self.server.uidvalidity:
             return
         self.validities.append(max(self.validities) + 1)
@@ -267,7 +267,7 @@ class History:
         try:
             self.polling.run(force=force)
         finally:
-            if not self.installed and self.store.mailbox.uids() is not None:
+            if not self.installed and self.store.mailbox.noted().state is not None:
                 self.installed = True
                 for letter, flags in before:
                     letter.read_before = "\\Seen" in flags

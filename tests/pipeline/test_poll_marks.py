@@ -433,4 +433,4 @@ def _left_unread(mailbox: Mailbox, redis: Redis, count: int) -> None:
             patch.delattr(mailbox.__class__, name)
         desk.polling.run()
     assert desk.states() == {}
-    assert desk.store.mailbox.again(2**53) == set()
+    assert desk.store.mailbox.noted().again == {}

@@ -82,6 +82,8 @@ Make = Callable[..., "Flow"]
 class Agent:
     """Answers every question with ``answer`` and remembers what it was asked."""
 
+    may_answer_later = True
+
     def __init__(self) -> None:
         self.answer_with = Answer(text="**Hello**")
         self.asked: list[AgentRequest] = []

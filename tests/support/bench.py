@@ -63,12 +63,19 @@ class FakeClock:
         self.now += int(seconds * 1000)
 
 
+def head_of(store: Store, thread_id: str, now: int) -> str | None:
+    """Return the message of the conversation that a worker would handle now, None for none."""
+    with store.locks.hold_conversation(thread_id, lambda: now) as head:
+        return head.id if head else None
+
+
 @dataclass
 class FakeAgent:
     """Gives each answer in turn (an exception is raised), the last one for ever."""
 
     script: list[Answer | Exception] = field(default_factory=lambda: [Answer("fine")])
     asked: list[AgentRequest] = field(default_factory=list)
+    may_answer_later = True
 
     def answer(self, request: AgentRequest, *, deadline: float) -> Answer:
         self.asked.append(request)

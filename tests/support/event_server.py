@@ -12,11 +12,11 @@ import socket
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from standardwebhooks import Webhook, WebhookVerificationError
+
+from tests.support.http_server import Handler, HttpServer
 
 SECRET = "whsec_" + "c2VjcmV0LW9mLXRoZS1ldmVudHMtb2YtdGhlLXRlc3Q="  # "secret-of-the-events-of-the-test"
 
@@ -34,7 +34,20 @@ class Told:
         return str(self.data["id"])
 
 
-class EventServer:
+class _Handler(Handler):
+    server: EventServer
+
+    def do_POST(self) -> None:
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        status = self.server.take(self.body(), headers)
+        if status is None:
+            self.close_connection = True
+            self.connection.shutdown(socket.SHUT_RDWR)
+        else:
+            self.answer(status, **self.server.headers)
+
+
+class EventServer(HttpServer):
     """``answer`` gets each event and returns a status; None hangs up without a word."""
 
     def __init__(self, *, secret: str = SECRET) -> None:
@@ -46,19 +59,8 @@ class EventServer:
         self.headers: dict[str, str] = {}
         self._webhook = Webhook(secret)
         self._guard = threading.Lock()
-        self._server = _Server(("127.0.0.1", 0), self._handler())
-        self.port: int = self._server.server_address[1]
-        self.url = f"http://127.0.0.1:{self.port}/events"
-
-    def __enter__(self) -> Self:
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        super().__init__(_Handler)
+        self.url = f"{self.origin}/events"
 
     @property
     def env(self) -> dict[str, str]:
@@ -68,28 +70,7 @@ class EventServer:
         """The ids of the events of one message, in the order in which they were taken."""
         return [event.id for event in list(self.events) if event.message == message]
 
-    def _handler(server) -> type[BaseHTTPRequestHandler]:
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                headers = {name.lower(): value for name, value in self.headers.items()}
-                status = server._take(body, headers)
-                if status is None:
-                    self.close_connection = True
-                    self.connection.shutdown(socket.SHUT_RDWR)
-                    return
-                self.send_response(status)
-                for name, value in server.headers.items():
-                    self.send_header(name, value)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        return Handler
-
-    def _take(self, body: bytes, headers: dict[str, str]) -> int | None:
+    def take(self, body: bytes, headers: dict[str, str]) -> int | None:
         try:
             self._webhook.verify(body, headers)
         except WebhookVerificationError:
@@ -110,8 +91,3 @@ class EventServer:
             with self._guard:
                 self.events.append(event)
         return status
-
-
-class _Server(ThreadingHTTPServer):
-    request_queue_size = 128
-    daemon_threads = True

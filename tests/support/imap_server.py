@@ -23,12 +23,12 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import trustme
 
 from cleo_email.accounts import ImapAccount, Login
+from tests.support.http_server import ThreadedServer
 
 HOST = "127.0.0.1"
 _CA = trustme.CA()
@@ -313,10 +313,9 @@ class Session(socketserver.StreamRequestHandler):
         return [(message.uid or place, message) for place, message in enumerate(list(self.selected), 1)]
 
 
-class FakeImapServer(socketserver.ThreadingTCPServer):
+class FakeImapServer(ThreadedServer):
     """``tls``: ``implicit``, or ``starttls`` for a server that begins in clear (see ``capabilities``)."""
 
-    daemon_threads = True
     block_on_close = False
     allow_reuse_address = True
 
@@ -374,16 +373,9 @@ class FakeImapServer(socketserver.ThreadingTCPServer):
         request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return request, address
 
-    def __enter__(self) -> Self:
-        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.stopping.set()
-        self.shutdown()
-        self.server_close()
+        super().__exit__(*exception)
 
 
 def _command(rest: str) -> str:

@@ -19,36 +19,23 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
 from typing import Any, Self
+
+from tests.support.http_server import Handler, HttpServer
 
 POSTERS = 8
 FINAL = frozenset({200, 401, 404, 409, 413, 415, 422, 429})
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 200
-    agent: LaterAgent
+class _Handler(Handler):
+    server: LaterAgent
 
-
-class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        assert isinstance(self.server, _Server)
-        answer = self.server.agent.asked(json.loads(body))
-        data = json.dumps(answer).encode() if answer else b""
-        self.send_response(200 if answer else 202)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *_: Any) -> None:
-        pass
+        answer = self.server.asked(json.loads(self.body()))
+        self.answer(200 if answer else 202, json.dumps(answer).encode() if answer else b"")
 
 
-class LaterAgent:
+class LaterAgent(HttpServer):
     def __init__(
         self,
         *,
@@ -69,25 +56,19 @@ class LaterAgent:
         self._known: set[str] = set()
         self._tokens: list[str] = []
         self._over = False
+        super().__init__(_Handler)
+        self.url = f"{self.origin}/agent"
 
     def __enter__(self) -> Self:
-        self._server = _Server(("127.0.0.1", 0), _Handler)
-        self._server.agent = self
-        self.url = f"http://127.0.0.1:{self._server.server_port}/agent"
-        self._threads = [threading.Thread(target=self._server.serve_forever, daemon=True)]
-        self._threads += [threading.Thread(target=self._post, daemon=True) for _ in range(POSTERS)]
-        for thread in self._threads:
-            thread.start()
-        return self
+        for _ in range(POSTERS):
+            threading.Thread(target=self._post, daemon=True).start()
+        return super().__enter__()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         with self._changed:
             self._over = True
             self._changed.notify_all()
-        self._server.shutdown()
-        self._server.server_close()
+        super().__exit__(*exception)
 
     def asked(self, request: dict[str, Any]) -> dict[str, Any] | None:
         """Return the answer, None for 202."""

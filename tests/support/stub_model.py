@@ -12,57 +12,38 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 from collections.abc import Iterator, Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
+
+from tests.support.http_server import Handler, HttpServer
 
 
-class StubModel:
+class _Handler(Handler):
+    protocol_version = "HTTP/1.1"
+    server: StubModel
+
+    def do_POST(self) -> None:
+        body = json.loads(self.body())
+        shown = self.headers.get("Authorization", "") or self.headers.get("x-api-key", "")
+        self.server.keys.add(shown.removeprefix("Bearer "))
+        self.server.asked.append(body)
+        path, status, kind, answer = self.path.partition("?")[0], 200, "application/json", b"{}"
+        if path.endswith("/chat/completions"):
+            answer = json.dumps(completion(body)).encode()
+        elif path.endswith("/messages"):
+            kind = "text/event-stream" if body.get("stream") else kind
+            answer = b"".join(anthropic(body))
+        else:
+            status = 404
+        self.answer(status, answer, Content_Type=kind)
+
+
+class StubModel(HttpServer):
     def __init__(self) -> None:
         self.asked: list[dict[str, Any]] = []
         self.keys: set[str] = set()
-        model = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                shown = self.headers.get("Authorization", "") or self.headers.get("x-api-key", "")
-                model.keys.add(shown.removeprefix("Bearer "))
-                model.asked.append(body)
-                if self.path.partition("?")[0].endswith("/chat/completions"):
-                    self._answer("application/json", json.dumps(completion(body)).encode())
-                elif self.path.partition("?")[0].endswith("/messages"):
-                    kind = "text/event-stream" if body.get("stream") else "application/json"
-                    self._answer(kind, b"".join(anthropic(body)))
-                else:
-                    self._answer("application/json", b"{}", 404)
-
-            def _answer(self, kind: str, body: bytes, status: int = 200) -> None:
-                self.send_response(status)
-                self.send_header("Content-Type", kind)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, format: str, *args: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    def __enter__(self) -> Self:
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        super().__init__(_Handler)
+        self.url = self.origin
 
 
 def completion(body: Mapping[str, Any]) -> dict[str, Any]:

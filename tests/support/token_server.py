@@ -12,21 +12,37 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import http.server
 import itertools
 import json
 import threading
 import time
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+from tests.support.http_server import Handler, HttpServer
 
 DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 # A refresh token for the settings. No log or path holds such a text by chance, nor those issued here.
 FIRST = "refresh-token-first-7f3a9c"
 
 
-class TokenServer:
+class _Handler(Handler):
+    timeout = 20
+    server: TokenServer
+
+    def do_POST(self) -> None:
+        form = {name: values[0] for name, values in parse_qs(self.body().decode()).items()}
+        path, status, answer = urlsplit(self.path).path, 404, b"{}"
+        if path == "/token":
+            status, answer = self.server.token(form)
+        elif path == "/device":
+            status, answer = self.server.device(form)
+        elif path == "/introspect":
+            status, answer = self.server.introspect(form.get("token", ""))
+        self.answer(status, answer, Content_Type="application/json")
+
+
+class TokenServer(HttpServer):
     def __init__(
         self, *, user: str = "agent@cleo.test", lifetime: object = 3600, rotate: bool = True
     ) -> None:
@@ -48,23 +64,15 @@ class TokenServer:
         self.most_in_flight = 0
         self._guard = threading.Lock()
         self._numbers = itertools.count(1)
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
+        super().__init__(_Handler)
 
-    def __enter__(self) -> Self:
-        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         if self.gate is not None:
             self.gate.set()
-        self._server.shutdown()
-        self._server.server_close()
+        super().__exit__(*exception)
 
     def url(self, path: str) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}{path}"
+        return f"{self.origin}{path}"
 
     def env(self, **more: str) -> dict[str, str]:
         """What a mailbox with this server needs in its environment."""
@@ -87,7 +95,7 @@ class TokenServer:
 
     # --- answers ------------------------------------------------------------------------------------------
 
-    def _token(self, form: dict[str, str]) -> tuple[int, bytes]:
+    def token(self, form: dict[str, str]) -> tuple[int, bytes]:
         with self._guard:
             self.forms.append(form)
             self.in_flight += 1
@@ -143,14 +151,14 @@ class TokenServer:
             self.refresh_tokens.add(f"refresh-token-{number}-7f3a9c")
         return 200, json.dumps(answer).encode()
 
-    def _introspect(self, token: str) -> tuple[int, bytes]:
+    def introspect(self, token: str) -> tuple[int, bytes]:
         """RFC 7662, with the attribute that Dovecot is told to look at."""
         self.introspected += 1
         if not self.is_alive(token):
             return 200, b'{"active": false}'
         return 200, json.dumps({"active": True, "email": self.user}).encode()
 
-    def _device(self, form: dict[str, str]) -> tuple[int, bytes]:
+    def device(self, form: dict[str, str]) -> tuple[int, bytes]:
         self.device_forms.append(form)
         answer = {
             "device_code": "the-device-code",
@@ -160,37 +168,6 @@ class TokenServer:
             "interval": 1,
         }
         return 200, json.dumps(answer).encode()
-
-    def _handler(self) -> type[http.server.BaseHTTPRequestHandler]:
-        server = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            timeout = 20
-
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
-                form = {name: values[0] for name, values in parse_qs(body).items()}
-                path = urlsplit(self.path).path
-                if path == "/token":
-                    self._answer(*server._token(form))
-                elif path == "/device":
-                    self._answer(*server._device(form))
-                elif path == "/introspect":
-                    self._answer(*server._introspect(form.get("token", "")))
-                else:
-                    self._answer(404, b"{}")
-
-            def _answer(self, status: int, body: bytes) -> None:
-                self.send_response(status)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, format: str, *args: object) -> None:
-                """Tests are quiet."""
-
-        return Handler
 
 
 def _error(code: str, status: int = 400) -> tuple[int, bytes]:

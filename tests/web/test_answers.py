@@ -11,6 +11,7 @@ from werkzeug.test import TestResponse
 
 from cleo_email.pipeline.receive import IncomingMail
 from cleo_email.store import Effects, State
+from tests.support.bench import head_of
 from tests.support.mails import mail
 from tests.support.web import Make, app_of, web_maker
 
@@ -50,7 +51,7 @@ def test_an_answer_is_accepted_once_and_another_one_refused(make: Make) -> None:
     assert other.status_code == 409
     assert "that stands" in other.json["error"]
     thread = app_of(web).store.messages.get(id_).thread_id
-    assert app_of(web).store.conversations.head(thread, app_of(web).clock()) == id_, "due at once"
+    assert head_of(app_of(web).store, thread, app_of(web).clock()) == id_, "due at once"
 
 
 def test_the_url_is_told_only_where_it_is_set(make: Make) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -12,37 +10,26 @@ import pytest
 from cleo_email.embedded.mailserver import Certificates
 from cleo_email.webhooks.base import NotNow, TooMuch, Unusable
 from cleo_email.webhooks.fetch import Https
+from tests.support.http_server import Handler, HttpServer
 
 
-class Handler(BaseHTTPRequestHandler):
+class Service(Handler):
     seen: list[tuple[str, str]] = []  # noqa: RUF012  (one server, one test)
 
     def do_GET(self) -> None:
         self.seen.append((self.path, self.headers.get("Authorization", "")))
         status, _, rest = self.path.lstrip("/").partition("/")
-        self.send_response(int(status))
-        if rest == "elsewhere":
-            self.send_header("Location", "https://localhost/200/secret")
-        body = b"x" * (int(rest) if rest.isdigit() else 5)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        return None
+        headers = {"Location": "https://localhost/200/secret"} if rest == "elsewhere" else {}
+        self.answer(int(status), b"x" * (int(rest) if rest.isdigit() else 5), **headers)
 
 
 @pytest.fixture
 def port(ca: Certificates) -> Iterator[int]:
-    Handler.seen.clear()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    Service.seen.clear()
+    server = HttpServer(Service)
     server.socket = ca.server_context().wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    yield server.server_port
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with server:
+        yield server.server_port
 
 
 def fetcher(ca: Certificates, port: int) -> Https:
@@ -53,7 +40,7 @@ def test_the_body_of_a_success(ca: Certificates, port: int) -> None:
     fetch = fetcher(ca, port)
     url = f"https://localhost:{port}/200/1000"
     assert fetch(url, headers={"Authorization": "Bearer k"}, max_bytes=1000) == b"x" * 1000
-    assert Handler.seen == [("/200/1000", "Bearer k")]
+    assert Service.seen == [("/200/1000", "Bearer k")]
     with pytest.raises(TooMuch):
         fetch(url, headers={}, max_bytes=999)
 
@@ -69,13 +56,13 @@ def test_what_a_refusal_means(ca: Certificates, port: int, status: int, fault: t
 def test_redirects_are_not_followed(ca: Certificates, port: int) -> None:
     with pytest.raises(Unusable, match="302"):
         fetcher(ca, port)(f"https://localhost:{port}/302/elsewhere", headers={}, max_bytes=100)
-    assert len(Handler.seen) == 1
+    assert len(Service.seen) == 1
 
 
 def test_a_certificate_that_is_not_trusted_is_no_answer(port: int) -> None:
     with pytest.raises(NotNow):
         Https({}, ports=(port,))(f"https://localhost:{port}/200/x", headers={}, max_bytes=100)
-    assert Handler.seen == []
+    assert Service.seen == []
 
 
 @pytest.mark.parametrize(

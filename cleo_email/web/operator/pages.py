@@ -12,6 +12,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from cleo_email.errors import InvalidField, NotFound, SettingsError, StoreUnavailable, WrongState, place_of
 from cleo_email.mail.model import AttachedFile
+from cleo_email.pipeline.decide import DECISIONS
 from cleo_email.pipeline.send import REMEMBERED
 from cleo_email.runtime import HOUR, MINUTE, SECOND
 from cleo_email.scrub import no_surrogates
@@ -21,8 +22,8 @@ from cleo_email.store.messages import UNASKED
 from cleo_email.web.bodies import RequestRefused, answer_to, current
 from cleo_email.web.operator import access, login, pictures, text
 from cleo_email.web.operator.conversation import conversation, html_of, incoming, kept_answer
+from cleo_email.web.operator.words import decimal, language, reason, say, span
 from cleo_email.web.operator.words import fault as fault_in_words
-from cleo_email.web.operator.words import language, reason, say
 from cleo_email.web.routes import why_not_ready
 
 log = logging.getLogger(__name__)
@@ -74,7 +75,8 @@ def operator_pages() -> Blueprint:
     bp.app_template_filter("body")(text.body)
     bp.app_template_filter("moment")(text.moment)
     bp.app_template_filter("moment_of")(text.moment_of)
-    bp.app_template_filter("span")(text.span)
+    bp.app_template_filter("span")(span)
+    bp.app_template_filter("decimal")(decimal)
     bp.app_template_filter("reason")(reason)
     bp.context_processor(_everywhere)
     return bp
@@ -287,7 +289,7 @@ def _seen(record: Record) -> str:
 
 def decide(id_: str, action: str) -> AnyResponse:
     """Do what a person decided, or show what has become of the message meanwhile."""
-    fields, decisions = g.fields, current().decisions
+    fields = g.fields
     record = current().store.messages.get(id_)
     if fields.get("seen") != _seen(record):
         if _is_done(record, action, fields):  # a second click
@@ -298,16 +300,12 @@ def decide(id_: str, action: str) -> AnyResponse:
             "Nobody knows whether this answer arrived. Look first: sent again, it may arrive twice."
         )
         return _message_page(record, 409, fault=question, typed=fields, ask=action)
-    by, reason = g.visitor.name, fields.get("reason", "")[:500]
+    given: dict[str, str | None] = {"reason": fields.get("reason", "")[:500]}
     try:
         if action == "approve":
             body, subject = _changed(record, fields)
-            decisions.approve(id_, by=by, body=body, subject=subject)
-        elif action in ("takeover", "handback"):
-            take = decisions.take_over if action == "takeover" else decisions.hand_back
-            take(id_, by=by, reason=reason)
-        else:
-            getattr(decisions, action)(id_, by=by, reason=reason)
+            given = {"body": body, "subject": subject}
+        DECISIONS[action](current().decisions, id_, by=g.visitor.name, **given)
     except (WrongState, InvalidField) as refused:
         status = 409 if isinstance(refused, WrongState) else 422
         now = current().store.messages.get(id_)
@@ -420,6 +418,6 @@ def _came(days: list[DayFigures]) -> list[pictures.Row]:
 
 def _waited(days: list[DayFigures]) -> list[pictures.Row]:
     pairs = [(day, (day.quantile_ms(0.5), day.quantile_ms(0.95))) for day in days]
-    shown = [(text.span(a), text.span(b)) if a else ("–", "–") for _, (a, b) in pairs]
+    shown = [(span(a), span(b)) if a else ("–", "–") for _, (a, b) in pairs]
     both = zip(pairs, shown, strict=True)
     return [pictures.row(day, values, words, say("%d %b")) for (day, values), words in both]

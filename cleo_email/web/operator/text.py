@@ -62,12 +62,3 @@ def moment_of(iso: str) -> Markup:
         return moment(int(datetime.fromisoformat(iso).timestamp() * 1000))
     except ValueError:
         return escape(iso)
-
-
-def span(ms: float) -> str:
-    """Return a length of time: 3 s, 12 min, 5 h, 2 d."""
-    for limit, unit, name in ((90e3, 1e3, "s"), (90 * 60e3, 60e3, "min"), (48 * 3600e3, 3600e3, "h")):
-        if ms < limit:
-            number = ms / unit
-            return f"{number:.1f} {name}" if number < 10 and name != "min" else f"{number:.0f} {name}"
-    return f"{ms / 86400e3:.0f} d"

@@ -46,6 +46,21 @@ def reason(text: str, longest: int = 600) -> Markup:
     return Markup('<span lang="en">{}</span>').format(shown)
 
 
+def span(ms: float) -> str:
+    """Return a length of time: 3 s, 12 min, 5 h, 2 d."""
+    for limit, unit, name in ((90e3, 1e3, "s"), (90 * 60e3, 60e3, "min"), (48 * 3600e3, 3600e3, "h")):
+        if ms < limit:
+            number = ms / unit
+            places = int(number < 10 and name != "min")
+            return decimal(f"{number:.{places}f} {name}")
+    return f"{ms / 86400e3:.0f} d"
+
+
+def decimal(number: str) -> str:
+    """Return a number, which may have a point in it, as the language of the request writes it."""
+    return number.replace(".", ",") if language() == "de" else number
+
+
 @cache
 def words() -> dict[str, dict[str, str]]:
     return tomllib.loads(files(__package__).joinpath("words.toml").read_text("utf-8"))

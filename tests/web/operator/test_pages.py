@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from math import floor, log2
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ from cleo_email.store.connection import connect_web
 from cleo_email.store.figures import DAY_MS, DayFigures, figure_of
 from cleo_email.web.app import create_app
 from cleo_email.web.operator import text, words
-from tests.support.operator_page import Browser, Filled, accept, answered, fields_of, fill, source
+from tests.support.operator_page import FILE, Browser, Filled, accept, answered, fields_of, fill, source
 from tests.support.web import BASE
 
 NAME = '"<script>alert(1)</script> <img src=x onerror=alert(2)>"'
@@ -544,10 +546,14 @@ def test_the_figures_count_each_mail_once(page: Browser, filled: Filled) -> None
     assert tables[0] == ["8", "1"]
 
 
+def step_of(ms: int) -> int:
+    return floor(4 * log2(ms))
+
+
 def test_the_time_to_reply_is_right_to_a_tenth_or_so() -> None:
     day = DayFigures(0)
     for ms in range(100, 100_000, 100):
-        day.times[DayFigures.step_of(ms)] += 1
+        day.times[step_of(ms)] += 1
     assert day.quantile_ms(0.5) == pytest.approx(50_000, rel=0.15)
     assert day.quantile_ms(0.95) == pytest.approx(95_000, rel=0.15)
     assert DayFigures(0).quantile_ms(0.5) == 0
@@ -562,7 +568,7 @@ def test_the_scripts_and_the_reader_mean_the_same_steps(app: App) -> None:
         at = record.received_at + waited
         app.store.messages.move(id_, State.REPLIED, now=at)
         (day,) = app.store.figures.read([at // DAY_MS])
-        assert day.times[DayFigures.step_of(waited)] > 0
+        assert day.times[step_of(waited)] > 0
 
 
 def test_reasons_are_counted_without_what_is_of_one_mail() -> None:
@@ -610,6 +616,15 @@ def test_the_most_frequent_reasons_are_told_in_german_too(page: Browser, filled:
     assert "<span>an einen Menschen übergeben: wants to cancel</span>" in html
     assert '<span lang="en">the agent did not answer in 6 tries: HTTP 502</span>' in html
     assert '<span lang="en">handed over to a person: wants to cancel</span>' in page.get("/operator/").text
+
+
+def test_numbers_have_a_comma_in_german(page: Browser, app: App) -> None:
+    mail = source(1, subject="A file", text="Here it is.")
+    id_ = accept(app, mail.replace(FILE.encode(), base64.encodebytes(b"x" * 2500)))
+    app.store.health.worker_seen(app.clock() - 3_600_000 * 5 // 2)
+    for path, told in ((f"/operator/messages/{id_}", "2.5 kB"), ("/operator/health", "2.5 h")):
+        assert told in page.get(path).text
+        assert told.replace(".", ",") in page.get(path, Accept_Language="de").text
 
 
 def test_every_word_of_the_pages_is_known_in_german() -> None:
