@@ -6,19 +6,19 @@ venv=$root/.venv
 
 fits() { # a Python that is new enough and can make an environment
     command -v "$1" >/dev/null 2>&1 &&
-        "$1" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11, 5))' >/dev/null 2>&1
+        "$1" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1
 }
 
 find_python() {
     if [ -n "${PYTHON:-}" ]; then
         if fits "$PYTHON"; then printf '%s\n' "$PYTHON" && return; fi
-        printf '%s\n' "PYTHON=$PYTHON is no Python >= 3.11.5 with the module venv" >&2
+        printf '%s\n' "PYTHON=$PYTHON is no Python >= 3.11 with the module venv" >&2
         return 1
     fi
     for name in python3 python3.13 python3.12 python3.11 python3.14; do
         if fits "$name"; then printf '%s\n' "$name" && return; fi
     done
-    printf '%s\n' "No Python >= 3.11.5 with the module venv was found (on Debian and Ubuntu: apt-get install python3-venv)." \
+    printf '%s\n' "No Python >= 3.11 with the module venv was found (on Debian and Ubuntu: apt-get install python3-venv)." \
         "If you have one elsewhere, name it: PYTHON=/path/to/python3 $0" >&2
     return 1
 }

@@ -16,6 +16,7 @@ import weakref
 from argparse import Namespace
 from collections.abc import Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -155,7 +156,8 @@ class MailServer:
             server.close()
         # Cut, for the TLS farewell would wait for the other side.
         for transport in [*imap.transports, *submission.transports]:
-            transport.abort()
+            with suppress(AttributeError):  # of Python 3.11.2, for one that was closed twice
+                transport.abort()
         await asyncio.sleep(0)  # the loop closes what was cut in its next round
 
 

@@ -21,7 +21,7 @@ _START: Final = re.compile(rb"([\x21-\x39\x3b-\x7e]++)([ \t]*+):")
 # A field as nearly all are, at once: a usual name, lines that each say something, the next line no fold.
 _USUAL: Final = re.compile(
     rb"([\x21-\x2c\x2e-\x39\x3b-\x7e][\x21-\x39\x3b-\x7e]{0,200}+)"
-    rb":([^\n]*+\n(?:[ \t]++[^\s][^\n]*+\n)*+)(?![ \t])"
+    rb":([^\n]*+\n(?>[ \t]++[^\s][^\n]*+\n)*+)(?![ \t])"
 )
 _LEADING_BLANK: Final = re.compile(rb"(?:\xef\xbb\xbf)?[\r\n]*+")
 # ESC begins a shift of ISO-2022-JP, which old Japanese programs write as it is.

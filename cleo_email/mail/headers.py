@@ -24,7 +24,7 @@ _ESCAPE: Final = re.compile(r"\\(.)", re.DOTALL)
 # start is a match, and a run of starts costs linear time.
 _WORD_START: Final = r"=\?([^?*\s=]{1,40})(?:\*[^?\s]{0,20})?\?([bBqQ])\?"
 _WORD: Final = re.compile(
-    rf"{_WORD_START}((?:[^?=]|\?(?!=)|=(?!\?[^?*\s=]{{1,40}}(?:\*[^?\s]{{0,20}})?\?[bBqQ]\?))*+)(\?=)?"
+    rf"{_WORD_START}((?>[^?=]++|\?(?!=)|=(?!\?[^?*\s=]{{1,40}}(?:\*[^?\s]{{0,20}})?\?[bBqQ]\?))*+)(\?=)?"
 )
 _TAB_TO_BLANK: Final = bytes.maketrans(b"\t", b" ")
 _COMMENT_MARK: Final = re.compile(r"\\.|[()]", re.DOTALL)
@@ -107,12 +107,12 @@ def without_comments(text: str) -> str:
 # --- a value with parameters: Content-Type, Content-Disposition -------------------------------------------
 
 _MAX_PARAMETERS: Final = 1000
-_VALUE: Final = re.compile(r"[^;\s/]*+(?:\s*+/\s*+[^;\s]*+)?+")
+_VALUE: Final = re.compile(r"[^;\s/]*+(?>\s*+/\s*+[^;\s]*+)?+")
 # Possessive throughout: a hundred thousand semicolons or an open quote are passed over once.
 _PARAMETER: Final = re.compile(
     r"""[;\s]*+
         ([^=;\s"]++)\s*+
-        (?:=\s*+ (?: "((?:[^"\\]|\\.)*+)(?:"|\\?\Z) | ([^;]*+) ))?+
+        (?>(?:=\s*+ (?: "((?>[^"\\]++|\\.)*+)(?:"|\\?\Z) | ([^;]*+) ))?)
         [^;]*+""",
     re.VERBOSE | re.DOTALL,
 )
@@ -182,17 +182,17 @@ def _join(pieces: list[tuple[int, bool, str]]) -> str:
 _MAX_ADDRESSES: Final = 2000
 _MAX_HALVES: Final = 10  # of a name with commas
 _TOKEN: Final = re.compile(
-    r"""(?P<quoted>"(?:[^"\\]|\\.)*+(?:"|\\?\Z))
+    r"""(?P<quoted>"(?>[^"\\]++|\\.)*+(?:"|\\?\Z))
       | (?P<angle><[^<>]*+(?:>++|(?=<)|\Z))
       | (?P<mark>[,;:()])
-      | (?P<text>(?:[^"<,;:()\\]|\\.)++|\\)""",
+      | (?P<text>(?>[^"<,;:()\\]++|\\.)++|\\)""",
     re.VERBOSE | re.DOTALL,
 )
 # What nearly every header holds: one mailbox, whose name is one word in quotes or has no special character.
 _ONE_MAILBOX: Final = re.compile(
     r"""(?:"([^"\\]*+)"[ ]|([^"<>,;:()\\]*+))<([^\s"<>,;:()\\@]++@[^\s"<>,;:()\\@]++)>"""
 )
-_QUOTED_LOCAL: Final = re.compile(r'"(?:[^"\\]|\\.)*+"@\S++', re.DOTALL)
+_QUOTED_LOCAL: Final = re.compile(r'"(?>[^"\\]++|\\.)*+"@\S++', re.DOTALL)
 _BLANKS: Final = re.compile(r"\s+")
 
 

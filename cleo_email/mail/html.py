@@ -642,11 +642,11 @@ _MAX_COPIES: Final = 200_000
 _MAX_ATTRIBUTES: Final = 2000
 
 # Attributes as the HTML standard reads them (section 13.2.5.32 on), possessive: each character is met once.
-_ATTRIBUTE: Final = r"""[\s/]*+[^\s/>][^\s/>=]*+(?:\s*+=\s*+(?:"[^"]*+"|'[^']*+'|[^\s>]*+))?+"""
-_TAG: Final = re.compile(rf"<(/?)([a-zA-Z][^\s/>]*+)((?:{_ATTRIBUTE})*+)[\s/]*+>?")
-_COMMENT: Final = re.compile(r"<!--(?:[^-]|-(?!->))*+(?:-->|\Z)")
+_ATTRIBUTE: Final = r"""[\s/]*+[^\s/>][^\s/>=]*+(?>\s*+=\s*+(?:"[^"]*+"|'[^']*+'|[^\s>]*+))?+"""
+_TAG: Final = re.compile(rf"<(/?)([a-zA-Z][^\s/>]*+)((?>{_ATTRIBUTE})*+)[\s/]*+>?")
+_COMMENT: Final = re.compile(r"<!--(?>[^-]++|-(?!->))*+(?:-->|\Z)")
 _ONE_ATTRIBUTE: Final = re.compile(
-    r"""[\s/]*+([^\s/>][^\s/>=]*+)(?:\s*+=\s*+(?:"([^"]*+)"|'([^']*+)'|([^\s>]*+)))?+"""
+    r"""[\s/]*+([^\s/>][^\s/>=]*+)(?>(?:\s*+=\s*+(?:"([^"]*+)"|'([^']*+)'|([^\s>]*+)))?)"""
 )
 # Their end tags may be left out: a second one closes the first and no depth comes of it.
 _CLOSED_BY_SIBLING: Final = _words("p li dt dd tr td th tbody thead tfoot option optgroup colgroup")
@@ -904,7 +904,7 @@ _NOT_FOLLOWED: Final = _words(
 ) | set(_SHRINK)
 _HARMLESS: Final = _GLOBAL | _words("none auto normal visible 1 100% currentcolor")
 _FONT: Final = re.compile(
-    r"(?:(?:normal|italic|oblique|small-caps|bold|bolder|lighter|\d{3}) )*+"
+    r"(?>(?:normal|italic|oblique|small-caps|bold|bolder|lighter|\d{3}) )*+"
     r"([^ /]+)(?: ?/ ?[^ ]+)? [^ ].*+|in\w+|unset"
 )
 _BACKGROUND_WORDS: Final = _words(
@@ -1092,15 +1092,15 @@ def _background(value: str) -> _Declarations:
 _STRANGE: Final = re.compile(r"[^\t\n\f\r -~]")
 _NO_NAME: Final = "\ufffd"  # stands for a character that is in no name, number or bracket that we know
 _CSS_PIECE: Final = re.compile(  # comments, strings, addresses, escapes
-    r"""/\*(?:[^*]|\*(?!/))*+(?:\*/|\Z)|"(?:[^"\\\n]|\\[\s\S])*+"?|'(?:[^'\\\n]|\\[\s\S])*+'?"""
-    r"""|(?<![a-z0-9_-])url\(\s*+(?!["'])(?:[^)\\]|\\[\s\S])*+\)?|\\(?:([0-9a-f]{1,6})\s?|([\s\S]))"""
+    r"""/\*(?>[^*]++|\*(?!/))*+(?:\*/|\Z)|"(?>[^"\\\n]++|\\[\s\S])*+"?|'(?>[^'\\\n]++|\\[\s\S])*+'?"""
+    r"""|(?<![a-z0-9_-])url\(\s*+(?!["'])(?>[^)\\]++|\\[\s\S])*+\)?|\\(?:([0-9a-f]{1,6})\s?|([\s\S]))"""
 )
 _BRACKET: Final = re.compile(r"[()\[\]{};]")
 _CLOSERS: Final = {"(": ")", "[": "]", "{": "}"}
-_BEFORE_A_RULE: Final = re.compile(r"(?:[ \0]|<!--|-->|@[^;{}]*+;)*+")
+_BEFORE_A_RULE: Final = re.compile(r"(?>[ \0]++|<!--|-->|@[^;{}]*+;)*+")
 _COMBINATOR: Final = re.compile(r"[ >+~]")
 _ALWAYS_AROUND: Final = re.compile(r"(?:html ?[> ] ?)?(?:body )?(?=.)")
-_SELECTOR: Final = re.compile(r"(?:\*|[a-z][a-z0-9-]*+|(?=[.#]))(?:[.#]-?[a-z_][a-z0-9_-]*+)*+")
+_SELECTOR: Final = re.compile(r"(?:\*|[a-z][a-z0-9-]*+|(?=[.#]))(?>[.#]-?[a-z_][a-z0-9_-]*+)*+")
 _SIMPLE: Final = re.compile(r"[.#]?[a-z0-9_-]+|\*")
 # Selectors of what shows no text of the mail, or nothing before the reader points at it.
 _ELSEWHERE: Final = re.compile(

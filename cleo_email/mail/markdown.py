@@ -226,7 +226,7 @@ def _html_tag(state: StateInline, silent: bool) -> bool:
 
 _PATH_START = re.compile(r"(?<![^\W_])[A-Za-z]:\Z|%\w{1,40}%\Z|(?<![\w.])\.{1,2}\Z|\bHK\w{1,20}\Z")
 _PATH = re.compile(
-    r'(?:\\(?:[^\\/:*?"<>|`,;\n]{0,100}[^\\/:*?"<>|`,;\s])?(?=\\))*+\\(?:\*(?=\.|\s|\Z)|[^\\/:*?"<>|`\s])*'
+    r'(?>\\(?:[^\\/:*?"<>|`,;\n]{0,100}[^\\/:*?"<>|`,;\s])?(?=\\))*+\\(?:\*(?=\.|\s|\Z)|[^\\/:*?"<>|`\s])*'
 )
 _ESCAPED = re.compile(r"(?:\\\\[^\\]+)+(?:\\\\)?")  # as CommonMark wants it: C:\\Users\\anna
 _UNC = re.compile(r"\\\\(?=[\w.$-]{1,100}\\)[\w.$-]+")

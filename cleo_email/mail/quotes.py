@@ -100,7 +100,7 @@ _DIRECTION: Final = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]+"
 # A name or an address may hold the words of a sentence: "Ihr Team <team@example.us>".
 _AUTHOR: Final = re.compile(
     r""""[^"\n]{1,100}+"|[^\s<>@]{1,64}+@[^\s<>@]{1,200}+"""
-    r"""|(?<!\w)(?:Ihre?|Your|Our|My|Unser)(?= (?:[^\W\d_a-z][^\s<>]{0,40}+ ){1,4}+<)"""
+    r"""|(?<!\w)(?:Ihre?|Your|Our|My|Unser)(?= (?>[^\W\d_a-z][^\s<>]{0,40}+ ){1,4}+<)"""
 )
 
 

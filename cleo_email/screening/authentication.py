@@ -23,15 +23,15 @@ from cleo_email.mail.model import InboundEmail
 _MAX_VALUE: Final = 65_536  # characters of one header; real ones have under 4,000
 # Blanks, a quoted string, a special or a word. Comments, which may hold comments, are skipped by hand.
 _PIECE: Final = re.compile(
-    r"""(?P<blank>[ \t\r\n]+)|"(?P<quoted>(?:[^"\\]|\\.)*+)"|[;=./]|[!#-'*-\-0-:<>-\[\]-~]+""", re.DOTALL
+    r"""(?P<blank>[ \t\r\n]+)|"(?P<quoted>(?>[^"\\]++|\\.)*+)"|[;=./]|[!#-'*-\-0-:<>-\[\]-~]+""", re.DOTALL
 )
 _MAX_DEPTH: Final = 20  # of comments within comments
 _COMMENT_MARK: Final = re.compile(r"\\.|[()]", re.DOTALL)
-_SECTION: Final = re.compile(r'(?:[^";]|"[^"]*+")*+')
+_SECTION: Final = re.compile(r'(?>[^";]++|"[^"]*+")*+')
 _DMARC: Final = re.compile(r'"?dmarc(?![^ =./"])', re.IGNORECASE)
 _PASSED: Final = re.compile(r"dmarc(?: ?/ ?1)? ?= ?pass(?![^ ])", re.IGNORECASE)
-_PROPERTY: Final = re.compile(r'([^="]*+)= ?((?:"[^"]*+"|[^ "])++)')
-_PROPERTIES: Final = re.compile(f"(?:{_PROPERTY.pattern})*+")
+_PROPERTY: Final = re.compile(r'([^="]*+)= ?((?>"[^"]*+"|[^ "]++)++)')
+_PROPERTIES: Final = re.compile(f"(?>(?:{_PROPERTY.pattern})*)")
 
 
 class _Malformed(ValueError):

@@ -71,10 +71,10 @@ _CHARSET: Final = re.compile(r"(?:us-ascii|ascii|utf-?8|iso-8859-\d{1,2}|windows
 # Only what cannot stand as it is: octets beyond ASCII, "=", blanks at the end of a line, "From " and a dot at
 # the beginning of one. "=50" for a letter is no encoder's work: it was written to be read as it stands.
 _QUOTED_PRINTABLE: Final = re.compile(
-    rb"(?:[^=\x80-\xff]|=[89A-Fa-f][0-9A-Fa-f]|=3[Dd]|=(?:20|09)(?==?[ \t]*\r?(?:\n|\Z))"
+    rb"(?>[^=\x80-\xff]++|=[89A-Fa-f][0-9A-Fa-f]|=3[Dd]|=(?:20|09)(?==?[ \t]*\r?(?:\n|\Z))"
     rb"|=[ \t]*\r?(?:\n|\Z)|(?<![^\n])=(?:46(?=rom )|2[Ee]))*+"
 )
-_BASE64: Final = re.compile(rb"(?:[A-Za-z0-9+/]{1,76}\r?\n)*+[A-Za-z0-9+/]{0,76}={0,2}\s*+")
+_BASE64: Final = re.compile(rb"(?>[A-Za-z0-9+/]{1,76}\r?\n)*+[A-Za-z0-9+/]{0,76}={0,2}\s*+")
 _QUOTED_LINE: Final = 79  # octets, a CR included
 _LINE: Final = 1000
 _BLANKS: Final = re.compile(rb"[\r\n \t]*+")

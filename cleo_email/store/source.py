@@ -19,7 +19,7 @@ _MOST = 4 << 20  # octets of which some copies more are no burden, where several
 # Base64 lies decoded. A line of 76 characters is 57 octets with nothing left over, so it can be written in
 # one way only, and comes back as it was; a shorter one, which may end the base64, belongs to what follows.
 _LINE = 76
-_BASE64 = re.compile(rb"\r\n((?:[A-Za-z0-9+/]{%d}\r\n){16,}+)" % _LINE)
+_BASE64 = re.compile(rb"\r\n((?>[A-Za-z0-9+/]{%d}\r\n){16,}+)" % _LINE)
 _DECODED = b"="  # in front of such a stream; zlib's own begin with x
 _MOST_DECODED = 16  # runs of lines
 _SAMPLE = 2048  # octets of what is decoded, by which it is told whether it can be compressed

@@ -300,6 +300,22 @@ def test_stopping_ends_connections_and_frees_the_ports(tmp_path: Path, ca: Certi
     assert not [thread for thread in threading.enumerate() if thread.name == "mail-server"]
 
 
+def test_it_stops_without_a_word_where_clients_have_just_gone(
+    tmp_path: Path, ca: Certificates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raised: list[threading.ExceptHookArgs] = []
+    monkeypatch.setattr(threading, "excepthook", raised.append)
+    with MailServer(tmp_path, certificates=ca) as server:
+        account, context = server.imap_account(AGENT), server.certificates.client_context()
+        for _ in range(20):
+            client = IMAPClient(account.host, account.port, ssl_context=context, timeout=20)
+            client.login(account.login.user, account.login.password)
+            client.select_folder("INBOX")
+            client.idle()
+            client.socket().shutdown(socket.SHUT_RDWR)
+    assert not raised
+
+
 def test_accounts_are_random_or_given(tmp_path: Path, ca: Certificates) -> None:
     passwords = {login.password for _ in range(2) for login in MailServer(tmp_path, certificates=ca).logins}
     assert len(passwords) == 4
