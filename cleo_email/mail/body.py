@@ -7,7 +7,6 @@ from cleo_email.errors import UnreadableMessage
 from cleo_email.mail.attachment import safe_filename
 from cleo_email.mail.decoding import clean, decode, drop_tags, says_something
 from cleo_email.mail.headers import decode_header, parse_header_value
-from cleo_email.mail.html import html_to_text
 from cleo_email.mail.mime import Part, read_headers, split
 from cleo_email.mail.model import AttachedFile, Body, ParseLimits
 from cleo_email.mail.smime import is_cms, signed_content
@@ -298,6 +297,9 @@ class BodyReader:
         # Some programs declare HTML as plain text.
         looks_like_html = text[:200].lstrip().lower().startswith(("<!doctype html", "<html"))
         if part.content_type in HTML_TYPES | _ENRICHED or looks_like_html:
+            # With the first HTML: 4 MB less in each process until then.
+            from cleo_email.mail.html import html_to_text
+
             converted = html_to_text(text)
             if converted.hidden_dropped:
                 self._note("hidden text dropped")

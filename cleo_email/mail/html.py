@@ -15,14 +15,13 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from importlib.resources import files
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
+
+from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from cleo_email.mail.decoding import clean
 from cleo_email.mail.quotes import introduces_quote
 from cleo_email.mail.symbols import SYMBOL_FONTS, raised_or_lowered, symbols_as_text
-
-if TYPE_CHECKING:
-    from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 _Attributes = dict[str, str | None]
 
@@ -71,8 +70,6 @@ def html_to_text(html: str) -> HtmlText:
     source = clean(html)
     if _is_expensive(source):
         return _strip_markup(source)
-    from selectolax.lexbor import LexborHTMLParser  # 3 MB that a process without such mail does without
-
     return _Walker(LexborHTMLParser(source)).read()
 
 

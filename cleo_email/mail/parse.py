@@ -16,7 +16,6 @@ from cleo_email.mail.headers import (
     parse_date,
     parse_message_ids,
 )
-from cleo_email.mail.html import html_to_text
 from cleo_email.mail.mime import split
 from cleo_email.mail.model import Address, AttachedFile, Body, InboundEmail, ParseLimits, Split
 from cleo_email.mail.quotes import cut_new_part
@@ -139,7 +138,11 @@ def attachment_text(attachment: AttachedFile, *, limits: ParseLimits = _DEFAULT_
     if not kind.startswith("text/") and kind not in _TEXTUAL:
         return None
     text = clean(decode(attachment.content[: limits.text_bytes], attachment.charset).text)
-    return html_to_text(text).text if kind in HTML_TYPES else drop_tags(text)[0]
+    if kind not in HTML_TYPES:
+        return drop_tags(text)[0]
+    from cleo_email.mail.html import html_to_text  # as body.py does
+
+    return html_to_text(text).text
 
 
 def _enclosed(source: bytes, limits: ParseLimits) -> str | None:
