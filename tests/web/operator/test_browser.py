@@ -194,6 +194,7 @@ def test_the_list_is_walked_by_keys(windows: Watched) -> None:
     page.keyboard.press("k")
     page.keyboard.press("Enter")
     page.locator("h1", has_text=subjects[2]).wait_for()
+    page.wait_for_load_state()  # the script runs after the heading is there
     page.keyboard.press("u")
     page.get_by_role("searchbox").wait_for()
     page.keyboard.press("/")
