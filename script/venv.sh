@@ -15,7 +15,7 @@ find_python() {
         printf '%s\n' "PYTHON=$PYTHON is no Python >= 3.11 with the module venv" >&2
         return 1
     fi
-    for name in python3 python3.13 python3.12 python3.11 python3.14; do
+    for name in python3 python3.14 python3.13 python3.12 python3.11; do
         if fits "$name"; then printf '%s\n' "$name" && return; fi
     done
     printf '%s\n' "No Python >= 3.11 with the module venv was found (on Debian and Ubuntu: apt-get install python3-venv)." \

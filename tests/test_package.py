@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -179,3 +180,12 @@ def test_the_workflow_lets_a_tag_be_the_version_only() -> None:
     for tag, status in ((f"v{cleo_email.__version__}", 0), ("v0.0.1", 1), (cleo_email.__version__, 1)):
         env = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "GITHUB_REF_NAME": tag}
         assert subprocess.run(["sh", "-c", check[0]], cwd=ROOT, env=env, check=False).returncode == status
+
+
+def test_the_workflow_tests_every_python_that_the_package_names() -> None:
+    workflow = (ROOT / ".github/workflows/ci.yml").read_text("utf-8")
+    matrix = re.search(r"^ +python: (\[.+\])$", workflow, re.MULTILINE)
+    assert matrix
+    classified = re.findall(r"Python :: (3\.\d+)$", (ROOT / "setup.cfg").read_text("utf-8"), re.MULTILINE)
+    assert json.loads(matrix[1]) == classified
+    assert f"tested up to {classified[-1]}" in (ROOT / "README.md").read_text("utf-8")

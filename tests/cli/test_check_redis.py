@@ -204,6 +204,7 @@ def test_a_host_that_is_none_and_a_port_where_nobody_listens(tmp_path: Path) -> 
     assert "has a host name that nobody knows" in only("redis://no-such-host.invalid:6379/0")
 
 
+@pytest.mark.servers("redis-server")  # the embedded one is built without TLS
 def test_tls(tmp_path: Path, ca: Certificates, monkeypatch: pytest.MonkeyPatch) -> None:
     tls = free_port()
     pem = ("--tls-cert-file", str(ca.cert_file), "--tls-key-file", str(ca.key_file))

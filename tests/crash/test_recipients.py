@@ -24,7 +24,7 @@ ANN, BOB = "ann@example.test", "bob@example.test"
     ],
 )
 def test_those_who_have_it_do_not_get_it_again(tmp_path: Path, point: str, uncertain: bool) -> None:
-    with Rig(tmp_path) as rig:
+    with Rig(tmp_path, polls=False) as rig:
         rig.smtp.inject("rcpt/bob@=450 4.2.0 try later")
         rig.start_web("--workers", "1")
         body = {"to": [ANN, BOB], "subject": "News", "body": "Hello"}

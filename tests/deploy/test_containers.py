@@ -135,6 +135,16 @@ def test_compose_keeps_the_mail_and_gives_the_processes_nothing_to_write_to() ->
         )
 
 
+def test_compose_builds_the_image_once_and_the_check_in_the_documentation_builds_it_too() -> None:
+    web = COMPOSE.split("  web:\n")[1].split("\n\n")[0]
+    assert "build:" in web
+    assert COMPOSE.count("build:") == 1, "podman-compose builds once for each service, at the same time"
+    pages = [ROOT / "docs" / page for page in ("operation.md", "de/operation.md", "de/first-steps.md")]
+    services = [word for page in pages for word in re.findall(r"compose run --rm (\w+)", page.read_text())]
+    # A service without `build` is pulled from a registry where nobody has built it yet.
+    assert services == ["web"] * len(pages)
+
+
 def test_what_heroku_asks_for_is_a_first_configuration(tmp_path: Path) -> None:
     described = json.loads((ROOT / "app.json").read_text())
     given = {"CLEO_REDIS_URL": "redis://localhost"}

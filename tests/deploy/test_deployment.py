@@ -27,7 +27,7 @@ from tests.support.http_server import Handler, HttpServer
 from tests.support.ports import free_port
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-SUPPORTED = ("3.11.0", "3.11.14", "3.12.12", "3.13.9")
+SUPPORTED = ("3.11.0", "3.11.14", "3.12.12", "3.13.9", "3.14.4")
 
 
 # --- requirements.txt ---------------------------------------------------------------------------------------
