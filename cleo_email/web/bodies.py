@@ -136,7 +136,7 @@ def read_bytes(limit: int, *, status: int = 413) -> bytes:
     400 for one that ends early or whose chunks are broken: half a mail must not be taken for the whole.
     """
     length = request.content_length
-    data = _read_at_most(limit + 1) if (length or 0) <= limit else None
+    data = _read_at_most(limit + 1 if length is None else length) if (length or 0) <= limit else None
     if data is None or len(data) > limit:
         text = f"the body is larger than EMAIL_MAX_MESSAGE_BYTES allows ({limit} bytes)"
         raise RequestRefused(status, text)
@@ -263,7 +263,7 @@ def parse_json(data: bytes, model: type[Model]) -> Model:
         # Each step frees its input, since a body may take a quarter of the process's memory.
         text = data.decode(json.detect_encoding(data), "surrogatepass")
         del data
-        value: Any = json.loads(text, parse_constant=_no_constant)
+        value: Any = _DECODER.decode(text)
         del text
     except (ValueError, RecursionError):
         raise RequestRefused(400, "the body is no JSON, or nested too deeply") from None
@@ -283,6 +283,9 @@ def read_optional_json(model: type[Model]) -> Model:
 
 def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON")  # RFC 8259 section 6
+
+
+_DECODER = json.JSONDecoder(parse_constant=_no_constant)
 
 
 def validated(value: Any, model: type[Model]) -> Model:
