@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from cleo_email.mail import body
+from cleo_email.mail import html
 from cleo_email.mail.html import html_to_text
 from cleo_email.mail.model import AttachedFile, InboundEmail
 from cleo_email.mail.parse import attachment_text, parse
@@ -385,7 +385,7 @@ def test_the_text_of_an_attachment(content_type: str, content: bytes, text: str 
 
 def test_the_body_is_read_when_somebody_asks_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
-    monkeypatch.setattr(body, "html_to_text", lambda text: calls.append(text) or html_to_text(text))
+    monkeypatch.setattr(html, "html_to_text", lambda text: calls.append(text) or html_to_text(text))
     message = read(multipart("mixed", part("text/html", "<p>Hello <b>you</b>"), PDF))
     assert (message.attached_types, message.unread, calls) == (("application/pdf",), "", [])
     assert message.full_text == message.text == "Hello you"

@@ -185,6 +185,36 @@ def test_new_mail_appears_by_itself_and_the_place_of_the_reader_stays(windows: W
     assert page.title().startswith("(6)")
 
 
+def test_mail_that_comes_before_the_first_look_for_news_appears(windows: Watched) -> None:
+    site, page = windows.site, windows.window()
+
+    def arrive(route: Any) -> None:
+        id_ = accept(site.app, source(78, subject="In between", text="x"))
+        site.app.store.messages.move(
+            id_, State.HELD, now=site.app.clock(), reason="why", effects=Effects(pop=True)
+        )
+        route.continue_()
+
+    page.route("**/*part=list*", arrive, times=1)
+    page.goto(site.url)
+    page.locator(".row.new, .new .row", has_text="In between").wait_for()
+
+
+def test_a_list_without_news_is_left_as_it_is(windows: Watched) -> None:
+    site, page = windows.site, windows.window()
+    page.add_init_script(
+        """document.addEventListener("DOMContentLoaded", () => {
+             window.first = document.querySelector(".row");
+           });"""
+    )
+    with page.expect_response("**/*part=list*"):
+        page.goto(site.url)
+    with page.expect_response("**/*part=list*"):  # what came of the first answer is there by then
+        pass
+    assert page.evaluate("window.first.isConnected")
+    assert page.locator("#news").text_content() == ""
+
+
 def test_the_list_is_walked_by_keys(windows: Watched) -> None:
     site, page = windows.site, windows.window()
     page.goto(site.url)

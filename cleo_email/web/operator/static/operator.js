@@ -19,24 +19,29 @@ function localTimes(root) {
     time.textContent = at.toLocaleString(locale, how);
   }
 }
-localTimes(document);
 
 // New mail: the list is fetched as a part of itself, and takes the place of the old one where it differs.
 const live = document.getElementById("live");
+let last = live && live.innerHTML.trim(); // before anything here changes it
+localTimes(document);
+const asWritten = html => { // as the browser itself would write it
+  const template = document.createElement("template");
+  template.innerHTML = html;
+  return template.innerHTML.trim();
+};
 if (live && live.dataset.live) {
-  let last = null;
   const refresh = async () => {
     if (document.hidden) return;
     let answer = null, html = "";
     try {
       answer = await fetch(live.dataset.live, {credentials: "same-origin"});
-      html = await answer.text();
+      html = asWritten(await answer.text());
     } catch { answer = null; }
     if (answer && answer.status === 401) { location.reload(); return; }
     const stale = document.getElementById("stale");
     if (stale.hidden !== Boolean(answer && answer.ok)) stale.hidden = !stale.hidden;
     if (!answer || !answer.ok) return;
-    if (last !== null && html !== last) {
+    if (html !== last) {
       const focused = document.activeElement && document.activeElement.getAttribute("href");
       const known = new Set([...live.querySelectorAll(".row")].map(row => row.getAttribute("href")));
       live.innerHTML = html;
