@@ -89,8 +89,8 @@ def _kill_worker(rig: CrashRig, point: str, armed: str, ingress: str, before: tu
 
 
 def _in_long_poll(rig: CrashRig) -> Tally:
-    rig.bring(IMAP, [Letter(number) for number in range(1, 111)])
-    worker = rig.start_worker(CLEO_CRASH_AT="poll-after-seen:4")
+    rig.bring(IMAP, [Letter(number) for number in range(1, 111)])  # two batches and some
+    worker = rig.start_worker(CLEO_CRASH_AT="poll-after-seen:2")
     rig.await_death(worker, "poll-after-seen")
     rig.bring(IMAP, (Letter(111, follows=2), Letter(112, follows=110), Letter(113)))
     restarted = time.monotonic()
