@@ -322,24 +322,27 @@ class Decisions:
         Its further mail is held too, until the thread is handed back.
         """
         thread = self.store.messages.get(id_).thread_id
-        self._hold(thread, by, reason, taken=False)  # first, so that no answer leaves if this dies on its way
-        why = _told("a person took it over", reason)
-        self.store.threads.take(thread, taken_by(by, why, self.clock()))
+        taken = taken_by(by, _told("a person took it over", reason), self.clock())
+        # The first that is held takes the thread in the same step: no answer leaves if this dies on its way.
+        self._hold(thread, by, reason, taken=taken)
+        self.store.threads.take(thread, taken)
         crashpoint("decide-after-thread")
         # From here on no answer is kept in the thread. What was kept in between is held, too.
-        self._hold(thread, by, reason, taken=True)
+        self._hold(thread, by, reason)
         self.wake.wake(thread)  # for what an application sends in it
         return self.store.messages.get(id_)
 
-    def _hold(self, thread: str, by: str, reason: str, *, taken: bool) -> None:
-        """Hold what has not left in a thread that a person has, or is about to get."""
+    def _hold(self, thread: str, by: str, reason: str, *, taken: str = "") -> None:
+        """Hold what has not left in a thread that a person has, or gets with ``taken``."""
         withdrawal = Withdrawal(self.store, clock=self.clock)
-        for record in self._of_thread(thread):
+        records = self._of_thread(thread)
+        for record in sorted(records, key=lambda one: one.state is not State.SUBMITTING):  # it leaves first
             open_ = record.state in _OPEN or self._is_kept_back(record)
             unsent = not (record.data_ended_at or record.pending)
             if open_ and unsent and record.ingress not in NO_ANSWERS:
+                person = "" if self.store.threads.person(thread) else taken
                 told = _told(TAKEN, reason)
-                withdrawal.hold(record, decided="takeover", reason=told, by=by, taken=taken)
+                withdrawal.hold(record, decided="takeover", reason=told, by=by, taken=person)
                 crashpoint("decide-after-move")
 
     def _is_kept_back(self, record: Record) -> bool:

@@ -122,15 +122,15 @@ class Withdrawal:
                 self.hold(record)
 
     def hold(
-        self, record: Record, *, reason: str = TAKEN, by: str = MAILBOX, decided: str = "", taken: bool = True
+        self, record: Record, *, reason: str = TAKEN, by: str = MAILBOX, decided: str = "", taken: str = ""
     ) -> None:
         """Hold the record as long as a person has its thread; one who has ``decided`` so, from HELD too.
 
-        ``taken``: not where no person has the thread any more.
+        With ``taken`` the thread is the person's from then on, else nothing is held where nobody has it.
         """
         fields: dict[str, str | int] = {"with_person": 1, "answered_by": "", **self._text(record)}
         fields |= {"decided": decided} if decided else {}
-        effects = self._effects(fields, drop_answer=True, only_if_taken=taken)
+        effects = self._effects(fields, drop_answer=True, only_if_taken=not taken, person=taken)
         from_ = (*STOPPABLE, State.HELD) if decided else STOPPABLE
         self.move(record, State.HELD, reason, effects, from_, by=by)
 

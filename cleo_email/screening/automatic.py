@@ -19,7 +19,7 @@ Where the two sides weigh the same, the mail is a machine's: an answer to a mach
 import re
 import tomllib
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any, Final

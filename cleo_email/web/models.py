@@ -68,10 +68,8 @@ def _one_id(value: str) -> str:
 
 # Lone surrogates are replaced first, because pydantic cannot count the length of a text that has them.
 Clean = BeforeValidator(lambda value: clean(value) if isinstance(value, str) else value)
-# A long text is read only once where it can be: ``rebuild`` drops the controls of ASCII too.
-CleanUnlessAscii = BeforeValidator(
-    lambda value: clean(value) if isinstance(value, str) and not value.isascii() else value
-)
+# ``rebuild`` does the rest, in one more pass over the text.
+WithoutSurrogates = BeforeValidator(lambda value: no_surrogates(value) if isinstance(value, str) else value)
 
 
 class IncomingFields(BaseModel):
@@ -83,7 +81,7 @@ class IncomingFields(BaseModel):
     to_address: Annotated[str, AfterValidator(_mailbox)]
     # Several providers say null for a mail without a subject or without a text.
     subject: Annotated[str, Field(max_length=MAX_INCOMING_SUBJECT), Clean, Optional]
-    body: Annotated[str, CleanUnlessAscii, Optional] = Field(repr=False)
+    body: Annotated[str, WithoutSurrogates, Optional] = Field(repr=False)
     message_id: Annotated[str, Optional, AfterValidator(_one_id)] = ""
     in_reply_to: Annotated[str, Optional, AfterValidator(_one_id)] = ""
     references: Annotated[str, Optional, AfterValidator(_ids)] = ""

@@ -513,21 +513,29 @@ def test_what_waits_for_its_next_try_is_retried_by_all_who_ask_at_once(bench: Be
 def test_a_takeover_that_dies_on_its_way_lets_no_answer_leave(
     bench: Bench, point: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where nobody repeats the call that failed."""
+    """Also where nobody repeats the call that failed, and the customer writes again."""
 
     def dies(reached: str) -> None:
         if reached == point:
             raise SystemExit
 
     accepted = in_state(bench, State.SUBMITTING)
+    behind = bench.receive(mail(2, sender="customer1@example.test", references="<q1@example.test>"))
+    assert behind.thread_id == accepted.thread_id
     monkeypatch.setattr("cleo_email.pipeline.decide.crashpoint", dies)
     with pytest.raises(SystemExit):
         bench.deciding.take_over(accepted.id, by="anna")
     monkeypatch.undo()
+    later = bench.receive(mail(3, sender="customer1@example.test", references="<q1@example.test>"))
     bench.clock.pass_(3600)
     bench.sweeping.run()
-    bench.work(accepted.thread_id)
-    assert (bench.record(accepted).state, bench.smtp.sent) == (State.HELD, [])
+    for _ in range(3):
+        bench.work(accepted.thread_id)
+    assert ([bench.record(one).state for one in (accepted, behind, later)], bench.smtp.sent) == (
+        [State.HELD] * 3,
+        [],
+    )
+    assert bench.store.threads.person(accepted.thread_id)
     assert bench.deciding.hand_back(accepted.id, by="anna").state is State.RECEIVED
 
 

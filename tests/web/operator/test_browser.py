@@ -200,6 +200,33 @@ def test_mail_that_comes_before_the_first_look_for_news_appears(windows: Watched
     page.locator(".row.new, .new .row", has_text="In between").wait_for()
 
 
+def test_an_answer_that_comes_late_does_not_replace_a_newer_one(windows: Watched) -> None:
+    site, page = windows.site, windows.window()
+    late: list[tuple[Any, Any]] = []
+
+    def hold(route: Any) -> None:
+        late.append((route, route.fetch()))
+
+    with page.expect_response("**/*part=list*"):
+        page.goto(site.url)
+    page.route("**/*part=list*", hold, times=1)
+    with page.expect_request("**/*part=list*"):
+        page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    page.wait_for_function("document.querySelectorAll('.row').length === 5")
+    id_ = accept(site.app, source(79, subject="Newer", text="x"))
+    site.app.store.messages.move(
+        id_, State.HELD, now=site.app.clock(), reason="why", effects=Effects(pop=True)
+    )
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    page.locator(".row", has_text="Newer").wait_for()
+    page.evaluate("new MutationObserver(() => window.changed = true).observe(live, {childList: true})")
+    [(route, answer)] = late
+    route.fulfill(response=answer)
+    with page.expect_response("**/*part=list*"):  # the next look: the late answer has been dealt with
+        pass
+    assert not page.evaluate("window.changed")
+
+
 def test_a_list_without_news_is_left_as_it_is(windows: Watched) -> None:
     site, page = windows.site, windows.window()
     page.add_init_script(

@@ -29,14 +29,17 @@ const asWritten = html => { // as the browser itself would write it
   template.innerHTML = html;
   return template.innerHTML.trim();
 };
+let looks = 0;
 if (live && live.dataset.live) {
   const refresh = async () => {
     if (document.hidden) return;
+    const look = ++looks;
     let answer = null, html = "";
     try {
       answer = await fetch(live.dataset.live, {credentials: "same-origin"});
       html = asWritten(await answer.text());
     } catch { answer = null; }
+    if (look !== looks) return; // a later look is on its way, or was quicker
     if (answer && answer.status === 401) { location.reload(); return; }
     const stale = document.getElementById("stale");
     if (stale.hidden !== Boolean(answer && answer.ok)) stale.hidden = !stale.hidden;
