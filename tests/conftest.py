@@ -187,5 +187,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if skipped:
         terminalreporter.section("SERVERS MISSING", sep="!", red=True, bold=True)
         terminalreporter.line(
-            f"{skipped} tests against real servers did not run; the lines above name the packages."
+            f"{skipped} tests against real servers did not run; the lines below name the packages."
         )

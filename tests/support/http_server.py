@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from socketserver import ThreadingTCPServer
-from typing import Self
+from typing import Any, Self
 
 
 class ThreadedServer(ThreadingTCPServer):
@@ -18,6 +19,10 @@ class ThreadedServer(ThreadingTCPServer):
     def __exit__(self, *_: object) -> None:
         self.shutdown()
         self.server_close()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), ConnectionError):  # a client may leave before it is answered
+            super().handle_error(request, client_address)
 
 
 class HttpServer(ThreadedServer, HTTPServer):
