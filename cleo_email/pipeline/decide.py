@@ -340,7 +340,7 @@ class Decisions:
             open_ = record.state in _OPEN or self._is_kept_back(record)
             unsent = not (record.data_ended_at or record.pending)
             if open_ and unsent and record.ingress not in NO_ANSWERS:
-                person = "" if self.store.threads.person(thread) else taken
+                person = taken if taken and self.store.threads.person(thread) is None else ""
                 told = _told(TAKEN, reason)
                 withdrawal.hold(record, decided="takeover", reason=told, by=by, taken=person)
                 crashpoint("decide-after-move")

@@ -28,7 +28,6 @@ from cleo_email.scrub import no_surrogates
 from cleo_email.store.faults import UnsupportedServer, explain, is_of_a_failover
 
 PREFIX = "cleo:"
-_ENCODER = json.JSONEncoder(ensure_ascii=False)  # dumps() would make one each time
 
 
 Result = TypeVar("Result")
@@ -172,7 +171,7 @@ class StorePart:
 
         Strings of an arrival are made fit for UTF-8 here; JSON among them is made by ``json_text``.
         """
-        clean = [no_surrogates(arg) if isinstance(arg, str) and not arg.isascii() else arg for arg in args]
+        clean = [no_surrogates(arg) if isinstance(arg, str) else arg for arg in args]
         script = self._script(name)
         if pipe is not None:
             return pipe.evalsha(script.sha, len(keys or ()), *(keys or ()), *clean)
@@ -190,7 +189,7 @@ class StorePart:
 
 def json_text(value: object) -> str:
     """Return JSON that every script can decode: ``cjson`` refuses the escape of a lone surrogate."""
-    return _ENCODER.encode(value)
+    return json.dumps(value, ensure_ascii=False)
 
 
 @cache

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
-from flask import Blueprint, Response, current_app, request
+from flask import Blueprint, Response, current_app, jsonify, request
 from gunicorn.http.errors import ParseException
 from pydantic import BaseModel, ValidationError
 from werkzeug.exceptions import ClientDisconnected, HTTPException, MethodNotAllowed
@@ -63,9 +63,7 @@ def current() -> App:
 
 
 def answer(status: int, body: Mapping[str, Any], headers: Strings | None = None) -> Response:
-    return current_app.response_class(
-        current_app.json.dumps(body) + "\n", status, dict(headers or {}), content_type="application/json"
-    )
+    return current_app.make_response((jsonify(body), status, dict(headers or {})))
 
 
 def error(
@@ -136,7 +134,7 @@ def read_bytes(limit: int, *, status: int = 413) -> bytes:
     400 for one that ends early or whose chunks are broken: half a mail must not be taken for the whole.
     """
     length = request.content_length
-    data = _read_at_most(limit + 1 if length is None else length) if (length or 0) <= limit else None
+    data = _read_at_most(limit + 1) if (length or 0) <= limit else None
     if data is None or len(data) > limit:
         text = f"the body is larger than EMAIL_MAX_MESSAGE_BYTES allows ({limit} bytes)"
         raise RequestRefused(status, text)
@@ -263,7 +261,7 @@ def parse_json(data: bytes, model: type[Model]) -> Model:
         # Each step frees its input, since a body may take a quarter of the process's memory.
         text = data.decode(json.detect_encoding(data), "surrogatepass")
         del data
-        value: Any = _DECODER.decode(text)
+        value: Any = json.loads(text, parse_constant=_no_constant)
         del text
     except (ValueError, RecursionError):
         raise RequestRefused(400, "the body is no JSON, or nested too deeply") from None
@@ -283,9 +281,6 @@ def read_optional_json(model: type[Model]) -> Model:
 
 def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON")  # RFC 8259 section 6
-
-
-_DECODER = json.JSONDecoder(parse_constant=_no_constant)
 
 
 def validated(value: Any, model: type[Model]) -> Model:

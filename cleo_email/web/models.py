@@ -68,7 +68,7 @@ def _one_id(value: str) -> str:
 
 # Lone surrogates are replaced first, because pydantic cannot count the length of a text that has them.
 Clean = BeforeValidator(lambda value: clean(value) if isinstance(value, str) else value)
-# ``rebuild`` does the rest, in one more pass over the text.
+# All else that a long text must not hold is dropped by ``rebuild``.
 WithoutSurrogates = BeforeValidator(lambda value: no_surrogates(value) if isinstance(value, str) else value)
 
 

@@ -22,15 +22,13 @@ function localTimes(root) {
 
 // New mail: the list is fetched as a part of itself, and takes the place of the old one where it differs.
 const live = document.getElementById("live");
-let last = live && live.innerHTML.trim(); // before anything here changes it
-localTimes(document);
-const asWritten = html => { // as the browser itself would write it
-  const template = document.createElement("template");
-  template.innerHTML = html;
-  return template.innerHTML.trim();
-};
-let looks = 0;
 if (live && live.dataset.live) {
+  const asWritten = html => { // as the browser itself would write it
+    const template = document.createElement("template");
+    template.innerHTML = html;
+    return template.innerHTML.trim();
+  };
+  let last = live.innerHTML.trim(), looks = 0; // before its times are made local ones
   const refresh = async () => {
     if (document.hidden) return;
     const look = ++looks;
@@ -63,6 +61,7 @@ if (live && live.dataset.live) {
   setInterval(refresh, 4000);
   document.addEventListener("visibilitychange", refresh);
 }
+localTimes(document);
 
 // A message that moves on while it is looked at.
 const watched = document.querySelector("[data-watch]");
