@@ -1,4 +1,4 @@
-"""Functions that every part uses: the clock, back-off, deadlines, memory, the log.
+"""Functions that every part uses: the clock, numbers by chance, back-off, deadlines, memory, the log.
 
 Nothing can interrupt a thread: each part of a job has its own end (the deadlines below, in seconds), and the
 watchdog, which ends the whole process, waits for all of them together.
@@ -7,6 +7,8 @@ watchdog, which ends the whole process, waits for all of them together.
 import ctypes
 import ipaddress
 import logging
+import os
+import random
 import re
 import sys
 import threading
@@ -14,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
+from functools import cache
 from typing import TypeVar
 
 from cleo_email.errors import AgentUnavailable
@@ -24,6 +27,20 @@ Clock = Callable[[], int]
 def now_ms() -> int:
     """Return milliseconds since 1970 UTC."""
     return time.time_ns() // 1_000_000
+
+
+def random_bits(count: int) -> int:
+    """Return a number of so many random bits, which need not be secret.
+
+    ``secrets`` would ask the system each time, and another thread would take over meanwhile.
+    """
+    return _random_of(os.getpid()).getrandbits(count)
+
+
+@cache
+def _random_of(process: int) -> random.Random:
+    """Return a generator of this process alone. That of the module ``random`` may be seeded by an agent."""
+    return random.Random()  # noqa: S311
 
 
 SECOND = 1000

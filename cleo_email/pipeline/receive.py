@@ -137,6 +137,8 @@ def colleague_reason(sender: str) -> str:
 
 # Ways on which a mail has passed the operator's own mail server, whose Authentication-Results may count.
 THROUGH_OUR_SERVER = frozenset({"imap", "raw"})
+# Ways on which a mail has a form of its own: its content is compared with that of mails of the same way.
+_OWN_FORM = THROUGH_OUR_SERVER | {"webhook"}
 ANSWERS_ALERT = "It answers an alert of this mailbox: alerts are sent by a program, and nobody reads answers."
 _BECOMES = {Action.ANSWER: State.RECEIVED, Action.IGNORE: State.IGNORED, Action.HOLD: State.HELD}
 
@@ -376,13 +378,7 @@ class Receiver:
 
     def _identity(self, mail: InboundEmail, incoming: IncomingMail, trusted: bool | None) -> Identity:
         key, date = fingerprint(mail, incoming.source)
-        kind = (
-            "signed"
-            if self.verifies
-            else incoming.ingress
-            if incoming.ingress in THROUGH_OUR_SERVER
-            else "fields"
-        )
+        kind = "signed" if self.verifies else incoming.ingress if incoming.ingress in _OWN_FORM else "fields"
         if incoming.partial:
             kind, content = "part", ""
         elif self.verifies:

@@ -187,9 +187,12 @@ class StorePart:
         return self._scripts[name]
 
 
+_encoder = json.JSONEncoder(ensure_ascii=False)  # ``json.dumps`` would make one each time
+
+
 def json_text(value: object) -> str:
     """Return JSON that every script can decode: ``cjson`` refuses the escape of a lone surrogate."""
-    return json.dumps(value, ensure_ascii=False)
+    return _encoder.encode(value)
 
 
 @cache

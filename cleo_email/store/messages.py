@@ -21,6 +21,7 @@ from redis import Redis
 
 from cleo_email.errors import CleoError, LockLost, NotFound, WrongState
 from cleo_email.mail.model import AttachedFile, OutboundEmail
+from cleo_email.runtime import random_bits
 from cleo_email.store.connection import PREFIX, StorePart, json_text
 from cleo_email.store.figures import figure_of
 from cleo_email.store.files import WaitingFiles
@@ -111,8 +112,8 @@ _PUBLIC += ["received_at", "updated_at", "attempts", "reply_message_id", "recipi
 
 def new_id(now_ms: int, after: str = "") -> str:
     """Return a record's id: 24 hexadecimal digits that sort by time of arrival, and behind ``after``."""
-    id_ = f"{now_ms:012x}{secrets.token_hex(6)}"
-    return id_ if id_ > after else f"{int(after, 16) + 1 + secrets.randbelow(1 << 20):024x}"
+    id_ = f"{now_ms:012x}{random_bits(48):012x}"
+    return id_ if id_ > after else f"{int(after, 16) + 1 + random_bits(20):024x}"
 
 
 def iso(ms: int) -> str:

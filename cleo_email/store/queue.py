@@ -4,7 +4,6 @@ import io
 import json
 import logging
 import pickle
-import secrets
 import socket
 import zlib
 from collections.abc import Sequence
@@ -18,10 +17,10 @@ from rq import Queue
 from rq.exceptions import NoSuchJobError
 from rq.job import Job, JobStatus
 from rq.suspension import WORKERS_SUSPENDED
-from rq.utils import utcformat
 
 from cleo_email.errors import CleoError
-from cleo_email.store.connection import PREFIX, StorePart
+from cleo_email.runtime import random_bits
+from cleo_email.store.connection import PREFIX, StorePart, json_text
 from cleo_email.store.faults import explain
 
 log = logging.getLogger(__name__)
@@ -102,7 +101,7 @@ class WakeQueue(StorePart):
         self._answers = queue(redis, ANSWERS)
         self._mailbox = queue(redis, MAILBOX)
         self._timeout = answer_timeout_s
-        self._kinds: dict[tuple[str, int, int | None], dict[str, Any]] = {}
+        self._kinds: dict[tuple[str, int, int | None], str] = {}
 
     def wake(self, thread_id: str) -> None:
         """Ask a worker to handle the thread. Its mail is stored already, so an error here loses nothing."""
@@ -170,21 +169,22 @@ class WakeQueue(StorePart):
 
         It goes to the front where more than ``crowd`` wait, and nowhere where ``most`` do; '' for no bound.
         """
-        id_, at = f"{OURS}{secrets.token_hex(12)}", utcformat(datetime.now(UTC))
-        data = zlib.compress(PlainSerializer.dumps((name, None, args, {})))
-        fields = self._like(to, name, timeout, ttl) | {"created_at": at, "enqueued_at": at, "data": data}
-        fields["woken"] = mark
-        flat = [item for pair in fields.items() for item in pair]
+        id_ = f"{OURS}{random_bits(96):024x}"
+        at = f"{datetime.now(UTC).replace(tzinfo=None).isoformat(timespec='microseconds')}Z"  # as utcformat()
+        data = PlainSerializer.dumps((name, None, args, {}))  # RQ reads what is not compressed, too
         where = [to.redis_queues_keys, to.key, Job.key_for(id_), id_]
-        return [mark, WOKEN_S, *where, "" if ttl is None else ttl, crowd, most, *flat]
+        own = ["created_at", at, "enqueued_at", at, "data", data, "woken", mark]
+        common = self._common(to, name, timeout, ttl)
+        return [mark, WOKEN_S, *where, "" if ttl is None else ttl, crowd, most, common, *own]
 
-    def _like(self, to: Queue, name: str, timeout: int, ttl: int | None) -> dict[str, Any]:
-        """Return the fields that such jobs have in common: RQ takes its time to make them."""
+    def _common(self, to: Queue, name: str, timeout: int, ttl: int | None) -> str:
+        """Return what such jobs have in common, as a flat JSON list: RQ takes its time to make it."""
         kind = (name, timeout, ttl)
         if kind not in self._kinds:
             job = to.create_job(name, timeout=timeout, ttl=ttl, description=name, **KEPT_S)
             job.origin = to.name
-            self._kinds[kind] = {**job.to_dict(), "status": JobStatus.QUEUED.value}
+            fields = {**job.to_dict(), "status": JobStatus.QUEUED.value, "data": ""}
+            self._kinds[kind] = json_text([str(item) for pair in fields.items() for item in pair])
         return self._kinds[kind]
 
 

@@ -63,7 +63,10 @@ def current() -> App:
 
 
 def answer(status: int, body: Mapping[str, Any], headers: Strings | None = None) -> Response:
-    return current_app.make_response((jsonify(body), status, dict(headers or {})))
+    response = jsonify(body)
+    response.status_code = status
+    response.headers.update(headers or {})
+    return response
 
 
 def error(
@@ -106,8 +109,9 @@ def finish(response: Response) -> Response:
     """Read what is left of a refused request, and forbid what no browser may do with an answer."""
     if response.status_code >= 400:
         drain()
-    for name, value in SECURITY_HEADERS.items():
-        response.headers.setdefault(name, value)
+    there = {name.lower() for name, _ in response.headers}
+    more = [(name, value) for name, value in SECURITY_HEADERS.items() if name.lower() not in there]
+    response.headers.extend(more)
     return response
 
 

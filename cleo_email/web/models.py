@@ -12,6 +12,8 @@ from cleo_email.mail.attachment import checked_filename, make_file
 from cleo_email.mail.compose import MAX_SUBJECT
 from cleo_email.mail.decoding import clean, decode_base64_strict
 from cleo_email.mail.model import Address, AttachedFile
+from cleo_email.mail.wire import text_part as encoded_text
+from cleo_email.mail.wire import unencoded_text
 from cleo_email.pipeline.decide import MAX_REASON
 from cleo_email.pipeline.receive import IncomingMail
 from cleo_email.pipeline.send import NewMail, read_addresses
@@ -91,7 +93,11 @@ class IncomingFields(BaseModel):
         subject = " ".join(self.subject.split())
         headers = [("From", self.from_address), ("To", self.to_address), ("Subject", subject)]
         ids = {"Message-ID": self.message_id, "In-Reply-To": self.in_reply_to, "References": self.references}
-        source, to = rebuild(headers, ids, text=self.body), self.to_address.rpartition("<")[2].rstrip(">")
+        # To encode takes the longest of all. Without a Message-ID the bytes tell that a request is repeated,
+        # also where an earlier version took it.
+        text_part = unencoded_text if self.message_id else encoded_text
+        source = rebuild(headers, ids, text=self.body, text_part=text_part)
+        to = self.to_address.rpartition("<")[2].rstrip(">")
         return IncomingMail(source, "webhook", envelope_to=to, same_for_s=HOUR_S)
 
 

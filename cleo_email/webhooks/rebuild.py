@@ -6,7 +6,7 @@ the mail is recognised, threaded and screened like the original.
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from cleo_email.mail import wire
 from cleo_email.mail.address import quoted_mailbox
@@ -27,6 +27,7 @@ def rebuild(
     text: str = "",
     html: str = "",
     files: Sequence[AttachedFile] = (),
+    text_part: Callable[[str, str], bytes] = wire.text_part,
 ) -> bytes:
     """Return the mail with ``headers`` in their order, decoded or not.
 
@@ -43,7 +44,7 @@ def rebuild(
         if name.lower() not in _STRUCTURE and _NAME.match(name):
             lines.append(f"{name}: {clean_header(value)}{CRLF}")
     texts = [("plain", wire.clean_text(text)), ("html", wire.clean_text(html))]
-    shown = [wire.text_part(kind, one) for kind, one in texts if one.strip()] or [wire.text_part("plain", "")]
+    shown = [text_part(kind, one) for kind, one in texts if one.strip()] or [text_part("plain", "")]
     content = _multipart("alternative", shown) if len(shown) > 1 else shown[0]
     if files or subtype == "report":
         content = _multipart(subtype, [content, *map(_file, files)])

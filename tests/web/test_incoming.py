@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from flask.testing import FlaskClient
+from hypothesis import given
+from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
+from cleo_email.mail.model import InboundEmail
+from cleo_email.mail.parse import parse
 from cleo_email.settings import read_settings
 from cleo_email.store.connection import connect_web
 from cleo_email.web.app import create_app
+from cleo_email.web.models import IncomingFields
 from tests.support.redis_server import RedisServer
-from tests.support.web import BASE, MAIL, Make, web_maker
+from tests.support.web import BASE, MAIL, Make, app_of, web_maker
 
 
 @pytest.fixture
@@ -305,3 +312,85 @@ def test_half_a_character_in_a_subject_is_no_reason_to_lose_a_mail(client: Make)
 def test_references_may_be_separated_by_commas(client: Make) -> None:
     answer = post(client(), {**MAIL, "references": "<r1@x.test>,<r2@x.test>, <r3@x.test>"})
     assert (answer.status_code, answer.json["thread_id"]) == (202, "<r1@x.test>")
+
+
+# --- the bytes that are made of the fields ---------------------------------------------------------------
+
+ODD_LINES = st.sampled_from(
+    [
+        *(
+            "From here on",
+            ".",
+            "--",
+            "--=_x",
+            "begin 644 a.txt",
+            "-----BEGIN PGP MESSAGE-----",
+            "=3D",
+            "= ",
+            "=",
+        ),
+        *(
+            " ",
+            "\t",
+            "end. ",
+            "x" * 998,
+            "x" * 999,
+            "x" * 5000,
+            "ü" * 499,
+            "ü" * 500,
+            "ü🎉\ud800",
+            "\0\x1b$B",
+        ),
+        *("Subject: a", "<html><b>bold</b>", "> quoted", "\u2028", "\ufeff", "\u200b", "From: b@x.test", ""),
+    ]
+)
+LINE_ENDS = st.sampled_from(["\n", "\r\n", "\r", "\f"])
+BODIES = st.text(st.characters(exclude_categories=[]), max_size=300) | st.lists(
+    st.tuples(ODD_LINES, LINE_ENDS).map("".join), max_size=12
+).map("".join)
+
+
+def arrived(**fields: str) -> InboundEmail:
+    return parse(IncomingFields.model_validate({**MAIL, **fields}).arrival().source)
+
+
+@hypothesis.settings(max_examples=300, deadline=None)
+@given(body=BODIES)
+def test_a_text_that_is_not_encoded_is_read_like_one_that_is(body: str) -> None:
+    plain, encoded = arrived(body=body), arrived(body=body, message_id="")
+    assert plain.read() == encoded.read()
+    assert (plain.text, plain.quoted) == (encoded.text, encoded.quoted)
+    assert (plain.doubt, plain.unread, plain.remarks) == (encoded.doubt, encoded.unread, encoded.remarks)
+    names = {"message-id", "content-transfer-encoding"}
+    assert [one for one in plain.headers if one[0] not in names] == [
+        one for one in encoded.headers if one[0] not in names
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "encoding"),
+    [("x" * 998, "8bit"), ("x" * 999, "quoted-printable"), ("ü" * 499, "8bit"), ("ü" * 500, "base64")],
+)
+def test_no_line_is_longer_than_mail_allows(line: str, encoding: str) -> None:
+    """RFC 5322 section 2.1.1 counts octets."""
+    source = IncomingFields.model_validate({**MAIL, "body": f"a\r\n{line}\nb"}).arrival().source
+    assert max(map(len, source.split(b"\r\n"))) <= 998
+    assert parse(source).header("content-transfer-encoding") == encoding
+
+
+def test_a_repeated_request_is_known_across_an_upgrade(client: Make) -> None:
+    """By its bytes where it has no Message-ID; else whatever an earlier version made of the text."""
+    bare = {**MAIL, "message_id": "", "body": "Grüße = \t\nFrom the 1st of May " + "on " * 30 + "\r\n.\n"}
+    source = IncomingFields.model_validate(bare).arrival().source
+    assert (
+        hashlib.sha256(source).hexdigest()
+        == "fcb2765c8f729198fa205d3959cf1485509a38d941fdd01144409e190507e1e0"
+    )
+    web = client()
+    first = post(web)
+    redis = app_of(web).redis
+    (seen,) = redis.keys("cleo:seen:mail:*")
+    redis.delete(seen)
+    redis.hset(seen, f"|fields|{'c' * 64}|", first.json["id"])
+    again = post(web)
+    assert (again.status_code, again.json["id"]) == (200, first.json["id"])

@@ -6,14 +6,18 @@ If an upgrade fails here, read that file against the new version before the pin 
 from __future__ import annotations
 
 import inspect
+import zlib
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from redis import Redis
 from rq.queue import Queue
+from rq.utils import utcparse
 from rq.worker import SimpleWorker
 
+from cleo_email.store.queue import ANSWER_JOB, ANSWERS, KEPT_S, PlainJob, PlainSerializer, WakeQueue, queue
 from cleo_email.worker.rq_threads import ThreadWorker
 
 OVERRIDDEN = (
@@ -54,3 +58,22 @@ def test_the_attributes_of_a_worker_and_a_queue(redis_url: str) -> None:
         assert [queue.name for queue in worker.queues] == ["seam"]
         assert worker.queues[0].intermediate_queue_key.endswith(":seam:intermediate")
         worker._over = True  # ends its thread of heartbeats
+
+
+def test_a_wake_up_is_a_job_as_rq_makes_it(redis_url: str) -> None:
+    with Redis.from_url(redis_url) as redis:
+        WakeQueue(redis, answer_timeout_s=77).wake("<q1@example.test>")
+        (ours,) = redis.keys("rq:job:*")
+        job = queue(redis, ANSWERS).enqueue(
+            ANSWER_JOB, "<q1@example.test>", job_timeout=77, description=ANSWER_JOB, **KEPT_S
+        )
+        made, theirs = redis.hgetall(ours), redis.hgetall(job.key)
+        assert made.pop(b"woken") == b"cleo:woken:<q1@example.test>"
+        assert made.keys() == theirs.keys()
+        assert made[b"data"] == zlib.decompress(theirs[b"data"])
+        for at in (b"created_at", b"enqueued_at"):
+            assert abs(utcparse(made[at].decode()) - utcparse(theirs[at].decode())) < timedelta(minutes=1)
+            assert len(made[at]) == len(theirs[at])
+        others = made.keys() - {b"data", b"created_at", b"enqueued_at"}
+        assert {name: made[name] for name in others} == {name: theirs[name] for name in others}
+        assert PlainJob.fetch(job.id, redis, PlainSerializer).args == ["<q1@example.test>"]

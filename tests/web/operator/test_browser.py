@@ -254,6 +254,7 @@ def test_the_list_is_walked_by_keys(windows: Watched) -> None:
     page.wait_for_load_state()  # the script runs after the heading is there
     page.keyboard.press("u")
     page.get_by_role("searchbox").wait_for()
+    page.wait_for_load_state()
     page.keyboard.press("/")
     page.keyboard.type("jk invoice")
     assert page.get_by_role("searchbox").input_value() == "jk invoice", "keys are no commands where one types"
