@@ -29,6 +29,7 @@ _QUOTED_NAME = re.compile(r'"((?:[^"\\]|\\.)*)"\Z')
 # Dots at the ends or in a row are against RFC 5322 and exist all the same (some Japanese carriers).
 _LOCAL_PART = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+\Z")
 _QUOTED_LOCAL_PART = re.compile(r'"(?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\[\x20-\x7e])+"\Z')
+_AMBIGUOUS = re.compile(r'[\s@<>()\[\]:;,\\"]')
 _LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\Z")
 
 
@@ -146,6 +147,8 @@ def a_label(domain: str) -> str:
     labels = unicodedata.normalize("NFC", domain.strip().lower()).removesuffix(".").split(".")
     if not all(labels) or len(domain) > _MAX_COMPARED:
         return ""
+    if domain.isascii():
+        return ".".join(labels)
     try:
         return ".".join(label if label.isascii() else idna.alabel(label).decode("ascii") for label in labels)
     except UnicodeError:  # idna.IDNAError is one
@@ -155,8 +158,7 @@ def a_label(domain: str) -> str:
 def person(address: str) -> str:
     """Return the address as it is compared where access depends on it: lower case, its domain as A-labels."""
     local, _, domain = address.strip().rpartition("@")
-    # Only ASCII letters change: no other may become one of them (the Kelvin sign): that is another mailbox.
-    return f"{''.join(char.lower() if char.isascii() else char for char in local)}@{a_label(domain)}"
+    return f"{_ascii_lower(local)}@{a_label(domain)}"
 
 
 def split_address(address: str) -> tuple[str, str] | None:
@@ -165,23 +167,24 @@ def split_address(address: str) -> tuple[str, str] | None:
     Refuse what programs read in different ways: a quoted local part, blanks, control characters, comments,
     angle brackets, routes (RFC 5322 section 4.4) and characters that normalise to ASCII ones.
     """
-    local, at, domain = address.strip().partition("@")
+    address = address.strip()
+    local, at, domain = address.partition("@")
     if not at or not local or len(address) > _MAX_COMPARED:
         return None
     # What normalises to ASCII (the Kelvin sign to K) is a disguise.
-    hidden = [c for c in local + domain if not c.isascii() and unicodedata.normalize("NFC", c).isascii()]
-    if hidden or not address.strip().isprintable() or re.search(r'[\s@<>()\[\]:;,\\"]', local + domain):
+    hidden = any(unicodedata.normalize("NFC", char).isascii() for char in address if not char.isascii())
+    if hidden or not address.isprintable() or _AMBIGUOUS.search(local) or _AMBIGUOUS.search(domain):
         return None
     domain = a_label(domain)
     return (local, domain) if domain else None
 
 
-def is_allowed(address: str, patterns: Iterable[str]) -> bool:
+def is_allowed(address: str, patterns: Sequence[str]) -> bool:
     """Return whether ``address`` is listed: as itself, or its domain as ``@domain`` (sub-domains are others).
 
     Case does not count. An address that has no plain ``local@domain`` form is never listed.
     """
-    parts = split_address(address)
+    parts = split_address(address) if patterns else None
     if parts is None:
         return False
     local, domain = _same_case(parts[0]), parts[1]
@@ -193,10 +196,14 @@ def is_allowed(address: str, patterns: Iterable[str]) -> bool:
 
 
 def _same_case(local: str) -> str:
-    """Return ``local`` in lower case, ASCII letters only: no other letter may become an ASCII one by it."""
+    return _ascii_lower(unicodedata.normalize("NFC", local))
+
+
+def _ascii_lower(local: str) -> str:
+    """Return ``local`` with its ASCII letters in lower case: no other may become one (the Kelvin sign)."""
     if local.isascii():
         return local.lower()
-    return "".join(char.lower() if char.isascii() else char for char in unicodedata.normalize("NFC", local))
+    return "".join(char.lower() if char.isascii() else char for char in local)
 
 
 def is_own(address: str, own_addresses: Iterable[str]) -> bool:

@@ -1,7 +1,7 @@
 """Parse the bytes of a mail into an InboundEmail, for every channel."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Final
 
@@ -54,7 +54,7 @@ def parse(source: bytes, *, limits: ParseLimits = _DEFAULT_LIMITS) -> InboundEma
     def addresses(name: str) -> tuple[Address, ...]:
         return tuple(address for value in every(name) for address in parse_addresses(value))
 
-    notes = list(_remarks([name for name, _ in headers]))
+    notes = list(_remarks(values))
     if root.doubt:
         notes.insert(0, f"the header can be read in two ways ({root.doubt}): it proves nobody")
     if root.content_type.startswith("multipart/") and not root.children:
@@ -108,12 +108,12 @@ def parse_header(source: bytes) -> InboundEmail | None:
         return None
 
 
-def _remarks(names: list[str]) -> Iterable[str]:
+def _remarks(values: Mapping[str, Sequence[str]]) -> Iterable[str]:
     """Yield a remark for a missing sender and for each repeated header that RFC 5322 allows once."""
     for name in _ONCE:
-        if (count := names.count(name)) > 1:
+        if (count := len(values.get(name, ()))) > 1:
             yield f"{count} {name.title()} headers"
-    if "from" not in names:
+    if "from" not in values:
         yield "no From header"
 
 

@@ -171,7 +171,7 @@ class StorePart:
 
         Strings of an arrival are made fit for UTF-8 here; JSON among them is made by ``json_text``.
         """
-        clean = [no_surrogates(arg) if isinstance(arg, str) else arg for arg in args]
+        clean = [no_surrogates(arg) if isinstance(arg, str) and not arg.isascii() else arg for arg in args]
         script = self._script(name)
         if pipe is not None:
             return pipe.evalsha(script.sha, len(keys or ()), *(keys or ()), *clean)

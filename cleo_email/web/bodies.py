@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 from flask import Blueprint, Response, current_app, jsonify, request
@@ -165,15 +165,15 @@ def _read_at_most(limit: int) -> bytes:
     """Read in a loop: Werkzeug's own reading, under gunicorn, does not notice that a body ends early."""
     found = []
     size = 0
-    with _hearing_for(BODY_S) as too_late:
+    with _hearing_for(BODY_S) as reading:
         try:
             while size < limit and (chunk := request.stream.read(min(limit - size, 1 << 18))):
                 found.append(chunk)
                 size += len(chunk)
         except (*_BROKEN, ClientDisconnected):
-            if not too_late.is_set():
+            if not reading.is_too_late:
                 raise RequestRefused(400, "the body ended early, or its chunks are broken") from None
-    if too_late.is_set():
+    if reading.is_too_late:
         raise RequestRefused(408, f"the body did not arrive within {BODY_S:.0f} seconds")
     return b"".join(found)
 
@@ -184,10 +184,10 @@ class _Reading:
 
     end: float
     connection: socket.socket | None
-    too_late: threading.Event = field(default_factory=threading.Event)
+    is_too_late: bool = False
 
     def stop(self) -> None:
-        self.too_late.set()
+        self.is_too_late = True
         with suppress(OSError):
             if self.connection is not None:
                 self.connection.shutdown(socket.SHUT_RD)
@@ -232,15 +232,15 @@ _watch = _Watch()
 
 
 @contextmanager
-def _hearing_for(seconds: float) -> Iterator[threading.Event]:
-    """End the reading of the request after so many seconds, whoever reads: then the event is set.
+def _hearing_for(seconds: float) -> Iterator[_Reading]:
+    """End the reading of the request after so many seconds, whoever reads: it is too late then.
 
     A time-out of the socket does not do: it begins anew with each byte.
     """
     reading = _Reading(time.monotonic() + seconds, request.environ.get("gunicorn.socket"))
     _watch.add(reading)
     try:
-        yield reading.too_late
+        yield reading
     finally:
         _watch.remove(reading)
 
