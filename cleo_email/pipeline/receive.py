@@ -137,8 +137,6 @@ def colleague_reason(sender: str) -> str:
 
 # Ways on which a mail has passed the operator's own mail server, whose Authentication-Results may count.
 THROUGH_OUR_SERVER = frozenset({"imap", "raw"})
-# Ways on which a mail has a form of its own: its content is compared with that of mails of the same way.
-_OWN_FORM = THROUGH_OUR_SERVER | {"webhook"}
 ANSWERS_ALERT = "It answers an alert of this mailbox: alerts are sent by a program, and nobody reads answers."
 _BECOMES = {Action.ANSWER: State.RECEIVED, Action.IGNORE: State.IGNORED, Action.HOLD: State.HELD}
 
@@ -156,6 +154,7 @@ class IncomingMail:
     mailbox: str = ""  # UIDVALIDITY/UID of a polled mail
     unread: bool = False  # it is not \\Seen there
     fingerprint: str = ""
+    form: str = ""  # in which form the content is, where not in that of other mails of its way
     same_for_s: int | None = None  # how long an equal mail without a Message-ID counts as the same
     authenticated: bool | None = None  # whether the sender is proven, None where that is unknown
     packed: bytes | None = field(default=None, repr=False)  # ``source`` as it is stored, where it is made
@@ -378,13 +377,13 @@ class Receiver:
 
     def _identity(self, mail: InboundEmail, incoming: IncomingMail, trusted: bool | None) -> Identity:
         key, date = fingerprint(mail, incoming.source)
-        kind = "signed" if self.verifies else incoming.ingress if incoming.ingress in _OWN_FORM else "fields"
+        kind = incoming.form or (incoming.ingress if incoming.ingress in THROUGH_OUR_SERVER else "fields")
         if incoming.partial:
             kind, content = "part", ""
         elif self.verifies:
             # One blank more, or one field, and the signature of a copy no longer holds. The worker tells
             # which copies are one mail, once their senders are proven.
-            content = hashlib.sha256(incoming.source).hexdigest()
+            kind, content = "signed", hashlib.sha256(incoming.source).hexdigest()
         else:
             content = content_hash(mail, incoming.source)
         return Identity(

@@ -92,17 +92,18 @@ class IncomingFields(BaseModel):
     in_reply_to: Annotated[str, Optional, AfterValidator(_one_id)] = ""
     references: Annotated[str, Optional, AfterValidator(_ids)] = ""
 
-    def arrival(self) -> IncomingMail:
-        """Return the mail. It has no Date: a copy that comes by IMAP with one is still the same mail."""
+    def arrival(self, *, encoded: bool = True) -> IncomingMail:
+        """Return the mail. It has no Date: a copy that comes by IMAP with one is still the same mail.
+
+        To encode its text takes longer than all the rest.
+        """
         subject = " ".join(self.subject.split())
         headers = [("From", self.from_address), ("To", self.to_address), ("Subject", subject)]
         ids = {"Message-ID": self.message_id, "In-Reply-To": self.in_reply_to, "References": self.references}
-        # To encode takes the longest of all. Without a Message-ID the bytes tell that a request is repeated,
-        # also where an earlier version took it.
-        text_part = unencoded_text if self.message_id else encoded_text
+        text_part, form = (encoded_text, "") if encoded else (unencoded_text, "text")
         source = rebuild(headers, ids, text=self.body, text_part=text_part)
         to = self.to_address.rpartition("<")[2].rstrip(">")
-        return IncomingMail(source, "webhook", envelope_to=to, same_for_s=HOUR_S)
+        return IncomingMail(source, "webhook", envelope_to=to, form=form, same_for_s=HOUR_S)
 
 
 # --- a mail to send, a workflow to start -----------------------------------------------------------------
