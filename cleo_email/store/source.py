@@ -20,7 +20,6 @@ _MOST = 4 << 20  # octets of which some copies more are no burden, where several
 # one way only, and comes back as it was; a shorter one, which may end the base64, belongs to what follows.
 _LINE = 76
 _BASE64 = re.compile(rb"\r\n((?>[A-Za-z0-9+/]{%d}\r\n){16,}+)" % _LINE)
-_NAMED = (b"ase64", b"ASE64")
 _DECODED = b"="  # in front of such a stream; zlib's own begin with x
 _MOST_DECODED = 16  # runs of lines
 _SAMPLE = 2048  # octets of what is decoded, by which it is told whether it can be compressed
@@ -37,8 +36,7 @@ def packed(source: bytes) -> bytes:
         return source
     streams: list[bytes] = []
     whole, done = memoryview(source), 0
-    named = any(name in source for name in _NAMED)  # which takes a tenth of the time of the search
-    for run in islice(_BASE64.finditer(source) if named else (), _MOST_DECODED):
+    for run in islice(_BASE64.finditer(source), _MOST_DECODED):
         start, end = run.span(1)
         octets = a2b_base64(whole[start:end])
         streams += [zlib.compress(whole[done:start], 1), _DECODED, zlib.compress(octets, _level(octets))]
