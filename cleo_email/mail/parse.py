@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
 from typing import Final
 
 from cleo_email.errors import UnreadableMessage
@@ -63,16 +62,18 @@ def parse(source: bytes, *, limits: ParseLimits = _DEFAULT_LIMITS) -> InboundEma
     in_reply_to = parse_message_ids(" ".join(every("in-reply-to")))
     references = parse_message_ids(" ".join(every("references")))
 
-    @cache
     def read() -> Body:
-        found = body.read()
-        return Body(found.text, found.attachments, (*notes, *found.notes))
+        whole = body.read()
+        return Body(whole.text, whole.attachments, (*notes, *whole.notes))
 
-    @cache
+    found: list[Split] = []
+
     def split_text() -> Split:
-        replies = bool(in_reply_to or references)
-        recipients = [address.addr for address in (*to, *cc)[:MAX_RECIPIENTS]]
-        return cut_new_part(read().text, subject=subject, replies=replies, recipients=recipients)
+        if not found:
+            replies = bool(in_reply_to or references)
+            recipients = [address.addr for address in (*to, *cc)[:MAX_RECIPIENTS]]
+            found.append(cut_new_part(read().text, subject=subject, replies=replies, recipients=recipients))
+        return found[0]
 
     return InboundEmail(
         message_id=next(iter(parse_message_ids(first("message-id"))), ""),

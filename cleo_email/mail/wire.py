@@ -32,8 +32,12 @@ _ATOMS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~ -]+\Z")  # RFC 5322 section 3
 def clean_text(text: str) -> str:
     """Return body text with ``\\n`` line ends and without the control characters that mail must not carry."""
     if text.isascii():  # translate() takes a tenth of the time
-        line_ends = text.replace(CRLF, "\n").encode("ascii")
-        return line_ends.translate(_ASCII_LINE_ENDS, _ASCII_CONTROL).decode("ascii")
+        data, gone = text.encode("ascii"), _ASCII_CONTROL
+        if data.count(b"\r") == data.count(b"\r\n"):  # to leave them out is faster than to replace them
+            gone += b"\r"
+        else:
+            data = data.replace(b"\r\n", b"\n")
+        return data.translate(_ASCII_LINE_ENDS, gone).decode("ascii")
     return _CONTROL.sub("", _LINE_END.sub("\n", no_surrogates(text)))
 
 

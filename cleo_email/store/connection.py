@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 import json
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import ContextDecorator, suppress
 from functools import cache
 from importlib.resources import files
 from inspect import isfunction
@@ -144,13 +144,18 @@ def refuse_unsupported(url: str) -> None:
             return
 
 
-@contextmanager
-def redis_errors() -> Iterator[None]:
+class _RedisErrors(ContextDecorator):
+    def __enter__(self) -> None:
+        """Do nothing; a generator would take several times as long, and this surrounds every call."""
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if isinstance(error, RedisError | OSError):
+            raise StoreUnavailable(explain(error)) from error
+
+
+def redis_errors() -> _RedisErrors:
     """Turn errors of Redis into StoreUnavailable."""
-    try:
-        yield
-    except (RedisError, OSError) as error:
-        raise StoreUnavailable(explain(error)) from error
+    return _RedisErrors()
 
 
 class StorePart:

@@ -5,10 +5,9 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any, Self, TypeVar, cast
 
 from flask import Blueprint, Response, current_app, jsonify, request
 from gunicorn.http.errors import ParseException
@@ -165,7 +164,7 @@ def _read_at_most(limit: int) -> bytes:
     """Read in a loop: Werkzeug's own reading, under gunicorn, does not notice that a body ends early."""
     found = []
     size = 0
-    with _hearing_for(BODY_S) as reading:
+    with _Reading(BODY_S) as reading:
         try:
             while size < limit and (chunk := request.stream.read(min(limit - size, 1 << 18))):
                 found.append(chunk)
@@ -178,19 +177,29 @@ def _read_at_most(limit: int) -> bytes:
     return b"".join(found)
 
 
-@dataclass(eq=False)
 class _Reading:
-    """A request whose body is being read, until ``end`` by the monotonic clock."""
+    """Ends the reading of the request after so many seconds, whoever reads: it is too late then.
 
-    end: float
-    connection: socket.socket | None
-    is_too_late: bool = False
+    A time-out of the socket does not do: it begins anew with each byte.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.end = time.monotonic() + seconds
+        self.is_too_late = False
+        self._connection: socket.socket | None = request.environ.get("gunicorn.socket")
+
+    def __enter__(self) -> Self:
+        _watch.add(self)
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        _watch.remove(self)
 
     def stop(self) -> None:
         self.is_too_late = True
         with suppress(OSError):
-            if self.connection is not None:
-                self.connection.shutdown(socket.SHUT_RD)
+            if self._connection is not None:
+                self._connection.shutdown(socket.SHUT_RD)
 
 
 class _Watch:
@@ -231,27 +240,13 @@ class _Watch:
 _watch = _Watch()
 
 
-@contextmanager
-def _hearing_for(seconds: float) -> Iterator[_Reading]:
-    """End the reading of the request after so many seconds, whoever reads: it is too late then.
-
-    A time-out of the socket does not do: it begins anew with each byte.
-    """
-    reading = _Reading(time.monotonic() + seconds, request.environ.get("gunicorn.socket"))
-    _watch.add(reading)
-    try:
-        yield reading
-    finally:
-        _watch.remove(reading)
-
-
 def drain() -> None:
     """Read what is left of a refused body, as long as it comes quickly."""
     stream, length = request.environ.get("wsgi.input"), request.content_length
     if stream is None or (length is None and not request.environ.get("wsgi.input_terminated")):
         return
     left = DRAIN_BYTES if length is None else min(DRAIN_BYTES, length)
-    with suppress(*_BROKEN), _hearing_for(DRAIN_S):
+    with suppress(*_BROKEN), _Reading(DRAIN_S):
         while left > 0 and (chunk := stream.read(min(left, 1 << 16))):
             left -= len(chunk)
 
