@@ -95,11 +95,13 @@ class IncomingFields(BaseModel):
     def arrival(self, *, encoded: bool = True) -> IncomingMail:
         """Return the mail. It has no Date: a copy that comes by IMAP with one is still the same mail.
 
-        To encode its text takes longer than all the rest.
+        To encode its text takes longer than all the rest. Without a Message-ID it is encoded in any case: its
+        bytes tell that a request is repeated, and every version makes the same.
         """
         subject = " ".join(self.subject.split())
         headers = [("From", self.from_address), ("To", self.to_address), ("Subject", subject)]
         ids = {"Message-ID": self.message_id, "In-Reply-To": self.in_reply_to, "References": self.references}
+        encoded = encoded or not self.message_id
         text_part, form = (encoded_text, "") if encoded else (unencoded_text, "text")
         source = rebuild(headers, ids, text=self.body, text_part=text_part)
         to = self.to_address.rpartition("<")[2].rstrip(">")

@@ -52,12 +52,11 @@ KEY_PATTERN = r"[!-~]{1,255}"
 def incoming() -> Response:
     """Take a mail as JSON fields."""
     with proved_body("application/json") as body:
-        fields = parse_json(body, IncomingFields)
-        # Where the bytes may tell that a request is repeated, they are those that every version makes.
-        encoded = not fields.message_id or current().settings.verify_dkim
-        accepted = current().receiver.accept(fields.arrival(encoded=encoded))
-        if accepted.duplicate and not encoded:  # of a mail, it may be, that another version took
-            accepted = current().receiver.accept(fields.arrival())
+        # Where mail is verified its bytes tell that it is repeated, and every version makes the same.
+        arrival = parse_json(body, IncomingFields).arrival(encoded=current().settings.verify_dkim)
+        accepted = current().receiver.accept(arrival)
+        if accepted.duplicate and arrival.form:  # of a mail, it may be, that another version took
+            accepted = current().receiver.accept(parse_json(body, IncomingFields).arrival())
         return _taken(accepted)
 
 
