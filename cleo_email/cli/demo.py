@@ -91,7 +91,7 @@ def demo(keep: bool) -> None:
                 sender = CUSTOMER.replace("@", f"+{name}@")
                 written = {"from_address": sender, "to_address": AGENT, "subject": subject, "body": text}
                 _post(f"http://{web}/email/incoming", written)
-            _keep(mail, web, folder)
+            _keep(mail, web, redis.url, folder)
 
 
 def _environ(mail: MailServer, redis_url: str) -> dict[str, str]:
@@ -180,12 +180,13 @@ def _show(title: str, message: EmailMessage) -> None:
     print(f"\n{part.get_content().strip() if part else ''}\n{RULE}\n", flush=True)
 
 
-def _keep(mail: MailServer, web: str, folder: Path) -> None:
+def _keep(mail: MailServer, web: str, redis_url: str, folder: Path) -> None:
     passwords = {who: mail.smtp_account(who).login.password for who in (CUSTOMER, AGENT)}
     ca = mail.certificates.ca_file
     print(
         f"\nEverything keeps running. What became of each message, and a few that wait for you:\n"
         f"  http://{web}/operator/ in a browser, or curl http://{web}/email/messages\n"
+        f"  or REDIS_URL={redis_url} cleo-email messages list\n"
         f"Connect a mail client as the customer, or as the agent:\n"
         f"  IMAP  {HOST}:{mail.imap_port}  (SSL/TLS)\n"
         f"  SMTP  {HOST}:{mail.smtp_port}  (STARTTLS)\n"

@@ -9,7 +9,8 @@
 --       20 what an event carries (JSON, '' where nobody is told of it),
 --       21 the conversation in which it waits ('' for the thread's),
 --       22 and on: the job that wakes a worker for it, as put.lua takes it (none: nobody is woken)
--- Returns {'accepted' | 'duplicate' | 'stranger', id, thread id}. Without an id nothing is stored: it only looks.
+-- Returns {'accepted' | 'duplicate' | 'same' | 'stranger', id, thread id}; 'same' is a duplicate with the very claim.
+-- Without an id nothing is stored: it only looks.
 local P, id, thread = ARGV[1], ARGV[2], ARGV[8]
 local seen = P .. 'seen:' .. ARGV[3]
 local function read(claim) -- those of earlier versions are a date alone
@@ -33,6 +34,9 @@ local function is_copy(new, old, first)
   return true
 end
 
+local function thread_of(first) return redis.call('HGET', P .. 'm:' .. first, 'thread_id') or '' end
+local same = redis.call('HGET', seen, ARGV[4])
+if same then return {'same', same, thread_of(same)} end
 local new, known = read(ARGV[4]), redis.call('HGETALL', seen)
 for i = 1, #known, 2 do
   local old, first = read(known[i]), known[i + 1]
@@ -41,7 +45,7 @@ for i = 1, #known, 2 do
       redis.call('HDEL', seen, known[i])
       redis.call('HSET', seen, ARGV[4], first)
     end
-    return {'duplicate', first, redis.call('HGET', P .. 'm:' .. first, 'thread_id') or ''}
+    return {'duplicate', first, thread_of(first)}
   end
 end
 if id == '' then return {'accepted', '', ''} end

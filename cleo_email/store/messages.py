@@ -284,12 +284,16 @@ class Arrival:
 
 @dataclass(frozen=True)
 class Accepted:
-    """The result of ``accept``: the new record, or the earlier one of which the mail is a duplicate."""
+    """The result of ``accept``: the new record, or the earlier one of which the mail is a duplicate.
+
+    ``is_same``: that one came in the same form and said the same.
+    """
 
     id: str
     thread_id: str
     duplicate: bool
     state: State
+    is_same: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -881,8 +885,8 @@ def _moved(id_: str, to: State, reply: Sequence[bytes]) -> None:
 def _accepted(reply: Sequence[bytes], record: Record) -> Accepted:
     outcome, first, thread = (part.decode() for part in reply)
     # A call that redis-py repeats after a lost reply finds its own record.
-    duplicate = outcome == "duplicate" and first != record.id
-    return Accepted(first, thread or record.thread_id, duplicate, record.state)
+    duplicate = outcome in ("duplicate", "same") and first != record.id
+    return Accepted(first, thread or record.thread_id, duplicate, record.state, outcome == "same")
 
 
 def timed(name: str, bounds: Sequence[int], ms: int) -> dict[str, int]:

@@ -55,7 +55,7 @@ def incoming() -> Response:
         # Where mail is verified its bytes tell that it is repeated, and every version makes the same.
         arrival = parse_json(body, IncomingFields).arrival(encoded=current().settings.verify_dkim)
         accepted = current().receiver.accept(arrival)
-        if accepted.duplicate and arrival.form:  # of a mail, it may be, that another version took
+        if accepted.duplicate and arrival.form and not accepted.is_same:  # another version may have taken it
             accepted = current().receiver.accept(parse_json(body, IncomingFields).arrival())
         return _taken(accepted)
 

@@ -56,6 +56,15 @@ def test_two_mails_that_share_a_message_id_are_two(client: Make) -> None:
     assert len(ids) == 3
 
 
+def test_a_repeated_request_is_answered_with_its_own_record(client: Make) -> None:
+    web = client()
+    texts = ("One", "Two", "Three " + "x" * 1000)
+    ids = [post(web, {**MAIL, "body": text}).json["id"] for text in texts]
+    assert len(set(ids)) == 3
+    again = [post(web, {**MAIL, "body": text}) for text in texts]
+    assert [(one.status_code, one.json["id"]) for one in again] == [(200, id_) for id_ in ids]
+
+
 def test_without_a_message_id_the_same_fields_within_an_hour_are_one(client: Make) -> None:
     web = client()
     bare = {k: v for k, v in MAIL.items() if k != "message_id"}
