@@ -63,7 +63,7 @@ def main() -> int:
             say(f"{name} could not be measured: {type(error).__name__}: {error}")
     machine = {
         "cores": os.cpu_count(),
-        "load": os.getloadavg()[0],
+        "load": round(os.getloadavg()[0], 1),
         "python": platform.python_version(),
         "redis": binary().name,
         "imap": server_name(),

@@ -173,7 +173,7 @@ def split_address(address: str) -> tuple[str, str] | None:
         return None
     # What normalises to ASCII (the Kelvin sign to K) is a disguise.
     hidden = any(unicodedata.normalize("NFC", char).isascii() for char in address if not char.isascii())
-    if hidden or not address.isprintable() or _AMBIGUOUS.search(local) or _AMBIGUOUS.search(domain):
+    if hidden or not address.isprintable() or _AMBIGUOUS.search(local + domain):
         return None
     domain = a_label(domain)
     return (local, domain) if domain else None

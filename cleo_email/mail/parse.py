@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import Final
 
 from cleo_email.errors import UnreadableMessage
@@ -63,17 +64,14 @@ def parse(source: bytes, *, limits: ParseLimits = _DEFAULT_LIMITS) -> InboundEma
     references = parse_message_ids(" ".join(every("references")))
 
     def read() -> Body:
-        whole = body.read()
-        return Body(whole.text, whole.attachments, (*notes, *whole.notes))
+        found = body.read()
+        return Body(found.text, found.attachments, (*notes, *found.notes))
 
-    found: list[Split] = []
-
+    @cache
     def split_text() -> Split:
-        if not found:
-            replies = bool(in_reply_to or references)
-            recipients = [address.addr for address in (*to, *cc)[:MAX_RECIPIENTS]]
-            found.append(cut_new_part(read().text, subject=subject, replies=replies, recipients=recipients))
-        return found[0]
+        replies = bool(in_reply_to or references)
+        recipients = [address.addr for address in (*to, *cc)[:MAX_RECIPIENTS]]
+        return cut_new_part(read().text, subject=subject, replies=replies, recipients=recipients)
 
     return InboundEmail(
         message_id=next(iter(parse_message_ids(first("message-id"))), ""),

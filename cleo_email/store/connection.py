@@ -28,6 +28,7 @@ from cleo_email.scrub import no_surrogates
 from cleo_email.store.faults import UnsupportedServer, explain, is_of_a_failover
 
 PREFIX = "cleo:"
+_ENCODER = json.JSONEncoder(ensure_ascii=False)  # dumps() would make one each time
 
 
 Result = TypeVar("Result")
@@ -192,12 +193,9 @@ class StorePart:
         return self._scripts[name]
 
 
-_encoder = json.JSONEncoder(ensure_ascii=False)  # ``json.dumps`` would make one each time
-
-
 def json_text(value: object) -> str:
     """Return JSON that every script can decode: ``cjson`` refuses the escape of a lone surrogate."""
-    return _encoder.encode(value)
+    return _ENCODER.encode(value)
 
 
 @cache

@@ -17,6 +17,7 @@ from rq import Queue
 from rq.exceptions import NoSuchJobError
 from rq.job import Job, JobStatus
 from rq.suspension import WORKERS_SUSPENDED
+from rq.utils import utcformat
 
 from cleo_email.errors import CleoError
 from cleo_email.runtime import random_bits
@@ -169,8 +170,7 @@ class WakeQueue(StorePart):
 
         It goes to the front where more than ``crowd`` wait, and nowhere where ``most`` do; '' for no bound.
         """
-        id_ = f"{OURS}{random_bits(96):024x}"
-        at = f"{datetime.now(UTC).replace(tzinfo=None).isoformat(timespec='microseconds')}Z"  # as utcformat()
+        id_, at = f"{OURS}{random_bits(96):024x}", utcformat(datetime.now(UTC))
         data = PlainSerializer.dumps((name, None, args, {}))  # RQ reads what is not compressed, too
         where = [to.redis_queues_keys, to.key, Job.key_for(id_), id_]
         own = ["created_at", at, "enqueued_at", at, "data", data, "woken", mark]
@@ -183,7 +183,8 @@ class WakeQueue(StorePart):
         if kind not in self._kinds:
             job = to.create_job(name, timeout=timeout, ttl=ttl, description=name, **KEPT_S)
             job.origin = to.name
-            fields = {**job.to_dict(), "status": JobStatus.QUEUED.value, "data": ""}
+            fields = {**job.to_dict(), "status": JobStatus.QUEUED.value}
+            del fields["created_at"], fields["data"]  # each has its own
             self._kinds[kind] = json_text([str(item) for pair in fields.items() for item in pair])
         return self._kinds[kind]
 

@@ -8,13 +8,12 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from cleo_email.agents.base import JsonValue, Text, WellFormed
 from cleo_email.errors import InvalidField
+from cleo_email.mail import wire
 from cleo_email.mail.address import quoted_mailbox, validate_address
 from cleo_email.mail.attachment import checked_filename, make_file
 from cleo_email.mail.compose import MAX_SUBJECT
 from cleo_email.mail.decoding import clean, decode_base64_strict
 from cleo_email.mail.model import Address, AttachedFile
-from cleo_email.mail.wire import text_part as encoded_text
-from cleo_email.mail.wire import unencoded_text
 from cleo_email.pipeline.decide import MAX_REASON
 from cleo_email.pipeline.receive import IncomingMail
 from cleo_email.pipeline.send import NewMail, read_addresses
@@ -102,7 +101,7 @@ class IncomingFields(BaseModel):
         headers = [("From", self.from_address), ("To", self.to_address), ("Subject", subject)]
         ids = {"Message-ID": self.message_id, "In-Reply-To": self.in_reply_to, "References": self.references}
         encoded = encoded or not self.message_id
-        text_part, form = (encoded_text, "") if encoded else (unencoded_text, "text")
+        text_part, form = (wire.text_part, "") if encoded else (wire.unencoded_text, "text")
         source = rebuild(headers, ids, text=self.body, text_part=text_part)
         to = self.to_address.rpartition("<")[2].rstrip(">")
         return IncomingMail(source, "webhook", envelope_to=to, form=form, same_for_s=HOUR_S)
