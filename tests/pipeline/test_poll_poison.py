@@ -140,16 +140,19 @@ def quarantine(
 ) -> dict[int, str]:
     """UID to the id of its record."""
     server.answers["UID FETCH"] = hangs_up_on(set(uids), "BODY.PEEK[]")
-    # The mail by which the server is judged is chosen by chance, and may be a bad one.
     with contextlib.suppress(MailboxUnavailable):
         polling.run(force=True)
-    for _ in range(4 * TRIES):
+    # The mail by which the server is judged is chosen by chance. While it is a bad one nothing is learned: that may
+    # be so many times in a row.
+    for _ in range(100):
+        failed = store.messages.page(state=State.FAILED)[0]
+        if len(failed) == len(uids):
+            break
         with contextlib.suppress(MailboxUnavailable):
             poll_for(polling, clock, (PATIENCE_MS + HOUR) // (4 * TRIES), times=1)
+    assert len(failed) == len(uids)
     del server.answers["UID FETCH"]
     polling.mailbox.connect()  # the hang-ups have used up the logins that upkeep may make
-    failed = store.messages.page(state=State.FAILED)[0]
-    assert len(failed) == len(uids)
     return {int(record.mailbox.partition("/")[2]): record.id for record in failed}
 
 
