@@ -727,9 +727,9 @@ class _Reading:
             self.done.add(info.uid)
             self._flush_many()
 
-    def _tries(self, uid: int) -> tuple[int, int]:
-        """Return a key by which those that failed least often come first, and all have their turn."""
-        return (self.troubles[uid].tries, uid)
+    def _tries(self, uid: int) -> tuple[int, float]:
+        """Return a key: those that failed least often come first, of equals any, so that none is left out."""
+        return (self.troubles[uid].tries, random.random())  # noqa: S311
 
     def _is_hopeless(self) -> bool:
         return not self.fetched and len(self.failed) >= HOPELESS
@@ -833,7 +833,9 @@ class _Reading:
                 self.again[uid] = self.now + RETRY_RECORDED_MS
 
     def _count(self, uid: int, error: BatchFailed) -> None:
-        before = self.troubles.get(uid, Trouble(0, self.now))
+        before = self.troubles.get(uid)
+        if not before or not before.tries:  # what it was set aside for is no failure of its own
+            before = Trouble(0, self.now)
         self.troubles[uid] = replace(before, tries=before.tries + 1)
         wait = max(backoff_ms(before.tries + 1), min(throttled_ms(error) or 0, HOUR))
         self.again[uid] = self.now + wait
@@ -861,13 +863,15 @@ class _Reading:
         return is_long and not trouble.recorded
 
     def _another_can_be_fetched(self) -> bool:
-        """Return whether the server delivers any mail: try one by chance, as it may be a bad one too."""
+        """Return whether the server delivers any mail: try one by chance, as it may be a bad one too.
+
+        It is the smallest of some, yet not always: in a small mailbox all but the largest may be bad.
+        """
         bad = self.failed.keys() | self.troubles.keys()
         others = [uid for uid in self.mailbox.search_since_uid(0) if uid not in bad]
         try:
-            sizes = self.mailbox.describe(
-                random.sample(others, min(len(others) // 2 + 1, len(others), PROBED))
-            )
+            count = random.choice((1, PROBED))  # noqa: S311
+            sizes = self.mailbox.describe(random.sample(others, min(len(others), count)))
             smallest = min(sizes.values(), key=lambda info: info.size, default=None)
             return smallest is not None and self.mailbox.fetch_one(smallest.uid) is not None
         except BatchFailed:

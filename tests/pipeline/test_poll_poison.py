@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,9 +17,10 @@ from cleo_email.imap.mailbox import Mailbox
 from cleo_email.pipeline.decide import Decisions
 from cleo_email.pipeline.poll import PATIENCE_MS, TRIES, Poller
 from cleo_email.pipeline.receive import IncomingMail, Receiver
-from cleo_email.runtime import DAY, HOUR, now_ms
+from cleo_email.runtime import DAY, HOUR, MINUTE, now_ms
 from cleo_email.screening.screen import Policy
 from cleo_email.store import Effects, State, Store
+from cleo_email.store.mailbox import Trouble
 from cleo_email.store.queue import WakeQueue
 from tests.support.bench import signer_on, upkeep_of
 from tests.support.channel import Rig
@@ -142,8 +143,7 @@ def quarantine(
     server.answers["UID FETCH"] = hangs_up_on(set(uids), "BODY.PEEK[]")
     with contextlib.suppress(MailboxUnavailable):
         polling.run(force=True)
-    # The mail by which the server is judged is chosen by chance. While it is a bad one nothing is learned: that may
-    # be so many times in a row.
+    # The mail by which the server is judged is chosen by chance, and may be a bad one many times in a row.
     for _ in range(100):
         failed = store.messages.page(state=State.FAILED)[0]
         if len(failed) == len(uids):
@@ -154,6 +154,53 @@ def quarantine(
     del server.answers["UID FETCH"]
     polling.mailbox.connect()  # the hang-ups have used up the logins that upkeep may make
     return {int(record.mailbox.partition("/")[2]): record.id for record in failed}
+
+
+def poll_until(polling: Poller, clock: LaterClock, is_done: Callable[[], bool], every: int = MINUTE) -> None:
+    """Poll on, also while the server is at fault."""
+    for _ in range(200):
+        if is_done():
+            return
+        clock.ahead += every
+        with contextlib.suppress(MailboxUnavailable):
+            polling.run(force=True)
+    assert is_done()
+
+
+def set_aside(store: Store, uids: Iterable[int], since: int) -> None:
+    """As mails are at which the connection was lost while none could be fetched."""
+    state = store.mailbox.noted().state
+    assert state
+    again = dict.fromkeys(uids, since)
+    store.mailbox.advance(state, done=(), again=again, troubles=dict.fromkeys(again, Trouble(0, since)))
+
+
+@pytest.mark.parametrize("are_set_aside", [False, True])
+def test_a_large_mail_comes_in_among_small_ones_that_cannot_be_fetched(
+    polling: Poller, store: Store, server: FakeImapServer, clock: LaterClock, are_set_aside: bool
+) -> None:
+    polling.run()
+    fill(server, *range(1, 5))
+    server.inbox.append(Message(mail(20, text="x" * 5000), date=today()))
+    if are_set_aside:
+        set_aside(store, range(1, 6), clock())
+    server.answers["UID FETCH"] = hangs_up_on(set(range(1, 5)), "BODY.PEEK[]")
+    poll_until(polling, clock, lambda: bool(states(store)))
+    assert states(store) == {"<q20@example.test>": State.RECEIVED}
+
+
+def test_the_patience_with_a_mail_begins_with_its_own_first_failure(
+    polling: Poller, store: Store, server: FakeImapServer, clock: LaterClock
+) -> None:
+    polling.run()
+    fill(server, 1, 2, 3)
+    set_aside(store, [2], clock() - PATIENCE_MS)
+    server.answers["UID FETCH"] = hangs_up_on({2}, "BODY.PEEK[]")
+    poll_until(polling, clock, lambda: len(states(store)) == 2)
+    began = clock.ahead
+    poll_until(polling, clock, lambda: clock.ahead > began + PATIENCE_MS - HOUR, every=HOUR // 4)
+    assert store.messages.count(State.FAILED) == 0
+    poll_until(polling, clock, lambda: store.messages.count(State.FAILED) == 1, every=HOUR // 4)
 
 
 def test_what_is_fetched_at_last_comes_in_like_any_other_mail(
