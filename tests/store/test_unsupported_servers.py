@@ -16,6 +16,7 @@ from cleo_email.settings import read_settings
 from cleo_email.store import Identity, Store
 from cleo_email.store.connection import connect_web, connect_worker
 from tests.support.channel import ROOT, Channel
+from tests.support.ports import free_ports
 from tests.support.redis_server import RedisOnPort
 from tests.support.web import BASE
 
@@ -29,15 +30,19 @@ INSTEAD = {
 
 def cluster(stack: ExitStack, directory: Path, size: int) -> str:
     """The URL of one of the nodes, once they know each other and serve every slot."""
+    # The usual port of the bus, 10,000 above the other, may be one of the system's for outgoing connections.
+    buses = free_ports(size)
     nodes = [
-        stack.enter_context(RedisOnPort(directory / f"{number}", "--cluster-enabled", "yes"))
-        for number in range(size)
+        stack.enter_context(
+            RedisOnPort(directory / f"{bus}", "--cluster-enabled", "yes", "--cluster-port", str(bus))
+        )
+        for bus in buses
     ]
     clients = [stack.enter_context(node.client()) for node in nodes]
     for number, client in enumerate(clients):
         first, after = (SLOTS * at // size for at in (number, number + 1))
         client.execute_command("CLUSTER ADDSLOTSRANGE", first, after - 1)
-        client.execute_command("CLUSTER MEET", "127.0.0.1", nodes[0].port)
+        client.execute_command("CLUSTER MEET", "127.0.0.1", nodes[0].port, buses[0])
     until = time.monotonic() + 60
     for client in clients:
         while (info := client.execute_command("CLUSTER INFO"))["cluster_state"] != "ok" or int(

@@ -1,12 +1,14 @@
 """Ports for servers that must be told theirs before they listen, and that come back on them after a restart.
 
 They are taken from below the range that the system uses for outgoing connections: one of those may else take
-the port between the choice and the server's start, or while the server is down.
+the port between the choice and the server's start, or while the server is down. For the same reason no two
+processes of a run (pytest-xdist) have ports in common.
 """
 
 from __future__ import annotations
 
 import itertools
+import os
 import random
 import socket
 import threading
@@ -22,13 +24,16 @@ def _last() -> int:
     return begin if begin > _FIRST + 1000 else 32_768
 
 
-def _candidates() -> itertools.cycle[int]:
-    ports = list(range(_FIRST, _last()))
+def candidates() -> itertools.cycle[int]:
+    """Return the ports of this process, again and again."""
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    count = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    ports = list(range(_FIRST, _last()))[number::count]
     start = random.randrange(len(ports))  # another run at the same time begins elsewhere
     return itertools.cycle(ports[start:] + ports[:start])
 
 
-_ports = _candidates()
+_ports = candidates()
 _lock = threading.Lock()
 
 

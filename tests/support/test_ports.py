@@ -32,3 +32,13 @@ def test_a_taken_port_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server((ports.HOST, 0)) as taken:
         monkeypatch.setattr(ports, "_ports", itertools.cycle([taken.getsockname()[1], free]))
         assert ports.free_port() == free
+
+
+def test_processes_of_one_run_have_no_port_in_common(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTEST_XDIST_WORKER_COUNT", "3")
+    shares = []
+    for worker in ("gw0", "gw1", "gw2"):
+        monkeypatch.setenv("PYTEST_XDIST_WORKER", worker)
+        shares.append(set(itertools.islice(ports.candidates(), 7000)))
+    assert all(len(share) == 7000 for share in shares)
+    assert len(set().union(*shares)) == 21_000
