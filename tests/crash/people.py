@@ -143,6 +143,9 @@ class Desk(CrashRig):
             count = ours[one.message_id] + theirs[one.message_id]
             by_us = one.state is State.REPLIED and one.answered_by != "mailbox"
             tally.duplicates += max(count - 1, 0)
+            if one.state is State.UNCERTAIN and count <= answers:
+                tally.uncertain += 1
+                continue
             tally.lost += count < answers
             tally.replied += count == answers
             if count != answers or by_us != bool(ours[one.message_id]):
@@ -195,7 +198,10 @@ def scenarios() -> Iterator[Scenario]:
 def _worker(
     point: str, way: str, more: str = "", *, before: Sequence[Act] = (), dead: Sequence[Act] = ()
 ) -> Scenario:
-    return Scenario(GROUP, point + more, way, partial(_kill_worker, point, way, before, dead), waits)
+    # The others that were approved may be between the end of DATA and its answer when the worker dies.
+    most = len(LETTERS) - 1 if Desk.approve in before else 0
+    play = partial(_kill_worker, point, way, before, dead)
+    return Scenario(GROUP, point + more, way, play, waits, uncertain=(0, most))
 
 
 def _web(point: str, act: Act) -> Scenario:
