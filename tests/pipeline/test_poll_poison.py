@@ -136,25 +136,6 @@ def test_a_mail_that_cannot_be_looked_at_is_recorded_after_hours_and_asked_for_d
     assert "$CleoFailed" not in server.inbox[2].flags
 
 
-def quarantine(
-    polling: Poller, store: Store, server: FakeImapServer, clock: LaterClock, *uids: int
-) -> dict[int, str]:
-    """UID to the id of its record."""
-    server.answers["UID FETCH"] = hangs_up_on(set(uids), "BODY.PEEK[]")
-    with contextlib.suppress(MailboxUnavailable):
-        polling.run(force=True)
-    # The mail by which the server is judged is chosen by chance, and may be a bad one many times in a row.
-    for _ in range(100):
-        failed = store.messages.page(state=State.FAILED)[0]
-        if len(failed) == len(uids):
-            break
-        with contextlib.suppress(MailboxUnavailable):
-            poll_for(polling, clock, (PATIENCE_MS + HOUR) // (4 * TRIES), times=1)
-    assert len(failed) == len(uids)
-    del server.answers["UID FETCH"]
-    return {int(record.mailbox.partition("/")[2]): record.id for record in failed}
-
-
 def poll_until(polling: Poller, clock: LaterClock, is_done: Callable[[], bool], every: int = MINUTE) -> None:
     """Poll on, also while the server is at fault."""
     for _ in range(200):
@@ -164,6 +145,18 @@ def poll_until(polling: Poller, clock: LaterClock, is_done: Callable[[], bool], 
         with contextlib.suppress(MailboxUnavailable):
             polling.run(force=True)
     assert is_done()
+
+
+def quarantine(
+    polling: Poller, store: Store, server: FakeImapServer, clock: LaterClock, *uids: int
+) -> dict[int, str]:
+    """UID to the id of its record."""
+    server.answers["UID FETCH"] = hangs_up_on(set(uids), "BODY.PEEK[]")
+    # The mail by which the server is judged is chosen by chance, and may be a bad one many times in a row.
+    poll_until(polling, clock, lambda: store.messages.count(State.FAILED) == len(uids), every=HOUR // 5)
+    del server.answers["UID FETCH"]
+    failed = store.messages.page(state=State.FAILED)[0]
+    return {int(record.mailbox.partition("/")[2]): record.id for record in failed}
 
 
 def set_aside(store: Store, uids: Iterable[int], since: int) -> None:
